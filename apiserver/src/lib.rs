@@ -1,0 +1,1 @@
+//! The API server: the request path, the registry, the watch cache, access control.

@@ -1,0 +1,1 @@
+//! A client of the API: kube::Client over kubeconfig or in-process, shared informers, listers.

@@ -1,0 +1,1 @@
+//! The daemon shell: flags and config files, TLS, health, metrics, tracing, drain.

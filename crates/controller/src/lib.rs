@@ -1,0 +1,1 @@
+//! Workqueue, reconciler contract, leader election, event recorder.

@@ -1,0 +1,1 @@
+//! An etcd-shaped store: one trait, an embedded engine and etcd.

@@ -1,0 +1,1 @@
+//! In-process cluster, fake clock, fixtures and check helpers for tests.

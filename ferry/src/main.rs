@@ -1,0 +1,6 @@
+//! Kubernetes as one program.
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! kubectl: the same verbs, flags, output and exit codes.

@@ -1,0 +1,1 @@
+//! The node agent: pods become containers through a CRI runtime.

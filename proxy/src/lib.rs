@@ -1,0 +1,1 @@
+//! The service proxy (nftables maps) and the cluster DNS, from the same informers.

@@ -1,0 +1,1 @@
+//! Tests across crates: catalogue coverage, scenarios, wire golden files, end to end.

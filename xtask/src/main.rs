@@ -1,0 +1,3 @@
+//! Developer tasks: codegen, tidy, test, bench, image.
+
+fn main() {}
