@@ -1,1 +1,7 @@
-//! The API server: the request path, the registry, the watch cache, access control.
+//! The API server: the request path (`chain`), the one registry, the watch cache, access control.
+//!
+//! Knows storage, TLS and HTTP. Must not know of any component that uses it: they are clients.
+
+pub mod admission;
+pub mod filters;
+pub mod registry;

@@ -1,0 +1,252 @@
+//! The catalogue: one row a resource, from which everything that differs between kinds by data is derived
+//! (paths, discovery, storage keys, RBAC attributes, field selectors, Tables, the coverage tests).
+//!
+//! Rows are of three sorts (see [`Sort`]). A custom resource becomes a row at run time.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use machinery::gvk::{GroupResource, GroupVersionKind, GroupVersionResource};
+
+use super::strategy::{Plain, Strategy};
+
+mod rows;
+pub use rows::rows;
+
+/// Text of a row: static for built-in kinds, owned for custom resources.
+pub type Text = Cow<'static, str>;
+
+/// Where the objects of a row are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sort {
+    /// In the store, under `/registry/<prefix>/[<namespace>/]<name>`.
+    Stored {
+        /// Upstream's storage prefix, for example `pods`, `services/specs`, `minions`.
+        prefix: Text,
+    },
+    /// Nowhere: answered by code (reviews, bindings, ComponentStatus).
+    Virtual,
+    /// In another row's store, served under a second group (`events` of events.k8s.io).
+    Cohabiting {
+        /// The row that stores.
+        with: GroupResource,
+    },
+}
+
+/// The verbs of the API, as discovery and RBAC name them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
+pub enum Verb {
+    Create,
+    Delete,
+    DeleteCollection,
+    Get,
+    List,
+    Patch,
+    Update,
+    Watch,
+}
+
+impl Verb {
+    /// The name in discovery and RBAC.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verb::Create => "create",
+            Verb::Delete => "delete",
+            Verb::DeleteCollection => "deletecollection",
+            Verb::Get => "get",
+            Verb::List => "list",
+            Verb::Patch => "patch",
+            Verb::Update => "update",
+            Verb::Watch => "watch",
+        }
+    }
+}
+
+/// All verbs that an ordinary stored resource has.
+pub const ALL: &[Verb] = &[
+    Verb::Create,
+    Verb::Delete,
+    Verb::DeleteCollection,
+    Verb::Get,
+    Verb::List,
+    Verb::Patch,
+    Verb::Update,
+    Verb::Watch,
+];
+
+/// A part of an object with a path and RBAC name of its own.
+#[derive(Debug, Clone)]
+pub struct Subresource {
+    /// `status`, `scale`, `binding`, `log`, ...
+    pub name: Text,
+    /// The kind of its bodies: `Pod` for `pods/status`, `Scale` for `deployments/scale`.
+    pub kind: GroupVersionKind,
+    /// What discovery says that it can do.
+    pub verbs: &'static [Verb],
+}
+
+/// A field that field selectors may name beside `metadata.name` and `metadata.namespace`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SelectableField {
+    /// The name in a selector, for example `spec.nodeName`.
+    pub name: Text,
+    /// Where the value is in the object, dotted JSON names; the same as `name` but for a few (`involvedObject.name`).
+    pub path: Text,
+    /// The value of an object that lacks the field (`""` for most, `false` for booleans).
+    pub absent: &'static str,
+}
+
+/// One resource.
+#[derive(Clone)]
+pub struct Resource {
+    /// API group; empty for the core group.
+    pub group: Text,
+    /// The served version of this row. A kind with several served versions has a row for each, sharing `prefix`.
+    pub version: Text,
+    /// Plural name, as in paths.
+    pub resource: Text,
+    /// Singular name, as in discovery.
+    pub singular: Text,
+    /// Kind.
+    pub kind: Text,
+    /// Whether objects live in namespaces.
+    pub namespaced: bool,
+    /// Where the objects are.
+    pub sort: Sort,
+    /// The version in which objects are stored and cached (equals `version` for nearly all).
+    pub storage_version: GroupVersionKind,
+    /// Verbs of the resource itself.
+    pub verbs: &'static [Verb],
+    /// Short names for kubectl.
+    pub short_names: Vec<Text>,
+    /// Categories for kubectl (`all`).
+    pub categories: Vec<Text>,
+    /// Parts with paths of their own.
+    pub subresources: Vec<Subresource>,
+    /// Whether writes count `metadata.generation` (a change outside metadata and status raises it).
+    pub generation: bool,
+    /// Fields that selectors may name.
+    pub selectable: Vec<SelectableField>,
+    /// Seconds until a stored object expires (Events: 3600).
+    pub ttl_seconds: Option<u64>,
+    /// The kind's own rules.
+    pub strategy: Arc<dyn Strategy>,
+    /// Whether validation is as upstream's; a write to a kind without carries a `Warning`.
+    pub validated: bool,
+}
+
+impl Resource {
+    /// A stored resource with all verbs, namespaced, without rules of its own; the builder methods change that.
+    /// `prefix` is the storage prefix after `/registry/`.
+    pub fn stored(group: &'static str, version: &'static str, resource: &'static str, kind: &'static str, prefix: &'static str) -> Self {
+        Self {
+            group: group.into(),
+            version: version.into(),
+            resource: resource.into(),
+            singular: kind.to_ascii_lowercase().into(),
+            kind: kind.into(),
+            namespaced: true,
+            sort: Sort::Stored { prefix: prefix.into() },
+            storage_version: GroupVersionKind::new(group, version, kind),
+            verbs: ALL,
+            short_names: Vec::new(),
+            categories: Vec::new(),
+            subresources: Vec::new(),
+            generation: false,
+            selectable: Vec::new(),
+            ttl_seconds: None,
+            strategy: Arc::new(Plain),
+            validated: false,
+        }
+    }
+
+    /// A resource that stores nothing.
+    pub fn virtual_(group: &'static str, version: &'static str, resource: &'static str, kind: &'static str, verbs: &'static [Verb]) -> Self {
+        Self { sort: Sort::Virtual, verbs, validated: true, ..Self::stored(group, version, resource, kind, "") }
+    }
+
+    /// Objects are not in namespaces.
+    pub fn cluster(mut self) -> Self {
+        self.namespaced = false;
+        self
+    }
+
+    /// Short names.
+    pub fn short(mut self, names: &'static [&'static str]) -> Self {
+        self.short_names = names.iter().map(|n| Text::Borrowed(*n)).collect();
+        self
+    }
+
+    /// Categories.
+    pub fn categories(mut self, names: &'static [&'static str]) -> Self {
+        self.categories = names.iter().map(|n| Text::Borrowed(*n)).collect();
+        self
+    }
+
+    /// Writes count `metadata.generation`.
+    pub fn generation(mut self) -> Self {
+        self.generation = true;
+        self
+    }
+
+    /// A subresource whose bodies are of the resource's own kind (`status`, `finalize`, ...).
+    pub fn part(self, name: &'static str) -> Self {
+        let kind = self.kind();
+        self.sub(name, kind, &[Verb::Get, Verb::Patch, Verb::Update])
+    }
+
+    /// A subresource with bodies of another kind.
+    pub fn sub(mut self, name: &'static str, kind: GroupVersionKind, verbs: &'static [Verb]) -> Self {
+        self.subresources.push(Subresource { name: name.into(), kind, verbs });
+        self
+    }
+
+    /// A selectable field whose path is its name.
+    pub fn select(self, name: &'static str) -> Self {
+        self.select_as(name, name, "")
+    }
+
+    /// A selectable field with its path and its value where absent.
+    pub fn select_as(mut self, name: &'static str, path: &'static str, absent: &'static str) -> Self {
+        self.selectable.push(SelectableField { name: name.into(), path: path.into(), absent });
+        self
+    }
+
+    /// The kind's own rules, which include validation as upstream's.
+    pub fn rules(mut self, strategy: impl Strategy) -> Self {
+        self.strategy = Arc::new(strategy);
+        self.validated = true;
+        self
+    }
+
+    /// Group, version and kind of this row.
+    pub fn kind(&self) -> GroupVersionKind {
+        GroupVersionKind::new(&self.group, &self.version, &self.kind)
+    }
+
+    /// Group and resource.
+    pub fn group_resource(&self) -> GroupResource {
+        GroupResource::new(&self.group, &self.resource)
+    }
+
+    /// Group, version and resource.
+    pub fn group_version_resource(&self) -> GroupVersionResource {
+        GroupVersionResource::new(&self.group, &self.version, &self.resource)
+    }
+
+    /// `v1` or `apps/v1`.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.to_string() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    /// The subresource of that name.
+    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
+        self.subresources.iter().find(|s| s.name == name)
+    }
+
+    /// Whether the kind has a `status` that ordinary writes do not touch.
+    pub fn has_status(&self) -> bool {
+        self.subresource("status").is_some()
+    }
+}
