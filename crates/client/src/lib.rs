@@ -1,1 +1,18 @@
-//! A client of the API: kube::Client over kubeconfig or in-process, shared informers, listers.
+//! A client of the API: `kube::Client` over a kubeconfig or an in-process stream, shared informers, listers.
+//!
+//! What it knows: how to reach an API server, how to keep a local copy of a kind up to date, how to name its errors.
+//! What it must **not** know: what any kind means, what a controller does with it, how the server stores it.
+
+mod connect;
+mod error;
+mod informer;
+mod reflector;
+mod store;
+mod transport;
+
+pub use connect::{from_kubeconfig, from_token, over_stream};
+pub use error::{
+    is_already_exists, is_conflict, is_forbidden, is_invalid, is_namespace_terminating, is_not_found, reason,
+};
+pub use informer::{Change, Informer, Informers, Scope};
+pub use reflector::{Event, Reflector, Target, relist_needed};

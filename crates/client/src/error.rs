@@ -1,0 +1,53 @@
+//! What went wrong with a request, asked the way controllers ask it.
+//!
+//! The reason of the `Status` decides, as in upstream's `apierrors.Is...`; the code alone is ambiguous (409 is both a
+//! conflict and "already exists").
+
+use kube::Error;
+
+/// The reason of the server's `Status`, or nothing when the request never got an answer.
+pub fn reason(error: &Error) -> Option<&str> {
+    match error {
+        Error::Api(status) => Some(&status.reason),
+        _ => None,
+    }
+}
+
+fn is(error: &Error, want: &str, code: u16) -> bool {
+    match error {
+        Error::Api(s) => s.reason == want || (s.reason.is_empty() && s.code == code),
+        _ => false,
+    }
+}
+
+/// The object or the path does not exist.
+pub fn is_not_found(error: &Error) -> bool {
+    is(error, "NotFound", 404)
+}
+
+/// A create hit an existing object.
+pub fn is_already_exists(error: &Error) -> bool {
+    is(error, "AlreadyExists", 0)
+}
+
+/// A write lost against another one: read again and decide again.
+pub fn is_conflict(error: &Error) -> bool {
+    is(error, "Conflict", 409)
+}
+
+/// The server refused what was sent.
+pub fn is_invalid(error: &Error) -> bool {
+    is(error, "Invalid", 422)
+}
+
+/// The caller may not do this.
+pub fn is_forbidden(error: &Error) -> bool {
+    is(error, "Forbidden", 403)
+}
+
+/// A create was refused because its namespace is going away; retrying is pointless.
+pub fn is_namespace_terminating(error: &Error) -> bool {
+    let Error::Api(status) = error else { return false };
+    let causes = status.details.iter().flat_map(|d| d.causes.iter());
+    status.reason == "Forbidden" && causes.into_iter().any(|c| c.reason == "NamespaceTerminating")
+}
