@@ -1,0 +1,83 @@
+//! Go's ways of writing values, because upstream's messages are made with them: `%q`, `json.Marshal`'s escaping.
+
+use serde_json::Value;
+use std::fmt::Write as _;
+
+/// `strconv.Quote`, also `%q`.
+pub fn quote(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\x07' => out.push_str("\\a"),
+            '\x08' => out.push_str("\\b"),
+            '\x0c' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\x0b' => out.push_str("\\v"),
+            c if printable(c) => out.push(c),
+            c if (c as u32) < 0x80 => write!(out, "\\x{:02x}", c as u32).expect("writing to a String cannot fail"),
+            c if (c as u32) < 0x10000 => write!(out, "\\u{:04x}", c as u32).expect("writing to a String cannot fail"),
+            c => write!(out, "\\U{:08x}", c as u32).expect("writing to a String cannot fail"),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// `[]string` under `%#v`: `[]string{"a", "b"}`.
+pub fn quote_slice<S: AsRef<str>>(items: impl IntoIterator<Item = S>) -> String {
+    let quoted: Vec<String> = items.into_iter().map(|s| quote(s.as_ref())).collect();
+    format!("[]string{{{}}}", quoted.join(", "))
+}
+
+/// `unicode.IsPrint`, as near as the standard library comes: of spaces only U+0020, no controls, no unassigned characters.
+pub fn printable(c: char) -> bool {
+    match c {
+        ' '..='~' => true,
+        c if c.is_control() || c.is_whitespace() => false,
+        '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => false,
+        '\u{e000}'..='\u{f8ff}' | '\u{fff9}'..='\u{fffb}' | '\u{f0000}'..='\u{10ffff}' => false,
+        _ => true,
+    }
+}
+
+/// `json.Marshal`: compact, with `<`, `>`, `&`, U+2028 and U+2029 escaped.
+pub fn json(value: &Value) -> String {
+    let plain = value.to_string();
+    if !plain.contains(['<', '>', '&', '\u{2028}', '\u{2029}']) {
+        return plain;
+    }
+    let mut out = String::with_capacity(plain.len() + 16);
+    for c in plain.chars() {
+        match c {
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                write!(out, "\\u{:04x}", c as u32).expect("writing to a String cannot fail");
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_as_go_does() {
+        for (input, want) in [
+            ("plain", r#""plain""#),
+            ("a\"b\\c", r#""a\"b\\c""#),
+            ("\n\t\x01\x7f", r#""\n\t\x01\x7f""#),
+            ("ä\u{2028}\u{1F600}\u{a0}", "\"ä\\u2028\u{1F600}\\u00a0\""),
+        ] {
+            assert_eq!(quote(input), want);
+        }
+        assert_eq!(quote_slice(["a", "b"]), r#"[]string{"a", "b"}"#);
+        assert_eq!(json(&serde_json::json!({"a": "<&>"})), r#"{"a":"\u003c\u0026\u003e"}"#);
+    }
+}
