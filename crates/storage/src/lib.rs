@@ -7,9 +7,14 @@
 //! The model is etcd's because the cluster's API promises are etcd's: a resourceVersion is a revision, a list is a range
 //! at one revision, a watch is the ordered rest of history. The embedded engine keeps the same promises in one process.
 
+mod clock;
+pub mod disk;
+mod embedded;
 mod error;
 mod model;
 
+pub use clock::{Clock, SystemClock};
+pub use embedded::{EmbeddedOptions, EmbeddedStore};
 pub use error::{Error, Result};
 pub use model::{
     Event, EventKind, Expect, KeyValue, Outcome, RangeOptions, RangeResult, Revision, Storage, WatchItem, WatchStream,

@@ -1,0 +1,284 @@
+//! The one thread that writes: it takes all that is waiting, decides each compare-and-swap against what is durable plus what
+//! it has just decided, makes the lot durable with one sync, and only then shows it to readers, watchers and callers.
+//!
+//! A batch is one sync, so under load its size grows with the disk's latency by itself; there is no delay to tune.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::log::{Checkpoint, Log, disk_error};
+use super::queue::Operation;
+use super::record::Record;
+use super::{Shared, checkpoint};
+use crate::{Expect, KeyValue, Outcome, Result, Revision};
+
+/// One batch takes up to so many operations, and no more once it has so many bytes.
+const BATCH_OPERATIONS: usize = 1_024;
+const BATCH_BYTES: usize = 4 << 20;
+/// Revisions of history let go of under one hold of the lock.
+const TRIM_STEP: usize = 1_024;
+/// After a failed write of its own (an expiry) or a failed checkpoint, the writer waits this long.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A key that expires, if it is still at that revision then.
+type Expiry = (Arc<str>, Revision);
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    log: Log,
+    /// By unix seconds.
+    expiries: BTreeMap<i64, Vec<Expiry>>,
+    /// No checkpoint is tried again before the floor is above this: the last one to fail.
+    failed_checkpoint: Revision,
+    checkpointing: Option<JoinHandle<()>>,
+    stop_checkpoint: Arc<AtomicBool>,
+    /// An expiry failed to be written: not again before `RETRY`.
+    expiry_failed: bool,
+}
+
+/// A batch being decided.
+#[derive(Default)]
+struct Plan {
+    records: Vec<Record>,
+    /// Keys written in this batch, as they will be.
+    pending: HashMap<Arc<str>, Option<KeyValue>>,
+    replies: Vec<(oneshot::Sender<Result<Outcome>>, Outcome)>,
+    compactions: Vec<oneshot::Sender<Result<()>>>,
+    revision: Revision,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, log: Log) -> Self {
+        let mut expiries: BTreeMap<i64, Vec<_>> = BTreeMap::new();
+        for kv in shared.state.read().expiring() {
+            expiries.entry(kv.lease).or_default().push((kv.key.clone(), kv.mod_revision));
+        }
+        let stop_checkpoint = Arc::new(AtomicBool::new(false));
+        Self { shared, log, expiries, failed_checkpoint: 0, checkpointing: None, stop_checkpoint, expiry_failed: false }
+    }
+
+    pub(super) fn run(mut self) {
+        let shared = self.shared.clone();
+        // However this thread ends, nobody waits for it in vain.
+        let _close = CloseOnDrop(shared.clone());
+        while let Some(operations) = shared.queue.take(self.patience(), BATCH_OPERATIONS, BATCH_BYTES) {
+            let mut plan = Plan { revision: shared.state.read().revision(), ..Plan::default() };
+            for operation in operations {
+                match operation {
+                    Operation::CheckpointEnded(result) => self.checkpoint_ended(result),
+                    other => self.decide(&mut plan, other),
+                }
+            }
+            let expired = self.decide_expired(&mut plan);
+            let failed = self.commit(plan).is_err();
+            self.expiry_failed = failed && !expired.is_empty();
+            if failed {
+                for (time, expiry) in expired {
+                    self.expiries.entry(time).or_default().push(expiry);
+                }
+            }
+            self.keep_house();
+        }
+        self.stop_checkpoint.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.checkpointing.take() {
+            drop(thread.join());
+        }
+    }
+
+    /// How long there is nothing to do but for others' wishes.
+    fn patience(&self) -> Option<Duration> {
+        if self.expiry_failed {
+            return Some(RETRY);
+        }
+        let (&next, _) = self.expiries.first_key_value()?;
+        let seconds = next.saturating_sub(self.shared.options.clock.unix_seconds());
+        Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+    }
+
+    fn decide(&mut self, plan: &mut Plan, operation: Operation) {
+        match operation {
+            Operation::Put { key, value, expect, expiry, reply } => {
+                let outcome = match plan.check(&self.shared, &key, expect) {
+                    Err(conflict) => conflict,
+                    Ok(current) => {
+                        plan.revision += 1;
+                        let revision = plan.revision;
+                        let kv = KeyValue {
+                            key,
+                            value,
+                            mod_revision: revision,
+                            create_revision: current.as_ref().map_or(revision, |c| c.create_revision),
+                            version: current.as_ref().map_or(1, |c| c.version + 1),
+                            lease: expiry,
+                        };
+                        plan.pending.insert(kv.key.clone(), Some(kv.clone()));
+                        plan.records.push(Record::Put(kv));
+                        Outcome::Done { revision }
+                    }
+                };
+                plan.replies.push((reply, outcome));
+            }
+            Operation::Delete { key, mod_revision, reply } => {
+                let outcome = match plan.check(&self.shared, &key, Expect::ModRevision(mod_revision)) {
+                    Err(conflict) => conflict,
+                    Ok(_) => plan.delete(key),
+                };
+                plan.replies.push((reply, outcome));
+            }
+            Operation::Compact { revision, reply } => {
+                if revision > self.shared.state.read().floor() {
+                    plan.records.push(Record::Compact { revision });
+                }
+                plan.compactions.push(reply);
+            }
+            Operation::CheckpointEnded(_) => {}
+        }
+    }
+
+    /// Takes what has expired off the list and plans its deletion, unless it was written again meanwhile.
+    fn decide_expired(&mut self, plan: &mut Plan) -> Vec<(i64, Expiry)> {
+        let mut taken = Vec::new();
+        if self.expiries.is_empty() {
+            return taken;
+        }
+        let now = self.shared.options.clock.unix_seconds();
+        while let Some(mut first) = self.expiries.first_entry().filter(|e| *e.key() <= now) {
+            let (time, keys) = (*first.key(), first.get_mut());
+            let some = keys.len().min(BATCH_OPERATIONS - taken.len());
+            taken.extend(keys.drain(..some).map(|expiry| (time, expiry)));
+            if !keys.is_empty() {
+                break;
+            }
+            first.remove();
+        }
+        for (_, (key, mod_revision)) in &taken {
+            if plan.check(&self.shared, key, Expect::ModRevision(*mod_revision)).is_ok() {
+                plan.delete(key.clone());
+            }
+        }
+        taken
+    }
+
+    /// Makes a plan durable and then visible, or tells everybody in it why not.
+    fn commit(&mut self, plan: Plan) -> Result<()> {
+        if let Err(error) = self.write(&plan) {
+            tracing::warn!(%error, "a write to the store failed");
+            plan.replies.into_iter().for_each(|(reply, _)| drop(reply.send(Err(error.clone()))));
+            plan.compactions.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
+            return Err(error);
+        }
+        let floor = self.shared.state.read().floor();
+        for record in &plan.records {
+            if let Record::Put(kv) = record
+                && kv.lease != 0
+            {
+                self.expiries.entry(kv.lease).or_default().push((kv.key.clone(), kv.mod_revision));
+            }
+        }
+        if !plan.records.is_empty() {
+            let mut state = self.shared.state.write();
+            for record in plan.records {
+                state.apply(record).expect("decided against this very state");
+            }
+            state.enforce_limits();
+            let floor_rose = state.floor() > floor;
+            drop(state);
+            if floor_rose {
+                self.shared.watchers.wake_all();
+            } else {
+                self.shared.watchers.wake(plan.pending.keys().map(|k| &**k));
+            }
+        }
+        plan.replies.into_iter().for_each(|(reply, outcome)| drop(reply.send(Ok(outcome))));
+        plan.compactions.into_iter().for_each(|reply| drop(reply.send(Ok(()))));
+        Ok(())
+    }
+
+    fn write(&mut self, plan: &Plan) -> Result<()> {
+        if plan.records.is_empty() {
+            return Ok(());
+        }
+        let batch = self.log.begin();
+        plan.records.iter().for_each(|r| r.encode(batch));
+        self.log.commit(plan.revision).map_err(|e| disk_error("writing to the log", &e))
+    }
+
+    /// Lets go of history below the floor, and of the log once a checkpoint is worth it. Not while one is being written: it
+    /// reads that history.
+    fn keep_house(&mut self) {
+        if self.checkpointing.is_some() {
+            return;
+        }
+        while self.shared.state.write().trim(TRIM_STEP) {}
+        let (floor, live_bytes) = {
+            let state = self.shared.state.read();
+            (state.floor(), state.live_bytes())
+        };
+        let worth_it = self.log.reclaimable_bytes(floor) >= 2 * live_bytes + self.shared.options.checkpoint_gain_bytes;
+        if !worth_it || floor <= self.failed_checkpoint {
+            return;
+        }
+        let (shared, stop) = (self.shared.clone(), self.stop_checkpoint.clone());
+        let spawned = std::thread::Builder::new().name("store-checkpoint".to_owned()).spawn(move || {
+            let result = checkpoint::write(&*shared.disk, &shared.state, floor, shared.salt, &stop);
+            // Refused only when the store is closed, and then it is not wanted.
+            drop(shared.queue.push(Operation::CheckpointEnded(result)));
+        });
+        match spawned {
+            Ok(thread) => {
+                self.checkpointing = Some(thread);
+                self.failed_checkpoint = floor; // until it has not
+            }
+            Err(error) => tracing::warn!(%error, "no thread for a checkpoint; the log stays as it is"),
+        }
+    }
+
+    fn checkpoint_ended(&mut self, result: std::io::Result<Checkpoint>) {
+        if let Some(thread) = self.checkpointing.take() {
+            drop(thread.join());
+        }
+        match result.and_then(|checkpoint| self.log.adopt(checkpoint).map(|()| checkpoint)) {
+            Ok(checkpoint) => {
+                self.failed_checkpoint = 0;
+                tracing::debug!(revision = checkpoint.revision, bytes = checkpoint.bytes, "checkpoint written");
+            }
+            Err(error) => tracing::warn!(%error, "no checkpoint was written; the log stays as it is"),
+        }
+    }
+}
+
+impl Plan {
+    /// The key as it will be before this operation, if it is as expected.
+    fn check(&self, shared: &Shared, key: &str, expect: Expect) -> std::result::Result<Option<KeyValue>, Outcome> {
+        let current = match self.pending.get(key) {
+            Some(pending) => pending.clone(),
+            None => shared.state.read().get(key).map(|kv| (**kv).clone()),
+        };
+        match (expect, &current) {
+            (Expect::Absent, None) => Ok(None),
+            (Expect::ModRevision(wanted), Some(kv)) if kv.mod_revision == wanted => Ok(current),
+            _ => Err(Outcome::Conflict { current, revision: self.revision }),
+        }
+    }
+
+    fn delete(&mut self, key: Arc<str>) -> Outcome {
+        self.revision += 1;
+        self.pending.insert(key.clone(), None);
+        self.records.push(Record::Delete { key, revision: self.revision });
+        Outcome::Done { revision: self.revision }
+    }
+}
+
+struct CloseOnDrop(Arc<Shared>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.queue.close();
+        self.0.watchers.wake_all();
+    }
+}
