@@ -1,0 +1,323 @@
+//! The workqueue: client-go's semantics (`util/workqueue`), which controllers are written against.
+//!
+//! A key is in the queue once however often it is added; a key being worked on is not handed out again but marked, and
+//! comes back when it is done; so no two workers hold one key, and no change is lost. Delays and rate limits live in
+//! the same lock: a waiting worker sleeps until the earliest of them, and an idle queue costs nothing.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, HashSet, VecDeque},
+    hash::Hash,
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::{sync::Notify, time::Instant};
+
+/// Retries of one key: 5 ms, doubling.
+const RETRY_FIRST: Duration = Duration::from_millis(5);
+/// Retries of one key: at most this apart.
+const RETRY_MOST: Duration = Duration::from_secs(1000);
+/// Retries of all keys together: this many at once, then one each [`BUCKET_INTERVAL`].
+const BUCKET_BURST: u32 = 100;
+const BUCKET_INTERVAL: Duration = Duration::from_millis(100);
+
+struct Delayed<T> {
+    at: Instant,
+    order: u64,
+    key: T,
+}
+
+impl<T> PartialEq for Delayed<T> {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.order) == (other.at, other.order)
+    }
+}
+impl<T> Eq for Delayed<T> {}
+impl<T> PartialOrd for Delayed<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl<T> Ord for Delayed<T> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
+
+struct State<T> {
+    ready: VecDeque<T>,
+    /// Needs work: in `ready`, or in `processing` and to be done again.
+    dirty: HashSet<T>,
+    processing: HashSet<T>,
+    delayed: BinaryHeap<Reverse<Delayed<T>>>,
+    /// The earliest time each delayed key is due: a later request for the same key adds nothing.
+    due: HashMap<T, Instant>,
+    order: u64,
+    failures: HashMap<T, u32>,
+    /// When the retry bucket is full again; before that, each interval missing is a token taken.
+    bucket_full_at: Option<Instant>,
+    shut_down: bool,
+}
+
+struct Inner<T> {
+    state: Mutex<State<T>>,
+    wake: Notify,
+}
+
+/// A deduplicating, delaying, rate-limiting queue of keys. Cheap to clone; clones are the same queue.
+pub struct Queue<T>(Arc<Inner<T>>);
+
+impl<T> Clone for Queue<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T: Hash + Eq + Clone> Default for Queue<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: Hash + Eq + Clone> Queue<T> {
+    /// An empty queue.
+    pub fn new() -> Self {
+        let state = State {
+            ready: VecDeque::new(),
+            dirty: HashSet::new(),
+            processing: HashSet::new(),
+            delayed: BinaryHeap::new(),
+            due: HashMap::new(),
+            order: 0,
+            failures: HashMap::new(),
+            bucket_full_at: None,
+            shut_down: false,
+        };
+        Self(Arc::new(Inner { state: Mutex::new(state), wake: Notify::new() }))
+    }
+
+    /// Wants `key` worked on.
+    pub fn add(&self, key: T) {
+        if self.0.state.lock().add(key) {
+            self.0.wake.notify_one();
+        }
+    }
+
+    /// Wants `key` worked on, but not before `delay` has passed.
+    pub fn add_after(&self, key: T, delay: Duration) {
+        if delay.is_zero() {
+            return self.add(key);
+        }
+        self.0.state.lock().add_at(key, Instant::now() + delay);
+        self.0.wake.notify_one();
+    }
+
+    /// Wants `key` worked on again after a failure: later with each failure of the key, and later when many fail.
+    pub fn add_rate_limited(&self, key: T) {
+        let now = Instant::now();
+        let mut state = self.0.state.lock();
+        let failures = state.failures.entry(key.clone()).or_insert(0);
+        let own = RETRY_FIRST.saturating_mul(1u32.checked_shl(*failures).unwrap_or(u32::MAX)).min(RETRY_MOST);
+        *failures = failures.saturating_add(1).min(30);
+        let shared = state.take_token(now);
+        state.add_at(key, now + own.max(shared));
+        drop(state);
+        self.0.wake.notify_one();
+    }
+
+    /// Forgets the failures of `key`.
+    pub fn forget(&self, key: &T) {
+        self.0.state.lock().failures.remove(key);
+    }
+
+    /// How often `key` failed since it was last forgotten.
+    pub fn num_requeues(&self, key: &T) -> u32 {
+        self.0.state.lock().failures.get(key).copied().unwrap_or(0)
+    }
+
+    /// The next key, when there is one; none once the queue is shut down. Pair it with [`Queue::done`].
+    pub async fn get(&self) -> Option<T> {
+        loop {
+            let woken = self.0.wake.notified();
+            let next = {
+                let mut state = self.0.state.lock();
+                if state.shut_down {
+                    return None;
+                }
+                state.ripen(Instant::now());
+                if let Some(key) = state.ready.pop_front() {
+                    state.dirty.remove(&key);
+                    state.processing.insert(key.clone());
+                    let more = !state.ready.is_empty();
+                    drop(state);
+                    if more {
+                        self.0.wake.notify_one();
+                    }
+                    return Some(key);
+                }
+                state.delayed.peek().map(|d| d.0.at)
+            };
+            match next {
+                None => woken.await,
+                Some(at) => {
+                    let _ = tokio::time::timeout_at(at, woken).await;
+                }
+            }
+        }
+    }
+
+    /// Says that the work on `key` is over; if it was added meanwhile, it comes again.
+    pub fn done(&self, key: &T) {
+        let mut state = self.0.state.lock();
+        state.processing.remove(key);
+        if state.dirty.contains(key) {
+            state.ready.push_back(key.clone());
+            drop(state);
+            self.0.wake.notify_one();
+        }
+    }
+
+    /// How many keys are ready to be worked on.
+    pub fn len(&self) -> usize {
+        self.0.state.lock().ready.len()
+    }
+
+    /// True if no key is ready.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Ends every `get`, now and later.
+    pub fn shut_down(&self) {
+        self.0.state.lock().shut_down = true;
+        self.0.wake.notify_waiters();
+        self.0.wake.notify_one();
+    }
+}
+
+impl<T: Hash + Eq + Clone> State<T> {
+    fn add(&mut self, key: T) -> bool {
+        if self.shut_down || !self.dirty.insert(key.clone()) || self.processing.contains(&key) {
+            return false;
+        }
+        self.ready.push_back(key);
+        true
+    }
+
+    fn add_at(&mut self, key: T, at: Instant) {
+        if self.due.get(&key).is_some_and(|due| *due <= at) {
+            return;
+        }
+        self.due.insert(key.clone(), at);
+        self.order += 1;
+        self.delayed.push(Reverse(Delayed { at, order: self.order, key }));
+    }
+
+    fn ripen(&mut self, now: Instant) {
+        while self.delayed.peek().is_some_and(|d| d.0.at <= now) {
+            let Some(Reverse(d)) = self.delayed.pop() else { break };
+            // An entry that an earlier one replaced is empty shell.
+            if self.due.get(&d.key) == Some(&d.at) {
+                self.due.remove(&d.key);
+                self.add(d.key);
+            }
+        }
+    }
+
+    /// Takes a token of the shared bucket and says how long it has to be waited for.
+    fn take_token(&mut self, now: Instant) -> Duration {
+        let full = self.bucket_full_at.map_or(now, |t| t.max(now)) + BUCKET_INTERVAL;
+        self.bucket_full_at = Some(full);
+        (full - now).saturating_sub(BUCKET_INTERVAL * BUCKET_BURST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_is_queued_once_and_never_worked_on_twice_at_once() {
+        let q = Queue::new();
+        q.add("a");
+        q.add("a");
+        q.add("b");
+        assert_eq!(q.len(), 2);
+        assert_eq!(q.get().await, Some("a"));
+        q.add("a");
+        assert_eq!(q.get().await, Some("b"));
+        assert!(q.is_empty(), "a is being worked on");
+        q.done(&"a");
+        assert_eq!(q.get().await, Some("a"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_delayed_key_comes_at_the_earliest_time_asked_for() {
+        let (q, start) = (Queue::new(), Instant::now());
+        q.add_after("a", Duration::from_secs(9));
+        q.add_after("a", Duration::from_secs(3));
+        q.add_after("a", Duration::from_secs(5));
+        assert_eq!(q.get().await, Some("a"));
+        assert_eq!(start.elapsed().as_secs(), 3);
+        q.done(&"a");
+        assert!(tokio::time::timeout(Duration::from_secs(60), q.get()).await.is_err(), "once only");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_earlier_delay_wakes_a_sleeping_worker() {
+        let (q, start) = (Queue::new(), Instant::now());
+        q.add_after("late", Duration::from_secs(60));
+        let worker = tokio::spawn({
+            let q = q.clone();
+            async move { q.get().await }
+        });
+        tokio::time::advance(Duration::from_secs(1)).await;
+        q.add_after("soon", Duration::from_secs(1));
+        assert_eq!(worker.await.unwrap(), Some("soon"));
+        assert_eq!(start.elapsed().as_secs(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retries_double_until_forgotten() {
+        let q = Queue::new();
+        for want_ms in [5, 10, 20, 40] {
+            let start = Instant::now();
+            q.add_rate_limited("a");
+            q.get().await;
+            q.done(&"a");
+            assert_eq!(start.elapsed().as_millis(), want_ms);
+        }
+        assert_eq!(q.num_requeues(&"a"), 4);
+        q.forget(&"a");
+        assert_eq!(q.num_requeues(&"a"), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_failing_keys_share_a_bucket() {
+        let (q, start) = (Queue::new(), Instant::now());
+        (0..150).for_each(|i| q.add_rate_limited(i));
+        for _ in 0..150 {
+            let key = q.get().await.unwrap();
+            q.done(&key);
+        }
+        assert_eq!(start.elapsed().as_secs(), 5, "100 at once, 50 at 10 a second");
+    }
+
+    #[tokio::test]
+    async fn shutting_down_ends_waiting_workers() {
+        let q = Queue::<u8>::new();
+        let workers: Vec<_> = (0..3)
+            .map(|_| {
+                let q = q.clone();
+                tokio::spawn(async move { q.get().await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        q.shut_down();
+        for w in workers {
+            assert_eq!(w.await.unwrap(), None);
+        }
+    }
+}
