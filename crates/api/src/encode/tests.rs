@@ -1,0 +1,99 @@
+use expect_test::{Expect, expect};
+use serde_json::{Value, json};
+
+use crate::schema;
+
+fn check(api_version: &str, kind: &str, value: Value, expected: Expect) {
+    let ty = schema::of_object(api_version, kind).unwrap();
+    expected.assert_eq(&String::from_utf8(super::to_vec(&value, ty)).unwrap());
+}
+
+#[test]
+fn order_and_zero_values_are_upstreams() {
+    check(
+        "apps/v1",
+        "Deployment",
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"namespace": "d", "name": "a", "generation": 0}, "spec": {"replicas": 0, "paused": false, "minReadySeconds": 0}, "nonesuch": 1}),
+        expect![[
+            r#"{"kind":"Deployment","apiVersion":"apps/v1","metadata":{"name":"a","namespace":"d"},"spec":{"replicas":0,"selector":null,"template":{"metadata":{},"spec":{"containers":null}},"strategy":{}},"status":{}}"#
+        ]],
+    );
+    check(
+        "v1",
+        "PodList",
+        json!({"kind": "PodList", "apiVersion": "v1", "items": []}),
+        expect![[r#"{"kind":"PodList","apiVersion":"v1","metadata":{},"items":[]}"#]],
+    );
+    check(
+        "v1",
+        "Pod",
+        json!({"spec": {"containers": [{"name": "c", "env": []}], "volumes": [{"name": "v", "emptyDir": {}}]}, "status": {"containerStatuses": [{"name": "c", "state": {"running": {}}}]}}),
+        expect![[
+            r#"{"metadata":{},"spec":{"volumes":[{"name":"v","emptyDir":{}}],"containers":[{"name":"c","resources":{}}]},"status":{"containerStatuses":[{"name":"c","state":{"running":{"startedAt":null}},"lastState":{},"ready":false,"restartCount":0,"image":"","imageID":""}]}}"#
+        ]],
+    );
+}
+
+#[test]
+fn texts_and_numbers_are_gos() {
+    let mut out = Vec::new();
+    super::write_untyped(
+        &json!({"a": "<&>\u{2028}é\"\\\n\u{1}\u{8}", "b": [1e-7, 1e21, 1e20, 0.5, 1.0, -3, 1.5e300]}),
+        &mut out,
+    );
+    expect![[
+        r#"{"a":"\u003c\u0026\u003e\u2028é\"\\\n\u0001\b","b":[1e-7,1e+21,100000000000000000000,0.5,1,-3,1.5e+300]}"#
+    ]]
+    .assert_eq(&String::from_utf8(out).unwrap());
+}
+
+/// Upstream's own files: every field of every kind, so that they prove order, names and shapes at once.
+#[test]
+fn golden_files_round_trip() {
+    let Some(folder) = crate::testdata::goldens() else {
+        return eprintln!("skipped: upstream's test data is not here (FERRY_UPSTREAM)");
+    };
+    let (mut compared, mut missing, mut wrong) = (0, Vec::new(), Vec::new());
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let file = path.file_name().unwrap().to_string_lossy().into_owned();
+        let Some(name) = file.strip_suffix(".json") else { continue };
+        let (rest, kind) = name.rsplit_once('.').unwrap();
+        let (group, version) = rest.rsplit_once('.').unwrap();
+        let Some(ty) = schema::kind(if group == "core" { "" } else { group }, version, kind) else {
+            missing.push(name.to_owned());
+            continue;
+        };
+        let text = std::fs::read(&path).unwrap();
+        compared += 1;
+        match crate::decode::json(&text, ty) {
+            Err(e) => wrong.push(format!("{name}: {e}")),
+            Ok(decoded) => {
+                let ours = String::from_utf8(super::to_vec(&decoded.value, ty)).unwrap();
+                let theirs = compact(&text);
+                if !decoded.strict.is_empty() || ours != theirs {
+                    wrong.push(format!("{name}: {:?}\n{ours}\n{theirs}\n", decoded.strict));
+                }
+            }
+        }
+    }
+    missing.retain(|name| !name.contains("alpha") && !name.contains("beta"));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(compared > 90, "{compared} compared");
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+/// Removes the space between JSON's tokens, keeping their order.
+fn compact(text: &[u8]) -> String {
+    let (mut quoted, mut escaped) = (false, false);
+    let keep = |c: &char| {
+        if quoted {
+            quoted = escaped || *c != '"';
+            escaped = !escaped && *c == '\\';
+            return true;
+        }
+        quoted = *c == '"';
+        !c.is_ascii_whitespace()
+    };
+    String::from_utf8_lossy(text).chars().filter(keep).collect()
+}
