@@ -63,6 +63,64 @@ pub fn json(value: &Value) -> String {
     out
 }
 
+/// What encoding/json calls a value in its errors.
+pub fn json_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// `%T` of a decoded value.
+pub fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "%!s(<nil>)",
+        Value::Bool(_) => "bool",
+        Value::Number(n) if n.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    }
+}
+
+/// `%v` of a decoded value.
+pub fn print(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::Bool(b) => b.to_string(),
+        Value::Number(n) => match n.as_f64() {
+            Some(f) if n.is_f64() => float(f),
+            _ => n.to_string(),
+        },
+        Value::String(s) => s.clone(),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(print).collect();
+            format!("[{}]", items.join(" "))
+        }
+        Value::Object(map) => {
+            let items: Vec<String> = map.iter().map(|(k, v)| format!("{k}:{}", print(v))).collect();
+            format!("map[{}]", items.join(" "))
+        }
+    }
+}
+
+/// `%v` of a float64: shortest form, exponents below -4 and from 21 on.
+pub fn float(f: f64) -> String {
+    let magnitude = f.abs();
+    if magnitude != 0.0 && !(1e-4..1e21).contains(&magnitude) {
+        let text = format!("{f:e}");
+        let (digits, exponent) = text.split_once('e').expect("the format has an exponent");
+        let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |e| ('-', e));
+        return format!("{digits}e{sign}{exponent:0>2}");
+    }
+    format!("{f}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +136,11 @@ mod tests {
             assert_eq!(quote(input), want);
         }
         assert_eq!(quote_slice(["a", "b"]), r#"[]string{"a", "b"}"#);
+        assert_eq!(
+            print(&serde_json::json!({"a": [1, 1.5, null], "b": {"c": "x"}})),
+            "map[a:[1 1.5 <nil>] b:map[c:x]]"
+        );
+        assert_eq!((float(1e21), float(1.5e-7), float(100.0)), ("1e+21".into(), "1.5e-07".into(), "100".into()));
         assert_eq!(json(&serde_json::json!({"a": "<&>"})), r#"{"a":"\u003c\u0026\u003e"}"#);
     }
 }

@@ -6,7 +6,10 @@
 pub mod field;
 pub mod go;
 pub mod gvk;
+pub mod json;
 pub mod meta;
 pub mod names;
+pub mod patch;
+pub mod quantity;
 pub mod selector;
 pub mod status;

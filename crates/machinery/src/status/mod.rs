@@ -16,8 +16,8 @@ pub struct StatusError {
     pub reason: Cow<'static, str>,
     /// For people.
     pub message: String,
-    /// About what, and why.
-    pub details: Option<Details>,
+    /// About what, and why. Boxed, as results with this error are returned everywhere.
+    pub details: Option<Box<Details>>,
 }
 
 /// metav1.StatusDetails; empty strings and zero are left out on the wire.

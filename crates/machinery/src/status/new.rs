@@ -29,7 +29,7 @@ fn about(
     name: &str,
     message: impl Into<String>,
 ) -> StatusError {
-    StatusError { details: Some(Details::of(resource, name)), ..plain(code, reason, message) }
+    StatusError { details: Some(Box::new(Details::of(resource, name))), ..plain(code, reason, message) }
 }
 
 impl StatusError {
@@ -41,7 +41,7 @@ impl StatusError {
     /// 404 for a path that is none of the API's: what upstream answers as a Status for unknown resources.
     pub fn no_such_resource() -> Self {
         StatusError {
-            details: Some(Details::default()),
+            details: Some(Box::new(Details::default())),
             ..plain(404, "NotFound", "the server could not find the requested resource")
         }
     }
@@ -85,7 +85,10 @@ impl StatusError {
 
     /// 409 Conflict of server-side apply.
     pub fn apply_conflict(causes: Vec<Cause>, message: impl Into<String>) -> Self {
-        StatusError { details: Some(Details { causes, ..Details::default() }), ..plain(409, "Conflict", message) }
+        StatusError {
+            details: Some(Box::new(Details { causes, ..Details::default() })),
+            ..plain(409, "Conflict", message)
+        }
     }
 
     /// 410 Gone.
@@ -116,7 +119,7 @@ impl StatusError {
             causes,
             ..Details::default()
         };
-        StatusError { details: Some(details), ..plain(422, "Invalid", message) }
+        StatusError { details: Some(Box::new(details)), ..plain(422, "Invalid", message) }
     }
 
     /// 400 BadRequest.
@@ -126,7 +129,7 @@ impl StatusError {
 
     /// 429 TooManyRequests, to be tried again after so many seconds.
     pub fn too_many_requests(message: impl Into<String>, retry_after_seconds: i32) -> Self {
-        StatusError { details: Some(Details::default()), ..plain(429, "TooManyRequests", message) }
+        StatusError { details: Some(Box::new(Details::default())), ..plain(429, "TooManyRequests", message) }
             .retry_after(retry_after_seconds)
     }
 
@@ -153,15 +156,18 @@ impl StatusError {
     pub fn internal(why: impl fmt::Display) -> Self {
         let cause = Cause { message: why.to_string(), ..Cause::default() };
         StatusError {
-            details: Some(Details { causes: vec![cause], ..Details::default() }),
+            details: Some(Box::new(Details { causes: vec![cause], ..Details::default() })),
             ..plain(500, "InternalError", format!("Internal error occurred: {why}"))
         }
     }
 
     /// 504 Timeout.
     pub fn timeout(message: impl fmt::Display, retry_after_seconds: i32) -> Self {
-        StatusError { details: Some(Details::default()), ..plain(504, "Timeout", format!("Timeout: {message}")) }
-            .retry_after(retry_after_seconds)
+        StatusError {
+            details: Some(Box::new(Details::default())),
+            ..plain(504, "Timeout", format!("Timeout: {message}"))
+        }
+        .retry_after(retry_after_seconds)
     }
 
     /// 413 RequestEntityTooLarge.

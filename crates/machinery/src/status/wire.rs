@@ -26,13 +26,15 @@ impl StatusError {
         if value["kind"] != "Status" || value["status"] == "Success" {
             return None;
         }
-        let details = value.get("details").filter(|d| d.is_object()).map(|d| Details {
-            name: text(d, "name"),
-            group: text(d, "group"),
-            kind: text(d, "kind"),
-            uid: text(d, "uid"),
-            causes: d["causes"].as_array().map(|all| all.iter().map(cause).collect()).unwrap_or_default(),
-            retry_after_seconds: d["retryAfterSeconds"].as_i64().and_then(|n| n.try_into().ok()).unwrap_or(0),
+        let details = value.get("details").filter(|d| d.is_object()).map(|d| {
+            Box::new(Details {
+                name: text(d, "name"),
+                group: text(d, "group"),
+                kind: text(d, "kind"),
+                uid: text(d, "uid"),
+                causes: d["causes"].as_array().map(|all| all.iter().map(cause).collect()).unwrap_or_default(),
+                retry_after_seconds: d["retryAfterSeconds"].as_i64().and_then(|n| n.try_into().ok()).unwrap_or(0),
+            })
         });
         Some(StatusError {
             code: value["code"].as_u64().and_then(|n| n.try_into().ok()).unwrap_or(500),
