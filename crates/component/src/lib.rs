@@ -1,1 +1,12 @@
-//! The daemon shell: flags and config files, TLS, health, metrics, tracing, drain.
+//! The daemon shell: flags and config files, TLS, health, metrics, tracing, shutdown.
+//!
+//! What it knows: how a Kubernetes component is started, watched and stopped. What it must **not** know: the API's
+//! kinds, a client, any component in particular.
+
+pub mod config;
+pub mod flags;
+mod process;
+pub mod serving;
+pub mod tls;
+
+pub use process::{init_logging, shutdown};

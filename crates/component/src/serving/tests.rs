@@ -1,0 +1,36 @@
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+
+async fn ask(address: SocketAddr, path: &str) -> String {
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let status = answer.split_whitespace().nth(1).unwrap().to_owned();
+    format!("{status} {}", answer.split("\r\n\r\n").nth(1).unwrap())
+}
+
+#[tokio::test]
+async fn health_is_open_and_metrics_are_guarded() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, cancel) = (listener.local_addr().unwrap(), CancellationToken::new());
+    let ready = Checks::new().with("informer-sync", || Err("1 of 2 synced".into()));
+    let server = Server::new(Checks::new(), ready).metrics(Arc::default());
+    let server = server.authorized(|parts| async move {
+        (parts.headers.get("authorization").is_none()).then(|| StatusCode::UNAUTHORIZED.into_response())
+    });
+    let serving = tokio::spawn(server.serve(listener, cancel.clone()));
+    assert_eq!(ask(address, "/healthz").await, "200 ok");
+    assert_eq!(ask(address, "/livez?verbose").await, "200 [+]ping ok\nlivez check passed\n");
+    assert_eq!(
+        ask(address, "/readyz").await,
+        "500 [+]ping ok\n[-]informer-sync failed: reason withheld\nreadyz check failed\n"
+    );
+    assert_eq!(ask(address, "/metrics").await, "401 ");
+    assert_eq!(ask(address, "/elsewhere").await, "404 ");
+    cancel.cancel();
+    serving.await.unwrap().unwrap();
+    assert!(tokio::net::TcpStream::connect(address).await.is_err());
+}
