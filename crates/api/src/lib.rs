@@ -3,8 +3,11 @@
 //! Knows the shapes of Kubernetes' own kinds, as data. Must not know how they are stored or served, nor what a valid
 //! object is: validation belongs to the API server's strategies.
 
+pub mod convert;
 pub mod decode;
+pub mod defaults;
 pub mod encode;
+pub mod patch;
 pub mod schema;
 #[cfg(test)]
 mod testdata;

@@ -163,9 +163,9 @@ fn format_duration(nanos: i128) -> String {
     }
 }
 
-/// A quantity: text as it came, where it can be one. (Canonical form comes with machinery's Quantity.)
+/// A quantity in canonical form.
 pub(super) fn quantity(text: &str) -> Result<String, String> {
-    Ok(text.trim().to_owned())
+    text.trim().parse::<machinery::quantity::Quantity>().map(|q| q.canonical()).map_err(|e| e.to_string())
 }
 
 /// Whether it is base64; the text without line breaks where it had some.

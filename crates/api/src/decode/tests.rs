@@ -139,7 +139,7 @@ fn values_come_in_canonical_form() {
         "Pod",
         r#"{"metadata":{"creationTimestamp":"2026-01-02T03:04:05.678+01:00"},"spec":{"containers":[{"name":"c","resources":{"limits":{"cpu":0.5,"memory":"1024Mi"}},"ports":[{"containerPort":80}],"livenessProbe":{"httpGet":{"port":"http"}}}]}}"#,
         expect![[
-            r#"{"metadata":{"creationTimestamp":"2026-01-02T02:04:05Z"},"spec":{"containers":[{"livenessProbe":{"httpGet":{"port":"http"}},"name":"c","ports":[{"containerPort":80}],"resources":{"limits":{"cpu":"0.5","memory":"1024Mi"}}}]}}"#
+            r#"{"metadata":{"creationTimestamp":"2026-01-02T02:04:05Z"},"spec":{"containers":[{"livenessProbe":{"httpGet":{"port":"http"}},"name":"c","ports":[{"containerPort":80}],"resources":{"limits":{"cpu":"500m","memory":"1Gi"}}}]}}"#
         ]],
     );
     check(

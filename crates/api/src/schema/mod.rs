@@ -32,6 +32,11 @@ pub struct Package {
 pub struct TypeId(u16);
 
 impl TypeId {
+    /// Its number, below the length of [`all`].
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+
     /// The type.
     pub fn get(self) -> &'static Type {
         &TABLE.types[usize::from(self.0)]
@@ -41,6 +46,8 @@ impl TypeId {
 /// One struct of the API.
 #[derive(Debug)]
 pub struct Type {
+    /// Its place in the table.
+    pub id: TypeId,
     /// Upstream's Go name, without package: `PodSpec`.
     pub name: &'static str,
     /// Where it belongs.
@@ -231,6 +238,8 @@ pub enum ListType {
 pub struct Patch {
     /// Lists are merged, not replaced.
     pub merge: bool,
+    /// The value is replaced (as it is without a strategy; upstream says so on a few).
+    pub replace: bool,
     /// Keys that the patch's `$retainKeys` does not name are cleared.
     pub retain_keys: bool,
     /// The field that tells a list's items apart; empty for lists of scalars.

@@ -51,6 +51,7 @@ struct Reader<'a> {
 }
 
 struct Open {
+    id: TypeId,
     name: &'static str,
     package: &'static Package,
     is_kind: bool,
@@ -63,7 +64,15 @@ impl Open {
         let fields: &'static [Field] = self.fields.leak();
         let mut by_name: Vec<u16> = (0..fields.len()).map(|i| i as u16).collect();
         by_name.sort_by_key(|i| fields[usize::from(*i)].name);
-        Type { name: self.name, package: self.package, is_kind: self.is_kind, atomic: self.atomic, fields, by_name }
+        Type {
+            id: self.id,
+            name: self.name,
+            package: self.package,
+            is_kind: self.is_kind,
+            atomic: self.atomic,
+            fields,
+            by_name,
+        }
     }
 }
 
@@ -85,7 +94,14 @@ impl Reader<'_> {
             }
             let mut words = line.split(' ');
             let name = words.next().unwrap_or_default();
-            let mut next = Open { name, package, is_kind: false, atomic: false, fields: Vec::new() };
+            let mut next = Open {
+                id: self.by_name[&(package.alias, name)],
+                name,
+                package,
+                is_kind: false,
+                atomic: false,
+                fields: Vec::new(),
+            };
             for word in words {
                 match word {
                     "kind" => next.is_kind = true,
@@ -130,6 +146,7 @@ impl Reader<'_> {
                 ("map", "granular") => {}
                 ("patch", strategies) => {
                     field.patch.merge = strategies.split(',').any(|s| s == "merge");
+                    field.patch.replace = strategies.split(',').any(|s| s == "replace");
                     field.patch.retain_keys = strategies.split(',').any(|s| s == "retainKeys");
                     field.patch.merge_key = keys;
                 }

@@ -19,7 +19,7 @@ fn fields_have_their_marks() {
     let spec = named("core.v1", "ServiceSpec").unwrap();
     let ports = spec.field("ports").unwrap();
     assert_eq!(ports.list, ListType::Map(&["port", "protocol"]));
-    assert_eq!(ports.patch, Patch { merge: true, retain_keys: false, merge_key: "port" });
+    assert_eq!(ports.patch, Patch { merge: true, replace: false, retain_keys: false, merge_key: "port" });
     assert_eq!(ports.shape.object().unwrap().name, "ServicePort");
     assert!(spec.field("selector").unwrap().atomic);
     assert!(spec.field("nonesuch").is_none());
@@ -28,7 +28,7 @@ fn fields_have_their_marks() {
     let empty_dir = volume.field("emptyDir").unwrap();
     assert_eq!((empty_dir.numbers, empty_dir.inlined, empty_dir.pointer), (&[2, 2][..], "VolumeSource", true));
     let volumes = named("core.v1", "PodSpec").unwrap().field("volumes").unwrap();
-    assert_eq!(volumes.patch, Patch { merge: true, retain_keys: true, merge_key: "name" });
+    assert_eq!(volumes.patch, Patch { merge: true, replace: false, retain_keys: true, merge_key: "name" });
 }
 
 #[test]
