@@ -3,5 +3,6 @@
 //! Knows storage, TLS and HTTP. Must not know of any component that uses it: they are clients.
 
 pub mod admission;
+pub mod discovery;
 pub mod filters;
 pub mod registry;
