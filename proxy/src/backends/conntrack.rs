@@ -55,7 +55,8 @@ impl Serving {
 
     /// Whether a flow goes to a Service, but to none of its endpoints.
     pub fn is_stale(&self, flow: &Flow) -> bool {
-        let misses = |endpoints: Option<&HashSet<SocketAddr>>| endpoints.is_some_and(|all| !all.contains(&flow.responder));
+        let misses =
+            |endpoints: Option<&HashSet<SocketAddr>>| endpoints.is_some_and(|all| !all.contains(&flow.responder));
         misses(self.addresses.get(&flow.destination)) || misses(self.node_ports.get(&flow.destination.port()))
     }
 }

@@ -18,7 +18,8 @@ pub(crate) fn service(spec: Value) -> Service {
 /// (terminating), `s` (serving although not ready), `z=ZONE` and `n=NODE` (hints).
 pub(crate) fn slice(port_name: &str, port: u16, endpoints: &[&str]) -> EndpointSlice {
     let endpoints: Vec<Value> = endpoints.iter().map(|text| endpoint(text)).collect();
-    let family = if endpoints.iter().any(|e| e["addresses"][0].as_str().unwrap().contains(':')) { "IPv6" } else { "IPv4" };
+    let family =
+        if endpoints.iter().any(|e| e["addresses"][0].as_str().unwrap().contains(':')) { "IPv6" } else { "IPv4" };
     serde_json::from_value(json!({
         "metadata": {"name": "web-1", "namespace": "default", "labels": {SERVICE_NAME_LABEL: "web"}},
         "addressType": family, "ports": [{"name": port_name, "port": port}], "endpoints": endpoints,
@@ -28,7 +29,8 @@ pub(crate) fn slice(port_name: &str, port: u16, endpoints: &[&str]) -> EndpointS
 
 fn endpoint(text: &str) -> Value {
     let mut words = text.split_whitespace();
-    let (address, node) = words.next().unwrap().split_once('@').unwrap_or((text.split_whitespace().next().unwrap(), ""));
+    let (address, node) =
+        words.next().unwrap().split_once('@').unwrap_or((text.split_whitespace().next().unwrap(), ""));
     let mut endpoint = json!({"addresses": [address], "conditions": {"ready": true, "serving": true}});
     if !node.is_empty() {
         endpoint["nodeName"] = node.into();
@@ -82,11 +84,7 @@ fn ready_endpoints_are_used() {
 
 #[test]
 fn terminating_endpoints_are_the_last_resort() {
-    check(
-        plain(),
-        &["10.1.0.3@n2 u", "10.1.0.4@n2 t"],
-        expect!["cluster[10.1.0.4:8080] local[] exist=true hairpin[]"],
-    );
+    check(plain(), &["10.1.0.3@n2 u", "10.1.0.4@n2 t"], expect!["cluster[10.1.0.4:8080] local[] exist=true hairpin[]"]);
     check(
         external_local(),
         &["10.1.0.1@n2", "10.1.0.4@n1 t"],
@@ -112,11 +110,7 @@ fn the_policy_local_looks_at_this_node_only() {
 
 #[test]
 fn hints_hold_if_all_have_them_and_one_fits() {
-    check(
-        plain(),
-        &["10.1.0.1 z=za", "10.1.0.2 z=zb"],
-        expect!["cluster[10.1.0.1:8080] local[] exist=true hairpin[]"],
-    );
+    check(plain(), &["10.1.0.1 z=za", "10.1.0.2 z=zb"], expect!["cluster[10.1.0.1:8080] local[] exist=true hairpin[]"]);
     check(
         plain(),
         &["10.1.0.1 z=za", "10.1.0.2"],
@@ -145,7 +139,10 @@ fn what_is_no_business_of_the_proxy() {
     };
     none(json!({"clusterIP": "None", "ports": [{"port": 80}]}), None);
     none(json!({"ports": [{"port": 80}]}), None);
-    none(json!({"type": "ExternalName", "externalName": "x.org", "clusterIP": "10.96.0.1", "ports": [{"port": 80}]}), None);
+    none(
+        json!({"type": "ExternalName", "externalName": "x.org", "clusterIP": "10.96.0.1", "ports": [{"port": 80}]}),
+        None,
+    );
     none(json!({"clusterIP": "fd00::1", "ports": [{"port": 80}]}), None);
     none(plain(), Some(PROXY_NAME_LABEL));
     none(plain(), Some(HEADLESS_LABEL));
@@ -165,7 +162,10 @@ fn named_ports_families_and_all_the_addresses() {
     let v4 = service_ports(&service, slices.iter(), &node(), Family::V4);
     assert_eq!(v4.len(), 2);
     assert_eq!(v4[0].name, "default/web:http");
-    assert_eq!((v4[0].node_port, v4[0].affinity_seconds, v4[0].health_check_port), (Some(30080), Some(30), Some(32000)));
+    assert_eq!(
+        (v4[0].node_port, v4[0].affinity_seconds, v4[0].health_check_port),
+        (Some(30080), Some(30), Some(32000))
+    );
     assert_eq!(v4[0].external_ips, ["192.0.2.1".parse::<IpAddr>().unwrap()]);
     assert_eq!(v4[0].load_balancer_ips, ["198.51.100.1".parse::<IpAddr>().unwrap()]);
     assert_eq!(v4[0].source_ranges, ["192.0.2.0/24".parse::<IpNet>().unwrap()]);

@@ -6,18 +6,19 @@
 use std::fmt::Write as _;
 
 use super::chains::masquerade;
-use super::{Map, NodePortAddresses, Options, TABLE, addr_type, ip};
+use super::{Lookup, Map, NodePortAddresses, Options, TABLE, addr_type, ip};
 use crate::model::Family;
 
+// Priorities as numbers: before nft 1.0.7 the name `dstnat` is not known in the output hook.
 const BASE_CHAINS: [(&str, &str); 8] = [
-    ("filter-prerouting-pre-dnat", "type filter hook prerouting priority dstnat - 10"),
-    ("filter-output-pre-dnat", "type filter hook output priority dstnat - 10"),
-    ("filter-input", "type filter hook input priority filter"),
-    ("filter-forward", "type filter hook forward priority filter"),
-    ("filter-output", "type filter hook output priority filter"),
-    ("nat-prerouting", "type nat hook prerouting priority dstnat"),
-    ("nat-output", "type nat hook output priority dstnat"),
-    ("nat-postrouting", "type nat hook postrouting priority srcnat"),
+    ("filter-prerouting-pre-dnat", "type filter hook prerouting priority -110"),
+    ("filter-output-pre-dnat", "type filter hook output priority -110"),
+    ("filter-input", "type filter hook input priority 0"),
+    ("filter-forward", "type filter hook forward priority 0"),
+    ("filter-output", "type filter hook output priority 0"),
+    ("nat-prerouting", "type nat hook prerouting priority -100"),
+    ("nat-output", "type nat hook output priority -100"),
+    ("nat-postrouting", "type nat hook postrouting priority 100"),
 ];
 
 /// Creates the table anew, in the same transaction in which an old one goes.
@@ -31,7 +32,7 @@ pub(super) fn script(options: &Options) -> String {
     for (name, hook) in BASE_CHAINS {
         line(format!("add chain {ip} {TABLE} {name} {{ {hook} ; }}"));
     }
-    for map in Map::ALL {
+    for map in Map::all() {
         line(format!("add {} {ip} {TABLE} {} {{ {} ; }}", kind(map), map.name(), definition(map, options.family)));
     }
     for name in ["services", "masquerading", "service-endpoints-check", "nodeport-endpoints-check"] {
@@ -62,11 +63,9 @@ fn definition(map: Map, family: Family) -> String {
             format!("type {addr} . inet_proto . inet_service : verdict")
         }
         Map::ServiceNodePorts | Map::NoEndpointNodePorts => "type inet_proto . inet_service : verdict".to_owned(),
-        Map::Endpoints | Map::LocalEndpoints => {
-            format!("typeof {ip} daddr . meta l4proto . th dport . numgen random mod 2 : {ip} daddr . th dport")
-        }
-        Map::NodePortEndpoints | Map::LocalNodePortEndpoints => {
-            format!("typeof meta l4proto . th dport . numgen random mod 2 : {ip} daddr . th dport")
+        Map::Endpoints(Lookup { class, protocol, .. }) => {
+            let key = class.key(family, protocol);
+            format!("typeof {key} . numgen random mod 2 : {ip} daddr . {} dport", protocol.as_str())
         }
     }
 }
@@ -100,10 +99,15 @@ fn rules(options: &Options) -> Vec<(&'static str, String)> {
         ("nat-prerouting", "jump services".to_owned()),
         ("nat-output", "jump services".to_owned()),
         ("nat-postrouting", "jump masquerading".to_owned()),
-        ("masquerading", format!("meta mark and {mark:#x} != 0 meta mark set meta mark xor {mark:#x} masquerade fully-random")),
         (
             "masquerading",
-            format!("ct status dnat {ip} saddr . {ip} daddr . meta l4proto . th dport @hairpin-connections masquerade fully-random"),
+            format!("meta mark and {mark:#x} != 0 meta mark set meta mark xor {mark:#x} masquerade fully-random"),
+        ),
+        (
+            "masquerading",
+            format!(
+                "ct status dnat {ip} saddr . {ip} daddr . meta l4proto . th dport @hairpin-connections masquerade fully-random"
+            ),
         ),
         ("reject-chain", "reject".to_owned()),
         ("service-endpoints-check", format!("{key} vmap @no-endpoint-services")),
@@ -119,7 +123,8 @@ fn rules(options: &Options) -> Vec<(&'static str, String)> {
     rules.push(("services", format!("{key} vmap @service-ips")));
     if let Some((to_node, check)) = node_port {
         rules.push(("services", format!("{to_node} meta l4proto . th dport vmap @service-nodeports")));
-        rules.push(("nodeport-endpoints-check", format!("{check} meta l4proto . th dport vmap @no-endpoint-nodeports")));
+        rules
+            .push(("nodeport-endpoints-check", format!("{check} meta l4proto . th dport vmap @no-endpoint-nodeports")));
     }
     rules
 }

@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use super::{Compiler, Options, addr_type, fingerprint, ip};
+use super::{Compiler, Lookup, Map, Options, addr_type, fingerprint, ip};
+use crate::model::{Family, Protocol};
 
 /// What a destination is looked up by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -11,6 +12,23 @@ pub enum Class {
     Address,
     /// Protocol and port, on any of the node's addresses.
     NodePort,
+}
+
+impl Class {
+    pub(super) fn prefix(self) -> &'static str {
+        match self {
+            Class::Address => "",
+            Class::NodePort => "nodeport-",
+        }
+    }
+
+    /// The key of its maps with endpoints, but for the number.
+    pub(super) fn key(self, family: Family, protocol: Protocol) -> String {
+        match self {
+            Class::Address => format!("{} daddr . {} dport", ip(family), protocol.as_str()),
+            Class::NodePort => format!("{} dport", protocol.as_str()),
+        }
+    }
 }
 
 /// How the source bears on the choice of endpoints.
@@ -32,6 +50,8 @@ pub enum Policy {
 pub struct Shared {
     /// Lookup.
     pub class: Class,
+    /// Protocol.
+    pub protocol: Protocol,
     /// Policy.
     pub policy: Policy,
     /// Number of endpoints in the cluster.
@@ -43,7 +63,7 @@ pub struct Shared {
 impl Shared {
     /// Its name.
     pub fn name(&self) -> String {
-        let prefix = if self.class == Class::NodePort { "nodeport-" } else { "" };
+        let prefix = format!("{}-{}", self.protocol.as_str(), self.class.prefix());
         let Shared { cluster, local, .. } = self;
         match self.policy {
             Policy::Cluster | Policy::InternalLocal => format!("{prefix}cluster-{cluster}"),
@@ -69,22 +89,20 @@ impl Shared {
                     rules.extend(short_circuit(options, &cluster.name()));
                 }
                 if self.local > 0 {
-                    rules.push(self.dnat(options, "local-", self.local));
+                    rules.push(self.dnat(options, true, self.local));
                 }
                 return rules;
             }
         }
-        rules.push(self.dnat(options, "", self.cluster));
+        rules.push(self.dnat(options, false, self.cluster));
         rules
     }
 
-    fn dnat(&self, options: &Options, prefix: &str, count: usize) -> String {
-        let ip = ip(options.family);
-        let (key, map) = match self.class {
-            Class::Address => (format!("{ip} daddr . meta l4proto . th dport"), "endpoints"),
-            Class::NodePort => ("meta l4proto . th dport".to_owned(), "nodeport-endpoints"),
-        };
-        format!("dnat {ip} to {key} . numgen random mod {count} map @{prefix}{map}")
+    fn dnat(&self, options: &Options, local: bool, count: usize) -> String {
+        let Shared { class, protocol, .. } = *self;
+        let map = Map::Endpoints(Lookup { class, local, protocol }).name();
+        let key = class.key(options.family, protocol);
+        format!("dnat {} to {key} . numgen random mod {count} map @{map}", ip(options.family))
     }
 }
 
@@ -95,7 +113,8 @@ pub(super) fn masquerade(options: &Options) -> String {
 /// Traffic of pods and of the node itself to an external address goes to any endpoint.
 fn short_circuit(options: &Options, cluster: &str) -> Vec<String> {
     let pods = options.local.rule(options.family, false).map(|local| format!("{local} goto {cluster}"));
-    let node = [format!("fib saddr type local {}", masquerade(options)), format!("fib saddr type local goto {cluster}")];
+    let node =
+        [format!("fib saddr type local {}", masquerade(options)), format!("fib saddr type local goto {cluster}")];
     pods.into_iter().chain(node).collect()
 }
 
@@ -146,7 +165,8 @@ impl Compiler<'_> {
         let ip = ip(self.options.family);
         let named: Vec<(String, String)> = endpoints.iter().map(|address| self.affinity_endpoint(*address)).collect();
         let stay = named.iter().map(|(chain, set)| format!("{ip} saddr @{set} goto {chain}"));
-        let choices: Vec<String> = named.iter().enumerate().map(|(n, (chain, _))| format!("{n} : goto {chain}")).collect();
+        let choices: Vec<String> =
+            named.iter().enumerate().map(|(n, (chain, _))| format!("{n} : goto {chain}")).collect();
         let draw = format!("numgen random mod {} vmap {{ {} }}", named.len(), choices.join(", "));
         stay.chain([draw]).collect()
     }
@@ -162,10 +182,8 @@ impl Compiler<'_> {
         let addr = addr_type(self.options.family);
         let definition = format!("type {addr} ; flags dynamic,timeout ; timeout {seconds}s ;");
         self.fragment.sets.insert(set.clone(), definition);
-        let rules = vec![
-            format!("update @{set} {{ {ip} saddr }}"),
-            format!("meta l4proto {protocol} dnat {ip} to {address}"),
-        ];
+        let rules =
+            vec![format!("update @{set} {{ {ip} saddr }}"), format!("meta l4proto {protocol} dnat {ip} to {address}")];
         self.fragment.chains.insert(chain.clone(), rules);
         (chain, set)
     }

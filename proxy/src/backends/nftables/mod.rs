@@ -2,8 +2,8 @@
 //! the number of Services.
 //!
 //! The trick is to say the number of endpoints in the verdict. A packet's destination is looked up once, in
-//! `service-ips`; the verdict is `goto cluster-3` if there are three endpoints, and `cluster-3` is one rule for all such
-//! Services: it draws a number below three and finds the endpoint in the map `endpoints`, under the key destination
+//! `service-ips`; the verdict is `goto tcp-cluster-3` if there are three endpoints, and that chain is one rule for all
+//! such Services: it draws a number below three and finds the endpoint in the map `endpoints`, under the key destination
 //! and number. So there is a chain for each *number of endpoints* in use (and each traffic policy), shared by all
 //! Services, made when first needed. A Service is map elements and nothing else, but for two rare things that need
 //! chains of their own: session affinity and source ranges.
@@ -22,7 +22,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-use crate::model::{Family, ServicePort};
+use crate::model::{Family, Protocol, ServicePort};
 pub use chains::{Class, Policy, Shared};
 pub use script::Table;
 
@@ -102,34 +102,44 @@ pub enum Map {
     /// Local endpoints that may reach themselves.
     Hairpin,
     /// Destination and number: an endpoint.
-    Endpoints,
-    /// The same, endpoints of this node only.
-    LocalEndpoints,
-    /// Node port and number: an endpoint.
-    NodePortEndpoints,
-    /// The same, endpoints of this node only.
-    LocalNodePortEndpoints,
+    Endpoints(Lookup),
+}
+
+/// One of the maps with endpoints. There is one for each protocol because nft 1.0.6 can't take up a map again whose
+/// data is a port of any protocol (`th dport`): a rule that is added later is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Lookup {
+    /// What the key is.
+    pub class: Class,
+    /// Endpoints of this node only.
+    pub local: bool,
+    /// Protocol.
+    pub protocol: Protocol,
 }
 
 impl Map {
     /// All of them.
-    pub const ALL: [Map; 11] = [
-        Map::ClusterIps,
-        Map::ServiceIps,
-        Map::ServiceNodePorts,
-        Map::NoEndpointServices,
-        Map::NoEndpointNodePorts,
-        Map::FirewallIps,
-        Map::Hairpin,
-        Map::Endpoints,
-        Map::LocalEndpoints,
-        Map::NodePortEndpoints,
-        Map::LocalNodePortEndpoints,
-    ];
+    pub fn all() -> impl Iterator<Item = Map> {
+        let fixed = [
+            Map::ClusterIps,
+            Map::ServiceIps,
+            Map::ServiceNodePorts,
+            Map::NoEndpointServices,
+            Map::NoEndpointNodePorts,
+            Map::FirewallIps,
+            Map::Hairpin,
+        ];
+        let protocols = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
+        let endpoints = [Class::Address, Class::NodePort].into_iter().flat_map(move |class| {
+            let of = move |local| protocols.map(|protocol| Map::Endpoints(Lookup { class, local, protocol }));
+            of(false).into_iter().chain(of(true))
+        });
+        fixed.into_iter().chain(endpoints)
+    }
 
     /// Its name in the table.
-    pub fn name(self) -> &'static str {
-        match self {
+    pub fn name(self) -> String {
+        let fixed = match self {
             Map::ClusterIps => "cluster-ips",
             Map::ServiceIps => "service-ips",
             Map::ServiceNodePorts => "service-nodeports",
@@ -137,11 +147,12 @@ impl Map {
             Map::NoEndpointNodePorts => "no-endpoint-nodeports",
             Map::FirewallIps => "firewall-ips",
             Map::Hairpin => "hairpin-connections",
-            Map::Endpoints => "endpoints",
-            Map::LocalEndpoints => "local-endpoints",
-            Map::NodePortEndpoints => "nodeport-endpoints",
-            Map::LocalNodePortEndpoints => "local-nodeport-endpoints",
-        }
+            Map::Endpoints(Lookup { class, local, protocol }) => {
+                let local = if local { "local-" } else { "" };
+                return format!("{local}{}endpoints-{}", class.prefix(), protocol.as_str());
+            }
+        };
+        fixed.to_owned()
     }
 }
 
@@ -214,29 +225,29 @@ impl Compiler<'_> {
         }
 
         let internal = if port.internal_local { &choice.local } else { &choice.cluster };
-        let key = self.key(cluster_ip, port.port);
+        let key = format!("{cluster_ip} . {}", port.port);
         if internal.is_empty() {
-            self.put(Map::NoEndpointServices, key, self.refusal());
+            self.put(Map::NoEndpointServices, self.service_key(&key), self.refusal());
         } else {
             let policy = if port.internal_local { Policy::InternalLocal } else { Policy::Cluster };
-            self.serve(Map::ServiceIps, Map::Endpoints, Map::LocalEndpoints, key, policy, internal.len());
+            self.serve(Class::Address, &key, policy);
         }
 
         let policy = if port.external_local { Policy::ExternalLocal } else { Policy::External };
         for ip in port.external_ips.iter().chain(&port.load_balancer_ips) {
-            self.external(Map::ServiceIps, self.key(*ip, port.port), policy);
+            self.external(Class::Address, &format!("{ip} . {}", port.port), policy);
         }
         if let Some(node_port) = port.node_port {
-            let key = format!("{} . {node_port}", port.protocol.as_str());
-            self.external(Map::ServiceNodePorts, key, policy);
+            self.external(Class::NodePort, &node_port.to_string(), policy);
         }
         if !port.source_ranges.is_empty() && !port.load_balancer_ips.is_empty() {
             self.firewall();
         }
     }
 
-    fn key(&self, ip: IpAddr, port: u16) -> String {
-        format!("{ip} . {} . {port}", self.port.protocol.as_str())
+    /// `address . port` with the protocol between, as the maps of all protocols have it.
+    fn service_key(&self, key: &str) -> String {
+        key.replacen(" . ", &format!(" . {} . ", self.port.protocol.as_str()), 1)
     }
 
     fn put(&mut self, map: Map, key: String, value: Value) {
@@ -249,44 +260,50 @@ impl Compiler<'_> {
         if self.port.endpoints.exist { Value::Drop } else { Value::Reject }
     }
 
-    fn external(&mut self, map: Map, key: String, policy: Policy) {
+    fn external(&mut self, class: Class, key: &str, policy: Policy) {
         let choice = &self.port.endpoints;
-        let (none, plain, local) = match map {
-            Map::ServiceNodePorts => (Map::NoEndpointNodePorts, Map::NodePortEndpoints, Map::LocalNodePortEndpoints),
-            _ => (Map::NoEndpointServices, Map::Endpoints, Map::LocalEndpoints),
-        };
         let usable = if policy == Policy::ExternalLocal { choice.local.len() } else { choice.cluster.len() };
+        let protocol = self.port.protocol.as_str();
         if usable == 0 {
-            self.put(none, key.clone(), self.refusal());
+            let (map, key) = match class {
+                Class::Address => (Map::NoEndpointServices, self.service_key(key)),
+                Class::NodePort => (Map::NoEndpointNodePorts, format!("{protocol} . {key}")),
+            };
+            self.put(map, key, self.refusal());
         }
-        if choice.exist && (usable > 0 || !choice.cluster.is_empty()) {
-            self.serve(map, plain, local, key, policy, usable);
+        if usable > 0 || !choice.cluster.is_empty() {
+            self.serve(class, key, policy);
         }
     }
 
-    /// Leads traffic for `key` to the endpoints of `policy`.
-    fn serve(&mut self, map: Map, plain: Map, local: Map, key: String, policy: Policy, usable: usize) {
-        let choice = &self.port.endpoints;
+    /// Leads traffic for a destination to the endpoints of `policy`. `key` is the destination without its protocol:
+    /// address and port, or a node port.
+    fn serve(&mut self, class: Class, key: &str, policy: Policy) {
+        let (choice, protocol) = (&self.port.endpoints, self.port.protocol);
+        let (map, entry) = match class {
+            Class::Address => (Map::ServiceIps, self.service_key(key)),
+            Class::NodePort => (Map::ServiceNodePorts, format!("{} . {key}", protocol.as_str())),
+        };
         if self.port.affinity_seconds.is_some() {
             let chain = self.affinity_chains(policy);
-            return self.put(map, key, Value::Chain(chain));
+            return self.put(map, entry, Value::Chain(chain));
         }
-        let class = if map == Map::ServiceNodePorts { Class::NodePort } else { Class::Address };
-        let (cluster, locals) = match policy {
+        let (cluster, local) = match policy {
             Policy::Cluster | Policy::External => (choice.cluster.as_slice(), &[][..]),
-            // The cluster IP of the same key has but one set of endpoints: the local ones stand in the plain map.
+            // A cluster IP has but one set of endpoints: here the local ones stand in the map of all.
             Policy::InternalLocal => (choice.local.as_slice(), &[][..]),
             Policy::ExternalLocal => (choice.cluster.as_slice(), choice.local.as_slice()),
         };
-        debug_assert!(usable <= cluster.len().max(locals.len()));
-        let elements = [(plain, cluster), (local, locals)];
-        let numbered = elements.iter().flat_map(|(map, all)| all.iter().enumerate().map(move |(n, a)| (*map, n, *a)));
-        for (map, number, address) in numbered.collect::<Vec<_>>() {
-            self.put(map, format!("{key} . {number}"), Value::Endpoint(address));
-        }
         let policy = if policy == Policy::InternalLocal { Policy::Cluster } else { policy };
-        let shared = Shared { class, policy, cluster: cluster.len(), local: locals.len() };
-        self.put(map, key, Value::Shared(shared));
+        let shared = Shared { class, protocol, policy, cluster: cluster.len(), local: local.len() };
+        for (local, endpoints) in [(false, cluster), (true, local)] {
+            let map = Map::Endpoints(Lookup { class, local, protocol });
+            for (number, address) in endpoints.iter().enumerate() {
+                let element = ((map, format!("{key} . {number}")), Value::Endpoint(*address));
+                self.fragment.elements.extend([element]);
+            }
+        }
+        self.put(map, entry, Value::Shared(shared));
     }
 
     fn firewall(&mut self) {
@@ -297,7 +314,8 @@ impl Compiler<'_> {
             && ips.iter().any(|ip| port.source_ranges.iter().any(|range| range.contains(ip)))
         {
             // A load balancer's address that is set on the node is also the source of the node's own traffic to it.
-            let addresses = port.load_balancer_ips.iter().filter(|ip| !port.source_ranges.iter().any(|r| r.contains(*ip)));
+            let addresses =
+                port.load_balancer_ips.iter().filter(|ip| !port.source_ranges.iter().any(|r| r.contains(*ip)));
             sources.extend(addresses.map(ToString::to_string));
         }
         sources.sort();
@@ -305,7 +323,8 @@ impl Compiler<'_> {
         let rule = format!("{} saddr != {{ {} }} drop", ip(family), sources.join(", "));
         self.fragment.chains.insert(chain.clone(), vec![rule]);
         for address in &port.load_balancer_ips {
-            self.put(Map::FirewallIps, self.key(*address, port.port), Value::Chain(chain.clone()));
+            let key = self.service_key(&format!("{address} . {}", port.port));
+            self.put(Map::FirewallIps, key, Value::Chain(chain.clone()));
         }
     }
 }

@@ -203,7 +203,8 @@ impl Table {
         }
         // A chain belongs to one service port, so at most one fragment has it.
         let wanted: HashMap<&String, &Vec<String>> = self.fragments.values().flat_map(|f| &f.chains).collect();
-        let changed = self.dirty_chains.iter().filter(|name| wanted.get(name).copied() != self.installed_chains.get(*name));
+        let changed =
+            self.dirty_chains.iter().filter(|name| wanted.get(name).copied() != self.installed_chains.get(*name));
         changed.map(|name| (name.clone(), wanted.get(name).map(|rules| (*rules).clone()))).collect()
     }
 
@@ -212,7 +213,8 @@ impl Table {
             return Vec::new();
         }
         let wanted: HashMap<&String, &String> = self.fragments.values().flat_map(|f| &f.sets).collect();
-        let changed = self.dirty_sets.iter().filter(|name| wanted.contains_key(name) != self.installed_sets.contains(*name));
+        let changed =
+            self.dirty_sets.iter().filter(|name| wanted.contains_key(name) != self.installed_sets.contains(*name));
         changed.map(|name| (name.clone(), wanted.get(name).map(|text| (*text).clone()))).collect()
     }
 
