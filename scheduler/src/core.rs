@@ -148,7 +148,10 @@ impl Core {
     /// A pod was added or changed.
     pub fn pod_changed(&mut self, pod: &ApiPod, now: Instant) {
         let pod = self.cache.read_pod(pod);
-        if pod.is_assigned() {
+        if pod.finished {
+            // It holds nothing any more, wherever it is.
+            self.pod_deleted(&pod.uid, now);
+        } else if pod.is_assigned() {
             self.assigned(pod, now);
         } else if let Some(&profile) = self.by_name.get(&pod.scheduler_name) {
             self.pending(pod, profile, now);
@@ -158,14 +161,6 @@ impl Core {
     fn assigned(&mut self, pod: Arc<PodInfo>, now: Instant) {
         if let Some(was_pending) = self.queue.delete(&pod.uid) {
             self.cache.nominate(&was_pending, None);
-        }
-        // A pod that ran to its end holds nothing any more.
-        if pod.finished {
-            self.binding.remove(&pod.uid);
-            if let Some(gone) = self.cache.remove_pod(&pod.uid) {
-                self.wake(&Event::pod_deleted(gone), now, &|_| true);
-            }
-            return;
         }
         match self.cache.set_pod(pod.clone()) {
             Some((old, false)) => {
@@ -210,6 +205,11 @@ impl Core {
         }
     }
 
+    /// The uids of all pods known, but for those whose fate is under way: what a list does not show is gone.
+    pub fn known_pods(&self) -> Vec<Arc<str>> {
+        self.cache.confirmed().chain(self.queue.uids()).cloned().collect()
+    }
+
     /// A pod is gone.
     pub fn pod_deleted(&mut self, uid: &str, now: Instant) {
         self.binding.remove(uid);
@@ -221,14 +221,6 @@ impl Core {
             }
         }
         if let Some(pod) = self.cache.remove_pod(uid) {
-            // An assumed pod is kept as it was pending; what it frees is on a node all the same.
-            let pod = if pod.is_assigned() {
-                pod
-            } else {
-                let mut assigned = (*pod).clone();
-                assigned.node_name = Arc::from("-");
-                Arc::new(assigned)
-            };
             self.wake(&Event::pod_deleted(pod), now, &|_| true);
         }
     }
@@ -332,7 +324,9 @@ impl Core {
                 drop(cycle);
                 tracing::debug!(pod = pod.key(), node = &*node_name, evaluated, feasible, "placed pod");
                 self.cache.nominate(&pod, None);
-                self.cache.assume(pod.clone(), &node_name);
+                let mut assumed = (*pod).clone();
+                assumed.node_name = node_name.clone();
+                self.cache.assume(Arc::new(assumed), &node_name);
                 let profile = queued.profile;
                 self.binding.insert(pod.uid.clone(), queued);
                 vec![Effect::Bind { pod, profile, node_name }]

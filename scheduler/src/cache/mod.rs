@@ -246,6 +246,16 @@ impl Cache {
         self.pods.get(uid).map(|known| (&known.pod, known.assumed))
     }
 
+    /// The uids of pods that the API server has shown on a node.
+    pub fn confirmed(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.pods.iter().filter(|(_, known)| !known.assumed).map(|(uid, _)| uid)
+    }
+
+    /// The names of all nodes that have an object.
+    pub fn node_names(&self) -> Vec<Arc<str>> {
+        self.snapshot.order.iter().map(|place| self.snapshot.node(*place).object().name.clone()).collect()
+    }
+
     /// Counts a pod on a node before the API server knows.
     pub fn assume(&mut self, pod: Arc<PodInfo>, node_name: &Arc<str>) {
         self.take(&pod.uid.clone());

@@ -30,6 +30,15 @@ pub struct Owners {
 }
 
 impl Owners {
+    /// Forgets a kind; a list of it follows.
+    pub fn clear(&mut self, kind: OwnerKind) {
+        self.generation += 1;
+        if kind == OwnerKind::Service {
+            self.services.clear();
+        }
+        self.controllers.retain(|(known, ..), _| *known != kind);
+    }
+
     /// Sets or removes a selector.
     pub fn set(&mut self, kind: OwnerKind, namespace: Arc<str>, name: Arc<str>, selector: Option<Selector>) {
         self.generation += 1;

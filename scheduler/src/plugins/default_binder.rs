@@ -19,8 +19,7 @@ impl Bind for DefaultBinder {
             "metadata": {"name": &*pod.name, "namespace": &*pod.namespace, "uid": &*pod.uid},
             "target": {"kind": "Node", "name": &*binding.node_name},
         });
-        let body = serde_json::to_vec(&body).map_err(|error| error.to_string())?;
-        pods.create_subresource::<serde_json::Value>("binding", &pod.name, &PostParams::default(), body)
+        pods.create_subresource::<_, serde_json::Value>("binding", &pod.name, &PostParams::default(), &body)
             .await
             .map(|_| ())
             .map_err(|error| match error {

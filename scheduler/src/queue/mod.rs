@@ -109,6 +109,11 @@ impl Queue {
         lengths
     }
 
+    /// All pods here.
+    pub fn uids(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.entries.keys()
+    }
+
     /// The pod as queued.
     pub fn get(&self, uid: &str) -> Option<&Arc<PodInfo>> {
         self.entries.get(uid).map(|entry| &entry.queued.pod)
