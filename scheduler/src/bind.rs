@@ -23,8 +23,14 @@ const BINDINGS_AT_ONCE: usize = 256;
 /// Status patches and evictions likewise.
 const PATCHES_AT_ONCE: usize = 64;
 
-/// A finished binding.
-pub type Bound = (Arc<str>, Result<(), String>);
+/// What was done.
+#[derive(Debug)]
+pub enum Done {
+    /// A binding of the pod with that uid, or not.
+    Bound(Arc<str>, Result<(), String>),
+    /// An eviction for the pod with that uid.
+    Evicted(Arc<str>),
+}
 
 /// See the module. Cheap to clone.
 #[derive(Clone)]
@@ -37,16 +43,16 @@ struct Inner {
     bindings: Semaphore,
     patches: Semaphore,
     waiting: Mutex<HashMap<Arc<str>, Option<Value>>>,
-    bound: mpsc::UnboundedSender<Bound>,
+    done: mpsc::UnboundedSender<Done>,
 }
 
 impl Actor {
-    /// Reports each finished binding on `bound`.
+    /// Reports on `done`.
     pub fn new(
         client: kube::Client,
         recorder: Recorder,
         profiles: Arc<[Framework]>,
-        bound: mpsc::UnboundedSender<Bound>,
+        done: mpsc::UnboundedSender<Done>,
     ) -> Self {
         Self(Arc::new(Inner {
             client,
@@ -55,7 +61,7 @@ impl Actor {
             bindings: Semaphore::new(BINDINGS_AT_ONCE),
             patches: Semaphore::new(PATCHES_AT_ONCE),
             waiting: Mutex::default(),
-            bound,
+            done,
         }))
     }
 
@@ -72,14 +78,25 @@ impl Actor {
                 inner.note(&pod, None, "FailedScheduling", "Scheduling", note);
             }
             Effect::Preempt { victim, preemptor, node_name } => {
-                tokio::spawn(async move { inner.preempt(&victim, &preemptor, &node_name).await });
+                tokio::spawn(async move {
+                    inner.preempt(&victim, &preemptor, &node_name).await;
+                    // The receiver is gone only when the scheduler stops.
+                    let _ = inner.done.send(Done::Evicted(preemptor.uid.clone()));
+                });
             }
         }
     }
 }
 
 impl Inner {
-    fn note(&self, pod: &Arc<PodInfo>, related: Option<Arc<PodInfo>>, reason: &'static str, action: &'static str, note: String) {
+    fn note(
+        &self,
+        pod: &Arc<PodInfo>,
+        related: Option<Arc<PodInfo>>,
+        reason: &'static str,
+        action: &'static str,
+        note: String,
+    ) {
         self.recorder.record(Note {
             controller: related.as_ref().map_or(&pod.scheduler_name, |other| &other.scheduler_name).clone(),
             pod: pod.clone(),
@@ -113,7 +130,7 @@ impl Inner {
             }
         }
         // The receiver is gone only when the scheduler stops.
-        let _ = self.bound.send((pod.uid.clone(), result));
+        let _ = self.done.send(Done::Bound(pod.uid.clone(), result));
     }
 
     async fn run_bind_plugins(&self, binding: &Binding, profile: usize) -> Result<(), String> {
@@ -152,7 +169,8 @@ impl Inner {
             });
             // The time is that of the last change of status, not of the words.
             if known.is_none_or(|(status, ..)| status != "False") {
-                condition["lastTransitionTime"] = Value::from(Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+                condition["lastTransitionTime"] =
+                    Value::from(Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
             }
             if pod.generation > 0 {
                 condition["observedGeneration"] = Value::from(pod.generation);

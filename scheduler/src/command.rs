@@ -150,7 +150,8 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     }
     // A configuration that can't work is said before anything is started.
     config.frameworks(&mut Default::default()).map_err(anyhow::Error::msg)?;
-    config.host = std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "localhost".into(), |h| h.trim().into());
+    config.host =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "localhost".into(), |h| h.trim().into());
 
     if config.client_connection.kubeconfig.is_empty() {
         bail!("neither --kubeconfig nor clientConnection.kubeconfig in --config was given");
@@ -175,7 +176,10 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
 async fn lead(config: Config, client: kube::Client, cancel: CancellationToken) -> anyhow::Result<()> {
     let settings = config.leader_election.clone();
     if settings.resource_lock != "leases" {
-        bail!("leaderElection.resourceLock: Invalid value: {:?}: resourceLock value must be \"leases\"", settings.resource_lock);
+        bail!(
+            "leaderElection.resourceLock: Invalid value: {:?}: resourceLock value must be \"leases\"",
+            settings.resource_lock
+        );
     }
     let election = Election {
         namespace: settings.resource_namespace,
@@ -268,7 +272,10 @@ mod tests {
                 .collect())
         };
         let all = check("").unwrap();
-        assert!(all[0].starts_with("default-scheduler: SchedulingGates PrioritySort NodeUnschedulable NodeName "), "{all:?}");
+        assert!(
+            all[0].starts_with("default-scheduler: SchedulingGates PrioritySort NodeUnschedulable NodeName "),
+            "{all:?}"
+        );
         let two = check(
             "profiles:\n- schedulerName: a\n  plugins:\n    multiPoint:\n      disabled: [{name: \"*\"}]\n      enabled: [{name: PrioritySort}, {name: NodeResourcesFit}, {name: DefaultBinder}]\n- schedulerName: b\n  pluginConfig:\n  - name: NodeResourcesFit\n    args: {scoringStrategy: {type: MostAllocated}}\n",
         )

@@ -236,8 +236,17 @@ impl Profile {
         };
         let points = &self.plugins;
         let others = [
-            &points.pre_enqueue, &points.queue_sort, &points.pre_filter, &points.filter, &points.post_filter,
-            &points.pre_score, &points.reserve, &points.permit, &points.pre_bind, &points.bind, &points.post_bind,
+            &points.pre_enqueue,
+            &points.queue_sort,
+            &points.pre_filter,
+            &points.filter,
+            &points.post_filter,
+            &points.pre_score,
+            &points.reserve,
+            &points.permit,
+            &points.pre_bind,
+            &points.bind,
+            &points.post_bind,
         ];
         let mut chosen: Vec<(&str, i64)> = Vec::new();
         for (plugin, weight, _) in CATALOGUE {
@@ -257,7 +266,15 @@ impl Profile {
         }
         for changes in others {
             for disabled in changes.disabled.iter().filter(|disabled| disabled.name != "*") {
-                let single = ["DefaultPreemption", "DefaultBinder", "SchedulingGates", "PrioritySort", "NodePorts", "NodeName", "NodeUnschedulable"];
+                let single = [
+                    "DefaultPreemption",
+                    "DefaultBinder",
+                    "SchedulingGates",
+                    "PrioritySort",
+                    "NodePorts",
+                    "NodeName",
+                    "NodeUnschedulable",
+                ];
                 if !single.contains(&disabled.name.as_str()) && !MISSING.contains(&disabled.name.as_str()) {
                     return Err(format!(
                         "profile {name:?}: disabling {:?} at one extension point is not supported; use multiPoint",
@@ -273,7 +290,9 @@ impl Profile {
                 continue;
             }
             let Some((known, default_weight, make)) = CATALOGUE.iter().find(|(known, ..)| *known == plugin) else {
-                return Err(format!("initializing profiles: creating profile for scheduler name {name}: {plugin:?} does not exist"));
+                return Err(format!(
+                    "initializing profiles: creating profile for scheduler name {name}: {plugin:?} does not exist"
+                ));
             };
             let args = self.plugin_config.iter().find(|config| config.name == *known).map_or(&Value::Null, |c| &c.args);
             let made = make(args, interner).map_err(|error| format!("initializing plugin {known:?}: {error}"))?;

@@ -92,6 +92,16 @@ pub struct Core {
     chance: Box<dyn FnMut(usize) -> usize + Send>,
     /// Pods whose binding is under way, as they came from the queue.
     binding: HashMap<Arc<str>, QueuedPod>,
+    /// Pods for which others are being evicted: not tried again before that is done.
+    held: HashMap<Arc<str>, Held>,
+}
+
+struct Held {
+    queued: QueuedPod,
+    rejectors: PluginSet,
+    evictions: usize,
+    /// Something happened meanwhile that helps.
+    woken: bool,
 }
 
 impl Core {
@@ -103,7 +113,8 @@ impl Core {
     ) -> Result<Self, E> {
         let mut cache = Cache::new(settings.assume_ttl);
         let profiles: Arc<[Framework]> = make(cache.interner())?.into();
-        let by_name = profiles.iter().enumerate().map(|(index, framework)| (framework.profile.clone(), index)).collect();
+        let by_name =
+            profiles.iter().enumerate().map(|(index, framework)| (framework.profile.clone(), index)).collect();
         Ok(Self {
             queue: Queue::new(profiles.clone(), settings.initial_backoff, settings.max_backoff),
             cache,
@@ -112,6 +123,7 @@ impl Core {
             workspace: Workspace::default(),
             chance: Box::new(chance),
             binding: HashMap::new(),
+            held: HashMap::new(),
         })
     }
 
@@ -143,6 +155,11 @@ impl Core {
     fn wake(&mut self, event: &Event, now: Instant, may: &dyn Fn(&PodInfo) -> bool) {
         let context = HintContext { namespaces: &self.cache.snapshot().namespaces };
         self.queue.on_event(event, &context, now, may);
+        for held in self.held.values_mut() {
+            held.woken = held.woken
+                || (may(&held.queued.pod)
+                    && self.profiles[held.queued.profile].helps(&held.queued.pod, held.rejectors, event, &context));
+        }
     }
 
     /// A pod was added or changed.
@@ -159,6 +176,7 @@ impl Core {
     }
 
     fn assigned(&mut self, pod: Arc<PodInfo>, now: Instant) {
+        self.held.remove(&pod.uid);
         if let Some(was_pending) = self.queue.delete(&pod.uid) {
             self.cache.nominate(&was_pending, None);
         }
@@ -185,6 +203,10 @@ impl Core {
             }
             return;
         }
+        if let Some(held) = self.held.get_mut(&pod.uid) {
+            held.queued.pod = pod;
+            return;
+        }
         let Some(old) = self.queue.get(&pod.uid).cloned() else {
             self.cache.nominate(&pod, Some(&pod.nominated_node).filter(|name| !name.is_empty()).map(|name| &**name));
             self.queue.add(pod, profile, now);
@@ -207,13 +229,14 @@ impl Core {
 
     /// The uids of all pods known, but for those whose fate is under way: what a list does not show is gone.
     pub fn known_pods(&self) -> Vec<Arc<str>> {
-        self.cache.confirmed().chain(self.queue.uids()).cloned().collect()
+        self.cache.confirmed().chain(self.queue.uids()).chain(self.held.keys()).cloned().collect()
     }
 
     /// A pod is gone.
     pub fn pod_deleted(&mut self, uid: &str, now: Instant) {
         self.binding.remove(uid);
-        if let Some(pod) = self.queue.delete(uid) {
+        let held = self.held.remove(uid).map(|held| held.queued.pod);
+        if let Some(pod) = self.queue.delete(uid).or(held) {
             self.cache.nominate(&pod, None);
             if !pod.nominated_node.is_empty() {
                 let priority = pod.priority;
@@ -272,10 +295,32 @@ impl Core {
                 // Deleted, or bound after all, meanwhile: there is nothing to try again.
                 match self.binding.remove(uid) {
                     Some(queued) if self.cache.pod(uid).is_none() => {
-                        vec![self.fail(queued, PluginSet::default(), "SchedulerError", message, Some(Arc::default()), now)]
+                        vec![self.fail(
+                            queued,
+                            PluginSet::default(),
+                            "SchedulerError",
+                            message,
+                            Some(Arc::default()),
+                            now,
+                        )]
                     }
                     _ => Vec::new(),
                 }
+            }
+        }
+    }
+
+    /// One eviction for the pod was carried out, or failed.
+    pub fn evicted(&mut self, preemptor: &str, now: Instant) {
+        let Some(held) = self.held.get_mut(preemptor) else { return };
+        held.evictions -= 1;
+        if held.evictions > 0 {
+            return;
+        }
+        if let Some(held) = self.held.remove(preemptor) {
+            self.queue.failed(held.queued, held.rejectors, now);
+            if held.woken {
+                self.queue.wake(preemptor, now);
             }
         }
     }
@@ -346,20 +391,33 @@ impl Core {
                     None => preemption::Preemption { clears_nomination: true, ..Default::default() },
                 };
                 drop(cycle);
-                error.post_filter_message = preemption.message;
+                error.post_filter_message = match preemption.message.as_str() {
+                    "" => String::new(),
+                    // Upstream asks its plugin for resource claims first, which says so when there are none, and which
+                    // fails with these words when the pod was turned away before nodes were looked at.
+                    _ if !error.pre_filter_message.is_empty() => "not found".to_owned(),
+                    message => format!("no new claims to deallocate, {message}"),
+                };
                 let nominate = match (&preemption.node, preemption.clears_nomination) {
                     (Some(node), _) => Some(node.clone()),
                     (None, true) => clear,
                     (None, false) => None,
                 };
+                let (plugins, message) = (error.plugins, error.to_string());
                 let mut effects = Vec::new();
                 if let Some(node_name) = preemption.node {
                     effects.extend(preemption.victims.into_iter().filter(|victim| !victim.terminating).map(|victim| {
                         Effect::Preempt { victim, preemptor: pod.clone(), node_name: node_name.clone() }
                     }));
                 }
-                let (plugins, message) = (error.plugins, error.to_string());
-                effects.push(self.fail(queued, plugins, "Unschedulable", message, nominate, now));
+                if effects.is_empty() {
+                    effects.push(self.fail(queued, plugins, "Unschedulable", message, nominate, now));
+                } else {
+                    self.cache.nominate(&pod, nominate.as_deref());
+                    let held = Held { queued, rejectors: plugins, evictions: effects.len(), woken: false };
+                    self.held.insert(pod.uid.clone(), held);
+                    effects.push(Effect::Failed { pod, reason: "Unschedulable", message, nominate });
+                }
                 effects
             }
         })

@@ -121,7 +121,9 @@ fn decide(
         match status.code {
             Code::Skip => skipped.insert(index),
             Code::Success => {}
-            Code::Error => return Decision::Error(format!("running PreFilter plugin {:?}: {}", plugin.name(), status.message())),
+            Code::Error => {
+                return Decision::Error(format!("running PreFilter plugin {:?}: {}", plugin.name(), status.message()));
+            }
             _ => {
                 error.plugins.insert(index);
                 error.pre_filter_message = status.message();
@@ -238,7 +240,13 @@ enum Verdict {
     Failed(String),
 }
 
-fn evaluate(framework: &Framework, cycle: &mut Cycle<'_>, skipped: PluginSet, memo: &mut ShapeMemo, place: u32) -> Verdict {
+fn evaluate(
+    framework: &Framework,
+    cycle: &mut Cycle<'_>,
+    skipped: PluginSet,
+    memo: &mut ShapeMemo,
+    place: u32,
+) -> Verdict {
     let snapshot = cycle.snapshot;
     let node = snapshot.node(place);
     let mut kept = memo.nodes[place as usize];
@@ -297,7 +305,14 @@ fn evaluate(framework: &Framework, cycle: &mut Cycle<'_>, skipped: PluginSet, me
 }
 
 /// Tells the plugins' state that a pod was put on or taken off a node.
-pub fn trial(framework: &Framework, skipped: PluginSet, cycle: &mut Cycle<'_>, pod: &PodInfo, node: &Node, added: bool) {
+pub fn trial(
+    framework: &Framework,
+    skipped: PluginSet,
+    cycle: &mut Cycle<'_>,
+    pod: &PodInfo,
+    node: &Node,
+    added: bool,
+) {
     for &index in &framework.pre_filters {
         if skipped.contains(index) {
             continue;
@@ -334,7 +349,9 @@ fn pod_filters(framework: &Framework, cycle: &Cycle<'_>, skipped: PluginSet, nod
         let status = filter.filter(cycle, node);
         match status.code {
             Code::Success => {}
-            Code::Error => return Verdict::Failed(format!("running {:?} filter plugin: {}", plugin.name(), status.message())),
+            Code::Error => {
+                return Verdict::Failed(format!("running {:?} filter plugin: {}", plugin.name(), status.message()));
+            }
             _ => return Verdict::No(status, index),
         }
     }

@@ -74,7 +74,8 @@ impl std::fmt::Display for FitError {
                     *counts.entry(reason).or_default() += absent;
                 }
             }
-            let mut lines: Vec<String> = counts.into_iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+            let mut lines: Vec<String> =
+                counts.into_iter().map(|(reason, count)| format!("{count} {reason}")).collect();
             lines.sort();
             if !lines.is_empty() {
                 write!(f, " {}.", lines.join(", "))?;

@@ -115,10 +115,16 @@ fn importance(pod: &PodInfo) -> (std::cmp::Reverse<i32>, bool, Option<jiff::Time
     (std::cmp::Reverse(pod.priority), pod.started.is_none(), pod.started)
 }
 
-fn victims_on(framework: &Framework, cycle: &mut Cycle<'_>, skipped: PluginSet, place: u32) -> Result<Candidate, Status> {
+fn victims_on(
+    framework: &Framework,
+    cycle: &mut Cycle<'_>,
+    skipped: PluginSet,
+    place: u32,
+) -> Result<Candidate, Status> {
     let (snapshot, pod) = (cycle.snapshot, cycle.pod);
     let mut node = snapshot.node(place).clone();
-    let mut lower: Vec<Arc<PodInfo>> = node.pods.iter().filter(|other| other.priority < pod.priority).cloned().collect();
+    let mut lower: Vec<Arc<PodInfo>> =
+        node.pods.iter().filter(|other| other.priority < pod.priority).cloned().collect();
     if lower.is_empty() {
         return Err(Status::new(Code::UnschedulableAndUnresolvable, "No preemption victims found for incoming pod"));
     }

@@ -26,7 +26,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    bind::{Actor, Bound},
+    bind::{Actor, Done},
     cache::{
         Budget,
         labels::{Labels, Selector},
@@ -49,7 +49,7 @@ enum Input {
     ReplicationController(Seen<ReplicationController>),
     StatefulSet(Seen<StatefulSet>),
     Budget(Seen<PodDisruptionBudget>),
-    Bound(Bound),
+    Done(Done),
     Stop,
 }
 
@@ -74,16 +74,12 @@ fn watch<K>(
 
 /// Schedules until cancelled.
 pub async fn run(config: Config, client: kube::Client, cancel: CancellationToken) -> anyhow::Result<()> {
-    let core = Core::new(
-        &config.settings(),
-        |n| rand::random_range(0..n),
-        |interner| config.frameworks(interner),
-    )
-    .map_err(anyhow::Error::msg)?;
+    let core = Core::new(&config.settings(), |n| rand::random_range(0..n), |interner| config.frameworks(interner))
+        .map_err(anyhow::Error::msg)?;
     let host = config.host.clone();
     let recorder = Recorder::start(client.clone(), host, cancel.clone());
-    let (bound, mut bindings) = tokio::sync::mpsc::unbounded_channel();
-    let actor = Actor::new(client.clone(), recorder, core.profiles().clone(), bound);
+    let (done, mut all_done) = tokio::sync::mpsc::unbounded_channel();
+    let actor = Actor::new(client.clone(), recorder, core.profiles().clone(), done);
     let (inputs, received) = channel();
 
     let finished_out = "fieldSelector=status.phase%21%3DSucceeded%2Cstatus.phase%21%3DFailed";
@@ -95,10 +91,10 @@ pub async fn run(config: Config, client: kube::Client, cancel: CancellationToken
     watch(&client, &cancel, "", &inputs, Input::ReplicationController);
     watch(&client, &cancel, "", &inputs, Input::StatefulSet);
     watch(&client, &cancel, "", &inputs, Input::Budget);
-    let for_bindings = inputs.clone();
+    let to_core = inputs.clone();
     tokio::spawn(async move {
-        while let Some(bound) = bindings.recv().await {
-            if for_bindings.send(Input::Bound(bound)).is_err() {
+        while let Some(done) = all_done.recv().await {
+            if to_core.send(Input::Done(done)).is_err() {
                 break;
             }
         }
@@ -178,7 +174,8 @@ impl Loop {
         let now = Instant::now();
         match input {
             Input::Stop => {}
-            Input::Bound((uid, result)) => {
+            Input::Done(Done::Evicted(preemptor)) => self.core.evicted(&preemptor, now),
+            Input::Done(Done::Bound(uid, result)) => {
                 let effects = self.core.bound(&uid, result, now);
                 self.act(effects);
             }
@@ -189,7 +186,9 @@ impl Loop {
                 }
                 self.core.pod_changed(&pod, now);
             }
-            Input::Pod(Seen::Delete(pod)) => self.core.pod_deleted(pod.metadata.uid.as_deref().unwrap_or_default(), now),
+            Input::Pod(Seen::Delete(pod)) => {
+                self.core.pod_deleted(pod.metadata.uid.as_deref().unwrap_or_default(), now)
+            }
             Input::Pod(Seen::Restarted) => {
                 let seen = self.seen_pods.take().unwrap_or_default();
                 for uid in self.core.known_pods() {
@@ -303,7 +302,12 @@ impl Loop {
         let budget = Budget {
             selector: Selector::from_api(object.spec.as_ref().and_then(|spec| spec.selector.as_ref()), interner),
             allowed: status.and_then(|status| status.disruptions_allowed).unwrap_or_default(),
-            disrupted: status.and_then(|s| s.disrupted_pods.as_ref()).into_iter().flatten().map(|(name, _)| name.clone()).collect(),
+            disrupted: status
+                .and_then(|s| s.disrupted_pods.as_ref())
+                .into_iter()
+                .flatten()
+                .map(|(name, _)| name.clone())
+                .collect(),
         };
         cache.snapshot_mut().budgets.insert((namespace, name), budget);
     }

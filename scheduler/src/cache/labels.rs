@@ -44,12 +44,7 @@ pub struct Labels(Box<[(Arc<str>, Arc<str>)]>);
 impl Labels {
     /// From the API's map, which is sorted already.
     pub fn new(map: Option<&BTreeMap<String, String>>, interner: &mut Interner) -> Self {
-        Self(
-            map.into_iter()
-                .flatten()
-                .map(|(key, value)| (interner.intern(key), interner.intern(value)))
-                .collect(),
-        )
+        Self(map.into_iter().flatten().map(|(key, value)| (interner.intern(key), interner.intern(value))).collect())
     }
 
     /// The value of a key.
@@ -217,11 +212,7 @@ impl NodeTerm {
                 _ => valid = false,
             }
         }
-        Self {
-            labels: (!expressions.is_empty()).then_some(labels),
-            names: names.into(),
-            valid,
-        }
+        Self { labels: (!expressions.is_empty()).then_some(labels), names: names.into(), valid }
     }
 
     /// Whether a node's labels and name satisfy the term.

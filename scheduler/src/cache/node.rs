@@ -75,10 +75,18 @@ impl NodeObject {
                 .flat_map(|image| image.names.iter().flatten().map(|name| (name, image.size_bytes.unwrap_or_default())))
                 .map(|(name, size)| (interner.intern(name), size))
                 .collect(),
-            zone: if region.is_empty() && zone.is_empty() { Arc::default() } else { interner.intern(&format!("{region}/{zone}")) },
+            zone: if region.is_empty() && zone.is_empty() {
+                Arc::default()
+            } else {
+                interner.intern(&format!("{region}/{zone}"))
+            },
             conditions_digest: digest(&|hasher| {
-                let mut all: Vec<_> =
-                    status.and_then(|s| s.conditions.as_ref()).into_iter().flatten().map(|c| (&c.type_, &c.status)).collect();
+                let mut all: Vec<_> = status
+                    .and_then(|s| s.conditions.as_ref())
+                    .into_iter()
+                    .flatten()
+                    .map(|c| (&c.type_, &c.status))
+                    .collect();
                 all.sort();
                 all.hash(hasher);
             }),

@@ -8,7 +8,10 @@ use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm};
 use super::{
     labels::{Interner, Labels, NodeTerm, Selector},
     resources,
-    shape::{AffinityTerm, Effect, HostPort, Owner, PodAffinity, PodShape, ShapeRef, ShapeTable, SpreadConstraint, Toleration},
+    shape::{
+        AffinityTerm, Effect, HostPort, Owner, PodAffinity, PodShape, ShapeRef, ShapeTable, SpreadConstraint,
+        Toleration,
+    },
 };
 
 /// See the module.
@@ -67,7 +70,8 @@ impl PodInfo {
             resource_version: Arc::from(text(&meta.resource_version)),
             generation: meta.generation.unwrap_or_default(),
             priority: spec.and_then(|s| s.priority).unwrap_or_default(),
-            scheduler_name: interner.intern(spec.and_then(|s| s.scheduler_name.as_deref()).unwrap_or("default-scheduler")),
+            scheduler_name: interner
+                .intern(spec.and_then(|s| s.scheduler_name.as_deref()).unwrap_or("default-scheduler")),
             node_name: interner.intern(spec.and_then(|s| s.node_name.as_deref()).unwrap_or_default()),
             nominated_node: interner.intern(status.and_then(|s| s.nominated_node_name.as_deref()).unwrap_or_default()),
             gates: spec
@@ -171,9 +175,11 @@ fn shape_of(pod: &Pod, interner: &mut Interner) -> PodShape {
         .flatten()
         .map(|constraint| {
             let mut selector = Selector::from_api(constraint.label_selector.as_ref(), interner);
-            let own = constraint.match_label_keys.iter().flatten().filter_map(|key| {
-                meta.labels.as_ref().and_then(|labels| labels.get_key_value(key))
-            });
+            let own = constraint
+                .match_label_keys
+                .iter()
+                .flatten()
+                .filter_map(|key| meta.labels.as_ref().and_then(|labels| labels.get_key_value(key)));
             let own = Selector::from_map(own, interner);
             if !own.is_everything() {
                 selector = own.and(&selector);
@@ -196,14 +202,17 @@ fn shape_of(pod: &Pod, interner: &mut Interner) -> PodShape {
     };
     let required = terms(pod_affinity.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref()));
     let anti_required = terms(pod_anti.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref()));
-    let mut weighted = |list: Option<&Vec<k8s_openapi::api::core::v1::WeightedPodAffinityTerm>>| -> Box<[(i32, AffinityTerm)]> {
-        list.into_iter()
-            .flatten()
-            .map(|term| (term.weight, affinity_term(&term.pod_affinity_term, &namespace, interner)))
-            .collect()
-    };
-    let preferred = weighted(pod_affinity.and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_ref()));
-    let anti_preferred = weighted(pod_anti.and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_ref()));
+    let mut weighted =
+        |list: Option<&Vec<k8s_openapi::api::core::v1::WeightedPodAffinityTerm>>| -> Box<[(i32, AffinityTerm)]> {
+            list.into_iter()
+                .flatten()
+                .map(|term| (term.weight, affinity_term(&term.pod_affinity_term, &namespace, interner)))
+                .collect()
+        };
+    let preferred =
+        weighted(pod_affinity.and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_ref()));
+    let anti_preferred =
+        weighted(pod_anti.and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_ref()));
     PodShape {
         tolerations,
         node_selector: spec

@@ -108,11 +108,16 @@ impl Resources {
 /// What a pod asks for, and the same with defaults for containers that leave CPU or memory out (used by scoring alone).
 pub fn of_pod(pod: &Pod, interner: &mut Interner) -> (Resources, Resources) {
     let Some(spec) = &pod.spec else { return Default::default() };
-    let statuses: &[ContainerStatus] = pod.status.as_ref().and_then(|s| s.container_statuses.as_deref()).unwrap_or_default();
+    let statuses: &[ContainerStatus] =
+        pod.status.as_ref().and_then(|s| s.container_statuses.as_deref()).unwrap_or_default();
     let init_statuses: &[ContainerStatus] =
         pod.status.as_ref().and_then(|s| s.init_container_statuses.as_deref()).unwrap_or_default();
     let infeasible = pod.status.as_ref().is_some_and(|status| {
-        status.conditions.iter().flatten().any(|c| c.type_ == "PodResizePending" && c.reason.as_deref() == Some("Infeasible"))
+        status
+            .conditions
+            .iter()
+            .flatten()
+            .any(|c| c.type_ == "PodResizePending" && c.reason.as_deref() == Some("Infeasible"))
     });
     let mut of = |container: &Container, statuses: &[ContainerStatus]| -> (Resources, Resources) {
         let empty = List::new();

@@ -3,10 +3,7 @@
 //! Pods of one workload have one shape. It is kept once, hashed once, and everything the cycle can work out for a shape
 //! (which nodes it may ever run on, which other shapes it selects) is worked out once for all of its pods.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     labels::{Labels, NodeTerm, Selector},

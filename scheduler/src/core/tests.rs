@@ -67,7 +67,9 @@ fn drain(core: &mut Core, now: Instant) -> String {
                     lines.push(format!("{} {reason}{}: {message}", pod.name, nominate.unwrap_or_default()));
                 }
                 Effect::Skipped { pod } => lines.push(format!("{} skipped", pod.name)),
-                Effect::Preempt { victim, node_name, .. } => lines.push(format!("evict {} from {node_name}", victim.name)),
+                Effect::Preempt { victim, node_name, .. } => {
+                    lines.push(format!("evict {} from {node_name}", victim.name))
+                }
             }
         }
         // A pod in backoff is tried early when nothing else is ready; once is enough here.
@@ -99,43 +101,73 @@ fn on(node: &str) -> Value {
 fn messages_are_upstreams() {
     check(&[], &[pod("p", "1", json!({}))], expect!["p Unschedulable: no nodes available to schedule pods"]);
     check(
-        &[node("a", "1", json!({})), node("b", "4", taint("gpu", "NoSchedule")), node("c", "4", taint("x", "NoExecute"))],
+        &[
+            node("a", "1", json!({})),
+            node("b", "4", taint("gpu", "NoSchedule")),
+            node("c", "4", taint("x", "NoExecute")),
+        ],
         &[pod("p", "2", json!({}))],
-        expect!["p Unschedulable: 0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint(s). preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."],
+        expect![
+            "p Unschedulable: 0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint(s). no new claims to deallocate, preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
+        ],
     );
     // Room could be made on one node, but nobody there may be sent away.
     check(
         &[node("a", "2", json!({})), node("b", "1", json!({"spec": {"unschedulable": true}}))],
         &[pod("busy", "1500m", on("a")), pod("p", "1", json!({}))],
-        expect!["p Unschedulable: 0/2 nodes are available: 1 Insufficient cpu, 1 node(s) were unschedulable. preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling."],
+        expect![
+            "p Unschedulable: 0/2 nodes are available: 1 Insufficient cpu, 1 node(s) were unschedulable. no new claims to deallocate, preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling."
+        ],
     );
     check(
         &[node("a", "2", json!({}))],
         &[pod("p", "1", json!({"spec": {"nodeSelector": {"disk": "ssd"}}}))],
-        expect!["p Unschedulable: 0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."],
+        expect![
+            "p Unschedulable: 0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+        ],
     );
     check(
         &[node("a", "1", json!({"status": {"allocatable": {"pods": "1"}}}))],
         &[
             pod("busy", "500m", on("a")),
-            pod("p", "2", json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "2", "memory": "8Gi", "example.com/gpu": "1"}}}]}})),
+            pod(
+                "p",
+                "2",
+                json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "2", "memory": "8Gi", "example.com/gpu": "1"}}}]}}),
+            ),
         ],
-        expect!["p Unschedulable: 0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient example.com/gpu, 1 Insufficient memory, 1 Too many pods. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."],
+        expect![
+            "p Unschedulable: 0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient example.com/gpu, 1 Insufficient memory, 1 Too many pods. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+        ],
     );
-    let names = |name: &str| json!({"spec": {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
-        "nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [name]}]}]}}}}});
+    let names = |name: &str| {
+        json!({"spec": {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+        "nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [name]}]}]}}}}})
+    };
     check(
         &[node("a", "1", json!({})), node("b", "4", json!({}))],
         &[pod("p", "2", names("a"))],
-        expect!["p Unschedulable: 0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't satisfy plugin(s) [NodeAffinity]. preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."],
+        expect![
+            "p Unschedulable: 0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't satisfy plugin(s) [NodeAffinity]. no new claims to deallocate, preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
+        ],
     );
     check(
         &[node("a", "4", json!({}))],
         &[
-            pod("web", "1", json!({"spec": {"nodeName": "a", "containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 80}]}]}})),
-            pod("p", "1", json!({"spec": {"preemptionPolicy": "Never", "containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 80, "hostIP": "10.0.0.1"}]}]}})),
+            pod(
+                "web",
+                "1",
+                json!({"spec": {"nodeName": "a", "containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 80}]}]}}),
+            ),
+            pod(
+                "p",
+                "1",
+                json!({"spec": {"preemptionPolicy": "Never", "containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 80, "hostIP": "10.0.0.1"}]}]}}),
+            ),
         ],
-        expect!["p Unschedulable: 0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports. preemption: not eligible due to preemptionPolicy=Never."],
+        expect![
+            "p Unschedulable: 0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports. no new claims to deallocate, preemption: not eligible due to preemptionPolicy=Never."
+        ],
     );
 }
 
@@ -147,35 +179,40 @@ fn affinity_between_pods_and_spreading() {
     let nodes = [node("a", "4", json!({})), node("b", "4", json!({}))];
     check(
         &nodes,
-        &[pod("db-0", "1", anti.clone()), pod("db-1", "1", anti.clone()), pod("db-2", "1", anti.clone()), pod("other", "1", json!({"metadata": {"labels": {"app": "db"}}}))],
+        &[
+            pod("db-0", "1", anti.clone()),
+            pod("db-1", "1", anti.clone()),
+            pod("db-2", "1", anti.clone()),
+            pod("other", "1", json!({"metadata": {"labels": {"app": "db"}}})),
+        ],
         expect![[r#"
             db-0 -> a
             db-1 -> b
-            db-2 Unschedulable: 0/2 nodes are available: 2 node(s) didn't match pod anti-affinity rules. preemption: 0/2 nodes are available: 2 No preemption victims found for incoming pod.
-            other Unschedulable: 0/2 nodes are available: 2 node(s) didn't satisfy existing pods anti-affinity rules. preemption: 0/2 nodes are available: 2 No preemption victims found for incoming pod."#]],
+            db-2 Unschedulable: 0/2 nodes are available: 2 node(s) didn't match pod anti-affinity rules. no new claims to deallocate, preemption: 0/2 nodes are available: 2 No preemption victims found for incoming pod.
+            other Unschedulable: 0/2 nodes are available: 2 node(s) didn't satisfy existing pods anti-affinity rules. no new claims to deallocate, preemption: 0/2 nodes are available: 2 No preemption victims found for incoming pod."#]],
     );
     let with = json!({"spec": {"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
         {"labelSelector": {"matchLabels": {"app": "cache"}}, "topologyKey": "kubernetes.io/hostname"}]}}}});
-    check(
-        &nodes,
-        &[pod("cache", "1", on("b")), pod("p", "1", with.clone())],
-        expect!["p -> b"],
-    );
+    check(&nodes, &[pod("cache", "1", on("b")), pod("p", "1", with.clone())], expect!["p -> b"]);
     check(
         &nodes,
         &[pod("p", "1", with)],
-        expect!["p Unschedulable: 0/2 nodes are available: 2 node(s) didn't match pod affinity rules. preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."],
+        expect![
+            "p Unschedulable: 0/2 nodes are available: 2 node(s) didn't match pod affinity rules. no new claims to deallocate, preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
+        ],
     );
-    let spread = |key: &str| json!({"metadata": {"labels": {"app": "s"}}, "spec": {"topologySpreadConstraints": [
-        {"maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "s"}}}]}});
+    let spread = |key: &str| {
+        json!({"metadata": {"labels": {"app": "s"}}, "spec": {"topologySpreadConstraints": [
+        {"maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "s"}}}]}})
+    };
     let host = spread("kubernetes.io/hostname");
     check(
         &[node("a", "4", json!({})), node("b", "500m", json!({}))],
         &[pod("s-0", "1", host.clone()), pod("s-1", "1", host.clone()), pod("s-2", "1", spread("zone"))],
         expect![[r#"
             s-0 -> a
-            s-1 Unschedulable: 0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't match pod topology spread constraints. preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling.
-            s-2 Unschedulable: 0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't match pod topology spread constraints (missing required label). preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."#]],
+            s-1 Unschedulable: 0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't match pod topology spread constraints. no new claims to deallocate, preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling.
+            s-2 Unschedulable: 0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't match pod topology spread constraints (missing required label). no new claims to deallocate, preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."#]],
     );
 }
 
@@ -202,6 +239,9 @@ fn priority_order_and_preemption() {
     let mut core = core;
     core.pod_deleted("lower", now);
     core.pod_deleted("low", now);
+    expect![""].assert_eq(&drain(&mut core, now));
+    core.evicted("first", now);
+    core.evicted("second", now);
     expect![[r#"
         first -> b
         second -> a"#]]
@@ -214,7 +254,9 @@ fn only_events_that_can_help_wake_a_pod() {
     let mut core = check(
         &[node("a", "1", json!({})), node("b", "4", taint("gpu", "NoSchedule"))],
         &[pod("big", "2", json!({"spec": {"tolerations": [{"key": "other", "operator": "Exists"}]}}))],
-        expect!["big Unschedulable: 0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s). preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."],
+        expect![
+            "big Unschedulable: 0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s). no new claims to deallocate, preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
+        ],
     );
     let sleeps = |core: &mut Core, what: &str| {
         assert_eq!(core.queue_lengths(), (0, 0, 1), "{what} must not wake the pod");
@@ -258,7 +300,7 @@ fn a_failed_binding_gives_the_place_back_and_tries_again() {
     let effects = core.step(now).expect("a pod is ready");
     assert!(matches!(effects.as_slice(), [Effect::Bind { .. }]));
     core.pod_changed(&pod("q", "1", json!({})), now);
-    expect!["q Unschedulable: 0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."]
+    expect!["q Unschedulable: 0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."]
         .assert_eq(&drain(&mut core, now));
     let failed = core.bound("p", Err("running Bind plugin \"DefaultBinder\": gone".to_owned()), now);
     assert!(matches!(failed.as_slice(), [Effect::Failed { reason: "SchedulerError", .. }]));

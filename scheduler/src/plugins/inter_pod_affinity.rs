@@ -260,7 +260,9 @@ impl Score for InterPodAffinity {
     }
 
     fn normalize(&self, _: &Cycle<'_>, _: &[u32], scores: &mut [i64]) {
-        let (Some(lowest), Some(highest)) = (scores.iter().copied().min(), scores.iter().copied().max()) else { return };
+        let (Some(lowest), Some(highest)) = (scores.iter().copied().min(), scores.iter().copied().max()) else {
+            return;
+        };
         for score in scores {
             *score = if highest > lowest {
                 (MAX_NODE_SCORE as f64 * ((*score - lowest) as f64 / (highest - lowest) as f64)) as i64
@@ -287,8 +289,7 @@ impl Plugin for InterPodAffinity {
     fn hint(&self, pod: &PodInfo, event: &Event, context: &HintContext<'_>) -> Hint {
         let own = &pod.shape.shape.affinity;
         let all = |terms: &[AffinityTerm], shape: &PodShape| {
-            !terms.is_empty()
-                && terms.iter().all(|term| term.matches(shape, context.namespaces.get(&shape.namespace)))
+            !terms.is_empty() && terms.iter().all(|term| term.matches(shape, context.namespaces.get(&shape.namespace)))
         };
         match &event.change {
             Change::Pod { old, new } => {
@@ -297,7 +298,8 @@ impl Plugin for InterPodAffinity {
                 {
                     return Hint::Queue;
                 }
-                if [old, new].into_iter().flatten().any(|other| !other.is_assigned() && other.nominated_node.is_empty()) {
+                if [old, new].into_iter().flatten().any(|other| !other.is_assigned() && other.nominated_node.is_empty())
+                {
                     return Hint::Skip;
                 }
                 match (old, new) {

@@ -39,7 +39,9 @@ pub const CATALOGUE: &[(&str, i64, Make)] = &[
     ("NodeAffinity", 2, |args, interner| Ok(Arc::new(node_affinity::NodeAffinity::new(args, interner)?))),
     ("NodePorts", 0, |_, _| Ok(Arc::new(node_ports::NodePorts))),
     ("NodeResourcesFit", 1, |args, _| Ok(Arc::new(node_resources_fit::NodeResourcesFit::new(args)?))),
-    ("PodTopologySpread", 2, |args, interner| Ok(Arc::new(pod_topology_spread::PodTopologySpread::new(args, interner)?))),
+    ("PodTopologySpread", 2, |args, interner| {
+        Ok(Arc::new(pod_topology_spread::PodTopologySpread::new(args, interner)?))
+    }),
     ("InterPodAffinity", 2, |args, _| Ok(Arc::new(inter_pod_affinity::InterPodAffinity::new(args)?))),
     ("DefaultPreemption", 0, |_, _| Ok(Arc::new(DefaultPreemption))),
     ("NodeResourcesBalancedAllocation", 1, |args, _| {

@@ -38,9 +38,9 @@ impl NodeAffinity {
     pub fn new(args: &Value, interner: &mut Interner) -> Result<Self, String> {
         let Some(added) = arguments::<Arguments>(args)?.added_affinity else { return Ok(Self::default()) };
         Ok(Self {
-            added: added
-                .required_during_scheduling_ignored_during_execution
-                .map(|selector| selector.node_selector_terms.iter().map(|term| NodeTerm::new(term, interner)).collect()),
+            added: added.required_during_scheduling_ignored_during_execution.map(|selector| {
+                selector.node_selector_terms.iter().map(|term| NodeTerm::new(term, interner)).collect()
+            }),
             added_preferred: added
                 .preferred_during_scheduling_ignored_during_execution
                 .iter()

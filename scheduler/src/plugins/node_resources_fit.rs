@@ -97,7 +97,9 @@ impl NodeResourcesFit {
         });
         let shape = strategy.requested_to_capacity_ratio.unwrap_or_default().shape;
         if strategy.kind == Kind::RequestedToCapacityRatio && shape.is_empty() {
-            return Err("requestedToCapacityRatio.shape: Required value: at least one point must be specified".to_owned());
+            return Err(
+                "requestedToCapacityRatio.shape: Required value: at least one point must be specified".to_owned()
+            );
         }
         Ok(Self {
             ignored: args.ignored_resources,
@@ -216,7 +218,8 @@ impl Score for NodeResourcesFit {
     fn score(&self, cycle: &Cycle<'_>, node: &Node) -> i64 {
         let (mut sum, mut weights) = (0, 0);
         let wanted = &cycle.pod.shape.shape.padded;
-        for (has, used, adds, weight) in measures(&self.resources, wanted, &node.padded, &node.requested, node.object()) {
+        for (has, used, adds, weight) in measures(&self.resources, wanted, &node.padded, &node.requested, node.object())
+        {
             let score = self.rate(used + adds, has);
             // A function through points may be 0 somewhere; such a resource does not count there.
             if self.kind == Kind::RequestedToCapacityRatio && score <= 0 {
@@ -239,10 +242,7 @@ impl Plugin for NodeResourcesFit {
     }
 
     fn events(&self) -> Action {
-        Action::POD_DELETE
-            .or(Action::POD_UPDATE_SCALE_DOWN)
-            .or(Action::NODE_ADD)
-            .or(Action::NODE_UPDATE_ALLOCATABLE)
+        Action::POD_DELETE.or(Action::POD_UPDATE_SCALE_DOWN).or(Action::NODE_ADD).or(Action::NODE_UPDATE_ALLOCATABLE)
     }
 
     fn hint(&self, pod: &PodInfo, event: &Event, _: &HintContext<'_>) -> Hint {
@@ -275,7 +275,10 @@ impl Plugin for NodeResourcesFit {
                         || (wanted.cpu_milli > 0 && after.cpu_milli > before.cpu_milli)
                         || (wanted.memory > 0 && after.memory > before.memory)
                         || (wanted.ephemeral_storage > 0 && after.ephemeral_storage > before.ephemeral_storage)
-                        || wanted.scalars.iter().any(|(name, amount)| *amount > 0 && after.scalar(name) > before.scalar(name)),
+                        || wanted
+                            .scalars
+                            .iter()
+                            .any(|(name, amount)| *amount > 0 && after.scalar(name) > before.scalar(name)),
                 )
             }
             _ => Hint::Skip,

@@ -19,7 +19,8 @@ use crate::{
 pub struct NodeUnschedulable;
 
 fn tolerated(shape: &PodShape) -> bool {
-    let taint = Taint { key: Arc::from("node.kubernetes.io/unschedulable"), value: Arc::default(), effect: Effect::NoSchedule };
+    let taint =
+        Taint { key: Arc::from("node.kubernetes.io/unschedulable"), value: Arc::default(), effect: Effect::NoSchedule };
     shape.tolerations.iter().any(|toleration| toleration.tolerates(&taint))
 }
 

@@ -62,7 +62,9 @@ impl PodTopologySpread {
                 defaults: vec![constraint(HOSTNAME, 3, false), constraint(ZONE, 5, false)],
                 system_defaults: true,
             }),
-            "System" => Err("defaultingType: Invalid value: \"System\": when .defaultConstraints are not empty".to_owned()),
+            "System" => {
+                Err("defaultingType: Invalid value: \"System\": when .defaultConstraints are not empty".to_owned())
+            }
             "List" => Ok(Self {
                 defaults: args
                     .default_constraints
@@ -71,7 +73,9 @@ impl PodTopologySpread {
                     .collect(),
                 system_defaults: false,
             }),
-            other => Err(format!("defaultingType: Unsupported value: {other:?}: supported values: \"System\", \"List\"")),
+            other => {
+                Err(format!("defaultingType: Unsupported value: {other:?}: supported values: \"System\", \"List\""))
+            }
         }
     }
 
@@ -326,9 +330,8 @@ impl Score for PodTopologySpread {
 
     fn normalize(&self, cycle: &Cycle<'_>, nodes: &[u32], scores: &mut [i64]) {
         let Some(state) = cycle.state.get::<SoftState>() else { return };
-        let ignored = |place: &u32| {
-            state.require_all && !has_all_keys(cycle.snapshot.node(*place).object(), &state.constraints)
-        };
+        let ignored =
+            |place: &u32| state.require_all && !has_all_keys(cycle.snapshot.node(*place).object(), &state.constraints);
         let counted = || nodes.iter().zip(scores.iter()).filter(|(place, _)| !ignored(place)).map(|(_, score)| *score);
         let (lowest, highest) = (counted().min().unwrap_or(0), counted().max().unwrap_or(0));
         for (place, score) in nodes.iter().zip(scores) {
@@ -394,7 +397,8 @@ impl Plugin for PodTopologySpread {
                 }
             }
             Change::Node { old, new } => {
-                let keyed = |node: &NodeObject| hard().all(|constraint| node.labels.get(&constraint.topology_key).is_some());
+                let keyed =
+                    |node: &NodeObject| hard().all(|constraint| node.labels.get(&constraint.topology_key).is_some());
                 match (old, new) {
                     (Some(old), Some(new)) => {
                         let (before, after) = (keyed(old), keyed(new));

@@ -19,10 +19,7 @@ impl PreEnqueue for SchedulingGates {
             return Status::success();
         }
         let names: Vec<&str> = pod.gates.iter().map(|name| &**name).collect();
-        Status::new(
-            Code::UnschedulableAndUnresolvable,
-            format!("waiting for scheduling gates: [{}]", names.join(" ")),
-        )
+        Status::new(Code::UnschedulableAndUnresolvable, format!("waiting for scheduling gates: [{}]", names.join(" ")))
     }
 }
 

@@ -33,7 +33,8 @@ impl Score for TaintToleration {
     fn score(&self, cycle: &Cycle<'_>, node: &Node) -> i64 {
         let tolerations = &cycle.pod.shape.shape.tolerations;
         let avoided = node.object().taints.iter().filter(|taint| {
-            taint.effect == Effect::PreferNoSchedule && !tolerations.iter().any(|toleration| toleration.tolerates(taint))
+            taint.effect == Effect::PreferNoSchedule
+                && !tolerations.iter().any(|toleration| toleration.tolerates(taint))
         });
         avoided.count() as i64
     }

@@ -340,6 +340,13 @@ impl Queue {
         }
     }
 
+    /// Wakes one pod.
+    pub fn wake(&mut self, uid: &str, now: Instant) {
+        if let Some((queued, _)) = self.remove(uid) {
+            self.requeue(queued, now);
+        }
+    }
+
     /// Tries pods again that have been unschedulable for long.
     pub fn flush(&mut self, now: Instant) {
         let late: Vec<Arc<str>> = self
