@@ -10,7 +10,6 @@ fn main() -> ExitCode {
     let component = if argv.is_empty() { String::new() } else { argv.remove(0) };
     match component.as_str() {
         "scheduler" => daemon(scheduler::main(argv)),
-        "kubectl" => ExitCode::from(u8::try_from(kubectl::main(argv)).unwrap_or(1)),
         other => {
             eprintln!("error: unknown component {other:?}");
             ExitCode::FAILURE

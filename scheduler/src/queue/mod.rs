@@ -63,12 +63,17 @@ struct Entry {
     ticket: u64,
 }
 
+/// Rank, time in the queue, ticket, uid.
+type ActiveKey = (i64, Reverse<Instant>, Reverse<u64>, Arc<str>);
+/// End of the backoff, rank, ticket, uid.
+type BackoffKey = Reverse<(Instant, Reverse<i64>, u64, Arc<str>)>;
+
 /// See the module.
 pub struct Queue {
     profiles: Arc<[Framework]>,
     entries: HashMap<Arc<str>, Entry>,
-    active: BinaryHeap<(i64, Reverse<Instant>, Reverse<u64>, Arc<str>)>,
-    backoff: BinaryHeap<Reverse<(Instant, Reverse<i64>, u64, Arc<str>)>>,
+    active: BinaryHeap<ActiveKey>,
+    backoff: BinaryHeap<BackoffKey>,
     error_backoff: BinaryHeap<Reverse<(Instant, u64, Arc<str>)>>,
     tickets: u64,
     /// How many unschedulable pods each plugin of each profile turned away; an event that interests none of them is
