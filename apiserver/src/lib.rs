@@ -2,7 +2,8 @@
 //!
 //! Knows storage, TLS and HTTP. Must not know of any component that uses it: they are clients.
 
+pub mod access;
 pub mod admission;
-pub mod discovery;
+pub mod bootstrap;
 pub mod filters;
 pub mod registry;

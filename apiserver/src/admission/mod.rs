@@ -9,6 +9,9 @@ use crate::filters::authn::UserInfo;
 use crate::registry::Registry;
 use crate::registry::catalogue::Resource;
 
+pub mod chain;
+pub mod plugins;
+
 /// The operation that is asked to be admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]

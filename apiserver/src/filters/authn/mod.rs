@@ -8,6 +8,18 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub mod bearer;
+pub mod bootstrap_token;
+pub mod ca;
+pub mod claims;
+pub mod jwt;
+pub mod keys;
+pub mod request_header;
+pub mod service_account;
+pub mod token_file;
+pub mod union;
+pub mod x509;
+
 /// The group of every authenticated caller.
 pub const AUTHENTICATED: &str = "system:authenticated";
 /// The group of callers without credentials.
@@ -16,6 +28,10 @@ pub const UNAUTHENTICATED: &str = "system:unauthenticated";
 pub const ANONYMOUS: &str = "system:anonymous";
 /// The group that RBAC cannot refuse.
 pub const MASTERS: &str = "system:masters";
+/// The group of kubelets.
+pub const NODES: &str = "system:nodes";
+/// The key in `extra` that tells one credential from another.
+pub const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 
 /// An authenticated caller, shaped as TokenReview's `status.user`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,6 +55,12 @@ impl UserInfo {
     /// Whether the caller is in that group.
     pub fn in_group(&self, group: &str) -> bool {
         self.groups.iter().any(|g| g == group)
+    }
+
+    /// The node whose kubelet this is: a `system:node:` name in the group of kubelets. May be empty.
+    pub fn node(&self) -> Option<&str> {
+        let name = self.name.strip_prefix("system:node:")?;
+        self.in_group(NODES).then_some(name)
     }
 }
 

@@ -3,6 +3,13 @@
 
 use crate::filters::authn::UserInfo;
 
+pub mod forbidden;
+pub mod node;
+pub mod rbac;
+pub mod union;
+
+pub use forbidden::forbidden;
+
 /// What is asked.
 #[derive(Debug, Clone, Copy)]
 pub struct Attributes<'a> {
@@ -32,6 +39,39 @@ pub struct Attributes<'a> {
     pub label_selector: &'a str,
 }
 
+impl<'a> Attributes<'a> {
+    /// A question of that user, of a resource, everything else empty.
+    pub fn resource(user: &'a UserInfo, verb: &'a str, group: &'a str, resource: &'a str) -> Self {
+        Self { group, resource, resource_request: true, ..Self::path(user, verb, "") }
+    }
+
+    /// A question of that user, of a path that is no resource's.
+    pub fn path(user: &'a UserInfo, verb: &'a str, path: &'a str) -> Self {
+        Self {
+            user,
+            verb,
+            group: "",
+            version: "",
+            resource: "",
+            subresource: "",
+            namespace: "",
+            name: "",
+            resource_request: false,
+            path,
+            field_selector: "",
+            label_selector: "",
+        }
+    }
+
+    /// Whether the field selector asks for `field` to have exactly this value.
+    pub fn selects(&self, field: &str, value: &str) -> bool {
+        self.field_selector.split(',').filter(|term| !term.contains("!=")).any(|term| {
+            let (key, wanted) = term.split_once("==").or_else(|| term.split_once('=')).unwrap_or((term, ""));
+            key.trim() == field && wanted == value
+        })
+    }
+}
+
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
@@ -43,8 +83,38 @@ pub enum Decision {
     NoOpinion(String),
 }
 
+impl Decision {
+    /// Whether it is yes.
+    pub fn allowed(&self) -> bool {
+        matches!(self, Decision::Allow(_))
+    }
+
+    /// The reason.
+    pub fn reason(&self) -> &str {
+        match self {
+            Decision::Allow(reason) | Decision::Deny(reason) | Decision::NoOpinion(reason) => reason,
+        }
+    }
+}
+
 /// One authorization mode.
 pub trait Authorizer: Send + Sync {
     /// Decides from memory: never waits for IO.
     fn authorize(&self, attributes: &Attributes<'_>) -> Decision;
+
+    /// What a user may do in a namespace, for `kubectl auth can-i --list`.
+    fn rules_for(&self, _user: &UserInfo, _namespace: &str) -> Rules {
+        Rules::default()
+    }
+}
+
+/// Rules of a user, where they can be told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// The rules.
+    pub rules: Vec<rbac::Rule>,
+    /// Whether there may be more.
+    pub incomplete: bool,
+    /// What went wrong.
+    pub errors: Vec<String>,
 }
