@@ -5,5 +5,6 @@
 pub mod access;
 pub mod admission;
 pub mod bootstrap;
+pub mod discovery;
 pub mod filters;
 pub mod registry;

@@ -1,6 +1,36 @@
 //! Kubernetes as one program.
 
+use std::{future::Future, process::ExitCode};
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() {}
+fn main() -> ExitCode {
+    let mut argv: Vec<String> = std::env::args().skip(1).collect();
+    let component = if argv.is_empty() { String::new() } else { argv.remove(0) };
+    match component.as_str() {
+        "scheduler" => daemon(scheduler::main(argv)),
+        other => {
+            eprintln!("error: unknown component {other:?}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a component until it returns; an error is one line and exit code 1, as with upstream's.
+fn daemon(work: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(work) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -7,3 +7,14 @@
 pub mod cri {
     tonic::include_proto!("runtime.v1");
 }
+
+/// etcd's v3 API; the packages are modules of their own because the generated code refers to them so.
+#[allow(missing_docs, clippy::all, rustdoc::all)]
+pub mod etcd {
+    pub mod mvccpb {
+        tonic::include_proto!("mvccpb");
+    }
+    pub mod etcdserverpb {
+        tonic::include_proto!("etcdserverpb");
+    }
+}

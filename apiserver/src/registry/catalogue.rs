@@ -6,12 +6,13 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use machinery::gvk::{GroupResource, GroupVersionKind, GroupVersionResource};
+use machinery::gvk::{GroupKind, GroupResource, GroupVersionKind, GroupVersionResource};
 
 use super::strategy::{Plain, Strategy};
+use machinery::names::{self, NameRule};
 
 mod rows;
-pub use rows::rows;
+pub use rows::{GROUPS, rows};
 
 /// Text of a row: static for built-in kinds, owned for custom resources.
 pub type Text = Cow<'static, str>;
@@ -130,6 +131,14 @@ pub struct Resource {
     pub selectable: Vec<SelectableField>,
     /// Seconds until a stored object expires (Events: 3600).
     pub ttl_seconds: Option<u64>,
+    /// What names may be.
+    pub name_rule: NameRule,
+    /// Whether a PUT to a name that does not exist creates it (upstream: Lease, Event, RBAC kinds, and few others).
+    pub create_on_update: bool,
+    /// Whether an update without resourceVersion overwrites whatever is there.
+    pub unconditional_update: bool,
+    /// Whether a delete that ends at once answers with the object instead of a Status.
+    pub returns_deleted: bool,
     /// The kind's own rules.
     pub strategy: Arc<dyn Strategy>,
     /// Whether validation is as upstream's; a write to a kind without carries a `Warning`.
@@ -162,6 +171,10 @@ impl Resource {
             generation: false,
             selectable: Vec::new(),
             ttl_seconds: None,
+            name_rule: names::name_is_dns_subdomain,
+            create_on_update: false,
+            unconditional_update: true,
+            returns_deleted: false,
             strategy: Arc::new(Plain),
             validated: false,
         }
@@ -225,6 +238,36 @@ impl Resource {
         self
     }
 
+    /// What names may be, where it is not a DNS subdomain.
+    pub fn name_rule(mut self, rule: NameRule) -> Self {
+        self.name_rule = rule;
+        self
+    }
+
+    /// A PUT to a name that does not exist creates it.
+    pub fn create_on_update(mut self) -> Self {
+        self.create_on_update = true;
+        self
+    }
+
+    /// An update needs a resourceVersion.
+    pub fn conditional_update(mut self) -> Self {
+        self.unconditional_update = false;
+        self
+    }
+
+    /// A delete that ends at once answers with the object.
+    pub fn returns_deleted(mut self) -> Self {
+        self.returns_deleted = true;
+        self
+    }
+
+    /// Objects expire.
+    pub fn ttl_seconds(mut self, seconds: u64) -> Self {
+        self.ttl_seconds = Some(seconds);
+        self
+    }
+
     /// The kind's own rules, which include validation as upstream's.
     pub fn rules(mut self, strategy: impl Strategy) -> Self {
         self.strategy = Arc::new(strategy);
@@ -235,6 +278,16 @@ impl Resource {
     /// Group, version and kind of this row.
     pub fn kind(&self) -> GroupVersionKind {
         GroupVersionKind::new(self.group.as_ref(), self.version.as_ref(), self.kind.as_ref())
+    }
+
+    /// Group and kind.
+    pub fn group_kind(&self) -> GroupKind {
+        GroupKind::new(self.group.as_ref(), self.kind.as_ref())
+    }
+
+    /// The kind of lists.
+    pub fn list_kind(&self) -> GroupVersionKind {
+        GroupVersionKind::new(self.group.as_ref(), self.version.as_ref(), format!("{}List", self.kind))
     }
 
     /// Group and resource.

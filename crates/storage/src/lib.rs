@@ -11,11 +11,13 @@ mod clock;
 pub mod disk;
 mod embedded;
 mod error;
+mod etcd;
 mod model;
 
 pub use clock::{Clock, SystemClock};
 pub use embedded::{EmbeddedOptions, EmbeddedStore};
 pub use error::{Error, Result};
+pub use etcd::{EtcdConfig, EtcdStore};
 pub use model::{
     Event, EventKind, Expect, KeyValue, Outcome, RangeOptions, RangeResult, Revision, Storage, WatchItem, WatchStream,
 };

@@ -1,0 +1,139 @@
+//! The core group, and the events of events.k8s.io, which live in its store.
+
+use machinery::gvk::{GroupResource, GroupVersionKind};
+use machinery::names;
+
+use super::super::{Resource, Sort, Verb};
+use super::{CREATE, PROXY, READ_WRITE, STREAM, any_name, core_kind, scaled};
+
+/// Events are kept for an hour.
+const EVENT_TTL_SECONDS: u64 = 3600;
+
+pub(super) fn rows() -> Vec<Resource> {
+    let stored = |resource, kind| super::stored("", "v1", resource, kind);
+    let at = |resource, kind, prefix| Resource::stored("", "v1", resource, kind, prefix);
+    vec![
+        Resource::virtual_("", "v1", "bindings", "Binding", CREATE),
+        Resource::virtual_("", "v1", "componentstatuses", "ComponentStatus", &[Verb::Get, Verb::List])
+            .cluster()
+            .short(&["cs"]),
+        stored("configmaps", "ConfigMap").short(&["cm"]),
+        Resource {
+            singular: "endpoints".into(),
+            ..at("endpoints", "Endpoints", "services/endpoints").short(&["ep"]).create_on_update()
+        },
+        events(),
+        stored("limitranges", "LimitRange").short(&["limits"]).create_on_update(),
+        namespaces(),
+        at("nodes", "Node", "minions")
+            .cluster()
+            .short(&["no"])
+            .sub("proxy", core_kind("NodeProxyOptions"), PROXY)
+            .part("status")
+            .select_as("spec.unschedulable", "spec.unschedulable", "false"),
+        stored("persistentvolumeclaims", "PersistentVolumeClaim").short(&["pvc"]).part("status").returns_deleted(),
+        stored("persistentvolumes", "PersistentVolume").cluster().short(&["pv"]).part("status").returns_deleted(),
+        pods(),
+        stored("podtemplates", "PodTemplate").generation().returns_deleted(),
+        scaled(at("replicationcontrollers", "ReplicationController", "controllers"))
+            .short(&["rc"])
+            .categories(&["all"])
+            .generation()
+            .part("status")
+            .select_as("status.replicas", "status.replicas", "0"),
+        stored("resourcequotas", "ResourceQuota").short(&["quota"]).part("status").returns_deleted(),
+        stored("secrets", "Secret").select("type"),
+        stored("serviceaccounts", "ServiceAccount")
+            .short(&["sa"])
+            .sub("token", GroupVersionKind::new("authentication.k8s.io", "v1", "TokenRequest"), CREATE)
+            .returns_deleted(),
+        at("services", "Service", "services/specs")
+            .short(&["svc"])
+            .categories(&["all"])
+            .sub("proxy", core_kind("ServiceProxyOptions"), PROXY)
+            .part("status")
+            .select("spec.clusterIP")
+            .select("spec.type")
+            .name_rule(names::name_is_dns_label)
+            .create_on_update()
+            .returns_deleted(),
+        cohabiting_events(),
+    ]
+}
+
+fn namespaces() -> Resource {
+    let verbs = &[Verb::Create, Verb::Delete, Verb::Get, Verb::List, Verb::Patch, Verb::Update, Verb::Watch];
+    let row = super::stored("", "v1", "namespaces", "Namespace").cluster().short(&["ns"]);
+    Resource { verbs, ..row }
+        .sub("finalize", core_kind("Namespace"), &[Verb::Update])
+        .part("status")
+        .select("status.phase")
+}
+
+fn pods() -> Resource {
+    super::stored("", "v1", "pods", "Pod")
+        .short(&["po"])
+        .categories(&["all"])
+        .generation()
+        .sub("attach", core_kind("PodAttachOptions"), STREAM)
+        .sub("binding", core_kind("Binding"), CREATE)
+        .sub("ephemeralcontainers", core_kind("Pod"), READ_WRITE)
+        .sub("eviction", GroupVersionKind::new("policy", "v1", "Eviction"), CREATE)
+        .sub("exec", core_kind("PodExecOptions"), STREAM)
+        .sub("log", core_kind("Pod"), &[Verb::Get])
+        .sub("portforward", core_kind("PodPortForwardOptions"), STREAM)
+        .sub("proxy", core_kind("PodProxyOptions"), PROXY)
+        .sub("resize", core_kind("Pod"), READ_WRITE)
+        .part("status")
+        .select("spec.nodeName")
+        .select_as("spec.host", "spec.nodeName", "")
+        .select("spec.restartPolicy")
+        .select("spec.schedulerName")
+        .select("spec.serviceAccountName")
+        .select_as("spec.hostNetwork", "spec.hostNetwork", "false")
+        .select("status.phase")
+        .select("status.podIP")
+        .select("status.nominatedNodeName")
+        .returns_deleted()
+}
+
+fn events() -> Resource {
+    let row = super::stored("", "v1", "events", "Event")
+        .short(&["ev"])
+        .select("involvedObject.kind")
+        .select("involvedObject.namespace")
+        .select("involvedObject.name")
+        .select("involvedObject.uid")
+        .select("involvedObject.apiVersion")
+        .select("involvedObject.resourceVersion")
+        .select("involvedObject.fieldPath")
+        .select("reason")
+        .select("reportingComponent")
+        .select_as("source", "source.component", "")
+        .select("type");
+    // The old group never checked names.
+    row.name_rule(any_name).create_on_update().ttl_seconds(EVENT_TTL_SECONDS)
+}
+
+/// The same objects under the newer group's field names. Paths are those of the stored kind, core/v1 Event.
+fn cohabiting_events() -> Resource {
+    let row = super::stored("events.k8s.io", "v1", "events", "Event")
+        .short(&["ev"])
+        .select_as("regarding.kind", "involvedObject.kind", "")
+        .select_as("regarding.namespace", "involvedObject.namespace", "")
+        .select_as("regarding.name", "involvedObject.name", "")
+        .select_as("regarding.uid", "involvedObject.uid", "")
+        .select_as("regarding.apiVersion", "involvedObject.apiVersion", "")
+        .select_as("regarding.resourceVersion", "involvedObject.resourceVersion", "")
+        .select_as("regarding.fieldPath", "involvedObject.fieldPath", "")
+        .select("reason")
+        .select_as("reportingController", "reportingComponent", "")
+        .select("type");
+    Resource {
+        sort: Sort::Cohabiting { with: GroupResource::new("", "events") },
+        storage_version: core_kind("Event"),
+        ..row
+    }
+    .create_on_update()
+    .ttl_seconds(EVENT_TTL_SECONDS)
+}

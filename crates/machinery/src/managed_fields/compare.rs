@@ -1,0 +1,236 @@
+//! What a write added, changed and removed.
+
+use super::{MergeSchema, Relation, Set};
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The fields that differ between two objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// Only in the new one.
+    pub added: Set,
+    /// In both, with another value.
+    pub modified: Set,
+    /// Only in the old one.
+    pub removed: Set,
+}
+
+impl Comparison {
+    /// Leaves these fields and all below them out.
+    pub fn exclude(&mut self, fields: &Set) {
+        for set in [&mut self.added, &mut self.modified, &mut self.removed] {
+            set.subtract_below(fields);
+        }
+    }
+}
+
+/// Compares two objects of one kind.
+pub fn compare<'a, S: MergeSchema<'a>>(old: &Value, new: &Value, schema: S) -> Comparison {
+    let mut out = Comparison::default();
+    descend(Some(old), Some(new), schema, &mut out);
+    out
+}
+
+// Compares below one place; `out` is relative to it. Says whether the place itself is one value that differs.
+fn descend<'a, S: MergeSchema<'a>>(old: Option<&Value>, new: Option<&Value>, schema: S, out: &mut Comparison) -> bool {
+    if old == new {
+        // Fields that neither side has written are no difference where both sides are there.
+        return false;
+    }
+    match schema.relation() {
+        Relation::Leaf => true,
+        Relation::Struct => {
+            let (o, n) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
+            if o.is_none() && n.is_none() {
+                return true;
+            }
+            structs(o, n, schema, out)
+        }
+        Relation::Map(values) => maps(old, new, |_| Some(values), out),
+        Relation::Deduced => deduced(old, new, out),
+        Relation::Set => list(old, new, |item| Some(format!("v:{item}")), |_, _, _| true, out),
+        Relation::Keyed(items, keys) => {
+            let element = |item: &Value| key_of(item, items, keys);
+            list(old, new, element, |o, n, out| descend(o, n, items, out), out)
+        }
+    }
+}
+
+fn put(out: &mut Comparison, element: String, old: bool, new: bool, inner: Comparison, leaf: bool) {
+    // What appears or goes is itself in the set, beside what is in it.
+    let (added, removed) = (!old && new, old && !new);
+    let modified = leaf && old && new;
+    for (set, member, children) in [
+        (&mut out.added, added, inner.added),
+        (&mut out.modified, modified, inner.modified),
+        (&mut out.removed, removed, inner.removed),
+    ] {
+        if member || !children.is_empty() {
+            set.put(element.clone(), member, children);
+        }
+    }
+}
+
+fn field<'a, S: MergeSchema<'a>>(
+    name: &str,
+    old: Option<&Value>,
+    new: Option<&Value>,
+    schema: Option<S>,
+    out: &mut Comparison,
+) {
+    let mut inner = Comparison::default();
+    let leaf = match schema {
+        Some(schema) => descend(old, new, schema, &mut inner),
+        None => deduced(old, new, &mut inner),
+    };
+    put(out, format!("f:{name}"), old.is_some(), new.is_some(), inner, leaf);
+}
+
+fn structs<'a, S: MergeSchema<'a>>(
+    old: Option<&Map<String, Value>>,
+    new: Option<&Map<String, Value>>,
+    schema: S,
+    out: &mut Comparison,
+) -> bool {
+    let mut always: Vec<(&str, &Value, S)> = Vec::new();
+    schema.always(&mut |name, value, schema| always.push((name, value, schema)));
+    let written = |name: &str| always.iter().find(|a| a.0 == name);
+    let mut any = false;
+    for name in keys(old).chain(keys(new)).collect::<BTreeSet<_>>() {
+        any = true;
+        let zero = written(name).map(|a| a.1);
+        let side = |map: Option<&'_ Map<String, Value>>| map.map(|m| m.get(name).cloned());
+        let (o, n) = (side(old), side(new));
+        let o = o.map(|v| v.or_else(|| zero.cloned()));
+        let n = n.map(|v| v.or_else(|| zero.cloned()));
+        let (o, n) = (o.flatten(), n.flatten());
+        if o != n {
+            field(name, o.as_ref(), n.as_ref(), schema.field(name), out);
+        }
+    }
+    for (name, zero, schema) in &always {
+        if old.is_some_and(|m| m.contains_key(*name)) || new.is_some_and(|m| m.contains_key(*name)) {
+            continue;
+        }
+        any = true;
+        if old.is_some() != new.is_some() {
+            field(name, old.map(|_| *zero), new.map(|_| *zero), Some(*schema), out);
+        }
+    }
+    !any
+}
+
+fn keys(map: Option<&Map<String, Value>>) -> impl Iterator<Item = &str> {
+    map.into_iter().flatten().map(|(k, _)| k.as_str())
+}
+
+fn maps<'a, S: MergeSchema<'a>>(
+    old: Option<&Value>,
+    new: Option<&Value>,
+    schema: impl Fn(&str) -> Option<S>,
+    out: &mut Comparison,
+) -> bool {
+    let (o, n) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
+    if o.is_none_or(Map::is_empty) && n.is_none_or(Map::is_empty) {
+        return true;
+    }
+    for name in keys(o).chain(keys(n)).collect::<BTreeSet<_>>() {
+        let (o, n) = (o.and_then(|m| m.get(name)), n.and_then(|m| m.get(name)));
+        if o != n {
+            field(name, o, n, schema(name), out);
+        }
+    }
+    false
+}
+
+// Data without a schema: maps key by key, all else as one.
+fn deduced(old: Option<&Value>, new: Option<&Value>, out: &mut Comparison) -> bool {
+    if old == new {
+        return false;
+    }
+    let (o, n) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
+    if o.is_none_or(Map::is_empty) && n.is_none_or(Map::is_empty) {
+        return true;
+    }
+    for name in keys(o).chain(keys(n)).collect::<BTreeSet<_>>() {
+        let (o, n) = (o.and_then(|m| m.get(name)), n.and_then(|m| m.get(name)));
+        if o == n {
+            continue;
+        }
+        let mut inner = Comparison::default();
+        let leaf = deduced(o, n, &mut inner);
+        put(out, format!("f:{name}"), o.is_some(), n.is_some(), inner, leaf);
+    }
+    // A map that meets something else: that something is replaced as a whole.
+    old.is_some_and(|v| !v.is_object() && !v.is_null()) || new.is_some_and(|v| !v.is_object() && !v.is_null())
+}
+
+// `k:{"name":"a"}`; None when the element has none of the keys.
+fn key_of<'a, S: MergeSchema<'a>>(item: &Value, schema: S, keys: &[&str]) -> Option<String> {
+    let mut out = Map::new();
+    for key in keys {
+        if let Some(value) = item.get(*key).or_else(|| schema.key_default(key)) {
+            out.insert((*key).to_owned(), value.clone());
+        }
+    }
+    (!out.is_empty()).then(|| format!("k:{}", Value::Object(out)))
+}
+
+fn list(
+    old: Option<&Value>,
+    new: Option<&Value>,
+    element: impl Fn(&Value) -> Option<String>,
+    inside: impl Fn(Option<&Value>, Option<&Value>, &mut Comparison) -> bool,
+    out: &mut Comparison,
+) -> bool {
+    let items = |v: Option<&Value>| v.and_then(Value::as_array).cloned().unwrap_or_default();
+    let (old, new) = (items(old), items(new));
+    if old.is_empty() && new.is_empty() {
+        return true;
+    }
+    let mut by_key: BTreeMap<String, (Vec<&Value>, Vec<&Value>)> = BTreeMap::new();
+    for item in &old {
+        if let Some(key) = element(item) {
+            by_key.entry(key).or_default().0.push(item);
+        }
+    }
+    for item in &new {
+        if let Some(key) = element(item) {
+            by_key.entry(key).or_default().1.push(item);
+        }
+    }
+    for (key, (before, after)) in by_key {
+        let mut inner = Comparison::default();
+        match (before.as_slice(), after.as_slice()) {
+            (o @ ([] | [_]), n @ ([] | [_])) => {
+                let (o, n) = (o.first().copied(), n.first().copied());
+                if o == n {
+                    continue;
+                }
+                let leaf = inside(o, n, &mut inner);
+                put(out, key, o.is_some(), n.is_some(), inner, leaf);
+            }
+            // Elements of one key are owned as one.
+            (o @ [_, _, ..], n @ [_, _, ..]) => {
+                if o != n {
+                    out.modified.put(key, true, Set::default());
+                }
+            }
+            ([_, _, ..], n) => {
+                if let Some(item) = n.first() {
+                    inside(None, Some(item), &mut inner);
+                    put(out, key.clone(), false, true, inner, false);
+                }
+                out.removed.put(key, true, Set::default());
+            }
+            (o, _) => {
+                if let Some(item) = o.first() {
+                    inside(Some(item), None, &mut inner);
+                    put(out, key.clone(), true, false, inner, false);
+                }
+                out.added.put(key, true, Set::default());
+            }
+        }
+    }
+    false
+}

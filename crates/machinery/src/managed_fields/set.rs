@@ -1,0 +1,142 @@
+//! A set of fields.
+
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+/// Fields by their path elements, in FieldsV1's writing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Set(BTreeMap<String, Node>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Node {
+    // Whether the path that ends here is in the set itself.
+    member: bool,
+    children: Set,
+}
+
+impl Set {
+    /// The set of one field.
+    pub fn of(path: &[&str]) -> Self {
+        let mut set = Set::default();
+        set.insert(path.iter().map(|name| format!("f:{name}")));
+        set
+    }
+
+    /// Adds the path of these elements.
+    pub fn insert(&mut self, path: impl IntoIterator<Item = String>) {
+        let mut path = path.into_iter();
+        let Some(first) = path.next() else { return };
+        let mut node = self.0.entry(first).or_default();
+        for element in path {
+            node = node.children.0.entry(element).or_default();
+        }
+        node.member = true;
+    }
+
+    pub(super) fn put(&mut self, element: String, member: bool, children: Set) {
+        if !member && children.is_empty() {
+            return;
+        }
+        let node = self.0.entry(element).or_default();
+        node.member |= member;
+        node.children.extend(children);
+    }
+
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds all of the other.
+    pub fn extend(&mut self, other: Set) {
+        if self.0.is_empty() {
+            self.0 = other.0;
+            return;
+        }
+        for (element, node) in other.0 {
+            match self.0.entry(element) {
+                Entry::Vacant(vacant) => {
+                    vacant.insert(node);
+                }
+                Entry::Occupied(mut own) => {
+                    own.get_mut().member |= node.member;
+                    own.get_mut().children.extend(node.children);
+                }
+            }
+        }
+    }
+
+    /// Takes out what is in the other, path by path.
+    pub fn subtract(&mut self, other: &Set) {
+        self.0.retain(|element, node| {
+            if let Some(theirs) = other.0.get(element) {
+                node.member &= !theirs.member;
+                node.children.subtract(&theirs.children);
+            }
+            node.member || !node.children.is_empty()
+        });
+    }
+
+    /// Takes out what is in the other and everything below it (`RecursiveDifference`).
+    pub fn subtract_below(&mut self, other: &Set) {
+        self.0.retain(|element, node| match other.0.get(element) {
+            Some(theirs) if theirs.member => false,
+            Some(theirs) => {
+                node.children.subtract_below(&theirs.children);
+                node.member || !node.children.is_empty()
+            }
+            None => true,
+        });
+    }
+
+    /// Keeps what is in the other.
+    pub fn intersect(&mut self, other: &Set) {
+        self.0.retain(|element, node| match other.0.get(element) {
+            None => false,
+            Some(theirs) => {
+                node.member &= theirs.member;
+                node.children.intersect(&theirs.children);
+                node.member || !node.children.is_empty()
+            }
+        });
+    }
+
+    /// Whether the path of these elements is in it.
+    pub fn contains(&self, path: &[&str]) -> bool {
+        let Some((first, rest)) = path.split_first() else { return false };
+        match self.0.get(*first) {
+            None => false,
+            Some(node) if rest.is_empty() => node.member,
+            Some(node) => node.children.contains(rest),
+        }
+    }
+
+    /// FieldsV1.
+    pub fn to_value(&self) -> Value {
+        let mut out = Map::new();
+        for (element, node) in &self.0 {
+            let mut inner = node.children.to_value();
+            if node.member && !node.children.is_empty() {
+                inner["."] = Value::Object(Map::new());
+            }
+            out.insert(element.clone(), inner);
+        }
+        Value::Object(out)
+    }
+
+    /// Reads FieldsV1; what is not of its form is an error.
+    pub fn from_value(value: &Value) -> Result<Self, String> {
+        let map = value.as_object().ok_or("fieldsV1 is not an object")?;
+        let mut set = Set::default();
+        for (element, inner) in map.iter().filter(|(e, _)| *e != ".") {
+            if !matches!(element.as_bytes(), [b'f' | b'k' | b'v' | b'i', b':', ..]) {
+                return Err(format!("unknown path element {element:?}"));
+            }
+            let children = Set::from_value(inner)?;
+            let member = children.is_empty() || inner.get(".").is_some();
+            set.0.insert(element.clone(), Node { member, children });
+        }
+        Ok(set)
+    }
+}

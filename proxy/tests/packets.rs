@@ -1,0 +1,420 @@
+//! Real packets through real rules: a node, its pods and an outside client, each a network namespace of the test's own.
+//!
+//! Needs root, `ip` and `nft`; skips by name where they are missing. Nothing of the machine's own network is touched.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use ferry_proxy::backends::conntrack::{self, Serving};
+use ferry_proxy::backends::nft::Nft;
+use ferry_proxy::backends::nftables::{LocalDetector, NodePortAddresses, Options, Table, compile};
+use ferry_proxy::model::{Family, Node, service_ports};
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use nix::sched::{CloneFlags, setns};
+use serde_json::{Value, json};
+
+const NODE_IP: &str = "192.0.2.10";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A network of its own: the node, with pods 10.1.0.1, .2, ... behind it and a client 192.0.2.99 in front.
+struct Net {
+    id: String,
+    pods: usize,
+}
+
+fn ip(arguments: &str) -> bool {
+    Command::new("ip").args(arguments.split(' ')).output().is_ok_and(|output| output.status.success())
+}
+
+fn sh(command: &str) {
+    let output = Command::new("sh").args(["-ec", command]).output().unwrap();
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+impl Net {
+    /// `None`, with a word why, where this can't be done.
+    fn new(pods: usize) -> Option<Net> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let id = format!("fpx{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let nft = Command::new("sh").args(["-c", "PATH=$PATH:/usr/sbin nft --version"]).output();
+        if !nft.is_ok_and(|output| output.status.success()) || !ip(&format!("netns add {id}-node")) {
+            eprintln!("skipped: needs root, ip and nft");
+            return None;
+        }
+        let net = Net { id, pods };
+        let id = &net.id;
+        let on_node = format!("ip netns exec {id}-node");
+        sh(&format!("{on_node} ip link set lo up; {on_node} sysctl -qw net.ipv4.ip_forward=1"));
+        sh(&format!(
+            "ip netns add {id}-out; ip -n {id}-out link set lo up
+             ip link add e0 netns {id}-node type veth peer name e0 netns {id}-out
+             ip -n {id}-node addr add {NODE_IP}/24 dev e0; ip -n {id}-node link set e0 up
+             ip -n {id}-out addr add 192.0.2.99/24 dev e0; ip -n {id}-out link set e0 up
+             ip -n {id}-out route add default via {NODE_IP}; ip -n {id}-node route add default via 192.0.2.99
+             {on_node} sysctl -qw net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.e0.send_redirects=0"
+        ));
+        for pod in 1..=pods {
+            sh(&format!(
+                "ip netns add {id}-{pod}; ip -n {id}-{pod} link set lo up
+                 ip link add p{pod} netns {id}-node type veth peer name e0 netns {id}-{pod}
+                 ip -n {id}-node addr add 10.1.0.254/32 dev p{pod}; ip -n {id}-node link set p{pod} up
+                 ip -n {id}-node route add 10.1.0.{pod}/32 dev p{pod}
+                 ip -n {id}-{pod} addr add 10.1.0.{pod}/32 dev e0; ip -n {id}-{pod} link set e0 up
+                 ip -n {id}-{pod} route add 10.1.0.254/32 dev e0; ip -n {id}-{pod} route add default via 10.1.0.254"
+            ));
+        }
+        Some(net)
+    }
+
+    /// Runs `work` on a thread that lives in a namespace (`node`, `out` or a pod's number).
+    fn on<T: Send + 'static>(
+        &self,
+        host: &str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> std::thread::JoinHandle<T> {
+        let path = format!("/run/netns/{}-{host}", self.id);
+        std::thread::spawn(move || {
+            setns(File::open(path).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
+            work()
+        })
+    }
+
+    fn nft(&self) -> Nft {
+        let command = [
+            "ip",
+            "netns",
+            "exec",
+            &format!("{}-node", self.id),
+            "sh",
+            "-c",
+            "PATH=$PATH:/usr/sbin exec nft \"$@\"",
+            "nft",
+        ];
+        Nft::with_command(command.map(str::to_owned).to_vec())
+    }
+
+    /// Pods answer each connection to 8080 with their number and the peer they see.
+    fn serve(&self) {
+        for pod in 1..=self.pods {
+            let ready = Arc::new(AtomicBool::new(false));
+            let bound = ready.clone();
+            self.on(&pod.to_string(), move || {
+                let listener = TcpListener::bind("0.0.0.0:8080").unwrap();
+                bound.store(true, Ordering::Release);
+                for stream in listener.incoming() {
+                    let Ok(mut stream) = stream else { return };
+                    let peer = stream.peer_addr().map(|peer| peer.ip());
+                    let _ = stream.write_all(format!("{pod} {}", peer.unwrap_or(IpAddr::from([0; 4]))).as_bytes());
+                }
+            });
+            wait(|| ready.load(Ordering::Acquire));
+        }
+    }
+
+    /// Connects from a host; returns what the pod said, or the error.
+    fn ask(&self, from: &str, address: &str) -> Result<String, std::io::ErrorKind> {
+        let address: SocketAddr = address.parse().unwrap();
+        let ask = move || {
+            let mut stream =
+                TcpStream::connect_timeout(&address, Duration::from_secs(3)).map_err(|error| error.kind())?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).map_err(|error| error.kind())?;
+            Ok(answer)
+        };
+        self.on(from, ask).join().unwrap()
+    }
+
+    /// Which pods answer in `times` tries.
+    fn pods_of(&self, from: &str, address: &str, times: usize) -> Vec<String> {
+        let mut pods: Vec<String> =
+            (0..times).map(|_| self.ask(from, address).unwrap().split(' ').next().unwrap().to_owned()).collect();
+        pods.sort();
+        pods.dedup();
+        pods
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        for host in ["node".to_owned(), "out".to_owned()].into_iter().chain((1..=self.pods).map(|pod| pod.to_string()))
+        {
+            ip(&format!("netns del {}-{host}", self.id));
+        }
+    }
+}
+
+fn wait(mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < end, "waited for too long");
+        std::thread::yield_now();
+    }
+}
+
+/// The proxy of the node.
+struct Proxy {
+    table: Table,
+    nft: Nft,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Proxy {
+    fn new(net: &Net) -> Proxy {
+        let options = Options {
+            family: Family::V4,
+            local: LocalDetector::Cidrs(vec!["10.1.0.0/16".parse().unwrap()]),
+            masquerade_all: false,
+            masquerade_mark: 0x4000,
+            node_port_addresses: NodePortAddresses::Ips(vec![NODE_IP.parse().unwrap()]),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let mut proxy = Proxy { table: Table::new(options), nft: net.nft(), runtime };
+        proxy.apply();
+        proxy
+    }
+
+    /// Pods `local` are on this node, `others` elsewhere.
+    fn set(&mut self, service: &Value, endpoints: &[u8]) {
+        self.replace(service, endpoints);
+        self.apply();
+    }
+
+    fn replace(&mut self, service: &Value, endpoints: &[u8]) {
+        let ports = ports(service, endpoints);
+        let fragment = compile(&ports, self.table.options());
+        self.table.replace(service["metadata"]["name"].as_str().unwrap(), fragment);
+    }
+
+    fn apply(&mut self) {
+        if let Some(script) = self.table.script(Instant::now()) {
+            self.runtime.block_on(self.nft.apply(&script)).unwrap_or_else(|error| panic!("{error}\n{script:.3000}"));
+            self.table.applied(Instant::now());
+        }
+    }
+}
+
+fn ports(service: &Value, endpoints: &[u8]) -> Vec<ferry_proxy::model::ServicePort> {
+    let parsed: Service = serde_json::from_value(service.clone()).unwrap();
+    let port = &service["spec"]["ports"][0];
+    let endpoints: Vec<Value> =
+        endpoints.iter().map(|pod| json!({"addresses": [format!("10.1.0.{pod}")], "nodeName": "n1"})).collect();
+    let slice: EndpointSlice = serde_json::from_value(json!({
+        "metadata": {"name": "x", "labels": {"kubernetes.io/service-name": "x"}}, "addressType": "IPv4",
+        "ports": [{"name": "", "port": port["targetPort"].as_u64().unwrap_or(8080), "protocol": port["protocol"]}],
+        "endpoints": endpoints,
+    }))
+    .unwrap();
+    service_ports(&parsed, [slice].iter(), &Node { name: "n1".into(), zone: String::new() }, Family::V4)
+}
+
+fn service(name: &str, spec: Value) -> Value {
+    json!({"metadata": {"name": name, "namespace": "default"}, "spec": spec})
+}
+
+fn cluster_ip() -> Value {
+    service("web", json!({"clusterIP": "10.96.0.1", "ports": [{"port": 80}]}))
+}
+
+#[test]
+fn cluster_ips_balance_and_refuse() {
+    let Some(net) = Net::new(3) else { return };
+    net.serve();
+    let mut proxy = Proxy::new(&net);
+    proxy.set(&cluster_ip(), &[1, 2]);
+    // From a pod, with the source kept; from the node; from outside, masqueraded.
+    assert_eq!(net.pods_of("3", "10.96.0.1:80", 40), ["1", "2"]);
+    assert!(net.ask("3", "10.96.0.1:80").unwrap().ends_with(" 10.1.0.3"));
+    assert_eq!(net.pods_of("node", "10.96.0.1:80", 40), ["1", "2"]);
+    assert!(net.ask("out", "10.96.0.1:80").unwrap().ends_with(" 10.1.0.254"));
+    // A port that the Service does not have.
+    assert_eq!(net.ask("3", "10.96.0.1:81").unwrap_err(), std::io::ErrorKind::ConnectionRefused);
+    assert_eq!(net.ask("node", "10.96.0.1:81").unwrap_err(), std::io::ErrorKind::ConnectionRefused);
+    // More endpoints, fewer, the pod itself alone, none.
+    proxy.set(&cluster_ip(), &[1, 2, 3]);
+    assert_eq!(net.pods_of("node", "10.96.0.1:80", 60), ["1", "2", "3"]);
+    proxy.set(&cluster_ip(), &[3]);
+    assert!(net.ask("3", "10.96.0.1:80").unwrap().starts_with("3 "), "a pod reaches itself");
+    proxy.set(&cluster_ip(), &[]);
+    for host in ["3", "node", "out"] {
+        assert_eq!(net.ask(host, "10.96.0.1:80").unwrap_err(), std::io::ErrorKind::ConnectionRefused, "{host}");
+    }
+    proxy.set(&cluster_ip(), &[2]);
+    assert_eq!(net.pods_of("3", "10.96.0.1:80", 3), ["2"]);
+}
+
+#[test]
+fn node_ports_and_their_policies() {
+    let Some(net) = Net::new(2) else { return };
+    net.serve();
+    let mut proxy = Proxy::new(&net);
+    let mut web = service(
+        "web",
+        json!({"clusterIP": "10.96.0.1", "type": "NodePort", "externalIPs": ["198.51.100.7"],
+        "ports": [{"port": 80, "nodePort": 30080}]}),
+    );
+    proxy.set(&web, &[1, 2]);
+    assert_eq!(net.pods_of("out", "192.0.2.10:30080", 40), ["1", "2"]);
+    assert_eq!(net.pods_of("node", "192.0.2.10:30080", 40), ["1", "2"]);
+    assert_eq!(net.pods_of("1", "192.0.2.10:30080", 40), ["1", "2"]);
+    assert!(net.ask("out", "192.0.2.10:30080").unwrap().ends_with(" 10.1.0.254"), "the source is the node");
+    assert_eq!(net.pods_of("out", "198.51.100.7:80", 40), ["1", "2"]);
+
+    web["spec"]["externalTrafficPolicy"] = "Local".into();
+    proxy.set(&web, &[1, 2]);
+    assert!(net.ask("out", "192.0.2.10:30080").unwrap().ends_with(" 192.0.2.99"), "the source is the client");
+    assert_eq!(net.pods_of("node", "192.0.2.10:30080", 40), ["1", "2"]);
+    proxy.set(&web, &[]);
+    assert_eq!(net.ask("out", "192.0.2.10:30080").unwrap_err(), std::io::ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn load_balancers_admit_their_source_ranges() {
+    let Some(net) = Net::new(1) else { return };
+    net.serve();
+    let mut proxy = Proxy::new(&net);
+    let web = |range: &str| {
+        let mut web = service(
+            "web",
+            json!({"clusterIP": "10.96.0.1", "type": "LoadBalancer",
+            "loadBalancerSourceRanges": [range], "ports": [{"port": 80}]}),
+        );
+        web["status"] = json!({"loadBalancer": {"ingress": [{"ip": "198.51.100.8"}]}});
+        web
+    };
+    proxy.set(&web("192.0.2.0/24"), &[1]);
+    assert_eq!(net.pods_of("out", "198.51.100.8:80", 3), ["1"]);
+    proxy.set(&web("203.0.113.0/24"), &[1]);
+    assert_eq!(net.ask("out", "198.51.100.8:80").unwrap_err(), std::io::ErrorKind::TimedOut);
+}
+
+#[test]
+fn clients_stay_with_their_endpoint() {
+    let Some(net) = Net::new(4) else { return };
+    net.serve();
+    let mut proxy = Proxy::new(&net);
+    let web = service(
+        "web",
+        json!({"clusterIP": "10.96.0.1", "type": "NodePort", "sessionAffinity": "ClientIP",
+        "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 100}}, "ports": [{"port": 80, "nodePort": 30080}]}),
+    );
+    proxy.set(&web, &[1, 2, 3]);
+    let first = net.pods_of("4", "10.96.0.1:80", 20);
+    assert_eq!(first.len(), 1);
+    assert_eq!(net.pods_of("4", "192.0.2.10:30080", 20), first, "whatever the address");
+    assert_eq!(net.pods_of("out", "192.0.2.10:30080", 20).len(), 1);
+    // Another endpoint goes: it stays. Its own goes: it gets a new one. Then the chains that are left over are deleted.
+    let mine: u8 = first[0].parse().unwrap();
+    let others: Vec<u8> = [1, 2, 3].into_iter().filter(|pod| *pod != mine).collect();
+    proxy.set(&web, &[mine, others[0]]);
+    assert_eq!(net.pods_of("4", "10.96.0.1:80", 20), first);
+    proxy.set(&web, &others);
+    assert_eq!(net.pods_of("4", "10.96.0.1:80", 20).len(), 1);
+    let later = proxy.table.next_cleanup().unwrap();
+    let script = proxy.table.script(later).unwrap();
+    assert!(script.contains("delete chain"));
+    proxy.runtime.block_on(proxy.nft.apply(&script)).unwrap();
+}
+
+#[test]
+fn a_rolling_update_loses_no_connection() {
+    let Some(net) = Net::new(4) else { return };
+    net.serve();
+    let mut proxy = Proxy::new(&net);
+    proxy.set(&cluster_ip(), &[1, 2]);
+    let (stop, lost, served) =
+        (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let clients: Vec<_> = (0..2)
+        .map(|_| {
+            let (stop, lost, served) = (stop.clone(), lost.clone(), served.clone());
+            net.on("4", move || {
+                let address: SocketAddr = "10.96.0.1:80".parse().unwrap();
+                while !stop.load(Ordering::Relaxed) {
+                    let mut answer = String::new();
+                    let asked = TcpStream::connect_timeout(&address, Duration::from_secs(3))
+                        .and_then(|mut stream| stream.read_to_string(&mut answer));
+                    let count = if asked.is_ok() && !answer.is_empty() { &served } else { &lost };
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    for round in 0..30 {
+        let endpoints: &[u8] = [&[1, 2, 3][..], &[2, 3], &[3], &[1, 3], &[1], &[1, 2]][round % 6];
+        proxy.set(&cluster_ip(), endpoints);
+    }
+    // A restart makes the table anew.
+    proxy.table.resync();
+    proxy.apply();
+    let before = served.load(Ordering::Relaxed);
+    wait(|| served.load(Ordering::Relaxed) > before + 20);
+    stop.store(true, Ordering::Relaxed);
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    assert_eq!(lost.load(Ordering::Relaxed), 0, "of {}", served.load(Ordering::Relaxed));
+}
+
+#[test]
+fn udp_flows_leave_an_endpoint_that_is_gone() {
+    let Some(net) = Net::new(3) else { return };
+    for pod in ["1", "2"] {
+        net.on(pod, move || {
+            let socket = UdpSocket::bind("0.0.0.0:5353").unwrap();
+            let mut buffer = [0; 64];
+            while let Ok((_, peer)) = socket.recv_from(&mut buffer) {
+                let _ = socket.send_to(pod.as_bytes(), peer);
+            }
+        });
+    }
+    let mut proxy = Proxy::new(&net);
+    let dns = service(
+        "dns",
+        json!({"clusterIP": "10.96.0.10",
+        "ports": [{"port": 53, "protocol": "UDP", "targetPort": 5353}]}),
+    );
+    proxy.set(&dns, &[1]);
+    let socket = net.on("3", || UdpSocket::bind("0.0.0.0:0").unwrap()).join().unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let ask = |expected: &str| {
+        wait(|| {
+            socket.send_to(b"?", "10.96.0.10:53").unwrap();
+            let mut buffer = [0; 8];
+            socket.recv(&mut buffer).is_ok_and(|n| &buffer[..n] == expected.as_bytes())
+        });
+    };
+    ask("1");
+    proxy.set(&dns, &[2]);
+    let mut serving = Serving::default();
+    ports(&dns, &[2]).iter().for_each(|port| serving.add(port));
+    let cleaned = net.on("node", move || conntrack::clean(Family::V4, &serving)).join().unwrap();
+    assert!(cleaned.unwrap() > 0, "the flow to the old endpoint was known");
+    ask("2");
+}
+
+#[test]
+fn ten_thousand_services_and_a_change_among_them() {
+    let Some(net) = Net::new(2) else { return };
+    net.serve();
+    let mut proxy = Proxy::new(&net);
+    for n in 0..10_000u32 {
+        let [_, _, high, low] = n.to_be_bytes();
+        let web =
+            service(&format!("s{n}"), json!({"clusterIP": format!("10.97.{high}.{low}"), "ports": [{"port": 80}]}));
+        proxy.replace(&web, &[1, 2]);
+    }
+    let start = Instant::now();
+    proxy.apply();
+    let load = start.elapsed();
+    let web = service("s300", json!({"clusterIP": "10.97.1.44", "ports": [{"port": 80}]}));
+    let start = Instant::now();
+    proxy.set(&web, &[1]);
+    eprintln!("10,000 Services x 2 endpoints: {load:?}; one change: {:?}", start.elapsed());
+    assert_eq!(net.pods_of("2", "10.97.1.44:80", 5), ["1"]);
+    assert_eq!(net.pods_of("2", "10.97.39.15:80", 20), ["1", "2"]);
+}

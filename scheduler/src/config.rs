@@ -1,0 +1,312 @@
+//! `KubeSchedulerConfiguration` (kubescheduler.config.k8s.io/v1), as far as it is supported, and what is made of it.
+//!
+//! Fields of upstream's that mean nothing here (parallelism, profiling) are read and ignored; extenders, which would
+//! change decisions, are refused.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{
+    cache::labels::Interner,
+    core::Settings,
+    framework::Framework,
+    plugins::{CATALOGUE, MISSING},
+};
+
+/// See the module. The default is upstream's: one profile, `default-scheduler`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Config {
+    /// Always ignored; the loader has looked at it.
+    pub api_version: Option<String>,
+    /// Likewise.
+    pub kind: Option<String>,
+    /// Number of goroutines upstream.
+    pub parallelism: Option<i32>,
+    /// Leader election.
+    pub leader_election: LeaderElection,
+    /// How to reach the API server.
+    pub client_connection: ClientConnection,
+    /// Of all nodes, how many to find before scoring; 0: by the size of the cluster.
+    pub percentage_of_nodes_to_score: Option<u32>,
+    /// First backoff.
+    pub pod_initial_backoff_seconds: Option<u64>,
+    /// Longest backoff.
+    pub pod_max_backoff_seconds: Option<u64>,
+    /// Profiles.
+    pub profiles: Vec<Profile>,
+    /// Not supported.
+    pub extenders: Vec<Value>,
+    /// Upstream's pprof.
+    pub enable_profiling: Option<bool>,
+    /// Upstream's pprof.
+    pub enable_contention_profiling: Option<bool>,
+    /// Upstream since 1.29.
+    pub delay_cache_until_active: bool,
+    /// The host's name in events; not of the file.
+    #[serde(skip)]
+    pub host: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            api_version: None,
+            kind: None,
+            parallelism: None,
+            leader_election: LeaderElection::default(),
+            client_connection: ClientConnection::default(),
+            percentage_of_nodes_to_score: None,
+            pod_initial_backoff_seconds: None,
+            pod_max_backoff_seconds: None,
+            profiles: Vec::new(),
+            extenders: Vec::new(),
+            enable_profiling: None,
+            enable_contention_profiling: None,
+            delay_cache_until_active: false,
+            host: "localhost".to_owned(),
+        }
+    }
+}
+
+/// Leader election; see upstream's LeaderElectionConfiguration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "upstream's fields")]
+pub struct LeaderElection {
+    pub leader_elect: bool,
+    pub lease_duration: String,
+    pub renew_deadline: String,
+    pub retry_period: String,
+    pub resource_lock: String,
+    pub resource_name: String,
+    pub resource_namespace: String,
+}
+
+impl Default for LeaderElection {
+    fn default() -> Self {
+        Self {
+            leader_elect: true,
+            lease_duration: "15s".to_owned(),
+            renew_deadline: "10s".to_owned(),
+            retry_period: "2s".to_owned(),
+            resource_lock: "leases".to_owned(),
+            resource_name: "kube-scheduler".to_owned(),
+            resource_namespace: "kube-system".to_owned(),
+        }
+    }
+}
+
+/// How to reach the API server. Encoding and rate are read and ignored.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "upstream's fields")]
+pub struct ClientConnection {
+    pub kubeconfig: String,
+    pub accept_content_types: String,
+    pub content_type: String,
+    pub qps: f64,
+    pub burst: i64,
+}
+
+/// A profile.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Profile {
+    /// spec.schedulerName of its pods.
+    pub scheduler_name: Option<String>,
+    /// Overrides the general one.
+    pub percentage_of_nodes_to_score: Option<u32>,
+    /// Changes to the default plugins.
+    pub plugins: Plugins,
+    /// Arguments of plugins.
+    pub plugin_config: Vec<PluginConfig>,
+}
+
+/// Plugins by extension point.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "upstream's fields")]
+pub struct Plugins {
+    pub multi_point: PluginChanges,
+    pub pre_enqueue: PluginChanges,
+    pub queue_sort: PluginChanges,
+    pub pre_filter: PluginChanges,
+    pub filter: PluginChanges,
+    pub post_filter: PluginChanges,
+    pub pre_score: PluginChanges,
+    pub score: PluginChanges,
+    pub reserve: PluginChanges,
+    pub permit: PluginChanges,
+    pub pre_bind: PluginChanges,
+    pub bind: PluginChanges,
+    pub post_bind: PluginChanges,
+}
+
+/// Plugins switched on and off at an extension point.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PluginChanges {
+    /// On, in order.
+    pub enabled: Vec<PluginName>,
+    /// Off; `*`: all defaults.
+    pub disabled: Vec<PluginName>,
+}
+
+/// A plugin and its weight.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PluginName {
+    /// Its name.
+    pub name: String,
+    /// The weight of its score; 0: the default.
+    pub weight: i64,
+}
+
+/// A plugin's arguments.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PluginConfig {
+    /// The plugin.
+    pub name: String,
+    /// Its arguments.
+    pub args: Value,
+}
+
+impl Config {
+    /// What the core needs.
+    pub fn settings(&self) -> Settings {
+        let defaults = Settings::default();
+        Settings {
+            initial_backoff: self.pod_initial_backoff_seconds.map_or(defaults.initial_backoff, Duration::from_secs),
+            max_backoff: self.pod_max_backoff_seconds.map_or(defaults.max_backoff, Duration::from_secs),
+            assume_ttl: defaults.assume_ttl,
+        }
+    }
+
+    /// The profiles' frameworks; an error says what in the configuration is wrong.
+    pub fn frameworks(&self, interner: &mut Interner) -> Result<Vec<Framework>, String> {
+        if !self.extenders.is_empty() {
+            return Err("extenders: extenders are not supported".to_owned());
+        }
+        let (initial, longest) = (self.settings().initial_backoff, self.settings().max_backoff);
+        if initial.is_zero() {
+            return Err("podInitialBackoffSeconds: Invalid value: 0: must be greater than 0".to_owned());
+        }
+        if longest < initial {
+            return Err(format!(
+                "podMaxBackoffSeconds: Invalid value: {}: must be greater than or equal to PodInitialBackoffSeconds",
+                longest.as_secs()
+            ));
+        }
+        let default = [Profile::default()];
+        let profiles = if self.profiles.is_empty() { &default[..] } else { &self.profiles };
+        let mut frameworks: Vec<Framework> = Vec::new();
+        for (index, profile) in profiles.iter().enumerate() {
+            let name = match &profile.scheduler_name {
+                Some(name) if !name.is_empty() => name.as_str(),
+                None if profiles.len() == 1 => "default-scheduler",
+                _ => return Err(format!("profiles[{index}].schedulerName: Required value")),
+            };
+            if frameworks.iter().any(|known| &*known.profile == name) {
+                return Err(format!("profiles[{index}].schedulerName: Duplicate value: {name:?}"));
+            }
+            let percentage = profile.percentage_of_nodes_to_score.or(self.percentage_of_nodes_to_score).unwrap_or(0);
+            if percentage > 100 {
+                return Err(format!(
+                    "percentageOfNodesToScore: Invalid value: {percentage}: not in valid range [0-100]"
+                ));
+            }
+            frameworks.push(profile.framework(name, percentage, interner)?);
+        }
+        Ok(frameworks)
+    }
+}
+
+impl Profile {
+    /// The default plugins in their order, without those switched off, then those switched on besides.
+    ///
+    /// A plugin is on or off as a whole here: switching it off at one extension point of several (upstream allows it
+    /// for each) is honoured for `score`, where people use it, by weight 0, and refused elsewhere.
+    fn framework(&self, name: &str, percentage: u32, interner: &mut Interner) -> Result<Framework, String> {
+        let off = |changes: &PluginChanges, plugin: &str| {
+            changes.disabled.iter().any(|disabled| disabled.name == plugin || disabled.name == "*")
+        };
+        let points = &self.plugins;
+        let others = [
+            &points.pre_enqueue,
+            &points.queue_sort,
+            &points.pre_filter,
+            &points.filter,
+            &points.post_filter,
+            &points.pre_score,
+            &points.reserve,
+            &points.permit,
+            &points.pre_bind,
+            &points.bind,
+            &points.post_bind,
+        ];
+        let mut chosen: Vec<(&str, i64)> = Vec::new();
+        for (plugin, weight, _) in CATALOGUE {
+            let replaced = points.multi_point.enabled.iter().any(|enabled| enabled.name == *plugin);
+            if !off(&points.multi_point, plugin) && !replaced {
+                chosen.push((plugin, *weight));
+            }
+        }
+        for enabled in &points.multi_point.enabled {
+            chosen.push((&enabled.name, enabled.weight));
+        }
+        // A plugin named at a point it has by default anyway changes nothing; one that is new there comes whole.
+        for enabled in others.iter().flat_map(|changes| &changes.enabled).chain(&points.score.enabled) {
+            if !chosen.iter().any(|(plugin, _)| *plugin == enabled.name) {
+                chosen.push((&enabled.name, enabled.weight));
+            }
+        }
+        for changes in others {
+            for disabled in changes.disabled.iter().filter(|disabled| disabled.name != "*") {
+                let single = [
+                    "DefaultPreemption",
+                    "DefaultBinder",
+                    "SchedulingGates",
+                    "PrioritySort",
+                    "NodePorts",
+                    "NodeName",
+                    "NodeUnschedulable",
+                ];
+                if !single.contains(&disabled.name.as_str()) && !MISSING.contains(&disabled.name.as_str()) {
+                    return Err(format!(
+                        "profile {name:?}: disabling {:?} at one extension point is not supported; use multiPoint",
+                        disabled.name
+                    ));
+                }
+                chosen.retain(|(plugin, _)| *plugin != disabled.name);
+            }
+        }
+        let mut plugins = Vec::new();
+        for (plugin, weight) in chosen {
+            if MISSING.contains(&plugin) {
+                continue;
+            }
+            let Some((known, default_weight, make)) = CATALOGUE.iter().find(|(known, ..)| *known == plugin) else {
+                return Err(format!(
+                    "initializing profiles: creating profile for scheduler name {name}: {plugin:?} does not exist"
+                ));
+            };
+            let args = self.plugin_config.iter().find(|config| config.name == *known).map_or(&Value::Null, |c| &c.args);
+            let made = make(args, interner).map_err(|error| format!("initializing plugin {known:?}: {error}"))?;
+            let set = points.score.enabled.iter().find(|enabled| enabled.name == *known).map_or(weight, |e| e.weight);
+            let weight = match set {
+                _ if off(&points.score, known) && !points.score.enabled.iter().any(|e| e.name == *known) => 0,
+                0 => (*default_weight).max(1),
+                set => set,
+            };
+            plugins.push((made, weight));
+        }
+        if !plugins.iter().any(|(plugin, _)| plugin.bind().is_some()) {
+            return Err(format!("at least one bind plugin is needed for profile with scheduler name {name:?}"));
+        }
+        Ok(Framework::new(name, percentage, plugins.into_iter().map(|(p, w)| (p as Arc<_>, w)).collect()))
+    }
+}

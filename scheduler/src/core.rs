@@ -1,0 +1,462 @@
+//! The scheduler without its surroundings: what the informers report goes in, what is to be done comes out.
+//!
+//! Nothing here waits, sleeps, or speaks to the API; time and chance are handed in. `run.rs` is the shell around it.
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use k8s_openapi::api::core::v1::{Node as ApiNode, Pod as ApiPod};
+
+use crate::{
+    cache::{Cache, labels::Interner, pod::PodInfo},
+    cycle::{Decision, Workspace, schedule_one},
+    fit_error::FitError,
+    framework::{
+        Framework, PluginSet,
+        events::{Action, Change, Event, HintContext, node_events, pod_events},
+        status::Status,
+    },
+    preemption,
+    queue::{Queue, QueuedPod},
+};
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Effect {
+    /// Bind the pod, then report with [`Core::bound`].
+    Bind {
+        /// The pod.
+        pod: Arc<PodInfo>,
+        /// Its profile.
+        profile: usize,
+        /// The node chosen.
+        node_name: Arc<str>,
+    },
+    /// Tell the world that a pod could not be placed: an event and the PodScheduled condition.
+    Failed {
+        /// The pod.
+        pod: Arc<PodInfo>,
+        /// `Unschedulable` or `SchedulerError`.
+        reason: &'static str,
+        /// For the event and the condition.
+        message: String,
+        /// status.nominatedNodeName to write; `None`: leave it.
+        nominate: Option<Arc<str>>,
+    },
+    /// A pod that is being deleted was not tried: an event.
+    Skipped {
+        /// The pod.
+        pod: Arc<PodInfo>,
+    },
+    /// Evict a pod to make room.
+    Preempt {
+        /// Who goes.
+        victim: Arc<PodInfo>,
+        /// For whom.
+        preemptor: Arc<PodInfo>,
+        /// From where.
+        node_name: Arc<str>,
+    },
+}
+
+/// Settings of the core.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// First backoff.
+    pub initial_backoff: Duration,
+    /// Longest backoff.
+    pub max_backoff: Duration,
+    /// When an assumed pod is given up that was bound but never seen; upstream's default is never.
+    pub assume_ttl: Option<Duration>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { initial_backoff: Duration::from_secs(1), max_backoff: Duration::from_secs(10), assume_ttl: None }
+    }
+}
+
+/// See the module.
+pub struct Core {
+    cache: Cache,
+    queue: Queue,
+    profiles: Arc<[Framework]>,
+    by_name: HashMap<Arc<str>, usize>,
+    workspace: Workspace,
+    chance: Box<dyn FnMut(usize) -> usize + Send>,
+    /// Pods whose binding is under way, as they came from the queue.
+    binding: HashMap<Arc<str>, QueuedPod>,
+    /// Pods for which others are being evicted: not tried again before that is done.
+    held: HashMap<Arc<str>, Held>,
+}
+
+struct Held {
+    queued: QueuedPod,
+    rejectors: PluginSet,
+    evictions: usize,
+    /// Something happened meanwhile that helps.
+    woken: bool,
+}
+
+impl Core {
+    /// With the profiles that `make` builds, and `chance(n)` for a number below n.
+    pub fn new<E>(
+        settings: &Settings,
+        chance: impl FnMut(usize) -> usize + Send + 'static,
+        make: impl FnOnce(&mut Interner) -> Result<Vec<Framework>, E>,
+    ) -> Result<Self, E> {
+        let mut cache = Cache::new(settings.assume_ttl);
+        let profiles: Arc<[Framework]> = make(cache.interner())?.into();
+        let by_name =
+            profiles.iter().enumerate().map(|(index, framework)| (framework.profile.clone(), index)).collect();
+        Ok(Self {
+            queue: Queue::new(profiles.clone(), settings.initial_backoff, settings.max_backoff),
+            cache,
+            profiles,
+            by_name,
+            workspace: Workspace::default(),
+            chance: Box::new(chance),
+            binding: HashMap::new(),
+            held: HashMap::new(),
+        })
+    }
+
+    /// The cache, for what is neither pod nor node.
+    pub fn cache_mut(&mut self) -> &mut Cache {
+        &mut self.cache
+    }
+
+    /// The cache.
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// The profiles.
+    pub fn profiles(&self) -> &Arc<[Framework]> {
+        &self.profiles
+    }
+
+    /// Pods in the active, backoff and unschedulable lines.
+    pub fn queue_lengths(&self) -> (usize, usize, usize) {
+        self.queue.lengths()
+    }
+
+    /// When something becomes due by itself.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.queue.next_due()
+    }
+
+    fn wake(&mut self, event: &Event, now: Instant, may: &dyn Fn(&PodInfo) -> bool) {
+        let context = HintContext { namespaces: &self.cache.snapshot().namespaces };
+        self.queue.on_event(event, &context, now, may);
+        for held in self.held.values_mut() {
+            held.woken = held.woken
+                || (may(&held.queued.pod)
+                    && self.profiles[held.queued.profile].helps(&held.queued.pod, held.rejectors, event, &context));
+        }
+    }
+
+    /// A pod was added or changed.
+    pub fn pod_changed(&mut self, pod: &ApiPod, now: Instant) {
+        let pod = self.cache.read_pod(pod);
+        if pod.finished {
+            // It holds nothing any more, wherever it is.
+            self.pod_deleted(&pod.uid, now);
+        } else if pod.is_assigned() {
+            self.assigned(pod, now);
+        } else if let Some(&profile) = self.by_name.get(&pod.scheduler_name) {
+            self.pending(pod, profile, now);
+        }
+    }
+
+    fn assigned(&mut self, pod: Arc<PodInfo>, now: Instant) {
+        self.held.remove(&pod.uid);
+        if let Some(was_pending) = self.queue.delete(&pod.uid) {
+            self.cache.nominate(&was_pending, None);
+        }
+        match self.cache.set_pod(pod.clone()) {
+            Some((old, false)) => {
+                for event in pod_events(&old, &pod) {
+                    self.wake(&event, now, &|_| true);
+                }
+            }
+            Some((_, true)) | None => self.wake(&Event::pod_added(pod), now, &|_| true),
+        }
+    }
+
+    fn pending(&mut self, pod: Arc<PodInfo>, profile: usize, now: Instant) {
+        if self.binding.contains_key(&pod.uid) {
+            // It has a node in our eyes; only its deletion matters, for it frees what it was given.
+            if pod.terminating
+                && let Some(gone) = self.cache.forget(&pod.uid)
+            {
+                self.wake(&Event::pod_deleted(gone), now, &|_| true);
+            }
+            if let Some(queued) = self.binding.get_mut(&pod.uid) {
+                queued.pod = pod;
+            }
+            return;
+        }
+        if let Some(held) = self.held.get_mut(&pod.uid) {
+            held.queued.pod = pod;
+            return;
+        }
+        let Some(old) = self.queue.get(&pod.uid).cloned() else {
+            self.cache.nominate(&pod, Some(&pod.nominated_node).filter(|name| !name.is_empty()).map(|name| &**name));
+            self.queue.add(pod, profile, now);
+            return;
+        };
+        if old.resource_version == pod.resource_version {
+            return;
+        }
+        let events = pod_events(&old, &pod);
+        let context = HintContext { namespaces: &self.cache.snapshot().namespaces };
+        self.queue.update(&pod, &events, &context, now);
+        if old.nominated_node != pod.nominated_node {
+            self.cache.nominate(&pod, Some(&pod.nominated_node).filter(|name| !name.is_empty()).map(|name| &**name));
+            if !old.nominated_node.is_empty() {
+                let priority = old.priority;
+                self.wake(&Event::pod_deleted(old), now, &|other| other.priority <= priority);
+            }
+        }
+    }
+
+    /// The uids of all pods known, but for those whose fate is under way: what a list does not show is gone.
+    pub fn known_pods(&self) -> Vec<Arc<str>> {
+        self.cache.confirmed().chain(self.queue.uids()).chain(self.held.keys()).cloned().collect()
+    }
+
+    /// A pod is gone.
+    pub fn pod_deleted(&mut self, uid: &str, now: Instant) {
+        self.binding.remove(uid);
+        let held = self.held.remove(uid).map(|held| held.queued.pod);
+        if let Some(pod) = self.queue.delete(uid).or(held) {
+            self.cache.nominate(&pod, None);
+            if !pod.nominated_node.is_empty() {
+                let priority = pod.priority;
+                self.wake(&Event::pod_deleted(pod), now, &|other| other.priority <= priority);
+            }
+        }
+        if let Some(pod) = self.cache.remove_pod(uid) {
+            self.wake(&Event::pod_deleted(pod), now, &|_| true);
+        }
+    }
+
+    /// A node was added or changed.
+    pub fn node_changed(&mut self, node: &ApiNode, now: Instant) {
+        let new = self.cache.read_node(node);
+        match self.cache.set_node(new.clone()) {
+            None => {
+                let change = Change::Node { old: None, new: Some(new) };
+                self.wake(&Event { action: Action::NODE_ADD, change }, now, &|_| true);
+            }
+            Some(old) => {
+                for event in node_events(&old, &new) {
+                    self.wake(&event, now, &|_| true);
+                }
+            }
+        }
+    }
+
+    /// A node is gone.
+    pub fn node_deleted(&mut self, name: &str, now: Instant) {
+        if let Some(old) = self.cache.remove_node(name) {
+            let change = Change::Node { old: Some(old), new: None };
+            self.wake(&Event { action: Action::NODE_DELETE, change }, now, &|_| true);
+        }
+    }
+
+    /// Tries pods again that have waited long, and gives up assumed pods that never came.
+    pub fn tick(&mut self, now: Instant) {
+        self.queue.flush(now);
+        for pod in self.cache.expire(now) {
+            self.wake(&Event::pod_deleted(pod), now, &|_| true);
+        }
+    }
+
+    /// A binding was written, or not.
+    pub fn bound(&mut self, uid: &str, result: Result<(), String>, now: Instant) -> Vec<Effect> {
+        match result {
+            Ok(()) => {
+                self.cache.finish_binding(uid, now);
+                self.binding.remove(uid);
+                Vec::new()
+            }
+            Err(message) => {
+                if let Some(gone) = self.cache.forget(uid) {
+                    self.wake(&Event::pod_deleted(gone), now, &|_| true);
+                }
+                // Deleted, or bound after all, meanwhile: there is nothing to try again.
+                match self.binding.remove(uid) {
+                    Some(queued) if self.cache.pod(uid).is_none() => {
+                        vec![self.fail(
+                            queued,
+                            PluginSet::default(),
+                            "SchedulerError",
+                            message,
+                            Some(Arc::default()),
+                            now,
+                        )]
+                    }
+                    _ => Vec::new(),
+                }
+            }
+        }
+    }
+
+    /// One eviction for the pod was carried out, or failed.
+    pub fn evicted(&mut self, preemptor: &str, now: Instant) {
+        let Some(held) = self.held.get_mut(preemptor) else { return };
+        held.evictions -= 1;
+        if held.evictions > 0 {
+            return;
+        }
+        if let Some(held) = self.held.remove(preemptor) {
+            self.queue.failed(held.queued, held.rejectors, now);
+            if held.woken {
+                self.queue.wake(preemptor, now);
+            }
+        }
+    }
+
+    fn fail(
+        &mut self,
+        queued: QueuedPod,
+        rejectors: PluginSet,
+        reason: &'static str,
+        message: String,
+        nominate: Option<Arc<str>>,
+        now: Instant,
+    ) -> Effect {
+        let pod = queued.pod.clone();
+        if let Some(node) = &nominate {
+            self.cache.nominate(&pod, Some(&**node).filter(|node| !node.is_empty()));
+        }
+        self.queue.failed(queued, rejectors, now);
+        Effect::Failed { pod, reason, message, nominate }
+    }
+
+    /// One cycle; `None` when no pod is ready.
+    pub fn step(&mut self, now: Instant) -> Option<Vec<Effect>> {
+        let queued = self.queue.pop(now)?;
+        let pod = queued.pod.clone();
+        if pod.terminating {
+            return Some(vec![Effect::Skipped { pod }]);
+        }
+        let profiles = self.profiles.clone();
+        let framework = &profiles[queued.profile];
+        let snapshot = self.cache.snapshot();
+        let (decision, mut cycle, skipped) =
+            schedule_one(framework, snapshot, &pod, &mut self.workspace, &mut self.chance);
+        let clear = Some(Arc::default());
+        Some(match decision {
+            Decision::Bind { place, feasible, evaluated } => {
+                let node = snapshot.node(place);
+                let node_name = node.object().name.clone();
+                if let Err((plugin, status)) = reserve_and_permit(framework, &mut cycle, place) {
+                    let mut error = FitError { all_nodes: 1, ..Default::default() };
+                    error.plugins.insert(plugin);
+                    error.refuse(place, status);
+                    let (plugins, message) = (error.plugins, error.to_string());
+                    return Some(vec![self.fail(queued, plugins, "Unschedulable", message, clear, now)]);
+                }
+                drop(cycle);
+                tracing::debug!(pod = pod.key(), node = &*node_name, evaluated, feasible, "placed pod");
+                self.cache.nominate(&pod, None);
+                let mut assumed = (*pod).clone();
+                assumed.node_name = node_name.clone();
+                self.cache.assume(Arc::new(assumed), &node_name);
+                let profile = queued.profile;
+                self.binding.insert(pod.uid.clone(), queued);
+                vec![Effect::Bind { pod, profile, node_name }]
+            }
+            Decision::NoNodes => {
+                drop(cycle);
+                let message = "no nodes available to schedule pods".to_owned();
+                vec![self.fail(queued, PluginSet::default(), "Unschedulable", message, clear, now)]
+            }
+            Decision::Error(message) => {
+                drop(cycle);
+                vec![self.fail(queued, PluginSet::default(), "SchedulerError", message, clear, now)]
+            }
+            Decision::Unschedulable(mut error) => {
+                let preemption = match framework.post_filter {
+                    Some(_) => preemption::preempt(framework, &mut cycle, skipped, &error, &mut self.chance),
+                    None => preemption::Preemption { clears_nomination: true, ..Default::default() },
+                };
+                drop(cycle);
+                error.post_filter_message = match preemption.message.as_str() {
+                    "" => String::new(),
+                    // Upstream asks its plugin for resource claims first, which says so when there are none, and which
+                    // fails with these words when the pod was turned away before nodes were looked at.
+                    _ if !error.pre_filter_message.is_empty() => "not found".to_owned(),
+                    message => format!("no new claims to deallocate, {message}"),
+                };
+                let nominate = match (&preemption.node, preemption.clears_nomination) {
+                    (Some(node), _) => Some(node.clone()),
+                    (None, true) => clear,
+                    (None, false) => None,
+                };
+                let (plugins, message) = (error.plugins, error.to_string());
+                let mut effects = Vec::new();
+                if let Some(node_name) = preemption.node {
+                    effects.extend(preemption.victims.into_iter().filter(|victim| !victim.terminating).map(|victim| {
+                        Effect::Preempt { victim, preemptor: pod.clone(), node_name: node_name.clone() }
+                    }));
+                }
+                if effects.is_empty() {
+                    effects.push(self.fail(queued, plugins, "Unschedulable", message, nominate, now));
+                } else {
+                    self.cache.nominate(&pod, nominate.as_deref());
+                    let held = Held { queued, rejectors: plugins, evictions: effects.len(), woken: false };
+                    self.held.insert(pod.uid.clone(), held);
+                    effects.push(Effect::Failed { pod, reason: "Unschedulable", message, nominate });
+                }
+                effects
+            }
+        })
+    }
+}
+
+/// Runs Reserve and Permit; on a refusal everything is undone.
+fn reserve_and_permit(
+    framework: &Framework,
+    cycle: &mut crate::framework::extension::Cycle<'_>,
+    place: u32,
+) -> Result<(), (usize, Status)> {
+    let node = cycle.snapshot.node(place);
+    let name = &node.object().name;
+    let mut refused = None;
+    for (index, plugin) in framework.plugins.iter().enumerate() {
+        if let Some(reserve) = plugin.reserve() {
+            let status = reserve.reserve(cycle, node);
+            if !status.is_success() {
+                refused = Some((index, status));
+                break;
+            }
+        }
+    }
+    if refused.is_none() {
+        refused = framework.plugins.iter().enumerate().find_map(|(index, plugin)| {
+            let status = plugin.permit()?.permit(cycle.pod, name);
+            (!status.is_success()).then_some((index, status))
+        });
+    }
+    match refused {
+        None => Ok(()),
+        Some(refusal) => {
+            for plugin in framework.plugins.iter().rev() {
+                if let Some(reserve) = plugin.reserve() {
+                    reserve.unreserve(cycle.pod, name);
+                }
+            }
+            Err(refusal)
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! One scheduling cycle: from a snapshot and a pod to a decision, touching nothing else.
+//!
+//! What makes it fast: filters and scores that depend on nothing but the pod's shape and a node's object are answered
+//! from memory for all pods of a shape ([`Workspace`]), the rest is arithmetic on a node's numbers, and no buffer is
+//! allocated anew in each cycle. What it decides is upstream's `schedulePod`: the nodes are visited in turn from where
+//! the last cycle stopped, until enough are found; the highest weighted sum wins, and chance among equals.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use crate::{
+    cache::{Snapshot, node::Node, pod::PodInfo},
+    fit_error::FitError,
+    framework::{
+        Framework, KEPT_SCORES, PluginSet,
+        extension::{Cycle, MAX_NODE_SCORE},
+        status::{Code, Status},
+    },
+};
+
+/// Fewer nodes than this are all looked at.
+const MIN_FEASIBLE_NODES: usize = 100;
+/// However large the cluster, this percentage of it is looked for.
+const MIN_FEASIBLE_PERCENTAGE: usize = 5;
+/// Shapes whose answers are kept.
+const KEPT_SHAPES: usize = 64;
+
+/// What came of a cycle.
+#[derive(Debug)]
+pub enum Decision {
+    /// A node was found.
+    Bind {
+        /// Its place in the snapshot.
+        place: u32,
+        /// Nodes that admit the pod.
+        feasible: usize,
+        /// Nodes looked at.
+        evaluated: usize,
+    },
+    /// No node admits the pod.
+    Unschedulable(Box<FitError>),
+    /// There is no node at all.
+    NoNodes,
+    /// A plugin failed.
+    Error(String),
+}
+
+/// Answers kept for one shape.
+struct ShapeMemo {
+    nodes: Vec<Memo>,
+    refusals: Vec<(Status, usize)>,
+    last_used: u64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Memo {
+    /// The node object's generation this was worked out for; 0: not yet.
+    generation: u64,
+    /// 0: admitted, otherwise 1 + index of the refusal.
+    refusal: u16,
+    scores: [i32; KEPT_SCORES],
+}
+
+/// Buffers and memories that outlive a cycle; they never change what is decided.
+#[derive(Default)]
+pub struct Workspace {
+    memos: HashMap<u64, ShapeMemo>,
+    cycles: u64,
+    start: usize,
+    feasible: Vec<u32>,
+    totals: Vec<i64>,
+    raw: Vec<i64>,
+}
+
+/// How many nodes to find before scoring (`numFeasibleNodesToFind`).
+pub fn nodes_to_find(percentage: u32, all: usize) -> usize {
+    if all < MIN_FEASIBLE_NODES {
+        return all;
+    }
+    let percentage = match percentage as usize {
+        0 => 50usize.saturating_sub(all / 125).max(MIN_FEASIBLE_PERCENTAGE),
+        set => set,
+    };
+    (all * percentage / 100).max(MIN_FEASIBLE_NODES)
+}
+
+/// Decides. `chance(n)` gives a number below n. Also returns the state that plugins built, for trying preemption on.
+pub fn schedule_one<'a>(
+    framework: &Framework,
+    snapshot: &'a Snapshot,
+    pod: &'a PodInfo,
+    workspace: &mut Workspace,
+    chance: &mut dyn FnMut(usize) -> usize,
+) -> (Decision, Cycle<'a>, PluginSet) {
+    let mut cycle = Cycle { pod, snapshot, state: Default::default() };
+    let mut skipped = PluginSet::default();
+    let decision = decide(framework, &mut cycle, &mut skipped, workspace, chance);
+    (decision, cycle, skipped)
+}
+
+fn decide(
+    framework: &Framework,
+    cycle: &mut Cycle<'_>,
+    skipped: &mut PluginSet,
+    workspace: &mut Workspace,
+    chance: &mut dyn FnMut(usize) -> usize,
+) -> Decision {
+    let snapshot = cycle.snapshot;
+    let all = snapshot.order.len();
+    if all == 0 {
+        return Decision::NoNodes;
+    }
+    let mut error = FitError { all_nodes: all, ..Default::default() };
+    let mut only: Option<BTreeSet<Arc<str>>> = None;
+    for &index in &framework.pre_filters {
+        let plugin = &framework.plugins[index];
+        let Some(pre_filter) = plugin.pre_filter() else { continue };
+        let (status, names) = pre_filter.pre_filter(cycle);
+        match status.code {
+            Code::Skip => skipped.insert(index),
+            Code::Success => {}
+            Code::Error => {
+                return Decision::Error(format!("running PreFilter plugin {:?}: {}", plugin.name(), status.message()));
+            }
+            _ => {
+                error.plugins.insert(index);
+                error.pre_filter_message = status.message();
+                error.absent = Some(status);
+                return Decision::Unschedulable(Box::new(error));
+            }
+        }
+        if let Some(names) = names {
+            error.plugins.insert(index);
+            only = Some(match only {
+                None => names,
+                Some(others) => others.intersection(&names).cloned().collect(),
+            });
+            if only.as_ref().is_some_and(BTreeSet::is_empty) {
+                let names = framework.names(error.plugins);
+                let message = match names.as_slice() {
+                    [one] => format!("node(s) didn't satisfy plugin {one}"),
+                    several => format!("node(s) didn't satisfy plugin(s) {} simultaneously", go_list(several)),
+                };
+                error.pre_filter_message = message.clone();
+                error.absent = Some(Status::new(Code::UnschedulableAndUnresolvable, message));
+                return Decision::Unschedulable(Box::new(error));
+            }
+        }
+    }
+
+    workspace.cycles += 1;
+    workspace.feasible.clear();
+    let mut memo = take_memo(workspace, cycle.pod.shape.serial);
+    memo.nodes.resize(snapshot.nodes.len(), Memo::default());
+
+    // A pod that made room for itself tries that node first.
+    if let Some(place) = snapshot.place(&cycle.pod.nominated_node).filter(|place| snapshot.is_present(*place)) {
+        match evaluate(framework, cycle, *skipped, &mut memo, place) {
+            Verdict::Yes => workspace.feasible.push(place),
+            Verdict::No(status, plugin) => {
+                error.plugins.insert(plugin);
+                error.refuse(place, status);
+            }
+            Verdict::Failed(message) => return Decision::Error(message),
+        }
+    }
+    if workspace.feasible.is_empty() {
+        error.by_node.clear();
+        if let Some(names) = &only {
+            error.absent = Some(Status::new(
+                Code::UnschedulableAndUnresolvable,
+                format!("node(s) didn't satisfy plugin(s) {}", go_list(&framework.names(error.plugins))),
+            ));
+            for name in names {
+                let Some(place) = snapshot.place(name).filter(|place| snapshot.is_present(*place)) else { continue };
+                match evaluate(framework, cycle, *skipped, &mut memo, place) {
+                    Verdict::Yes => workspace.feasible.push(place),
+                    Verdict::No(status, plugin) => {
+                        error.plugins.insert(plugin);
+                        error.refuse(place, status);
+                    }
+                    Verdict::Failed(message) => return Decision::Error(message),
+                }
+            }
+        } else {
+            let wanted = nodes_to_find(framework.percentage_of_nodes_to_score, all);
+            let mut visited = 0;
+            while visited < all && workspace.feasible.len() < wanted {
+                let place = snapshot.order[(workspace.start + visited) % all];
+                visited += 1;
+                match evaluate(framework, cycle, *skipped, &mut memo, place) {
+                    Verdict::Yes => workspace.feasible.push(place),
+                    Verdict::No(status, plugin) => {
+                        error.plugins.insert(plugin);
+                        error.refuse(place, status);
+                    }
+                    Verdict::Failed(message) => return Decision::Error(message),
+                }
+            }
+            workspace.start = (workspace.start + visited) % all;
+        }
+    }
+    let evaluated = workspace.feasible.len() + error.by_node.len();
+    let decision = match workspace.feasible.as_slice() {
+        [] => Decision::Unschedulable(Box::new(error)),
+        [place] => Decision::Bind { place: *place, feasible: 1, evaluated },
+        _ => match choose(framework, cycle, workspace, &memo, chance) {
+            Ok(place) => Decision::Bind { place, feasible: workspace.feasible.len(), evaluated },
+            Err(message) => Decision::Error(message),
+        },
+    };
+    workspace.memos.insert(cycle.pod.shape.serial, memo);
+    decision
+}
+
+fn take_memo(workspace: &mut Workspace, serial: u64) -> ShapeMemo {
+    let cycles = workspace.cycles;
+    if let Some(mut memo) = workspace.memos.remove(&serial) {
+        memo.last_used = cycles;
+        return memo;
+    }
+    if workspace.memos.len() >= KEPT_SHAPES {
+        // The least recently used gives way, and its buffer is used again.
+        let oldest = workspace.memos.iter().min_by_key(|(_, memo)| memo.last_used).map(|(serial, _)| *serial);
+        if let Some(mut memo) = oldest.and_then(|serial| workspace.memos.remove(&serial)) {
+            memo.nodes.clear();
+            memo.refusals.clear();
+            memo.last_used = cycles;
+            return memo;
+        }
+    }
+    ShapeMemo { nodes: Vec::new(), refusals: Vec::new(), last_used: cycles }
+}
+
+enum Verdict {
+    Yes,
+    No(Status, usize),
+    Failed(String),
+}
+
+fn evaluate(
+    framework: &Framework,
+    cycle: &mut Cycle<'_>,
+    skipped: PluginSet,
+    memo: &mut ShapeMemo,
+    place: u32,
+) -> Verdict {
+    let snapshot = cycle.snapshot;
+    let node = snapshot.node(place);
+    let mut kept = memo.nodes[place as usize];
+    if kept.generation != node.object_generation {
+        kept = Memo { generation: node.object_generation, ..Memo::default() };
+        for &index in &framework.object_filters {
+            let Some(filter) = framework.plugins[index].filter() else { continue };
+            let status = filter.filter(cycle, node);
+            if status.is_success() {
+                continue;
+            }
+            let at = memo.refusals.iter().position(|(known, plugin)| *plugin == index && *known == status);
+            let at = at.unwrap_or_else(|| {
+                memo.refusals.push((status, index));
+                memo.refusals.len() - 1
+            });
+            kept.refusal = at as u16 + 1;
+            break;
+        }
+        if kept.refusal == 0 {
+            for (slot, &(index, _)) in framework.object_scores.iter().enumerate() {
+                if let Some(score) = framework.plugins[index].score() {
+                    kept.scores[slot] = score.score(cycle, node) as i32;
+                }
+            }
+        }
+        memo.nodes[place as usize] = kept;
+    }
+    if kept.refusal != 0 {
+        let (status, plugin) = &memo.refusals[kept.refusal as usize - 1];
+        return Verdict::No(status.clone(), *plugin);
+    }
+    // Pods that wait for this node with at least this pod's priority count as if they ran there already, but the pod
+    // must fit without them, too: they may never come.
+    if let Some(waiting) = snapshot.nominated.get(&place) {
+        let waiting: Vec<_> = waiting
+            .iter()
+            .filter(|other| other.priority >= cycle.pod.priority && other.uid != cycle.pod.uid)
+            .cloned()
+            .collect();
+        if !waiting.is_empty() {
+            let mut crowded = node.clone();
+            let before = cycle.state.clone();
+            for other in waiting {
+                crowded.add(other.clone());
+                trial(framework, skipped, cycle, &other, &crowded, true);
+            }
+            let verdict = pod_filters(framework, cycle, skipped, &crowded);
+            cycle.state = before;
+            if !matches!(verdict, Verdict::Yes) {
+                return verdict;
+            }
+        }
+    }
+    pod_filters(framework, cycle, skipped, node)
+}
+
+/// Tells the plugins' state that a pod was put on or taken off a node.
+pub fn trial(
+    framework: &Framework,
+    skipped: PluginSet,
+    cycle: &mut Cycle<'_>,
+    pod: &PodInfo,
+    node: &Node,
+    added: bool,
+) {
+    for &index in &framework.pre_filters {
+        if skipped.contains(index) {
+            continue;
+        }
+        if let Some(pre_filter) = framework.plugins[index].pre_filter() {
+            pre_filter.trial(cycle, pod, node, added);
+        }
+    }
+}
+
+/// All filters on one node as it is given, for preemption's trials: the first refusal.
+pub fn filters(framework: &Framework, cycle: &Cycle<'_>, skipped: PluginSet, node: &Node) -> Status {
+    for &index in framework.object_filters.iter().chain(&framework.pod_filters) {
+        if skipped.contains(index) {
+            continue;
+        }
+        if let Some(filter) = framework.plugins[index].filter() {
+            let status = filter.filter(cycle, node);
+            if !status.is_success() {
+                return status;
+            }
+        }
+    }
+    Status::success()
+}
+
+fn pod_filters(framework: &Framework, cycle: &Cycle<'_>, skipped: PluginSet, node: &Node) -> Verdict {
+    for &index in &framework.pod_filters {
+        if skipped.contains(index) {
+            continue;
+        }
+        let plugin = &framework.plugins[index];
+        let Some(filter) = plugin.filter() else { continue };
+        let status = filter.filter(cycle, node);
+        match status.code {
+            Code::Success => {}
+            Code::Error => {
+                return Verdict::Failed(format!("running {:?} filter plugin: {}", plugin.name(), status.message()));
+            }
+            _ => return Verdict::No(status, index),
+        }
+    }
+    Verdict::Yes
+}
+
+fn choose(
+    framework: &Framework,
+    cycle: &mut Cycle<'_>,
+    workspace: &mut Workspace,
+    memo: &ShapeMemo,
+    chance: &mut dyn FnMut(usize) -> usize,
+) -> Result<u32, String> {
+    let Workspace { feasible, totals, raw, .. } = workspace;
+    totals.clear();
+    totals.resize(feasible.len(), 0);
+    let mut add = |cycle: &mut Cycle<'_>, index: usize, weight: i64, kept: Option<usize>| -> Result<(), String> {
+        let plugin = &framework.plugins[index];
+        let Some(score) = plugin.score() else { return Ok(()) };
+        let status = score.pre_score(cycle, feasible);
+        match status.code {
+            Code::Success => {}
+            Code::Skip => return Ok(()),
+            _ => return Err(format!("running PreScore plugin {:?}: {}", plugin.name(), status.message())),
+        }
+        raw.clear();
+        raw.extend(feasible.iter().map(|place| match kept {
+            Some(slot) => i64::from(memo.nodes[*place as usize].scores[slot]),
+            None => score.score(cycle, cycle.snapshot.node(*place)),
+        }));
+        score.normalize(cycle, feasible, raw);
+        for (total, raw) in totals.iter_mut().zip(raw.iter()) {
+            debug_assert!((0..=MAX_NODE_SCORE).contains(raw), "{} scored {raw}", plugin.name());
+            *total += raw * weight;
+        }
+        Ok(())
+    };
+    for (slot, &(index, weight)) in framework.object_scores.iter().enumerate() {
+        add(cycle, index, weight, Some(slot))?;
+    }
+    for &(index, weight) in &framework.pod_scores {
+        add(cycle, index, weight, None)?;
+    }
+    let best = totals.iter().copied().max().unwrap_or(0);
+    let ties = totals.iter().filter(|total| **total == best).count();
+    let lucky = if ties > 1 { chance(ties) } else { 0 };
+    let winner = totals.iter().enumerate().filter(|(_, total)| **total == best).nth(lucky);
+    Ok(feasible[winner.map_or(0, |(index, _)| index)])
+}
+
+/// As Go prints a slice of strings.
+fn go_list(names: &[&str]) -> String {
+    format!("[{}]", names.join(" "))
+}

@@ -1,0 +1,154 @@
+//! Changes in the cluster that may help a pod which found no node.
+//!
+//! A plugin names the changes that can turn its refusal, and for each change says whether it helps this very pod; all
+//! other pods stay where they are (`framework/events.go`, the queueing hints).
+
+use std::sync::Arc;
+
+use crate::cache::{labels::Labels, node::NodeObject, pod::PodInfo};
+
+/// Kinds of change, as bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Action(pub u32);
+
+#[allow(missing_docs, reason = "upstream's names of actions, one bit each")]
+impl Action {
+    pub const POD_ADD: Self = Self(1);
+    pub const POD_DELETE: Self = Self(1 << 1);
+    pub const POD_UPDATE_LABEL: Self = Self(1 << 2);
+    pub const POD_UPDATE_SCALE_DOWN: Self = Self(1 << 3);
+    pub const POD_UPDATE_TOLERATION: Self = Self(1 << 4);
+    pub const POD_UPDATE_GATES_ELIMINATED: Self = Self(1 << 5);
+    pub const POD_UPDATE_OTHER: Self = Self(1 << 6);
+    pub const NODE_ADD: Self = Self(1 << 8);
+    pub const NODE_DELETE: Self = Self(1 << 9);
+    pub const NODE_UPDATE_ALLOCATABLE: Self = Self(1 << 10);
+    pub const NODE_UPDATE_LABEL: Self = Self(1 << 11);
+    pub const NODE_UPDATE_TAINT: Self = Self(1 << 12);
+    pub const NODE_UPDATE_CONDITION: Self = Self(1 << 13);
+    pub const NODE_UPDATE_ANNOTATION: Self = Self(1 << 14);
+    /// Everything: the periodic retry.
+    pub const ANY: Self = Self(u32::MAX);
+
+    /// Both.
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether they have a change in common.
+    pub const fn overlaps(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// The object that changed; `None` where there was none before, or is none after.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A pod.
+    Pod {
+        /// Before.
+        old: Option<Arc<PodInfo>>,
+        /// After.
+        new: Option<Arc<PodInfo>>,
+    },
+    /// A node.
+    Node {
+        /// Before.
+        old: Option<Arc<NodeObject>>,
+        /// After.
+        new: Option<Arc<NodeObject>>,
+    },
+    /// Nothing particular: every pod that waited long enough is tried again.
+    Flush,
+}
+
+/// One event.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// What happened.
+    pub action: Action,
+    /// To what.
+    pub change: Change,
+}
+
+impl Event {
+    /// A pod left a node (or the node was nominated for it, or its binding failed).
+    pub fn pod_deleted(pod: Arc<PodInfo>) -> Self {
+        Self { action: Action::POD_DELETE, change: Change::Pod { old: Some(pod), new: None } }
+    }
+
+    /// A pod appeared on a node.
+    pub fn pod_added(pod: Arc<PodInfo>) -> Self {
+        Self { action: Action::POD_ADD, change: Change::Pod { old: None, new: Some(pod) } }
+    }
+}
+
+/// The events in a pod's update, one for each thing that changed.
+pub fn pod_events(old: &Arc<PodInfo>, new: &Arc<PodInfo>) -> Vec<Event> {
+    let (before, after) = (&old.shape.shape, &new.shape.shape);
+    let mut actions = Vec::new();
+    if before.labels != after.labels {
+        actions.push(Action::POD_UPDATE_LABEL);
+    }
+    if after.requests.any_less_than(&before.requests) {
+        actions.push(Action::POD_UPDATE_SCALE_DOWN);
+    }
+    if new.gates.is_empty() && !old.gates.is_empty() {
+        actions.push(Action::POD_UPDATE_GATES_ELIMINATED);
+    }
+    if before.tolerations.len() != after.tolerations.len() {
+        actions.push(Action::POD_UPDATE_TOLERATION);
+    }
+    if actions.is_empty() {
+        actions.push(Action::POD_UPDATE_OTHER);
+    }
+    let change = Change::Pod { old: Some(old.clone()), new: Some(new.clone()) };
+    actions.into_iter().map(|action| Event { action, change: change.clone() }).collect()
+}
+
+/// The events in a node's update.
+pub fn node_events(old: &Arc<NodeObject>, new: &Arc<NodeObject>) -> Vec<Event> {
+    let mut actions = Vec::new();
+    if old.unschedulable && !new.unschedulable {
+        actions.push(Action::NODE_UPDATE_TAINT);
+    }
+    if old.allocatable != new.allocatable || old.allowed_pods != new.allowed_pods {
+        actions.push(Action::NODE_UPDATE_ALLOCATABLE);
+    }
+    if old.labels != new.labels {
+        actions.push(Action::NODE_UPDATE_LABEL);
+    }
+    if old.taints != new.taints {
+        actions.push(Action::NODE_UPDATE_TAINT);
+    }
+    if old.conditions_digest != new.conditions_digest {
+        actions.push(Action::NODE_UPDATE_CONDITION);
+    }
+    if old.annotations_digest != new.annotations_digest {
+        actions.push(Action::NODE_UPDATE_ANNOTATION);
+    }
+    actions.dedup();
+    let change = Change::Node { old: Some(old.clone()), new: Some(new.clone()) };
+    actions.into_iter().map(|action| Event { action, change: change.clone() }).collect()
+}
+
+/// Whether an event helps a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// Try the pod again.
+    Queue,
+    /// It changes nothing for the pod.
+    Skip,
+}
+
+impl From<bool> for Hint {
+    fn from(helps: bool) -> Self {
+        if helps { Self::Queue } else { Self::Skip }
+    }
+}
+
+/// What a hint may look at besides the pod and the event.
+pub struct HintContext<'a> {
+    /// Labels of namespaces.
+    pub namespaces: &'a std::collections::HashMap<Arc<str>, Labels>,
+}

@@ -1,0 +1,201 @@
+//! The extension points, under upstream's names (`kube-scheduler/framework/interface.go`).
+//!
+//! A plugin is one struct; the accessor of each point it implements returns itself. Filters and scores say what they
+//! depend on: those that look at nothing but the pod's shape and the node's object are asked once per shape and node
+//! object, and the answer is kept.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::{
+    events::{Action, Event, Hint, HintContext},
+    state::CycleState,
+    status::Status,
+};
+use crate::cache::{Snapshot, node::Node, pod::PodInfo};
+
+/// The highest score of a node.
+pub const MAX_NODE_SCORE: i64 = 100;
+
+/// One attempt to place one pod.
+pub struct Cycle<'a> {
+    /// The pod.
+    pub pod: &'a PodInfo,
+    /// The cluster.
+    pub snapshot: &'a Snapshot,
+    /// What plugins worked out for this pod.
+    pub state: CycleState,
+}
+
+/// What an answer depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The pod's shape and the node's object: kept between cycles.
+    NodeObject,
+    /// Also the pods on nodes: asked every time.
+    Pods,
+}
+
+/// Orders the active queue.
+pub trait QueueSort: Send + Sync {
+    /// Larger comes first; equal ones in order of their time in the queue.
+    fn rank(&self, pod: &PodInfo) -> i64;
+}
+
+/// Holds a pod back before it enters the active queue.
+pub trait PreEnqueue: Send + Sync {
+    /// Not `Success`: the pod is gated.
+    fn pre_enqueue(&self, pod: &PodInfo) -> Status;
+}
+
+/// Looks at the pod once before nodes are looked at.
+pub trait PreFilter: Send + Sync {
+    /// May turn the pod away, skip its filter, or narrow the nodes to some by name.
+    fn pre_filter(&self, cycle: &mut Cycle<'_>) -> (Status, Option<BTreeSet<Arc<str>>>);
+    /// A pod was added to (`true`) or removed from a node in a trial: bring the state up to date.
+    fn trial(&self, _cycle: &mut Cycle<'_>, _pod: &PodInfo, _node: &Node, _added: bool) {}
+}
+
+/// Whether a pod may run on a node.
+pub trait Filter: Send + Sync {
+    /// What it depends on.
+    fn scope(&self) -> Scope;
+    /// The verdict.
+    fn filter(&self, cycle: &Cycle<'_>, node: &Node) -> Status;
+}
+
+/// Tries to make room for a pod that no node admits. There is one: preemption (`preemption.rs`).
+pub trait PostFilter: Send + Sync {}
+
+/// How well a pod would run on a node.
+pub trait Score: Send + Sync {
+    /// What the raw score depends on.
+    fn scope(&self) -> Scope;
+    /// Looks at the admitted nodes once; `Skip` leaves the plugin out.
+    fn pre_score(&self, _cycle: &mut Cycle<'_>, _nodes: &[u32]) -> Status {
+        Status::success()
+    }
+    /// The raw score.
+    fn score(&self, cycle: &Cycle<'_>, node: &Node) -> i64;
+    /// Brings all raw scores into 0..=100.
+    fn normalize(&self, _cycle: &Cycle<'_>, _nodes: &[u32], _scores: &mut [i64]) {}
+}
+
+/// Sets something aside for a pod on the node chosen.
+pub trait Reserve: Send + Sync {
+    /// Not `Success`: the pod fails, and all are undone.
+    fn reserve(&self, cycle: &mut Cycle<'_>, node: &Node) -> Status;
+    /// Undoes it; called even where `reserve` was not.
+    fn unreserve(&self, pod: &PodInfo, node_name: &str);
+}
+
+/// A last word before binding. Waiting is not offered: no plugin of ours waits.
+pub trait Permit: Send + Sync {
+    /// Not `Success`: the pod fails.
+    fn permit(&self, pod: &PodInfo, node_name: &str) -> Status;
+}
+
+/// What a binding needs.
+#[derive(Clone)]
+pub struct Binding {
+    /// The API.
+    pub client: kube::Client,
+    /// The pod.
+    pub pod: Arc<PodInfo>,
+    /// Its node.
+    pub node_name: Arc<str>,
+}
+
+/// Work before binding (volumes, say), outside the cycle.
+#[async_trait::async_trait]
+pub trait PreBind: Send + Sync {
+    /// An error puts the pod back.
+    async fn pre_bind(&self, binding: &Binding) -> Result<(), String>;
+}
+
+/// Writes the decision.
+#[async_trait::async_trait]
+pub trait Bind: Send + Sync {
+    /// An error puts the pod back.
+    async fn bind(&self, binding: &Binding) -> Result<(), String>;
+}
+
+/// Told after binding.
+pub trait PostBind: Send + Sync {
+    /// The pod is bound.
+    fn post_bind(&self, pod: &PodInfo, node_name: &str);
+}
+
+/// A plugin: a name, the events that may turn its refusals, and its extension points.
+pub trait Plugin: Send + Sync {
+    /// As in configuration files and metrics.
+    fn name(&self) -> &'static str;
+    /// Changes that may help a pod this plugin turned away.
+    fn events(&self) -> Action {
+        Action(0)
+    }
+    /// Whether one of them helps this pod.
+    fn hint(&self, _pod: &PodInfo, _event: &Event, _context: &HintContext<'_>) -> Hint {
+        Hint::Queue
+    }
+    /// QueueSort.
+    fn queue_sort(&self) -> Option<&dyn QueueSort> {
+        None
+    }
+    /// PreEnqueue.
+    fn pre_enqueue(&self) -> Option<&dyn PreEnqueue> {
+        None
+    }
+    /// PreFilter.
+    fn pre_filter(&self) -> Option<&dyn PreFilter> {
+        None
+    }
+    /// Filter.
+    fn filter(&self) -> Option<&dyn Filter> {
+        None
+    }
+    /// PostFilter.
+    fn post_filter(&self) -> Option<&dyn PostFilter> {
+        None
+    }
+    /// PreScore and Score.
+    fn score(&self) -> Option<&dyn Score> {
+        None
+    }
+    /// Reserve.
+    fn reserve(&self) -> Option<&dyn Reserve> {
+        None
+    }
+    /// Permit.
+    fn permit(&self) -> Option<&dyn Permit> {
+        None
+    }
+    /// PreBind.
+    fn pre_bind(&self) -> Option<&dyn PreBind> {
+        None
+    }
+    /// Bind.
+    fn bind(&self) -> Option<&dyn Bind> {
+        None
+    }
+    /// PostBind.
+    fn post_bind(&self) -> Option<&dyn PostBind> {
+        None
+    }
+}
+
+/// Linear scaling of counts to 0..=100, reversed where fewer is better (`helper.DefaultNormalizeScore`).
+pub fn normalize_to_max(reverse: bool, scores: &mut [i64]) {
+    let highest = scores.iter().copied().max().unwrap_or(0);
+    for score in scores {
+        if highest == 0 {
+            if reverse {
+                *score = MAX_NODE_SCORE;
+            }
+            continue;
+        }
+        *score = MAX_NODE_SCORE * *score / highest;
+        if reverse {
+            *score = MAX_NODE_SCORE - *score;
+        }
+    }
+}

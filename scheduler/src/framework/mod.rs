@@ -1,0 +1,151 @@
+//! A profile: its plugins, sorted by the extension points they implement, once.
+
+pub mod events;
+pub mod extension;
+pub mod state;
+pub mod status;
+
+use std::sync::Arc;
+
+use self::{
+    events::{Event, Hint, HintContext},
+    extension::{Plugin, Scope},
+    status::Status,
+};
+use crate::cache::pod::PodInfo;
+
+/// A set of plugins of one profile, by their index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PluginSet(pub u64);
+
+impl PluginSet {
+    /// Adds one.
+    pub fn insert(&mut self, plugin: usize) {
+        self.0 |= 1 << plugin;
+    }
+
+    /// Whether it is in.
+    pub fn contains(self, plugin: usize) -> bool {
+        self.0 & (1 << plugin) != 0
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Those in it.
+    pub fn iter(self) -> impl Iterator<Item = usize> {
+        (0..64).filter(move |plugin| self.contains(*plugin))
+    }
+}
+
+/// See the module.
+pub struct Framework {
+    /// spec.schedulerName of the pods it places.
+    pub profile: Arc<str>,
+    /// Of all nodes, how many to find before scoring; 0: by the size of the cluster.
+    pub percentage_of_nodes_to_score: u32,
+    /// The plugins in order.
+    pub plugins: Vec<Arc<dyn Plugin>>,
+    /// Filters that come first and look only at shape and node object: their answer is kept.
+    pub object_filters: Vec<usize>,
+    /// The others in order.
+    pub pod_filters: Vec<usize>,
+    /// PreFilters in order.
+    pub pre_filters: Vec<usize>,
+    /// Scores whose raw value is kept, with weights.
+    pub object_scores: Vec<(usize, i64)>,
+    /// The others, with weights.
+    pub pod_scores: Vec<(usize, i64)>,
+    /// The index of the plugin that preempts, if one does.
+    pub post_filter: Option<usize>,
+}
+
+/// At most this many raw scores are kept a node and shape.
+pub const KEPT_SCORES: usize = 2;
+
+impl Framework {
+    /// Sorts plugins (with the weight of their scores) by extension point.
+    pub fn new(profile: &str, percentage_of_nodes_to_score: u32, plugins: Vec<(Arc<dyn Plugin>, i64)>) -> Self {
+        assert!(plugins.len() <= 64, "a set of plugins is a word of 64 bits");
+        let mut framework = Self {
+            profile: Arc::from(profile),
+            percentage_of_nodes_to_score,
+            plugins: Vec::new(),
+            object_filters: Vec::new(),
+            pod_filters: Vec::new(),
+            pre_filters: Vec::new(),
+            object_scores: Vec::new(),
+            pod_scores: Vec::new(),
+            post_filter: None,
+        };
+        for (index, (plugin, weight)) in plugins.into_iter().enumerate() {
+            if plugin.pre_filter().is_some() {
+                framework.pre_filters.push(index);
+            }
+            if let Some(filter) = plugin.filter() {
+                // The first refusal is the one reported, so only a leading run of filters can be answered from memory.
+                if filter.scope() == Scope::NodeObject && framework.pod_filters.is_empty() {
+                    framework.object_filters.push(index);
+                } else {
+                    framework.pod_filters.push(index);
+                }
+            }
+            if let Some(score) = plugin.score() {
+                if score.scope() == Scope::NodeObject && framework.object_scores.len() < KEPT_SCORES {
+                    framework.object_scores.push((index, weight));
+                } else {
+                    framework.pod_scores.push((index, weight));
+                }
+            }
+            if plugin.post_filter().is_some() {
+                framework.post_filter = Some(index);
+            }
+            framework.plugins.push(plugin);
+        }
+        framework
+    }
+
+    /// Order in the active queue: larger first.
+    pub fn rank(&self, pod: &PodInfo) -> i64 {
+        self.plugins.iter().find_map(|plugin| plugin.queue_sort()).map_or(0, |sort| sort.rank(pod))
+    }
+
+    /// The first plugin that gates the pod.
+    pub fn gate(&self, pod: &PodInfo) -> Option<(usize, Status)> {
+        self.plugins.iter().enumerate().find_map(|(index, plugin)| {
+            let status = plugin.pre_enqueue()?.pre_enqueue(pod);
+            (!status.is_success()).then_some((index, status))
+        })
+    }
+
+    /// The plugins that any pod could be helped past by such an event.
+    pub fn interested(&self, event: &Event) -> PluginSet {
+        let mut set = PluginSet::default();
+        for (index, plugin) in self.plugins.iter().enumerate() {
+            if plugin.events().overlaps(event.action) {
+                set.insert(index);
+            }
+        }
+        set
+    }
+
+    /// Whether the event helps a pod that these plugins turned away.
+    pub fn helps(&self, pod: &PodInfo, rejectors: PluginSet, event: &Event, context: &HintContext<'_>) -> bool {
+        // A pod that failed for no plugin's reason (an API error, say) is tried again at anything.
+        rejectors.is_empty()
+            || matches!(event.change, events::Change::Flush)
+            || rejectors.iter().any(|index| {
+                let plugin = &self.plugins[index];
+                plugin.events().overlaps(event.action) && plugin.hint(pod, event, context) == Hint::Queue
+            })
+    }
+
+    /// The names of the plugins in a set, sorted.
+    pub fn names(&self, set: PluginSet) -> Vec<&'static str> {
+        let mut names: Vec<_> = set.iter().map(|index| self.plugins[index].name()).collect();
+        names.sort_unstable();
+        names
+    }
+}

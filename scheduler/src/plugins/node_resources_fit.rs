@@ -1,0 +1,295 @@
+//! A node must have left what a pod asks for; by default the node with the most left is preferred.
+
+use serde::Deserialize;
+use serde_json::Value;
+use smallvec::SmallVec;
+
+use super::arguments;
+use crate::{
+    cache::{
+        node::{Node, NodeObject},
+        pod::PodInfo,
+        resources::Resources,
+    },
+    framework::{
+        events::{Action, Change, Event, Hint, HintContext},
+        extension::{Cycle, Filter, MAX_NODE_SCORE, Plugin, Scope, Score},
+        status::{Code, Reason, Status},
+    },
+};
+
+/// One resource that a score counts, and how much.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResourceSpec {
+    /// Its name.
+    pub name: String,
+    /// Its weight.
+    #[serde(default = "one")]
+    pub weight: i64,
+}
+
+fn one() -> i64 {
+    1
+}
+
+/// CPU and memory alike.
+pub fn default_resources() -> Vec<ResourceSpec> {
+    ["cpu", "memory"].map(|name| ResourceSpec { name: name.to_owned(), weight: 1 }).into()
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Arguments {
+    ignored_resources: Vec<String>,
+    ignored_resource_groups: Vec<String>,
+    scoring_strategy: Option<Strategy>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Strategy {
+    #[serde(rename = "type")]
+    kind: Kind,
+    #[serde(default)]
+    resources: Vec<ResourceSpec>,
+    #[serde(default)]
+    requested_to_capacity_ratio: Option<Ratio>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+enum Kind {
+    LeastAllocated,
+    MostAllocated,
+    RequestedToCapacityRatio,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ratio {
+    shape: Vec<Point>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Point {
+    utilization: i64,
+    score: i64,
+}
+
+/// See the module.
+pub struct NodeResourcesFit {
+    ignored: Vec<String>,
+    ignored_groups: Vec<String>,
+    kind: Kind,
+    resources: Vec<ResourceSpec>,
+    shape: Vec<Point>,
+}
+
+impl NodeResourcesFit {
+    /// From NodeResourcesFitArgs.
+    pub fn new(args: &Value) -> Result<Self, String> {
+        let args: Arguments = arguments(args)?;
+        let strategy = args.scoring_strategy.unwrap_or(Strategy {
+            kind: Kind::LeastAllocated,
+            resources: Vec::new(),
+            requested_to_capacity_ratio: None,
+        });
+        let shape = strategy.requested_to_capacity_ratio.unwrap_or_default().shape;
+        if strategy.kind == Kind::RequestedToCapacityRatio && shape.is_empty() {
+            return Err(
+                "requestedToCapacityRatio.shape: Required value: at least one point must be specified".to_owned()
+            );
+        }
+        Ok(Self {
+            ignored: args.ignored_resources,
+            ignored_groups: args.ignored_resource_groups,
+            kind: strategy.kind,
+            resources: if strategy.resources.is_empty() { default_resources() } else { strategy.resources },
+            shape,
+        })
+    }
+
+    fn is_ignored(&self, name: &str) -> bool {
+        name.contains('/')
+            && (self.ignored.iter().any(|ignored| ignored == name)
+                || self.ignored_groups.iter().any(|group| name.split('/').next() == Some(group)))
+    }
+
+    fn lacks(&self, wanted: &Resources, used: &Resources, pods: i64, node: &NodeObject) -> Status {
+        let mut reasons: SmallVec<[Reason; 1]> = SmallVec::new();
+        let mut code = Code::Unschedulable;
+        if pods + 1 > node.allowed_pods {
+            reasons.push("Too many pods".into());
+        }
+        let has = &node.allocatable;
+        for (wanted, used, has, reason) in [
+            (wanted.cpu_milli, used.cpu_milli, has.cpu_milli, "Insufficient cpu"),
+            (wanted.memory, used.memory, has.memory, "Insufficient memory"),
+            (wanted.ephemeral_storage, used.ephemeral_storage, has.ephemeral_storage, "Insufficient ephemeral-storage"),
+        ] {
+            if wanted > 0 && wanted > has - used {
+                reasons.push(reason.into());
+                if wanted > has {
+                    code = Code::UnschedulableAndUnresolvable;
+                }
+            }
+        }
+        for (name, wanted) in &wanted.scalars {
+            if *wanted == 0 || self.is_ignored(name) {
+                continue;
+            }
+            let has = has.scalar(name);
+            if *wanted > has - used.scalar(name) {
+                reasons.push(format!("Insufficient {name}").into());
+                if *wanted > has {
+                    code = Code::UnschedulableAndUnresolvable;
+                }
+            }
+        }
+        if reasons.is_empty() { Status::success() } else { Status { code, reasons } }
+    }
+
+    fn rate(&self, requested: i64, capacity: i64) -> i64 {
+        match self.kind {
+            Kind::LeastAllocated if requested > capacity => 0,
+            Kind::LeastAllocated => (capacity - requested) * MAX_NODE_SCORE / capacity,
+            Kind::MostAllocated => requested.min(capacity) * MAX_NODE_SCORE / capacity,
+            Kind::RequestedToCapacityRatio => {
+                let utilization = if requested > capacity { 100 } else { requested * 100 / capacity };
+                interpolate(&self.shape, utilization)
+            }
+        }
+    }
+}
+
+/// The piecewise linear function through the points; scores go to 10 there, to 100 here.
+fn interpolate(shape: &[Point], at: i64) -> i64 {
+    const SCALE: i64 = MAX_NODE_SCORE / 10;
+    for (index, point) in shape.iter().enumerate() {
+        if at <= point.utilization {
+            let Some(before) = index.checked_sub(1).map(|index| shape[index]) else { return point.score * SCALE };
+            let (low, high) = (before.score * SCALE, point.score * SCALE);
+            return low + (high - low) * (at - before.utilization) / (point.utilization - before.utilization);
+        }
+    }
+    shape.last().map_or(0, |point| point.score * SCALE)
+}
+
+/// For each resource a score counts: what the node has, what is used, what the pod adds. Extended resources that the
+/// pod does not ask for, and those that the node does not have, are left out.
+pub fn measures<'a>(
+    specs: &'a [ResourceSpec],
+    wanted: &'a Resources,
+    used: &'a Resources,
+    exact: &'a Resources,
+    node: &'a NodeObject,
+) -> impl Iterator<Item = (i64, i64, i64, i64)> + 'a {
+    specs.iter().filter_map(move |spec| {
+        let has = &node.allocatable;
+        let (has, used, adds) = match spec.name.as_str() {
+            "cpu" => (has.cpu_milli, used.cpu_milli, wanted.cpu_milli),
+            "memory" => (has.memory, used.memory, wanted.memory),
+            "ephemeral-storage" => (has.ephemeral_storage, exact.ephemeral_storage, wanted.ephemeral_storage),
+            name => match wanted.scalar(name) {
+                0 => return None,
+                adds => (has.scalar(name), exact.scalar(name), adds),
+            },
+        };
+        (has != 0).then_some((has, used, adds, spec.weight))
+    })
+}
+
+impl Filter for NodeResourcesFit {
+    fn scope(&self) -> Scope {
+        Scope::Pods
+    }
+
+    fn filter(&self, cycle: &Cycle<'_>, node: &Node) -> Status {
+        self.lacks(&cycle.pod.shape.shape.requests, &node.requested, node.pods.len() as i64, node.object())
+    }
+}
+
+impl Score for NodeResourcesFit {
+    fn scope(&self) -> Scope {
+        Scope::Pods
+    }
+
+    fn score(&self, cycle: &Cycle<'_>, node: &Node) -> i64 {
+        let (mut sum, mut weights) = (0, 0);
+        let wanted = &cycle.pod.shape.shape.padded;
+        for (has, used, adds, weight) in measures(&self.resources, wanted, &node.padded, &node.requested, node.object())
+        {
+            let score = self.rate(used + adds, has);
+            // A function through points may be 0 somewhere; such a resource does not count there.
+            if self.kind == Kind::RequestedToCapacityRatio && score <= 0 {
+                continue;
+            }
+            sum += score * weight;
+            weights += weight;
+        }
+        match (weights, self.kind) {
+            (0, _) => 0,
+            (_, Kind::RequestedToCapacityRatio) => (sum as f64 / weights as f64).round() as i64,
+            _ => sum / weights,
+        }
+    }
+}
+
+impl Plugin for NodeResourcesFit {
+    fn name(&self) -> &'static str {
+        "NodeResourcesFit"
+    }
+
+    fn events(&self) -> Action {
+        Action::POD_DELETE.or(Action::POD_UPDATE_SCALE_DOWN).or(Action::NODE_ADD).or(Action::NODE_UPDATE_ALLOCATABLE)
+    }
+
+    fn hint(&self, pod: &PodInfo, event: &Event, _: &HintContext<'_>) -> Hint {
+        let wanted = &pod.shape.shape.requests;
+        match &event.change {
+            Change::Pod { old: Some(old), new: None } => {
+                Hint::from(old.is_assigned() || !old.nominated_node.is_empty())
+            }
+            Change::Pod { old: Some(old), new: Some(new) } => {
+                if new.uid == pod.uid {
+                    return Hint::Queue;
+                }
+                let (before, after) = (&old.shape.shape.requests, &new.shape.shape.requests);
+                Hint::from(
+                    new.is_assigned()
+                        && ((wanted.cpu_milli > 0 && after.cpu_milli < before.cpu_milli)
+                            || (wanted.memory > 0 && after.memory < before.memory)
+                            || (wanted.ephemeral_storage > 0 && after.ephemeral_storage < before.ephemeral_storage)
+                            || wanted.scalars.iter().any(|(name, _)| after.scalar(name) < before.scalar(name))),
+                )
+            }
+            Change::Node { old, new: Some(new) } => {
+                if !self.lacks(wanted, &Resources::default(), 0, new).is_success() {
+                    return Hint::Skip;
+                }
+                let Some(old) = old else { return Hint::Queue };
+                let (before, after) = (&old.allocatable, &new.allocatable);
+                Hint::from(
+                    new.allowed_pods > old.allowed_pods
+                        || (wanted.cpu_milli > 0 && after.cpu_milli > before.cpu_milli)
+                        || (wanted.memory > 0 && after.memory > before.memory)
+                        || (wanted.ephemeral_storage > 0 && after.ephemeral_storage > before.ephemeral_storage)
+                        || wanted
+                            .scalars
+                            .iter()
+                            .any(|(name, amount)| *amount > 0 && after.scalar(name) > before.scalar(name)),
+                )
+            }
+            _ => Hint::Skip,
+        }
+    }
+
+    fn filter(&self) -> Option<&dyn Filter> {
+        Some(self)
+    }
+
+    fn score(&self) -> Option<&dyn Score> {
+        Some(self)
+    }
+}

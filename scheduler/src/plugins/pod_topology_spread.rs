@@ -1,0 +1,429 @@
+//! Spreads the pods of a workload over domains of nodes: by the pod's own constraints, or by default over hosts and zones.
+//!
+//! Pods are counted by shape: whether a constraint selects a shape is asked once a cycle, not once for every pod.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use k8s_openapi::api::core::v1::TopologySpreadConstraint;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::arguments;
+use crate::{
+    cache::{
+        Snapshot,
+        labels::{Interner, Selector},
+        node::{Node, NodeObject},
+        pod::PodInfo,
+        shape::{PodShape, SpreadConstraint},
+    },
+    framework::{
+        events::{Action, Change, Event, Hint, HintContext},
+        extension::{Cycle, Filter, MAX_NODE_SCORE, Plugin, PreFilter, Scope, Score},
+        status::{Code, Status},
+    },
+};
+
+const HOSTNAME: &str = "kubernetes.io/hostname";
+const ZONE: &str = "topology.kubernetes.io/zone";
+
+/// See the module.
+pub struct PodTopologySpread {
+    defaults: Vec<SpreadConstraint>,
+    /// The defaults are the built-in ones: then a node may lack a label.
+    system_defaults: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Arguments {
+    default_constraints: Vec<TopologySpreadConstraint>,
+    defaulting_type: Option<String>,
+}
+
+impl PodTopologySpread {
+    /// From PodTopologySpreadArgs.
+    pub fn new(args: &Value, interner: &mut Interner) -> Result<Self, String> {
+        let args: Arguments = arguments(args)?;
+        let mut constraint = |key: &str, max_skew: i32, hard: bool| SpreadConstraint {
+            max_skew,
+            topology_key: interner.intern(key),
+            hard,
+            selector: Selector::Nothing,
+            min_domains: 1,
+            honor_affinity: true,
+            honor_taints: false,
+        };
+        match args.defaulting_type.as_deref().unwrap_or("System") {
+            "System" if args.default_constraints.is_empty() => Ok(Self {
+                defaults: vec![constraint(HOSTNAME, 3, false), constraint(ZONE, 5, false)],
+                system_defaults: true,
+            }),
+            "System" => {
+                Err("defaultingType: Invalid value: \"System\": when .defaultConstraints are not empty".to_owned())
+            }
+            "List" => Ok(Self {
+                defaults: args
+                    .default_constraints
+                    .iter()
+                    .map(|c| constraint(&c.topology_key, c.max_skew, c.when_unsatisfiable == "DoNotSchedule"))
+                    .collect(),
+                system_defaults: false,
+            }),
+            other => {
+                Err(format!("defaultingType: Unsupported value: {other:?}: supported values: \"System\", \"List\""))
+            }
+        }
+    }
+
+    fn constraints(&self, snapshot: &Snapshot, shape: &PodShape, hard: bool) -> Vec<SpreadConstraint> {
+        if !shape.spread.is_empty() {
+            return shape.spread.iter().filter(|constraint| constraint.hard == hard).cloned().collect();
+        }
+        let mut chosen: Vec<_> = self.defaults.iter().filter(|constraint| constraint.hard == hard).cloned().collect();
+        if !chosen.is_empty() {
+            let selector = snapshot.owners.default_selector(shape);
+            if selector.is_everything() {
+                return Vec::new();
+            }
+            for constraint in &mut chosen {
+                constraint.selector = selector.clone();
+            }
+        }
+        chosen
+    }
+}
+
+fn has_all_keys(node: &NodeObject, constraints: &[SpreadConstraint]) -> bool {
+    constraints.iter().all(|constraint| node.labels.get(&constraint.topology_key).is_some())
+}
+
+impl SpreadConstraint {
+    fn counts_node(&self, shape: &PodShape, node: &NodeObject) -> bool {
+        (!self.honor_affinity || shape.admits_node(&node.labels, &node.name))
+            && (!self.honor_taints || shape.untolerated(&node.taints).is_none())
+    }
+}
+
+/// For each constraint, the slots of the shapes it selects.
+fn selections(snapshot: &Snapshot, namespace: &Arc<str>, constraints: &[SpreadConstraint]) -> Vec<Arc<Vec<bool>>> {
+    let mut all: Vec<Arc<Vec<bool>>> = Vec::with_capacity(constraints.len());
+    for (index, constraint) in constraints.iter().enumerate() {
+        let same = constraints[..index].iter().position(|earlier| earlier.selector == constraint.selector);
+        let selected = match same {
+            Some(earlier) => all[earlier].clone(),
+            // A selector of everything counts nothing, as upstream has it.
+            None if constraint.selector.is_everything() => Arc::default(),
+            None => Arc::new(
+                snapshot
+                    .shapes
+                    .select(|shape| shape.namespace == *namespace && constraint.selector.matches(&shape.labels)),
+            ),
+        };
+        all.push(selected);
+    }
+    all
+}
+
+fn count(node: &Node, selected: &[bool]) -> i64 {
+    node.shapes
+        .iter()
+        .filter(|shape| selected.get(shape.slot as usize).copied().unwrap_or(false))
+        .map(|shape| i64::from(shape.live))
+        .sum()
+}
+
+/// Pods in each domain of each hard constraint.
+#[derive(Clone)]
+struct HardState {
+    constraints: Arc<Vec<SpreadConstraint>>,
+    counts: Vec<HashMap<Arc<str>, i64>>,
+    lowest: Vec<i64>,
+}
+
+impl HardState {
+    fn find_lowest(&mut self) {
+        self.lowest = self
+            .counts
+            .iter()
+            .zip(self.constraints.iter())
+            .map(|(counts, constraint)| {
+                if (counts.len() as i64) < i64::from(constraint.min_domains) {
+                    0
+                } else {
+                    counts.values().copied().min().unwrap_or(0)
+                }
+            })
+            .collect();
+    }
+}
+
+impl PreFilter for PodTopologySpread {
+    fn pre_filter(&self, cycle: &mut Cycle<'_>) -> (Status, Option<BTreeSet<Arc<str>>>) {
+        let (snapshot, shape) = (cycle.snapshot, &cycle.pod.shape.shape);
+        let constraints = self.constraints(snapshot, shape, true);
+        if constraints.is_empty() {
+            return (Status::skip(), None);
+        }
+        let selected = selections(snapshot, &shape.namespace, &constraints);
+        let mut counts: Vec<HashMap<Arc<str>, i64>> = vec![HashMap::new(); constraints.len()];
+        for place in &snapshot.order {
+            let node = snapshot.node(*place);
+            let object = node.object();
+            if !has_all_keys(object, &constraints) {
+                continue;
+            }
+            for (index, constraint) in constraints.iter().enumerate() {
+                if !constraint.counts_node(shape, object) {
+                    continue;
+                }
+                if let Some(value) = object.labels.get(&constraint.topology_key) {
+                    *counts[index].entry(value.clone()).or_default() += count(node, &selected[index]);
+                }
+            }
+        }
+        let mut state = HardState { constraints: Arc::new(constraints), counts, lowest: Vec::new() };
+        state.find_lowest();
+        cycle.state.put(state);
+        (Status::success(), None)
+    }
+
+    fn trial(&self, cycle: &mut Cycle<'_>, pod: &PodInfo, node: &Node, added: bool) {
+        let shape = &cycle.pod.shape.shape;
+        let object = node.object();
+        let Some(state) = cycle.state.get_mut::<HardState>() else { return };
+        let moved = &pod.shape.shape;
+        let constraints = state.constraints.clone();
+        if moved.namespace != shape.namespace || !has_all_keys(object, &constraints) {
+            return;
+        }
+        for (index, constraint) in constraints.iter().enumerate() {
+            if !constraint.selector.matches(&moved.labels) || !constraint.counts_node(shape, object) {
+                continue;
+            }
+            if let Some(value) = object.labels.get(&constraint.topology_key) {
+                *state.counts[index].entry(value.clone()).or_default() += if added { 1 } else { -1 };
+            }
+        }
+        state.find_lowest();
+    }
+}
+
+impl Filter for PodTopologySpread {
+    fn scope(&self) -> Scope {
+        Scope::Pods
+    }
+
+    fn filter(&self, cycle: &Cycle<'_>, node: &Node) -> Status {
+        let Some(state) = cycle.state.get::<HardState>() else { return Status::success() };
+        for (index, constraint) in state.constraints.iter().enumerate() {
+            let Some(value) = node.object().labels.get(&constraint.topology_key) else {
+                return Status::new(
+                    Code::UnschedulableAndUnresolvable,
+                    "node(s) didn't match pod topology spread constraints (missing required label)",
+                );
+            };
+            let own = i64::from(constraint.selector.matches(&cycle.pod.shape.shape.labels));
+            let there = state.counts[index].get(value).copied().unwrap_or(0);
+            if there + own - state.lowest[index] > i64::from(constraint.max_skew) {
+                return Status::new(Code::Unschedulable, "node(s) didn't match pod topology spread constraints");
+            }
+        }
+        Status::success()
+    }
+}
+
+/// What scoring worked out for the soft constraints.
+#[derive(Clone)]
+struct SoftState {
+    constraints: Vec<SpreadConstraint>,
+    selected: Vec<Arc<Vec<bool>>>,
+    /// Pods in each domain that an admitted node is in; empty for the host name, counted node by node.
+    counts: Vec<HashMap<Arc<str>, i64>>,
+    weights: Vec<f64>,
+    require_all: bool,
+}
+
+impl Score for PodTopologySpread {
+    fn scope(&self) -> Scope {
+        Scope::Pods
+    }
+
+    fn pre_score(&self, cycle: &mut Cycle<'_>, nodes: &[u32]) -> Status {
+        let (snapshot, shape) = (cycle.snapshot, &cycle.pod.shape.shape);
+        let constraints = self.constraints(snapshot, shape, false);
+        if constraints.is_empty() {
+            return Status::skip();
+        }
+        let require_all = !shape.spread.is_empty() || !self.system_defaults;
+        let mut counts: Vec<HashMap<Arc<str>, i64>> = vec![HashMap::new(); constraints.len()];
+        let mut considered = 0;
+        for place in nodes {
+            let object = snapshot.node(*place).object();
+            if require_all && !has_all_keys(object, &constraints) {
+                continue;
+            }
+            considered += 1;
+            for (index, constraint) in constraints.iter().enumerate() {
+                if &*constraint.topology_key != HOSTNAME {
+                    let value = object.labels.get(&constraint.topology_key).cloned().unwrap_or_default();
+                    counts[index].entry(value).or_default();
+                }
+            }
+        }
+        let selected = selections(snapshot, &shape.namespace, &constraints);
+        if constraints.iter().any(|constraint| &*constraint.topology_key != HOSTNAME) {
+            for place in &snapshot.order {
+                let node = snapshot.node(*place);
+                let object = node.object();
+                for (index, constraint) in constraints.iter().enumerate() {
+                    if &*constraint.topology_key == HOSTNAME {
+                        continue;
+                    }
+                    let here = count(node, &selected[index]);
+                    if here == 0
+                        || (require_all && !has_all_keys(object, &constraints))
+                        || !constraint.counts_node(shape, object)
+                    {
+                        continue;
+                    }
+                    let value = object.labels.get(&constraint.topology_key).map_or("", |value| value);
+                    if let Some(sum) = counts[index].get_mut(value) {
+                        *sum += here;
+                    }
+                }
+            }
+        }
+        let weights = constraints
+            .iter()
+            .zip(&counts)
+            .map(|(constraint, counts)| {
+                let domains = if &*constraint.topology_key == HOSTNAME { considered } else { counts.len() };
+                ((domains + 2) as f64).ln()
+            })
+            .collect();
+        cycle.state.put(SoftState { constraints, selected, counts, weights, require_all });
+        Status::success()
+    }
+
+    fn score(&self, cycle: &Cycle<'_>, node: &Node) -> i64 {
+        let Some(state) = cycle.state.get::<SoftState>() else { return 0 };
+        let object = node.object();
+        if state.require_all && !has_all_keys(object, &state.constraints) {
+            return 0;
+        }
+        let mut score = 0.0;
+        for (index, constraint) in state.constraints.iter().enumerate() {
+            let Some(value) = object.labels.get(&constraint.topology_key) else { continue };
+            let pods = if &*constraint.topology_key == HOSTNAME {
+                count(node, &state.selected[index])
+            } else {
+                state.counts[index].get(value).copied().unwrap_or(0)
+            };
+            score += pods as f64 * state.weights[index] + f64::from(constraint.max_skew - 1);
+        }
+        score.round() as i64
+    }
+
+    fn normalize(&self, cycle: &Cycle<'_>, nodes: &[u32], scores: &mut [i64]) {
+        let Some(state) = cycle.state.get::<SoftState>() else { return };
+        let ignored =
+            |place: &u32| state.require_all && !has_all_keys(cycle.snapshot.node(*place).object(), &state.constraints);
+        let counted = || nodes.iter().zip(scores.iter()).filter(|(place, _)| !ignored(place)).map(|(_, score)| *score);
+        let (lowest, highest) = (counted().min().unwrap_or(0), counted().max().unwrap_or(0));
+        for (place, score) in nodes.iter().zip(scores) {
+            *score = if ignored(place) {
+                0
+            } else if highest == 0 {
+                MAX_NODE_SCORE
+            } else {
+                MAX_NODE_SCORE * (highest + lowest - *score) / highest
+            };
+        }
+    }
+}
+
+impl Plugin for PodTopologySpread {
+    fn name(&self) -> &'static str {
+        "PodTopologySpread"
+    }
+
+    fn events(&self) -> Action {
+        Action::POD_ADD
+            .or(Action::POD_DELETE)
+            .or(Action::POD_UPDATE_LABEL)
+            .or(Action::POD_UPDATE_TOLERATION)
+            .or(Action::NODE_ADD)
+            .or(Action::NODE_DELETE)
+            .or(Action::NODE_UPDATE_LABEL)
+            .or(Action::NODE_UPDATE_TAINT)
+    }
+
+    fn hint(&self, pod: &PodInfo, event: &Event, _: &HintContext<'_>) -> Hint {
+        let shape = &pod.shape.shape;
+        // Default constraints never refuse a node unless a configuration makes them hard; then any change may help.
+        if shape.spread.is_empty() {
+            return Hint::Queue;
+        }
+        let hard = || shape.spread.iter().filter(|constraint| constraint.hard);
+        let involved = |other: &PodInfo| {
+            other.uid == pod.uid
+                || ((other.is_assigned() || !other.nominated_node.is_empty()) && other.namespace == pod.namespace)
+        };
+        let selects = |other: &PodInfo| hard().any(|constraint| constraint.selector.matches(&other.shape.shape.labels));
+        match &event.change {
+            Change::Pod { old, new } => {
+                if [old, new].into_iter().flatten().any(|other| !involved(other)) {
+                    return Hint::Skip;
+                }
+                match (old, new) {
+                    (Some(old), Some(new)) => {
+                        let (before, after) = (&old.shape.shape, &new.shape.shape);
+                        if new.uid == pod.uid
+                            && before.tolerations != after.tolerations
+                            && hard().any(|constraint| constraint.honor_taints)
+                        {
+                            return Hint::Queue;
+                        }
+                        Hint::from(hard().any(|constraint| {
+                            constraint.selector.matches(&before.labels) != constraint.selector.matches(&after.labels)
+                        }))
+                    }
+                    (Some(other), None) | (None, Some(other)) => Hint::from(selects(other)),
+                    (None, None) => Hint::Skip,
+                }
+            }
+            Change::Node { old, new } => {
+                let keyed =
+                    |node: &NodeObject| hard().all(|constraint| node.labels.get(&constraint.topology_key).is_some());
+                match (old, new) {
+                    (Some(old), Some(new)) => {
+                        let (before, after) = (keyed(old), keyed(new));
+                        let moved = hard().any(|constraint| {
+                            old.labels.get(&constraint.topology_key) != new.labels.get(&constraint.topology_key)
+                        });
+                        Hint::from(before != after || (after && (moved || old.taints != new.taints)))
+                    }
+                    (Some(node), None) | (None, Some(node)) => Hint::from(keyed(node)),
+                    (None, None) => Hint::Skip,
+                }
+            }
+            Change::Flush => Hint::Queue,
+        }
+    }
+
+    fn pre_filter(&self) -> Option<&dyn PreFilter> {
+        Some(self)
+    }
+
+    fn filter(&self) -> Option<&dyn Filter> {
+        Some(self)
+    }
+
+    fn score(&self) -> Option<&dyn Score> {
+        Some(self)
+    }
+}
