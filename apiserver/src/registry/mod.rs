@@ -21,12 +21,7 @@ impl Registry {
 
     /// The object after the cache has caught up with the store: for decisions that must not miss a write that was
     /// acknowledged before (a namespace just made).
-    pub async fn get_consistent(
-        &self,
-        _resource: &GroupResource,
-        _namespace: Option<&str>,
-        _name: &str,
-    ) -> Result<Option<Arc<Value>>, StatusError> {
+    pub async fn get_consistent(&self, _resource: &GroupResource, _namespace: Option<&str>, _name: &str) -> Result<Option<Arc<Value>>, StatusError> {
         Ok(None)
     }
 
@@ -42,12 +37,7 @@ impl Registry {
 
     /// Creates an object inside the server (bootstrap, allocations): the same path as a request of a privileged caller
     /// from admission on. AlreadyExists and Invalid as a client would see them.
-    pub async fn create(
-        &self,
-        _resource: &GroupResource,
-        _namespace: Option<&str>,
-        _obj: Value,
-    ) -> Result<Value, StatusError> {
+    pub async fn create(&self, _resource: &GroupResource, _namespace: Option<&str>, _obj: Value) -> Result<Value, StatusError> {
         Err(StatusError::internal("registry not wired"))
     }
 
@@ -64,12 +54,7 @@ impl Registry {
     }
 
     /// Deletes an object inside the server at once; NotFound as a client would see it.
-    pub async fn delete(
-        &self,
-        _resource: &GroupResource,
-        _namespace: Option<&str>,
-        _name: &str,
-    ) -> Result<(), StatusError> {
+    pub async fn delete(&self, _resource: &GroupResource, _namespace: Option<&str>, _name: &str) -> Result<(), StatusError> {
         Err(StatusError::internal("registry not wired"))
     }
 }
