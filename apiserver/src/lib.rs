@@ -7,4 +7,5 @@ pub mod admission;
 pub mod bootstrap;
 pub mod discovery;
 pub mod filters;
+pub mod openapi;
 pub mod registry;
