@@ -26,6 +26,7 @@ pub mod endpoints;
 pub mod filters;
 pub mod listener;
 pub mod negotiation;
+pub mod openapi;
 pub mod registry;
 pub mod start;
 

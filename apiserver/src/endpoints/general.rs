@@ -7,8 +7,9 @@ use std::sync::atomic::Ordering;
 
 use super::{Call, no_such_path};
 use crate::VERSION;
-use crate::discovery;
+use crate::filters::authn::service_account::Issuer;
 use crate::negotiation::{self, Body};
+use crate::{discovery, openapi};
 
 pub(super) async fn serve(call: Call) -> Result<Response<Body>, StatusError> {
     if !matches!(call.parts.method, Method::GET | Method::HEAD) {
@@ -26,8 +27,39 @@ pub(super) async fn serve(call: Call) -> Result<Response<Body>, StatusError> {
             Ok(response)
         }
         ["api" | "apis", ..] => discover(&call),
+        ["openapi", "v2"] => Ok(negotiation::json_response(StatusCode::OK, openapi::v2::document(rows(&call)))),
+        ["openapi", "v3"] => Ok(negotiation::json_response(StatusCode::OK, openapi::index(rows(&call)))),
+        ["openapi", "v3", "api", version] => open_api(&call, "", version),
+        ["openapi", "v3", "apis", group, version] => open_api(&call, group, version),
+        [".well-known", "openid-configuration"] => issuer(&call, |issuer| issuer.configuration(&host(&call))),
+        ["openid", "v1", "jwks"] => issuer(&call, Issuer::key_set),
         _ => Err(no_such_path()),
     }
+}
+
+fn rows(call: &Call) -> &[std::sync::Arc<crate::registry::catalogue::Resource>] {
+    call.server.registry.rows().all()
+}
+
+fn host(call: &Call) -> String {
+    call.parts.headers.get(header::HOST).and_then(|v| v.to_str().ok()).unwrap_or_default().to_string()
+}
+
+/// A group version's OpenAPI; with the hash in its URL it never changes.
+fn open_api(call: &Call, group: &str, version: &str) -> Result<Response<Body>, StatusError> {
+    let document = openapi::document(rows(call), group, version).ok_or_else(no_such_path)?;
+    let mut response = negotiation::json_response(StatusCode::OK, document);
+    if call.info.query.has("hash") {
+        let forever = HeaderValue::from_static("public, immutable");
+        response.headers_mut().insert(header::CACHE_CONTROL, forever);
+    }
+    Ok(response)
+}
+
+/// The documents by which others check service account tokens.
+fn issuer(call: &Call, document: impl FnOnce(&Issuer) -> String) -> Result<Response<Body>, StatusError> {
+    let issuer = call.server.issuer.as_deref().ok_or_else(no_such_path)?;
+    Ok(negotiation::json_response(StatusCode::OK, document(issuer)))
 }
 
 /// Discovery documents; one that the client has already (by its ETag) is not sent again.

@@ -14,7 +14,7 @@ mod paths;
 mod schemas;
 #[cfg(test)]
 mod tests;
-mod v2;
+pub mod v2;
 
 pub use v2::document as v2_document;
 

@@ -93,7 +93,12 @@ pub trait Strategy: Send + Sync + 'static {
     }
 
     /// Allocations of an update.
-    async fn begin_update(&self, _cx: &WriteContext<'_>, _obj: &mut Value, _old: &Value) -> Result<Option<Finish>, StatusError> {
+    async fn begin_update(
+        &self,
+        _cx: &WriteContext<'_>,
+        _obj: &mut Value,
+        _old: &Value,
+    ) -> Result<Option<Finish>, StatusError> {
         Ok(None)
     }
 
