@@ -1,1 +1,126 @@
-//! The controllers: one folder each, a pure sync and a shell around it.
+//! The controllers: one folder each, a pure `sync` and a shell around it.
+//!
+//! What it knows: the API, as a client of it, and what each controller makes of it. What it must **not** know: storage,
+//! the other components, how the API server works.
+//!
+//! All controllers share one set of informers under the manager's identity; each writes under its own. A controller
+//! that fails to start does not keep the others from running.
+
+mod catalogue;
+mod context;
+mod deployment;
+mod identity;
+mod options;
+mod replicaset;
+mod util;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use anyhow::Context as _;
+use client::Informers;
+use component::{serving, tls};
+use controller::{
+    Recorder,
+    leader_election::{self, Election, Outcome},
+};
+use kube::Client;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use context::Context;
+pub use context::{ClientFor, Config, read_root_ca};
+
+/// Runs the controllers until cancelled, and returns when all of them have finished what they had in hand.
+///
+/// # Errors
+/// `config` names a controller that does not exist.
+pub async fn run(config: Config, client: Client, cancel: CancellationToken) -> anyhow::Result<()> {
+    let selected = catalogue::selected(&config.controllers)?;
+    let config = Arc::new(config);
+    let informers = Arc::new(Informers::new(client.clone(), cancel.clone()));
+    let mut running = JoinSet::new();
+    for entry in selected {
+        let (config, informers, manager, cancel) = (config.clone(), informers.clone(), client.clone(), cancel.clone());
+        running.spawn(async move {
+            let own = match &config.client_for {
+                Some(client_for) => client_for(entry.service_account).await,
+                None => Ok(manager),
+            };
+            let result = match own {
+                Ok(client) => {
+                    let recorder = Recorder::new(client.clone(), entry.name, "");
+                    (entry.start)(Context { config, informers, client, recorder, cancel: cancel.clone() }).await
+                }
+                Err(e) => Err(e),
+            };
+            match result {
+                Err(error) if !cancel.is_cancelled() => {
+                    tracing::error!(controller = entry.name, error = format!("{error:#}"), "controller failed");
+                }
+                _ => tracing::debug!(controller = entry.name, "controller ended"),
+            }
+        });
+    }
+    while let Some(ended) = running.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a controller panicked");
+        }
+    }
+    Ok(())
+}
+
+/// `ferry controller-manager`: a process of its own, with upstream's flags.
+///
+/// # Errors
+/// Wrong flags, an unusable kubeconfig, or leadership lost.
+pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
+    let options: options::Options = component::flags::parse("controller-manager", &argv, options::UNSUPPORTED)?;
+    component::init_logging(options.v);
+    let cancel = component::shutdown();
+    let mut config = options.config()?;
+    let kubeconfig = options.kubeconfig.clone().context("--kubeconfig is required")?;
+    let client = client::from_kubeconfig(&kubeconfig, "ferry-controller-manager")?;
+    if options.use_service_account_credentials {
+        let (manager, cancel) = (client.clone(), cancel.clone());
+        config.client_for = Some(Arc::new(move |account| {
+            Box::pin(identity::client_for(manager.clone(), kubeconfig.clone(), account, cancel.clone()))
+        }));
+    }
+    if options.secure_port != 0 {
+        serve(&options, cancel.clone()).await?;
+    }
+    if !options.leader_elect {
+        return run(config, client, cancel).await;
+    }
+    let host = hostname();
+    let mut election =
+        Election::new(&options.leader_elect_resource_name, format!("{host}_{:016x}", rand::random::<u64>()));
+    election.namespace = options.leader_elect_resource_namespace.clone();
+    election.lease_duration = options.leader_elect_lease_duration;
+    election.renew_deadline = options.leader_elect_renew_deadline;
+    election.retry_period = options.leader_elect_retry_period;
+    let mut result = Ok(());
+    let outcome = leader_election::run(election, client.clone(), cancel, |leading| async {
+        result = run(config, client, leading).await;
+    })
+    .await;
+    anyhow::ensure!(outcome != Outcome::Lost, "leaderelection lost");
+    result
+}
+
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").map(|h| h.trim().to_owned()).unwrap_or_else(|_| "ferry".into())
+}
+
+/// Health for whoever watches the process. Metrics need delegated authorization, which isn't there yet.
+async fn serve(options: &options::Options, cancel: CancellationToken) -> anyhow::Result<()> {
+    let pair = options.tls_cert_file.as_deref().zip(options.tls_private_key_file.as_deref());
+    let resolver = tls::resolver(pair, "kube-controller-manager")?;
+    let config = Arc::new(tls::server_config(resolver, None)?);
+    let address = SocketAddr::new(options.bind_address, options.secure_port);
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .with_context(|| format!("failed to create listener on {address}"))?;
+    tokio::spawn(serving::Server::default().tls(config).serve(listener, cancel));
+    Ok(())
+}

@@ -16,7 +16,10 @@ use kube::{
     client::{Body, ConfigExt},
     config::{KubeConfigOptions, Kubeconfig},
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::watch,
+};
 use tower::{BoxError, ServiceBuilder, ServiceExt};
 
 use crate::transport::{Protocol, Transport};
@@ -31,15 +34,15 @@ pub fn from_kubeconfig(path: &Path, user_agent: &str) -> anyhow::Result<Client> 
     client_of(config_of(path)?, user_agent)
 }
 
-/// A client for the server in the kubeconfig at `path`, authenticated by `token` alone: the kubeconfig's own
+/// A client for the server in the kubeconfig at `path`, authenticated by the newest `token` alone: the kubeconfig's own
 /// credentials are left out, as upstream's `AnonymousClientConfig` does for a controller's service account.
 ///
 /// # Errors
 /// As [`from_kubeconfig`].
-pub fn from_token(path: &Path, token: &str, user_agent: &str) -> anyhow::Result<Client> {
+pub fn from_token(path: &Path, token: watch::Receiver<String>, user_agent: &str) -> anyhow::Result<Client> {
     let mut config = config_of(path)?;
-    config.auth_info = kube::config::AuthInfo { token: Some(token.to_owned().into()), ..Default::default() };
-    client_of(config, user_agent)
+    config.auth_info = kube::config::AuthInfo::default();
+    client_with(config, user_agent, Some(token))
 }
 
 fn config_of(path: &Path) -> anyhow::Result<Config> {
@@ -50,6 +53,10 @@ fn config_of(path: &Path) -> anyhow::Result<Config> {
 }
 
 fn client_of(config: Config, user_agent: &str) -> anyhow::Result<Client> {
+    client_with(config, user_agent, None)
+}
+
+fn client_with(config: Config, user_agent: &str, token: Option<watch::Receiver<String>>) -> anyhow::Result<Client> {
     // The one provider of the workspace; an earlier installation of it is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let https = config.cluster_url.scheme_str() == Some("https");
@@ -77,6 +84,14 @@ fn client_of(config: Config, user_agent: &str) -> anyhow::Result<Client> {
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
         .map_request(identify(user_agent)?)
+        .map_request(move |mut request: Request<Body>| {
+            let bearer = token.as_ref().map(|t| HeaderValue::from_str(&format!("Bearer {}", *t.borrow())));
+            if let Some(Ok(mut bearer)) = bearer {
+                bearer.set_sensitive(true);
+                request.headers_mut().insert(header::AUTHORIZATION, bearer);
+            }
+            request
+        })
         .map_err(BoxError::from)
         .service(transport);
     Ok(Client::new(service, config.default_namespace))

@@ -13,6 +13,14 @@ pub fn reason(error: &Error) -> Option<&str> {
     }
 }
 
+/// The server's own words, as Go's clients print them; otherwise whatever went wrong on the way.
+pub fn message(error: &Error) -> String {
+    match error {
+        Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
 fn is(error: &Error, want: &str, code: u16) -> bool {
     match error {
         Error::Api(s) => s.reason == want || (s.reason.is_empty() && s.code == code),

@@ -74,6 +74,19 @@ pub fn server_config(resolver: Arc<dyn ResolvesServerCert>, client_ca: Option<&[
     Ok(config)
 }
 
+/// The certificate in the files given (certificate, key), reloaded as they change; without files, a self-signed one.
+///
+/// # Errors
+/// The files can't be used.
+pub fn resolver(files: Option<(&Path, &Path)>, common_name: &str) -> anyhow::Result<Arc<dyn ResolvesServerCert>> {
+    if let Some((cert, key)) = files {
+        return Ok(Arc::new(Reloading::new(cert, key)?));
+    }
+    let pair =
+        pki::self_signed(common_name, &["localhost".into(), "127.0.0.1".into()], time::OffsetDateTime::now_utc())?;
+    Ok(Arc::new(Fixed(Arc::new(certified_key(pair.cert_pem.as_bytes(), pair.key_pem.as_bytes())?))))
+}
+
 /// A certificate that stays the same.
 #[derive(Debug)]
 pub struct Fixed(pub Arc<CertifiedKey>);

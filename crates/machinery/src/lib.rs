@@ -14,5 +14,4 @@ pub mod patch;
 pub mod quantity;
 pub mod selector;
 pub mod status;
-pub mod time;
 pub mod yaml;

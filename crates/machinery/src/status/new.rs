@@ -19,13 +19,7 @@ impl Details {
 }
 
 fn plain(code: u16, reason: &'static str, message: impl Into<String>) -> StatusError {
-    StatusError {
-        code,
-        reason: Cow::Borrowed(reason),
-        message: message.into(),
-        details: None,
-        continue_token: String::new(),
-    }
+    StatusError { code, reason: Cow::Borrowed(reason), message: message.into(), details: None }
 }
 
 fn about(

@@ -210,10 +210,6 @@ impl Storage for EmbeddedStore {
         true
     }
 
-    fn is_shared(&self) -> bool {
-        false
-    }
-
     async fn compact(&self, revision: Revision) -> Result<()> {
         let current = self.revision().await?;
         if revision > current {

@@ -1,3 +1,0 @@
-//! The core group's own rules, a folder a kind.
-
-pub mod pod;

@@ -1,3 +1,0 @@
-//! Pods.
-
-pub mod binding;

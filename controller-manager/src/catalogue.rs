@@ -1,0 +1,145 @@
+//! The controllers: one line each. A new one is a folder and a line here.
+
+use futures::future::BoxFuture;
+
+use crate::{context::Context, deployment, replicaset};
+
+/// A controller as the manager knows it.
+pub(crate) struct Entry {
+    /// As upstream's `--controllers` names it.
+    pub(crate) name: &'static str,
+    /// The name before v1.27's renaming, which the flag still takes.
+    pub(crate) alias: &'static str,
+    /// The service account in kube-system under which it writes; RBAC's bootstrap has a role for each.
+    pub(crate) service_account: &'static str,
+    /// Runs it until its context is cancelled.
+    pub(crate) start: fn(Context) -> BoxFuture<'static, anyhow::Result<()>>,
+}
+
+macro_rules! entries {
+    ($($name:literal $alias:literal $account:literal $start:path;)*) => {
+        &[$(Entry { name: $name, alias: $alias, service_account: $account, start: $start }),*]
+    };
+}
+
+/// All controllers there are.
+pub(crate) const CONTROLLERS: &[Entry] = entries! {
+    "deployment-controller"            "deployment"            "deployment-controller"   deployment::start;
+    "replicaset-controller"            "replicaset"            "replicaset-controller"   replicaset::start;
+    "replicationcontroller-controller" "replicationcontroller" "replication-controller"  replicaset::start_replication_controller;
+};
+
+/// Upstream's controllers that are not here yet. Naming one on the command line is a warning, not an error.
+pub(crate) const MISSING: &[&str] = &[
+    "attachdetach",
+    "bootstrap-signer-controller",
+    "bootstrapsigner",
+    "certificatesigningrequest-approving-controller",
+    "certificatesigningrequest-cleaner-controller",
+    "certificatesigningrequest-signing-controller",
+    "cloud-node-lifecycle-controller",
+    "clusterrole-aggregation",
+    "clusterrole-aggregation-controller",
+    "cronjob",
+    "cronjob-controller",
+    "csrapproving",
+    "csrcleaner",
+    "csrsigning",
+    "daemonset",
+    "daemonset-controller",
+    "device-taint-eviction-controller",
+    "disruption",
+    "disruption-controller",
+    "endpointslice-mirroring-controller",
+    "endpointslicemirroring",
+    "ephemeral-volume",
+    "ephemeral-volume-controller",
+    "horizontal-pod-autoscaler-controller",
+    "horizontalpodautoscaling",
+    "job",
+    "job-controller",
+    "kube-apiserver-serving-clustertrustbundle-publisher-controller",
+    "legacy-service-account-token-cleaner",
+    "legacy-serviceaccount-token-cleaner-controller",
+    "node-ipam-controller",
+    "node-route-controller",
+    "nodeipam",
+    "persistentvolume-attach-detach-controller",
+    "persistentvolume-binder",
+    "persistentvolume-binder-controller",
+    "persistentvolume-expander",
+    "persistentvolume-expander-controller",
+    "persistentvolume-protection-controller",
+    "persistentvolumeclaim-protection-controller",
+    "pv-protection",
+    "pvc-protection",
+    "resource-claim-controller",
+    "resourceclaim-controller",
+    "resourcequota",
+    "resourcequota-controller",
+    "route",
+    "service-cidr-controller",
+    "service-lb-controller",
+    "serviceaccount-token",
+    "serviceaccount-token-controller",
+    "statefulset",
+    "statefulset-controller",
+    "storage-version-gc",
+    "storage-version-migrator-controller",
+    "storageversion-garbage-collector-controller",
+    "token-cleaner-controller",
+    "tokencleaner",
+    "ttl",
+    "ttl-after-finished",
+    "ttl-after-finished-controller",
+    "ttl-controller",
+    "validatingadmissionpolicy-status-controller",
+    "volumeattributesclass-protection-controller",
+];
+
+/// Which controllers `--controllers` asks for: `*` is all, `name` one, `-name` all but that one; the first that fits
+/// decides.
+///
+/// # Errors
+/// A name that is no controller's.
+pub(crate) fn selected(wanted: &[String]) -> anyhow::Result<Vec<&'static Entry>> {
+    for name in wanted.iter().map(|w| w.strip_prefix('-').unwrap_or(w)) {
+        let known = name == "*" || CONTROLLERS.iter().any(|e| e.name == name || e.alias == name);
+        if !known {
+            anyhow::ensure!(MISSING.contains(&name), "{name:?} is not in the list of known controllers");
+            tracing::warn!("controller {name} is not there yet");
+        }
+    }
+    let is = |e: &Entry, name: &str| e.name == name || e.alias == name;
+    let enabled = |e: &&Entry| {
+        let named = wanted.iter().find_map(|w| match w.strip_prefix('-') {
+            Some(off) => is(e, off).then_some(false),
+            None => is(e, w).then_some(true),
+        });
+        named.unwrap_or_else(|| wanted.iter().any(|w| w == "*"))
+    };
+    Ok(CONTROLLERS.iter().filter(enabled).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(wanted: &[&str], has: &[&str], has_not: &[&str]) {
+        let wanted: Vec<_> = wanted.iter().map(|s| (*s).to_owned()).collect();
+        let names: Vec<_> = selected(&wanted).unwrap().iter().map(|e| e.name).collect();
+        assert!(has.iter().all(|n| names.contains(n)), "{wanted:?}: {names:?}");
+        assert!(!has_not.iter().any(|n| names.contains(n)), "{wanted:?}: {names:?}");
+    }
+
+    #[test]
+    fn the_flag_chooses_as_upstream() {
+        let (d, r) = ("deployment-controller", "replicaset-controller");
+        check(&["*"], &[d, r], &[]);
+        check(&["*", "-deployment-controller"], &[r], &[d]);
+        check(&["*", "-deployment"], &[r], &[d]);
+        check(&["replicaset"], &[r], &[d]);
+        check(&["*", "-job-controller"], &[d, r], &[]);
+        assert!(selected(&["nonsense".into()]).is_err());
+    }
+}

@@ -1,0 +1,94 @@
+//! What a controller is given: shared informers, a client under its own identity, a recorder, the end.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use client::Informers;
+use controller::Recorder;
+use futures::future::BoxFuture;
+use kube::Client;
+use tokio_util::sync::CancellationToken;
+
+/// Makes the client of one controller: it gets the name of a service account in kube-system.
+pub type ClientFor = Arc<dyn Fn(&'static str) -> BoxFuture<'static, anyhow::Result<Client>> + Send + Sync>;
+
+/// What can be chosen about the controllers, in upstream's terms; the defaults are upstream's.
+#[derive(Clone)]
+pub struct Config {
+    /// As `--controllers`: `*`, names, and `-name` for all but that.
+    pub controllers: Vec<String>,
+    /// Clients of the controllers' own identities. None: all use the manager's.
+    pub client_for: Option<ClientFor>,
+    /// The CA that pods get to verify the API server with (PEM); none: the publisher does not run.
+    pub root_ca: Option<String>,
+    /// Workers of the deployment controller.
+    pub concurrent_deployment_syncs: usize,
+    /// Workers of the ReplicaSet controller.
+    pub concurrent_replicaset_syncs: usize,
+    /// Workers of the ReplicationController controller.
+    pub concurrent_rc_syncs: usize,
+    /// Workers of the EndpointSlice controller.
+    pub concurrent_service_endpoint_syncs: usize,
+    /// Workers of the endpoints controller.
+    pub concurrent_endpoint_syncs: usize,
+    /// Workers of the namespace controller.
+    pub concurrent_namespace_syncs: usize,
+    /// Workers of the garbage collector.
+    pub concurrent_gc_syncs: usize,
+    /// Most endpoints in one slice.
+    pub max_endpoints_per_slice: usize,
+    /// Finished pods that may stay around.
+    pub terminated_pod_gc_threshold: usize,
+    /// How long a node may be silent before it is Unknown.
+    pub node_monitor_grace_period: Duration,
+    /// How long a new node may take to speak at all.
+    pub node_startup_grace_period: Duration,
+    /// How often silent nodes are looked for.
+    pub node_monitor_period: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            controllers: vec!["*".into()],
+            client_for: None,
+            root_ca: None,
+            concurrent_deployment_syncs: 5,
+            concurrent_replicaset_syncs: 5,
+            concurrent_rc_syncs: 5,
+            concurrent_service_endpoint_syncs: 5,
+            concurrent_endpoint_syncs: 5,
+            concurrent_namespace_syncs: 10,
+            concurrent_gc_syncs: 20,
+            max_endpoints_per_slice: 100,
+            terminated_pod_gc_threshold: 12500,
+            node_monitor_grace_period: Duration::from_secs(50),
+            node_startup_grace_period: Duration::from_secs(60),
+            node_monitor_period: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Reads the root CA from a file.
+///
+/// # Errors
+/// The file can't be read or holds no certificate.
+pub fn read_root_ca(path: &PathBuf) -> anyhow::Result<String> {
+    let pem =
+        std::fs::read_to_string(path).with_context(|| format!("error reading root-ca-file at {}", path.display()))?;
+    component::tls::certificates(pem.as_bytes())
+        .with_context(|| format!("error parsing root-ca-file at {}", path.display()))?;
+    Ok(pem)
+}
+
+/// One controller's surroundings.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) config: Arc<Config>,
+    /// Shared by all controllers, under the manager's identity.
+    pub(crate) informers: Arc<Informers>,
+    /// Under the controller's own identity: for everything that is written.
+    pub(crate) client: Client,
+    pub(crate) recorder: Recorder,
+    pub(crate) cancel: CancellationToken,
+}

@@ -1,0 +1,214 @@
+//! Upstream's flags of kube-controller-manager: those that do something here, and what becomes of the others.
+
+use std::{path::PathBuf, time::Duration};
+
+use component::flags::{Refuse, Unsupported, Warn};
+
+use crate::context::Config;
+
+/// The flags.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Options {
+    /// Kubeconfig of the manager (system:kube-controller-manager).
+    #[arg(long)]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Which controllers to run: `*`, `name`, `-name`.
+    #[arg(long, value_delimiter = ',', default_value = "*")]
+    pub(crate) controllers: Vec<String>,
+    /// Give each controller an identity of its own.
+    #[arg(long)]
+    pub(crate) use_service_account_credentials: bool,
+    /// Run only while holding the lease.
+    #[arg(long, default_value_t = true)]
+    pub(crate) leader_elect: bool,
+    #[arg(long, value_parser = duration, default_value = "15s")]
+    pub(crate) leader_elect_lease_duration: Duration,
+    #[arg(long, value_parser = duration, default_value = "10s")]
+    pub(crate) leader_elect_renew_deadline: Duration,
+    #[arg(long, value_parser = duration, default_value = "2s")]
+    pub(crate) leader_elect_retry_period: Duration,
+    #[arg(long, default_value = "kube-controller-manager")]
+    pub(crate) leader_elect_resource_name: String,
+    #[arg(long, default_value = "kube-system")]
+    pub(crate) leader_elect_resource_namespace: String,
+    /// CA that goes into every namespace's kube-root-ca.crt.
+    #[arg(long)]
+    pub(crate) root_ca_file: Option<PathBuf>,
+    /// Where /healthz and /metrics are served; 0: nowhere.
+    #[arg(long, default_value_t = 10257)]
+    pub(crate) secure_port: u16,
+    #[arg(long, default_value = "0.0.0.0")]
+    pub(crate) bind_address: std::net::IpAddr,
+    #[arg(long)]
+    pub(crate) tls_cert_file: Option<PathBuf>,
+    #[arg(long)]
+    pub(crate) tls_private_key_file: Option<PathBuf>,
+    #[arg(long, default_value_t = 5)]
+    pub(crate) concurrent_deployment_syncs: usize,
+    #[arg(long, default_value_t = 5)]
+    pub(crate) concurrent_replicaset_syncs: usize,
+    #[arg(long, default_value_t = 5)]
+    pub(crate) concurrent_rc_syncs: usize,
+    #[arg(long, default_value_t = 5)]
+    pub(crate) concurrent_service_endpoint_syncs: usize,
+    #[arg(long, default_value_t = 5)]
+    pub(crate) concurrent_endpoint_syncs: usize,
+    #[arg(long, default_value_t = 10)]
+    pub(crate) concurrent_namespace_syncs: usize,
+    #[arg(long, default_value_t = 20)]
+    pub(crate) concurrent_gc_syncs: usize,
+    #[arg(long, default_value_t = 100)]
+    pub(crate) max_endpoints_per_slice: usize,
+    #[arg(long, default_value_t = 12500)]
+    pub(crate) terminated_pod_gc_threshold: usize,
+    #[arg(long, value_parser = duration, default_value = "50s")]
+    pub(crate) node_monitor_grace_period: Duration,
+    #[arg(long, value_parser = duration, default_value = "1m")]
+    pub(crate) node_startup_grace_period: Duration,
+    #[arg(long, value_parser = duration, default_value = "5s")]
+    pub(crate) node_monitor_period: Duration,
+    /// Only `false` is possible: nodes get their pod ranges elsewhere.
+    #[arg(long)]
+    pub(crate) allocate_node_cidrs: bool,
+    #[arg(long, hide = true)]
+    pub(crate) authentication_kubeconfig: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    pub(crate) authorization_kubeconfig: Option<PathBuf>,
+    /// Log verbosity.
+    #[arg(short, long, default_value_t = 0)]
+    pub(crate) v: u8,
+}
+
+/// Flags of upstream's that change nothing here.
+pub(crate) const UNSUPPORTED: &[(&str, Unsupported)] = &[
+    ("cloud-provider", Warn),
+    ("cloud-config", Refuse),
+    ("cluster-cidr", Warn),
+    ("node-cidr-mask-size", Warn),
+    ("service-cluster-ip-range", Warn),
+    ("cluster-name", Warn),
+    ("cluster-signing-cert-file", Warn),
+    ("cluster-signing-key-file", Warn),
+    ("cluster-signing-duration", Warn),
+    ("service-account-private-key-file", Warn),
+    ("client-ca-file", Warn),
+    ("requestheader-client-ca-file", Warn),
+    ("requestheader-allowed-names", Warn),
+    ("requestheader-username-headers", Warn),
+    ("requestheader-group-headers", Warn),
+    ("requestheader-extra-headers-prefix", Warn),
+    ("authorization-always-allow-paths", Warn),
+    ("authentication-skip-lookup", Warn),
+    ("authentication-tolerate-lookup-failure", Warn),
+    ("kube-api-content-type", Warn),
+    ("kube-api-qps", Warn),
+    ("kube-api-burst", Warn),
+    ("feature-gates", Warn),
+    ("profiling", Warn),
+    ("master", Refuse),
+    ("config", Refuse),
+    ("flex-volume-plugin-dir", Warn),
+    ("horizontal-pod-autoscaler-sync-period", Warn),
+    ("pv-recycler-pod-template-filepath-hostpath", Warn),
+    ("pv-recycler-pod-template-filepath-nfs", Warn),
+    ("leader-elect-resource-lock", Warn),
+    ("min-resync-period", Warn),
+    ("namespace-sync-period", Warn),
+    ("node-eviction-rate", Warn),
+    ("secondary-node-eviction-rate", Warn),
+    ("unhealthy-zone-threshold", Warn),
+    ("large-cluster-size-threshold", Warn),
+    ("permit-port-sharing", Warn),
+    ("permit-address-sharing", Warn),
+    ("cert-dir", Warn),
+    ("tls-cipher-suites", Warn),
+    ("tls-min-version", Warn),
+    ("logging-format", Warn),
+    ("vmodule", Warn),
+    ("concurrent-job-syncs", Warn),
+    ("concurrent-statefulset-syncs", Warn),
+    ("concurrent-daemonset-syncs", Warn),
+    ("concurrent-cron-job-syncs", Warn),
+    ("concurrent-resource-quota-syncs", Warn),
+    ("concurrent-serviceaccount-token-syncs", Warn),
+    ("concurrent-ttl-after-finished-syncs", Warn),
+    ("enable-garbage-collector", Refuse),
+];
+
+/// Go's durations: `1m30s`, `500ms`, `0`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("time: invalid duration {text:?}");
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let (mut rest, mut total) = (text, 0.0);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+        let number: f64 = rest[..digits].parse().map_err(|_| wrong())?;
+        let after = &rest[digits..];
+        let units = [("ms", 1e-3), ("us", 1e-6), ("µs", 1e-6), ("ns", 1e-9), ("h", 3600.0), ("m", 60.0), ("s", 1.0)];
+        let (unit, factor) = units.iter().find(|(u, _)| after.starts_with(u)).ok_or_else(wrong)?;
+        total += number * factor;
+        rest = &after[unit.len()..];
+    }
+    if text.is_empty() { Err(wrong()) } else { Duration::try_from_secs_f64(total).map_err(|_| wrong()) }
+}
+
+impl Options {
+    /// What they say about the controllers.
+    pub(crate) fn config(&self) -> anyhow::Result<Config> {
+        anyhow::ensure!(!self.allocate_node_cidrs, "--allocate-node-cidrs=true is not supported yet");
+        Ok(Config {
+            controllers: self.controllers.clone(),
+            client_for: None,
+            root_ca: self.root_ca_file.as_ref().map(crate::context::read_root_ca).transpose()?,
+            concurrent_deployment_syncs: self.concurrent_deployment_syncs,
+            concurrent_replicaset_syncs: self.concurrent_replicaset_syncs,
+            concurrent_rc_syncs: self.concurrent_rc_syncs,
+            concurrent_service_endpoint_syncs: self.concurrent_service_endpoint_syncs,
+            concurrent_endpoint_syncs: self.concurrent_endpoint_syncs,
+            concurrent_namespace_syncs: self.concurrent_namespace_syncs,
+            concurrent_gc_syncs: self.concurrent_gc_syncs,
+            max_endpoints_per_slice: self.max_endpoints_per_slice,
+            terminated_pod_gc_threshold: self.terminated_pod_gc_threshold,
+            node_monitor_grace_period: self.node_monitor_grace_period,
+            node_startup_grace_period: self.node_startup_grace_period,
+            node_monitor_period: self.node_monitor_period,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_gos() {
+        for (text, ms) in [
+            ("15s", Some(15000)),
+            ("1m30s", Some(90000)),
+            ("1.5h", Some(5_400_000)),
+            ("250ms", Some(250)),
+            ("0", Some(0)),
+            ("5", None),
+            ("", None),
+            ("x", None),
+        ] {
+            assert_eq!(duration(text).ok().map(|d| d.as_millis()), ms, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_flags_of_a_cluster_that_is_set_up_by_hand_are_taken() {
+        let argv = "--kubeconfig=kcm.conf --authentication-kubeconfig=kcm.conf --authorization-kubeconfig=kcm.conf \
+            --service-account-private-key-file=pki/sa.key --use-service-account-credentials=true \
+            --cluster-signing-cert-file=pki/ca.crt --cluster-signing-key-file=pki/ca.key --allocate-node-cidrs=false \
+            --service-cluster-ip-range=10.96.0.0/16 --leader-elect=false --kube-api-content-type=application/json \
+            --controllers=*,-ttl-controller -v=4";
+        let argv: Vec<_> = argv.split_whitespace().map(str::to_owned).collect();
+        let o: Options = component::flags::parse("controller-manager", &argv, UNSUPPORTED).unwrap();
+        assert!(o.use_service_account_credentials && !o.leader_elect && !o.allocate_node_cidrs);
+        assert_eq!((o.v, o.controllers.len()), (4, 2));
+        o.config().unwrap();
+    }
+}

@@ -1,0 +1,10 @@
+//! What several controllers share: keys, selectors, pods, ownership, expectations.
+
+pub(crate) mod conditions;
+pub(crate) mod expectations;
+pub(crate) mod hash;
+pub(crate) mod key;
+pub(crate) mod owners;
+pub(crate) mod pod_control;
+pub(crate) mod pods;
+pub(crate) mod selector;

@@ -1,0 +1,146 @@
+//! Ownership: which objects a controller may call its own.
+//!
+//! An object belongs to the controller that its controller reference names. A controller takes up orphans that its
+//! selector matches and lets go of its own that it no longer matches (upstream's `controller_ref_manager.go`). Before
+//! it takes anything it reads itself from the server: a controller that is being deleted must adopt nothing.
+
+use std::{future::Future, sync::Arc};
+
+use controller::controller_of;
+use k8s_openapi::{
+    NamespaceResourceScope,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+};
+use kube::{
+    Api, Client, Resource,
+    api::{Patch, PatchParams},
+};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::{key, selector::Selector};
+
+/// What to do about each candidate.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Claim<K> {
+    pub(crate) mine: Vec<Arc<K>>,
+    pub(crate) adopt: Vec<Arc<K>>,
+    pub(crate) release: Vec<Arc<K>>,
+}
+
+/// Sorts `candidates` into those that `owner` has, should take, and should let go.
+pub(crate) fn claim<K: Resource>(owner: &ObjectMeta, selector: &Selector, candidates: Vec<Arc<K>>) -> Claim<K> {
+    let mut claim = Claim { mine: vec![], adopt: vec![], release: vec![] };
+    let deleting = owner.deletion_timestamp.is_some();
+    for k in candidates {
+        let meta = k.meta();
+        let matches = selector.matches(meta.labels.as_ref());
+        match controller_of(meta) {
+            Some(c) if Some(&c.uid) != owner.uid.as_ref() => {}
+            Some(_) if matches => claim.mine.push(k),
+            Some(_) if !deleting => claim.release.push(k),
+            None if matches && !deleting && meta.deletion_timestamp.is_none() => claim.adopt.push(k),
+            _ => {}
+        }
+    }
+    claim
+}
+
+/// Carries out a claim and returns what is owned after it. `fresh` reads the owner from the server.
+pub(crate) async fn carry_out<K, F, Fut>(
+    client: &Client,
+    reference: &OwnerReference,
+    claim: Claim<K>,
+    fresh: F,
+) -> anyhow::Result<Vec<Arc<K>>>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+    F: FnOnce() -> Fut,
+    Fut: Future<Output = anyhow::Result<ObjectMeta>>,
+{
+    let mut mine = claim.mine;
+    if !claim.adopt.is_empty() {
+        let owner = fresh().await?;
+        let (kind, name) = (&reference.kind, &reference.name);
+        if owner.uid.as_ref() != Some(&reference.uid) {
+            anyhow::bail!("original {kind} {name} is gone: got uid {}, wanted {}", key::uid(&owner), reference.uid);
+        }
+        if let Some(at) = owner.deletion_timestamp {
+            anyhow::bail!("can't adopt: {kind} {name} has just been deleted at {}", at.0);
+        }
+    }
+    for k in claim.adopt {
+        let patch = json!({"metadata": {"ownerReferences": [reference], "uid": k.meta().uid}});
+        match patch_meta(client, &*k, patch).await {
+            Ok(adopted) => mine.push(Arc::new(adopted)),
+            Err(e) if client::is_not_found(&e) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    for k in claim.release {
+        let gone = json!({"$patch": "delete", "uid": reference.uid});
+        let patch = json!({"metadata": {"ownerReferences": [gone], "uid": k.meta().uid}});
+        match patch_meta(client, &*k, patch).await {
+            Err(e) if !client::is_not_found(&e) && !client::is_invalid(&e) => return Err(e.into()),
+            _ => {}
+        }
+    }
+    Ok(mine)
+}
+
+async fn patch_meta<K>(client: &Client, k: &K, patch: serde_json::Value) -> kube::Result<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), key::namespace(k.meta()));
+    api.patch(key::name(k.meta()), &PatchParams::default(), &Patch::Strategic(patch)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Pod;
+
+    use super::*;
+
+    fn pod(name: &str, owner: Option<&str>, label: &str, deleting: bool) -> Arc<Pod> {
+        let owners: Vec<_> = owner
+            .iter()
+            .map(|o| json!({"apiVersion": "v1", "kind": "K", "name": "n", "uid": o, "controller": true}))
+            .collect();
+        let mut meta = json!({"name": name, "labels": {"app": label}, "ownerReferences": owners});
+        if deleting {
+            meta["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        }
+        Arc::new(serde_json::from_value(json!({"metadata": meta})).unwrap())
+    }
+
+    #[test]
+    fn orphans_are_taken_strangers_are_left_and_strays_are_let_go() {
+        let selector = Selector::of_labels([("app".to_owned(), "web".to_owned())].into());
+        let pods = || {
+            vec![
+                pod("mine", Some("me"), "web", false),
+                pod("mine-dying", Some("me"), "web", true),
+                pod("stray", Some("me"), "db", false),
+                pod("orphan", None, "web", false),
+                pod("orphan-dying", None, "web", true),
+                pod("orphan-other", None, "db", false),
+                pod("stranger", Some("other"), "web", false),
+            ]
+        };
+        let names =
+            |v: Vec<Arc<Pod>>| v.iter().map(|p| key::name(&p.metadata).to_owned()).collect::<Vec<_>>().join(" ");
+        let mut owner = ObjectMeta { uid: Some("me".into()), ..Default::default() };
+        let got = claim(&owner, &selector, pods());
+        assert_eq!(
+            (names(got.mine), names(got.adopt), names(got.release)),
+            ("mine mine-dying".into(), "orphan".into(), "stray".into())
+        );
+        owner.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+        let got = claim(&owner, &selector, pods());
+        assert_eq!(
+            (names(got.mine), names(got.adopt), names(got.release)),
+            ("mine mine-dying".into(), String::new(), String::new())
+        );
+    }
+}
