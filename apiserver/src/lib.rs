@@ -2,9 +2,62 @@
 //!
 //! Knows storage, TLS and HTTP. Must not know of any component that uses it: they are clients.
 
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::filters::authn::Authenticator;
+use crate::filters::authn::bearer::Tokens;
+use crate::filters::authn::service_account::Issuer;
+use crate::filters::authz::Authorizer;
+use crate::filters::authz::rbac::Rbac;
+use crate::filters::fairness::Fairness;
+use crate::filters::observe::Metrics;
+use crate::registry::Registry;
+
 pub mod access;
 pub mod admission;
 pub mod bootstrap;
+pub mod cache;
+pub mod chain;
+pub mod command;
 pub mod discovery;
+pub mod endpoints;
 pub mod filters;
+pub mod listener;
+pub mod negotiation;
+pub mod openapi;
 pub mod registry;
+pub mod start;
+
+/// The version that clients see: upstream's, with ours behind it.
+pub const VERSION: &str = concat!("v1.36.2+ferry.", env!("CARGO_PKG_VERSION"));
+
+/// Everything that serving a request needs.
+pub struct Server {
+    /// All resources.
+    pub registry: Arc<Registry>,
+    /// Who asks.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// May they.
+    pub authorizer: Arc<dyn Authorizer>,
+    /// The rights that users hold, for rule reviews.
+    pub rbac: Arc<Rbac>,
+    /// Bearer tokens, for token reviews.
+    pub tokens: Arc<Tokens>,
+    /// The issuer of service account tokens, where there is one.
+    pub issuer: Option<Arc<Issuer>>,
+    /// How many at once.
+    pub fairness: Fairness,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// How kubelets are reached, for logs, exec, attach and port-forward.
+    pub nodes: endpoints::connect::Nodes,
+    /// Whether the server is ready for traffic: bootstrap is done, it is not draining.
+    pub ready: Arc<std::sync::atomic::AtomicBool>,
+    /// Ends watches when the server drains.
+    pub cancel: CancellationToken,
+}
+
+#[cfg(test)]
+mod tests;

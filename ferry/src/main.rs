@@ -9,6 +9,7 @@ fn main() -> ExitCode {
     let mut argv: Vec<String> = std::env::args().skip(1).collect();
     let component = if argv.is_empty() { String::new() } else { argv.remove(0) };
     match component.as_str() {
+        "apiserver" => daemon(apiserver::command::main(argv)),
         "controller-manager" => daemon(controller_manager::main(argv)),
         "scheduler" => daemon(scheduler::main(argv)),
         other => {

@@ -1,5 +1,9 @@
 //! The part of the request path before an endpoint: each file one step, called in order by `chain.rs`.
 
+pub mod audit;
 pub mod authn;
 pub mod authz;
+pub mod fairness;
 pub mod impersonation;
+pub mod observe;
+pub mod request_info;

@@ -1,78 +1,217 @@
-//! The registry: every resource's store, and the one place where other parts of the server read objects.
+//! The registry: every resource's row and cache, and the one place where other parts of the server read and write
+//! objects. The verbs themselves are in `endpoints/`; what they share of storage is in `store.rs`.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use jiff::Timestamp;
 use machinery::gvk::GroupResource;
 use machinery::status::StatusError;
 use serde_json::Value;
+use storage::Storage;
+
+use crate::admission::Chain;
+use crate::cache::{Feed, WatchCache};
+use crate::endpoints;
+use crate::filters::authn::{MASTERS, UserInfo};
+use catalogue::{Resource, Sort};
+use strategy::WriteContext;
 
 pub mod catalogue;
+pub mod core;
+pub mod managed_fields;
+pub mod metadata;
+pub mod options;
+pub mod selection;
+pub mod store;
 pub mod strategy;
+pub mod virtual_;
+
+/// The catalogue's rows, found by what a path says and by what a strategy names.
+#[derive(Default, Clone)]
+pub struct Rows {
+    all: Vec<Arc<Resource>>,
+    by_path: HashMap<(String, String, String), usize>,
+    by_resource: HashMap<GroupResource, usize>,
+}
+
+impl Rows {
+    /// Indexes rows; the first of several versions of a resource is the preferred one.
+    pub fn new(rows: impl IntoIterator<Item = Resource>) -> Self {
+        let mut index = Self::default();
+        for row in rows {
+            let at = index.all.len();
+            index.by_path.insert((row.group.to_string(), row.version.to_string(), row.resource.to_string()), at);
+            index.by_resource.entry(row.group_resource()).or_insert(at);
+            index.all.push(Arc::new(row));
+        }
+        index
+    }
+
+    /// All rows, in the catalogue's order.
+    pub fn all(&self) -> &[Arc<Resource>] {
+        &self.all
+    }
+
+    /// The same, one by one.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.all.iter()
+    }
+
+    /// The row that serves a path.
+    pub fn at_path(&self, group: &str, version: &str, resource: &str) -> Option<&Arc<Resource>> {
+        self.by_path.get(&(group.to_string(), version.to_string(), resource.to_string())).map(|at| &self.all[*at])
+    }
+
+    /// The preferred row of a resource.
+    pub fn of(&self, resource: &GroupResource) -> Option<&Arc<Resource>> {
+        self.by_resource.get(resource).map(|at| &self.all[*at])
+    }
+}
 
 /// All resources of the server.
-pub struct Registry {}
+pub struct Registry {
+    rows: Rows,
+    feed: Feed,
+    storage: Arc<dyn Storage>,
+    admission: OnceLock<Chain>,
+    system: UserInfo,
+}
 
 impl Registry {
-    /// The object as the cache has it now, with resourceVersion; `None` where there is none. Never waits.
-    pub fn get(&self, _resource: &GroupResource, _namespace: Option<&str>, _name: &str) -> Option<Arc<Value>> {
-        None
+    /// A registry over a store whose feed runs. Admission is set once, later: its plugins read the registry.
+    pub fn new(rows: Rows, feed: Feed, storage: Arc<dyn Storage>) -> Self {
+        let system = UserInfo { name: "system:apiserver".into(), groups: vec![MASTERS.into()], ..UserInfo::default() };
+        Self { rows, feed, storage, admission: OnceLock::new(), system }
+    }
+
+    /// Sets the admission chain; the first call wins.
+    pub fn set_admission(&self, chain: Chain) {
+        let _ = self.admission.set(chain);
+    }
+
+    /// The admission chain.
+    pub fn admission(&self) -> &Chain {
+        self.admission.get_or_init(Chain::default)
+    }
+
+    /// The catalogue.
+    pub fn rows(&self) -> &Rows {
+        &self.rows
+    }
+
+    /// The feed of the caches.
+    pub fn feed(&self) -> &Feed {
+        &self.feed
+    }
+
+    /// The store. Only `store.rs` and the allocators of strategies have business with it.
+    pub fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
+    /// The row whose store keeps a row's objects: itself, or the one it cohabits with.
+    pub fn storing<'a>(&'a self, row: &'a Resource) -> &'a Resource {
+        match &row.sort {
+            Sort::Cohabiting { with } => self.rows.of(with).map_or(row, |row| row),
+            _ => row,
+        }
+    }
+
+    /// The cache of a row's objects; `None` for virtual rows.
+    pub fn cache(&self, row: &Resource) -> Option<Arc<WatchCache>> {
+        match &self.storing(row).sort {
+            Sort::Stored { prefix } => self.feed.cache(prefix),
+            _ => None,
+        }
+    }
+
+    fn cache_of(&self, resource: &GroupResource) -> Option<Arc<WatchCache>> {
+        self.rows.of(resource).and_then(|row| self.cache(row))
+    }
+
+    /// The object as the cache has it now, with resourceVersion; `None` where there is none. Never waits. The decoded
+    /// value is kept with the cache entry: for objects the server reads often.
+    pub fn get(&self, resource: &GroupResource, namespace: Option<&str>, name: &str) -> Option<Arc<Value>> {
+        Some(self.cache_of(resource)?.get(&store::key(namespace, name))?.value())
     }
 
     /// The object after the cache has caught up with the store: for decisions that must not miss a write that was
     /// acknowledged before (a namespace just made).
     pub async fn get_consistent(
         &self,
-        _resource: &GroupResource,
-        _namespace: Option<&str>,
-        _name: &str,
+        resource: &GroupResource,
+        namespace: Option<&str>,
+        name: &str,
     ) -> Result<Option<Arc<Value>>, StatusError> {
-        Ok(None)
+        self.feed.caught_up().await?;
+        Ok(self.get(resource, namespace, name))
     }
 
     /// All objects of a resource (in a namespace), decoded. For small resources (roles, priority classes, namespaces).
-    pub fn list(&self, _resource: &GroupResource, _namespace: Option<&str>) -> Vec<Arc<Value>> {
-        Vec::new()
+    pub fn list(&self, resource: &GroupResource, namespace: Option<&str>) -> Vec<Arc<Value>> {
+        let Some(cache) = self.cache_of(resource) else { return Vec::new() };
+        cache.snapshot().range(namespace, None).map(|entry| entry.value()).collect()
     }
 
     /// A number that changes whenever any object of the resource changes: what an index built from `list` compares.
-    pub fn generation(&self, _resource: &GroupResource) -> i64 {
-        0
+    pub fn generation(&self, resource: &GroupResource) -> i64 {
+        self.cache_of(resource).map_or(0, |cache| cache.generation())
     }
 
     /// Creates an object inside the server (bootstrap, allocations): the same path as a request of a privileged caller
     /// from admission on. AlreadyExists and Invalid as a client would see them.
     pub async fn create(
         &self,
-        _resource: &GroupResource,
-        _namespace: Option<&str>,
-        _obj: Value,
+        resource: &GroupResource,
+        namespace: Option<&str>,
+        obj: Value,
     ) -> Result<Value, StatusError> {
-        Err(StatusError::internal("registry not wired"))
+        let row = self.row(resource)?;
+        let entry = endpoints::create::create(&self.context(&row, namespace), obj, &options::Write::default()).await?;
+        Ok(entry.decode())
     }
 
     /// Changes an object inside the server, compare-and-swap with retries: `change` gets the stored object and returns
     /// the new one (unchanged: nothing is written).
     pub async fn update(
         &self,
-        _resource: &GroupResource,
-        _namespace: Option<&str>,
-        _name: &str,
-        _change: &mut (dyn for<'v> FnMut(&'v Value) -> Result<Value, StatusError> + Send),
+        resource: &GroupResource,
+        namespace: Option<&str>,
+        name: &str,
+        change: &mut (dyn for<'v> FnMut(&'v Value) -> Result<Value, StatusError> + Send),
     ) -> Result<Value, StatusError> {
-        Err(StatusError::internal("registry not wired"))
+        let row = self.row(resource)?;
+        let updated =
+            endpoints::update::update(&self.context(&row, namespace), name, &options::Write::default(), change).await?;
+        Ok(updated.entry.decode())
     }
 
     /// Deletes an object inside the server at once; NotFound as a client would see it.
     pub async fn delete(
         &self,
-        _resource: &GroupResource,
-        _namespace: Option<&str>,
-        _name: &str,
+        resource: &GroupResource,
+        namespace: Option<&str>,
+        name: &str,
     ) -> Result<(), StatusError> {
-        Err(StatusError::internal("registry not wired"))
+        let row = self.row(resource)?;
+        let options = options::Delete { grace_period_seconds: Some(0), ..options::Delete::default() };
+        endpoints::delete::delete(&self.context(&row, namespace), name, &options).await.map(drop)
+    }
+
+    fn row(&self, resource: &GroupResource) -> Result<Arc<Resource>, StatusError> {
+        self.rows.of(resource).cloned().ok_or_else(|| StatusError::not_found(resource, ""))
+    }
+
+    fn context<'a>(&'a self, row: &'a Resource, namespace: Option<&'a str>) -> WriteContext<'a> {
+        WriteContext {
+            resource: row,
+            subresource: None,
+            namespace,
+            user: &self.system,
+            now: Timestamp::now(),
+            dry_run: false,
+            registry: self,
+        }
     }
 }
-
-/// The rows by group and resource: what [`Registry`] is built from.
-pub type Rows = HashMap<GroupResource, Vec<Arc<catalogue::Resource>>>;

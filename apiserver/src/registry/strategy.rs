@@ -74,16 +74,6 @@ pub trait Strategy: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Whether a PUT to a name that does not exist creates it (upstream: Lease, Event, Endpoints, and few others).
-    fn allow_create_on_update(&self) -> bool {
-        false
-    }
-
-    /// Whether an update without resourceVersion overwrites whatever is there.
-    fn allow_unconditional_update(&self) -> bool {
-        true
-    }
-
     /// What a delete request means for this object: `requested` is the client's gracePeriodSeconds.
     fn grace(&self, _obj: &Value, _requested: Option<i64>) -> Grace {
         Grace::None

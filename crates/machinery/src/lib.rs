@@ -14,4 +14,5 @@ pub mod patch;
 pub mod quantity;
 pub mod selector;
 pub mod status;
+pub mod time;
 pub mod yaml;

@@ -8,6 +8,7 @@
 //! at one revision, a watch is the ordered rest of history. The embedded engine keeps the same promises in one process.
 
 mod clock;
+mod compactor;
 pub mod disk;
 mod embedded;
 mod error;
@@ -15,6 +16,7 @@ mod etcd;
 mod model;
 
 pub use clock::{Clock, SystemClock};
+pub use compactor::compact_every;
 pub use embedded::{EmbeddedOptions, EmbeddedStore};
 pub use error::{Error, Result};
 pub use etcd::{EtcdConfig, EtcdStore};

@@ -218,6 +218,9 @@ pub trait Storage: Send + Sync + 'static {
     /// events: consistent reads must go to the store there.
     fn reports_progress(&self) -> bool;
 
+    /// Whether other processes may use the same store.
+    fn is_shared(&self) -> bool;
+
     /// Forgets history up to `revision`: ranges below it and watches from it or below fail with `Compacted` afterwards. Current
     /// values are not touched. Compacting what has been compacted does nothing.
     async fn compact(&self, revision: Revision) -> Result<()>;

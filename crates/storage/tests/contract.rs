@@ -130,7 +130,8 @@ async fn ranges_keep_to_their_prefix_order_and_limit(store: Store) {
         create(&*store, key, key).await;
     }
     let revision = store.revision().await.unwrap();
-    let cases: [(&str, usize, Option<&str>, &[&str], bool, i64); 9] = [
+    type Case<'a> = (&'a str, usize, Option<&'a str>, &'a [&'a str], bool, i64);
+    let cases: [Case<'_>; 9] = [
         ("/p/", 0, None, &["/p/a", "/p/b", "/p/c/d", "/p/ü"], false, 4),
         ("/p/", 2, None, &["/p/a", "/p/b"], true, 4),
         ("/p/", 4, None, &["/p/a", "/p/b", "/p/c/d", "/p/ü"], false, 4),

@@ -101,3 +101,37 @@ async fn tls_with_a_client_certificate() {
     let without = EtcdConfig { cert_file: None, key_file: None, ..with(server.url()) };
     assert!(EtcdStore::connect(without).await.is_err());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn api_servers_agree_on_who_compacts() {
+    let Some(binary) = etcd_binary() else { return };
+    let server = EtcdServer::start(binary).await;
+    let stores: Vec<std::sync::Arc<dyn Storage>> = vec![
+        std::sync::Arc::new(EtcdStore::connect(EtcdConfig::new([server.url()])).await.unwrap()),
+        std::sync::Arc::new(EtcdStore::connect(EtcdConfig::new([server.url()])).await.unwrap()),
+    ];
+    let first = create(&*stores[0], "/a", "").await;
+    let cancel = tokio_util::sync::CancellationToken::new();
+    let tasks: Vec<_> = stores
+        .iter()
+        .map(|store| {
+            let interval = std::time::Duration::from_millis(50);
+            tokio::spawn(storage::compact_every(interval, store.clone(), cancel.clone()))
+        })
+        .collect();
+    let then = storage::RangeOptions { revision: Some(first), ..Default::default() };
+    let compacted = async {
+        while stores[0].range("/", then.clone()).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(common::PATIENCE, compacted).await.unwrap();
+    assert!(matches!(stores[1].range("/", then).await, Err(Error::Compacted { .. })));
+    // Upstream's key holds the revision that was compacted, for upstream's apiservers to see.
+    let key = stores[1].get("compact_rev_key").await.unwrap().0.unwrap();
+    assert!(std::str::from_utf8(&key.value).unwrap().parse::<i64>().unwrap() >= first);
+    cancel.cancel();
+    for task in tasks {
+        task.await.unwrap();
+    }
+}

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use machinery::status::StatusError;
 
 pub mod bearer;
 pub mod bootstrap_token;
@@ -81,4 +82,20 @@ pub struct Peer {
 pub trait Authenticator: Send + Sync {
     /// `Ok(None)`: no credential of this sort. `Err(why)`: a credential that is wrong; `why` goes to the log.
     async fn authenticate(&self, request: &http::request::Parts, peer: &Peer) -> Result<Option<UserInfo>, String>;
+}
+
+/// Who asks, or 401: for a credential that is wrong, and without one where anonymous requests are off. Why goes to the
+/// log only.
+pub async fn identify(
+    authenticator: &dyn Authenticator,
+    request: &http::request::Parts,
+    peer: &Peer,
+) -> Result<UserInfo, StatusError> {
+    let why = match authenticator.authenticate(request, peer).await {
+        Ok(Some(user)) => return Ok(user),
+        Ok(None) => "no credentials".to_string(),
+        Err(why) => why,
+    };
+    tracing::debug!(%why, address = ?peer.address, "unable to authenticate the request");
+    Err(StatusError::unauthorized("Unauthorized"))
 }

@@ -1,7 +1,10 @@
 //! May they: one question, one answer, and a reason. Modes are asked in order (Node, RBAC); the first that allows or
 //! denies decides, and where none does the answer is no.
 
+use machinery::status::StatusError;
+
 use crate::filters::authn::UserInfo;
+use crate::filters::request_info::RequestInfo;
 
 pub mod forbidden;
 pub mod node;
@@ -117,4 +120,33 @@ pub struct Rules {
     pub incomplete: bool,
     /// What went wrong.
     pub errors: Vec<String>,
+}
+
+impl<'a> Attributes<'a> {
+    /// What a request asks.
+    pub fn of(user: &'a UserInfo, info: &'a RequestInfo) -> Self {
+        Self {
+            user,
+            verb: info.verb,
+            group: &info.group,
+            version: &info.version,
+            resource: &info.resource,
+            subresource: &info.subresource,
+            namespace: &info.namespace,
+            name: &info.name,
+            resource_request: info.is_resource,
+            path: &info.path,
+            field_selector: info.query.get("fieldSelector").unwrap_or_default(),
+            label_selector: info.query.get("labelSelector").unwrap_or_default(),
+        }
+    }
+}
+
+/// Asks, and refuses (403, upstream's words) unless the answer is yes.
+pub fn check(authorizer: &dyn Authorizer, user: &UserInfo, info: &RequestInfo) -> Result<(), StatusError> {
+    let attributes = Attributes::of(user, info);
+    match authorizer.authorize(&attributes) {
+        Decision::Allow(_) => Ok(()),
+        Decision::Deny(why) | Decision::NoOpinion(why) => Err(forbidden(&attributes, &why)),
+    }
 }

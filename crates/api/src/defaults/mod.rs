@@ -76,6 +76,12 @@ pub fn apply(gvk: &GroupVersionKind, object: &mut Value) {
     }
 }
 
+/// The constant that upstream declares as the default of a field, for documents that show it.
+pub fn declared(ty: &Type, field: &str) -> Option<Value> {
+    let stop = STOPS[ty.id.index()].as_ref()?;
+    stop.constants.iter().find(|(name, _)| *name == field).map(|(_, value)| value.clone())
+}
+
 fn walk(ty: &'static Type, map: &mut Map<String, Value>) {
     let Some(stop) = &STOPS[ty.id.index()] else { return };
     for rule in &stop.rules {

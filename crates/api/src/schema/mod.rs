@@ -115,8 +115,12 @@ pub struct Field {
     pub omit_zero: bool,
     /// How server-side apply merges a list.
     pub list: ListType,
+    /// Whether upstream marks the list as atomic (it is atomic without the mark too).
+    pub marked_atomic: bool,
     /// Whether server-side apply treats the value (map or object) as one.
     pub atomic: bool,
+    /// Whether server-side apply merges the value field by field although its type is atomic.
+    pub granular: bool,
     /// How a strategic merge patch merges it.
     pub patch: Patch,
     /// The Go structs that are inlined between the type and this field, dotted: for error messages.

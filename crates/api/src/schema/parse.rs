@@ -128,7 +128,9 @@ impl Reader<'_> {
             always: false,
             omit_zero: false,
             list: ListType::Atomic,
+            marked_atomic: false,
             atomic: false,
+            granular: false,
             patch: Patch::default(),
             inlined: "",
         };
@@ -141,9 +143,9 @@ impl Reader<'_> {
             match (head, value) {
                 ("list", "map") => field.list = ListType::Map(keys.split(',').collect::<Vec<_>>().leak()),
                 ("list", "set") => field.list = ListType::Set,
-                ("list", "atomic") => {}
+                ("list", "atomic") => field.marked_atomic = true,
                 ("map", "atomic") => field.atomic = true,
-                ("map", "granular") => {}
+                ("map", "granular") => field.granular = true,
                 ("patch", strategies) => {
                     field.patch.merge = strategies.split(',').any(|s| s == "merge");
                     field.patch.replace = strategies.split(',').any(|s| s == "replace");

@@ -18,6 +18,8 @@ pub struct StatusError {
     pub message: String,
     /// About what, and why. Boxed, as results with this error are returned everywhere.
     pub details: Option<Box<Details>>,
+    /// `metadata.continue`: with an expired list, where to go on; empty otherwise.
+    pub continue_token: String,
 }
 
 /// metav1.StatusDetails; empty strings and zero are left out on the wire.

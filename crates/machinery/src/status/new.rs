@@ -19,7 +19,13 @@ impl Details {
 }
 
 fn plain(code: u16, reason: &'static str, message: impl Into<String>) -> StatusError {
-    StatusError { code, reason: Cow::Borrowed(reason), message: message.into(), details: None }
+    StatusError {
+        code,
+        reason: Cow::Borrowed(reason),
+        message: message.into(),
+        details: None,
+        continue_token: String::new(),
+    }
 }
 
 fn about(

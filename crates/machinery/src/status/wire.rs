@@ -15,6 +15,9 @@ impl StatusError {
         });
         put(&mut out, "message", &self.message);
         put(&mut out, "reason", &self.reason);
+        if !self.continue_token.is_empty() {
+            put(&mut out["metadata"], "continue", &self.continue_token);
+        }
         if let Some(details) = &self.details {
             out["details"] = details.to_value();
         }
@@ -41,6 +44,7 @@ impl StatusError {
             reason: text(value, "reason").into(),
             message: text(value, "message"),
             details,
+            continue_token: value["metadata"]["continue"].as_str().unwrap_or_default().to_string(),
         })
     }
 }

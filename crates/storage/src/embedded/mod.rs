@@ -210,6 +210,10 @@ impl Storage for EmbeddedStore {
         true
     }
 
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     async fn compact(&self, revision: Revision) -> Result<()> {
         let current = self.revision().await?;
         if revision > current {

@@ -227,6 +227,10 @@ impl Storage for EtcdStore {
         }
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     async fn compact(&self, revision: Revision) -> Result<()> {
         let request = pb::CompactionRequest { revision, physical: false };
         match self

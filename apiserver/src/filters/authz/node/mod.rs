@@ -13,6 +13,7 @@ use super::{Attributes, Authorizer, Decision, Rules};
 use crate::access::quoted;
 use crate::filters::authn::UserInfo;
 
+pub mod feed;
 pub mod graph;
 
 pub use graph::{Graph, Kind};

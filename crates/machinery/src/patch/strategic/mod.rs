@@ -57,7 +57,9 @@ impl From<Error> for StatusError {
                 StatusError::generic_server_response(422, "", &GroupResource::default(), "", message, 0)
             }
             // Upstream answers an error that is none of its own with 500 and the bare message.
-            Error::Other(message) => StatusError { code: 500, reason: "".into(), message, details: None },
+            Error::Other(message) => {
+                StatusError { code: 500, reason: "".into(), message, details: None, continue_token: String::new() }
+            }
         }
     }
 }

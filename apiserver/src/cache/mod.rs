@@ -1,0 +1,225 @@
+//! The watch cache: for each resource its full state at a revision, and a window of the latest events.
+//!
+//! A list takes a snapshot (an O(1) clone of a persistent map) and encodes without a lock. A watcher is a cursor into
+//! the window: it has no buffer of its own, so a slow one costs nothing and is told 410 when the window has moved past
+//! it. An older state is today's with the window's events undone, which serves exact resourceVersions and continue
+//! tokens. Everything is fed by one storage watch (`feed.rs`), which is why all caches share one applied revision.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use imbl::OrdMap;
+use parking_lot::RwLock;
+use tokio::sync::watch;
+
+mod entry;
+mod feed;
+mod scan;
+mod watcher;
+
+pub use entry::Entry;
+pub use feed::{Canonicalise, Feed, start};
+pub use watcher::{Expired, Watcher, frame};
+
+/// Events younger than this stay in the window, up to [`WINDOW_MOST`].
+const WINDOW_AGE: Duration = Duration::from_secs(75);
+/// Events that stay whatever their age.
+const WINDOW_LEAST: usize = 1_000;
+/// The most events a window holds.
+const WINDOW_MOST: usize = 100_000;
+
+/// What happened to a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum ChangeKind {
+    Added,
+    Modified,
+    Deleted,
+}
+
+/// One event of the window.
+#[derive(Debug)]
+pub struct Change {
+    /// What happened.
+    pub kind: ChangeKind,
+    /// The object after it; for `Deleted` the last object, at the revision of its deletion.
+    pub entry: Arc<Entry>,
+    /// The object before it.
+    pub previous: Option<Arc<Entry>>,
+    at: Instant,
+    frame: OnceLock<Bytes>,
+}
+
+impl Change {
+    fn new(kind: ChangeKind, entry: Arc<Entry>, previous: Option<Arc<Entry>>, at: Instant) -> Self {
+        Self { kind, entry, previous, at, frame: OnceLock::new() }
+    }
+
+    /// The revision of the event.
+    pub fn revision(&self) -> i64 {
+        self.entry.revision
+    }
+
+    /// The event as a JSON watch frame, made once and shared by all watchers.
+    pub fn frame(&self) -> Bytes {
+        self.frame.get_or_init(|| watcher::frame(self.kind, &self.entry)).clone()
+    }
+}
+
+/// State at a revision.
+pub type Objects = OrdMap<Arc<str>, Arc<Entry>>;
+
+/// A consistent view of one resource.
+#[derive(Clone)]
+pub struct Snapshot {
+    /// The revision that the view is exact at.
+    pub revision: i64,
+    /// The objects by key.
+    pub objects: Objects,
+}
+
+impl Snapshot {
+    /// The objects of a namespace (or all), from after `start` on, in key order.
+    pub fn range<'a>(
+        &'a self,
+        namespace: Option<&'a str>,
+        start: Option<&str>,
+    ) -> impl Iterator<Item = &'a Arc<Entry>> + 'a {
+        let prefix = namespace.map(|n| format!("{n}/")).unwrap_or_default();
+        let from: Arc<str> = match start {
+            Some(start) if start > prefix.as_str() => start.into(),
+            _ => prefix.as_str().into(),
+        };
+        self.objects.range(from..).map(|(_, entry)| entry).take_while(move |entry| entry.key.starts_with(&prefix))
+    }
+}
+
+struct State {
+    objects: Objects,
+    window: VecDeque<Arc<Change>>,
+    /// A watch from this revision on misses nothing.
+    floor: i64,
+    /// The revision of the last event applied here (or of the load).
+    last: i64,
+}
+
+/// The cache of one resource.
+pub struct WatchCache {
+    state: RwLock<State>,
+    changed: watch::Sender<i64>,
+    applied: watch::Receiver<i64>,
+}
+
+impl WatchCache {
+    /// An empty cache that is exact at `revision`; `applied` is the feed's.
+    pub fn new(objects: Objects, revision: i64, applied: watch::Receiver<i64>) -> Self {
+        let state = State { objects, window: VecDeque::new(), floor: revision, last: revision };
+        Self { state: RwLock::new(state), changed: watch::Sender::new(revision), applied }
+    }
+
+    /// The object as it is now.
+    pub fn get(&self, key: &str) -> Option<Arc<Entry>> {
+        self.state.read().objects.get(key).cloned()
+    }
+
+    /// The revision of the last event of this resource.
+    pub fn generation(&self) -> i64 {
+        self.state.read().last
+    }
+
+    /// How many objects there are.
+    pub fn len(&self) -> usize {
+        self.state.read().objects.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The state now. Its revision counts what other resources did in between, so that a watch from it starts late.
+    pub fn snapshot(&self) -> Snapshot {
+        // The feed publishes `applied` after the caches: read first, all events up to it are in the state.
+        let applied = *self.applied.borrow();
+        let state = self.state.read();
+        Snapshot { revision: applied.max(state.last), objects: state.objects.clone() }
+    }
+
+    /// The state at an earlier revision, where the window still reaches that far.
+    pub fn snapshot_at(&self, revision: i64) -> Result<Snapshot, Expired> {
+        let state = self.state.read();
+        if revision < state.floor {
+            return Err(Expired { asked: revision, floor: state.floor });
+        }
+        let mut objects = state.objects.clone();
+        for change in state.window.iter().rev().take_while(|c| c.revision() > revision) {
+            match &change.previous {
+                Some(previous) => objects.insert(change.entry.key.clone(), previous.clone()),
+                None => objects.remove(&change.entry.key),
+            };
+        }
+        Ok(Snapshot { revision, objects })
+    }
+
+    /// A cursor after `revision`.
+    pub fn watch(self: &Arc<Self>, revision: i64) -> Result<Watcher, Expired> {
+        let floor = self.state.read().floor;
+        if revision < floor {
+            return Err(Expired { asked: revision, floor });
+        }
+        Ok(Watcher::new(self.clone(), revision, self.changed.subscribe()))
+    }
+
+    /// Events after `cursor`, at most `limit`.
+    pub fn after(&self, cursor: i64, limit: usize) -> Result<Vec<Arc<Change>>, Expired> {
+        let state = self.state.read();
+        if cursor < state.floor {
+            return Err(Expired { asked: cursor, floor: state.floor });
+        }
+        let from = state.window.partition_point(|c| c.revision() <= cursor);
+        Ok(state.window.range(from..).take(limit).cloned().collect())
+    }
+
+    /// Replaces everything: nothing before `revision` can be watched any more.
+    fn reset(&self, objects: Objects, revision: i64) {
+        *self.state.write() = State { objects, window: VecDeque::new(), floor: revision, last: revision };
+        self.changed.send_replace(revision);
+    }
+
+    /// Applies a batch of events, in revision order, and wakes the watchers once.
+    fn apply(&self, batch: impl IntoIterator<Item = (Arc<str>, Result<Entry, i64>)>, now: Instant) {
+        let mut state = self.state.write();
+        for (key, outcome) in batch {
+            let change = match outcome {
+                Ok(entry) => {
+                    let entry = Arc::new(entry);
+                    let previous = state.objects.insert(key, entry.clone());
+                    let kind = if previous.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
+                    Change::new(kind, entry, previous, now)
+                }
+                Err(revision) => {
+                    let Some(previous) = state.objects.remove(&key) else { continue };
+                    Change::new(ChangeKind::Deleted, Arc::new(previous.at(revision)), Some(previous), now)
+                }
+            };
+            state.last = change.revision();
+            state.window.push_back(Arc::new(change));
+        }
+        while state.window.len() > WINDOW_LEAST {
+            let full = state.window.len() > WINDOW_MOST;
+            match state.window.front() {
+                Some(oldest) if full || now.duration_since(oldest.at) > WINDOW_AGE => state.floor = oldest.revision(),
+                _ => break,
+            }
+            state.window.pop_front();
+        }
+        let last = state.last;
+        drop(state);
+        self.changed.send_replace(last);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! A watcher: a cursor into a cache's window. It waits for the cache to move, takes what is new, and is told when the
+//! window has left it behind.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::{Change, ChangeKind, Entry, WatchCache};
+
+/// A revision that the window does not reach back to: 410 to the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too old resource version: {asked} ({floor})")]
+pub struct Expired {
+    /// The revision asked for.
+    pub asked: i64,
+    /// The oldest that could be served.
+    pub floor: i64,
+}
+
+/// Events taken from the window at once: bounds what one slow write holds on to.
+const BATCH: usize = 256;
+
+/// See the module.
+pub struct Watcher {
+    cache: Arc<WatchCache>,
+    cursor: i64,
+    changed: watch::Receiver<i64>,
+}
+
+impl Watcher {
+    pub(super) fn new(cache: Arc<WatchCache>, cursor: i64, changed: watch::Receiver<i64>) -> Self {
+        Self { cache, cursor, changed }
+    }
+
+    /// The revision up to which events were taken.
+    pub fn cursor(&self) -> i64 {
+        self.cursor
+    }
+
+    /// The next events, at least one; waits for them. Cancel-safe.
+    pub async fn next(&mut self) -> Result<Vec<Arc<Change>>, Expired> {
+        loop {
+            self.changed.mark_unchanged();
+            let batch = self.cache.after(self.cursor, BATCH)?;
+            if let Some(last) = batch.last() {
+                self.cursor = last.revision();
+                return Ok(batch);
+            }
+            if self.changed.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// A revision up to which this watcher has seen everything: what a bookmark may say. Only true while no event is
+    /// waiting, which the check is for.
+    pub fn bookmark(&mut self) -> Option<i64> {
+        let applied = *self.cache.applied.borrow();
+        match self.cache.after(self.cursor, 1) {
+            Ok(waiting) if waiting.is_empty() && applied >= self.cursor => {
+                self.cursor = applied;
+                Some(applied)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A JSON watch frame.
+pub fn frame(kind: ChangeKind, entry: &Entry) -> Bytes {
+    let name: &[u8] = match kind {
+        ChangeKind::Added => b"ADDED",
+        ChangeKind::Modified => b"MODIFIED",
+        ChangeKind::Deleted => b"DELETED",
+    };
+    let mut out = Vec::with_capacity(entry.size() + 40);
+    out.extend_from_slice(b"{\"type\":\"");
+    out.extend_from_slice(name);
+    out.extend_from_slice(b"\",\"object\":");
+    entry.write(&mut out);
+    out.extend_from_slice(b"}\n");
+    out.into()
+}

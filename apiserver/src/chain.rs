@@ -1,0 +1,50 @@
+//! THE request path: what every request passes, in order. Nothing answers a request around it.
+//!
+//! A straight-line function, not a stack of tower layers: the order is read from top to bottom, an early end is a `?`,
+//! and what a step learns (who asks, what for) is an ordinary value for the next (`docs/decisions/004`).
+
+use std::sync::Arc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use machinery::status::StatusError;
+
+use crate::Server;
+use crate::endpoints::{self, Call};
+use crate::filters::authn::{self, Peer};
+use crate::filters::authz::Attributes;
+use crate::filters::request_info::RequestInfo;
+use crate::filters::{audit, authz, fairness, impersonation, observe};
+use crate::negotiation::{self, Body};
+
+/// Serves one request. Always answers: an error is a Status, a panic in a step is a 500 and a log line.
+pub async fn serve(server: Arc<Server>, peer: Arc<Peer>, request: Request<Incoming>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let info = RequestInfo::of(&parts);
+    let record = observe::begin(&server.metrics, &info);
+    let outcome = observe::guarded(pass(server, peer, parts, body, info)).await;
+    let response = outcome.unwrap_or_else(|error| negotiation::status_response(&error));
+    record.end(response)
+}
+
+async fn pass(
+    server: Arc<Server>,
+    peer: Arc<Peer>,
+    parts: http::request::Parts,
+    body: Incoming,
+    info: RequestInfo,
+) -> Result<Response<Body>, StatusError> {
+    let user = authn::identify(&*server.authenticator, &parts, &peer).await?;
+    let mut event = audit::received(&info, &user);
+    let asked = Attributes::of(&user, &info);
+    let user = impersonation::apply(&*server.authorizer, &asked, &parts.headers)?.unwrap_or(user);
+    let seat = fairness::enter(&server.fairness, &info, &user).await?;
+    authz::check(&*server.authorizer, &user, &info)?;
+    event.authorized(&user);
+    // What follows is the endpoint's: decode and default, mutating admission, prepare, validate, validating admission,
+    // store, encode.
+    let call = Call { server, parts, body: Some(body), info, user, peer, now: Timestamp::now(), warnings: Vec::new() };
+    let response = endpoints::dispatch(call).await?;
+    Ok(seat.keep_while_sending(response))
+}

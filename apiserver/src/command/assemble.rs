@@ -1,0 +1,211 @@
+//! The parts of a server that files and flags make: TLS, authenticators, authorizers, admission, the cluster's own
+//! objects.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use rustls::DigitallySignedStruct;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ResolvesServerCert;
+use time::OffsetDateTime;
+
+use super::{Flags, kubelet_client, read, read_text};
+use crate::access::Lookup;
+use crate::admission::chain::{self, Parts};
+use crate::bootstrap;
+use crate::endpoints::connect::Nodes;
+use crate::filters::authn::bearer::{Token, Tokens};
+use crate::filters::authn::bootstrap_token::BootstrapToken;
+use crate::filters::authn::ca::CaPool;
+use crate::filters::authn::request_header::{Headers, RequestHeader};
+use crate::filters::authn::service_account::{Issuer, ServiceAccount};
+use crate::filters::authn::token_file::TokenFile;
+use crate::filters::authn::union::Union as Authenticators;
+use crate::filters::authn::x509::X509;
+use crate::filters::authz::Authorizer;
+use crate::filters::authz::node::{Node, feed::Caches};
+use crate::filters::authz::rbac::Rbac;
+use crate::filters::authz::union::{AlwaysAllow, AlwaysDeny, Union as Authorizers};
+use crate::listener::Tls;
+use crate::registry::Registry;
+use crate::start::{Access, Bootstrap};
+
+/// What the flags say, read and checked.
+pub struct Assembly {
+    flags: Flags,
+    advertise: IpAddr,
+    client_ca: Option<String>,
+    request_header: Option<(String, Headers)>,
+    issuer: Option<Arc<Issuer>>,
+}
+
+impl Assembly {
+    /// Reads the files that the flags name.
+    pub fn new(flags: &Flags, advertise: IpAddr) -> anyhow::Result<Self> {
+        let client_ca = flags.client_ca_file.as_deref().map(read_text).transpose()?;
+        let request_header = match &flags.requestheader_client_ca_file {
+            None => None,
+            Some(file) => {
+                let headers = Headers {
+                    allowed_names: flags.requestheader_allowed_names.clone(),
+                    username: flags.requestheader_username_headers.clone(),
+                    uid: flags.requestheader_uid_headers.clone(),
+                    group: flags.requestheader_group_headers.clone(),
+                    extra_prefix: flags.requestheader_extra_headers_prefix.clone(),
+                };
+                Some((read_text(file)?, headers))
+            }
+        };
+        let issuer = if flags.service_account_issuer.is_empty() {
+            None
+        } else {
+            let keys = flags.service_account_key_file.iter().map(|f| read(f)).collect::<Result<Vec<_>, _>>()?;
+            let signing = flags.service_account_signing_key_file.as_deref().map(read).transpose()?;
+            let (issuers, audiences) = (flags.service_account_issuer.clone(), flags.api_audiences.clone());
+            Some(Arc::new(Issuer::new(issuers, audiences, &keys, signing.as_deref()).context("service account keys")?))
+        };
+        Ok(Self { flags: flags.clone(), advertise, client_ca, request_header, issuer })
+    }
+
+    /// Serving certificate as given, or one of the server's own making.
+    pub fn tls(&self) -> anyhow::Result<Tls> {
+        let resolver: Arc<dyn ResolvesServerCert> = match (&self.flags.tls_cert_file, &self.flags.tls_private_key_file)
+        {
+            (Some(cert), Some(key)) => Arc::new(component::tls::Reloading::new(cert, key)?),
+            (None, None) => {
+                let names: Vec<String> = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
+                    .map(String::from)
+                    .into_iter()
+                    .chain([self.advertise.to_string(), "127.0.0.1".into()])
+                    .collect();
+                let pair = component::tls::pki::self_signed("kube-apiserver", &names, OffsetDateTime::now_utc())?;
+                let key = component::tls::certified_key(pair.cert_pem.as_bytes(), pair.key_pem.as_bytes())?;
+                Arc::new(component::tls::Fixed(Arc::new(key)))
+            }
+            _ => bail!("--tls-cert-file and --tls-private-key-file must be given together"),
+        };
+        let bundle: String = self
+            .client_ca
+            .iter()
+            .chain(self.request_header.iter().map(|(pem, _)| pem))
+            .cloned()
+            .collect::<Vec<_>>()
+            .join("\n");
+        let authorities = (!bundle.is_empty()).then_some(bundle.as_bytes());
+        let config = component::tls::server_config(resolver, authorities)?;
+        Ok(Arc::new(arc_swap::ArcSwap::from_pointee(config)))
+    }
+
+    /// How kubelets are dialled.
+    pub fn nodes(&self) -> anyhow::Result<Nodes> {
+        let pair = match (&self.flags.kubelet_client_certificate, &self.flags.kubelet_client_key) {
+            (Some(cert), Some(key)) => Some((read(cert)?, read(key)?)),
+            _ => None,
+        };
+        let ca = self.flags.kubelet_certificate_authority.as_deref().map(read).transpose()?;
+        let tls = kubelet_client(pair.as_ref().map(|(c, k)| (c.as_slice(), k.as_slice())), ca.as_deref())?;
+        Ok(Nodes { tls, address_types: self.flags.kubelet_preferred_address_types.clone() })
+    }
+
+    /// Who asks and what they may, over a registry.
+    pub fn access(&self) -> Box<dyn FnOnce(&Arc<Registry>) -> anyhow::Result<Access> + Send> {
+        let (flags, client_ca, request_header, issuer) =
+            (self.flags.clone(), self.client_ca.clone(), self.request_header.clone(), self.issuer.clone());
+        Box::new(move |registry| {
+            let lookup: Arc<dyn Lookup> = registry.clone();
+            let mut sorts: Vec<Box<dyn Token>> = Vec::new();
+            if let Some(file) = &flags.token_auth_file {
+                sorts.push(Box::new(TokenFile::new(&read_text(file)?).map_err(anyhow::Error::msg)?));
+            }
+            if let Some(issuer) = &issuer {
+                sorts.push(Box::new(ServiceAccount::new(issuer.clone(), lookup.clone())));
+            }
+            if flags.enable_bootstrap_token_auth {
+                sorts.push(Box::new(BootstrapToken::new(lookup.clone())));
+            }
+            let audiences = issuer.as_ref().map(|i| i.audiences.clone()).unwrap_or_default();
+            let tokens = Arc::new(Tokens::new(sorts, audiences));
+            let pool = |pem: &str| CaPool::new(pem).map(Arc::new);
+            let authenticator = Authenticators {
+                request_header: match &request_header {
+                    Some((pem, headers)) => Some(RequestHeader::new(pool(pem)?, headers.clone())),
+                    None => None,
+                },
+                x509: client_ca.as_deref().map(pool).transpose()?.map(X509::new),
+                tokens: Some(tokens.clone()),
+                anonymous: flags.anonymous_auth,
+            };
+            let rbac = Arc::new(Rbac::new(lookup));
+            let mut modes: Vec<Arc<dyn Authorizer>> = Vec::new();
+            for mode in &flags.authorization_mode {
+                modes.push(match mode.as_str() {
+                    "RBAC" => rbac.clone(),
+                    "Node" => Arc::new(Node::new(Box::new(Caches::new(registry)))),
+                    "AlwaysAllow" => Arc::new(AlwaysAllow),
+                    "AlwaysDeny" => Arc::new(AlwaysDeny),
+                    other => bail!("authorization-mode {other:?} is not supported yet"),
+                });
+            }
+            let authorizer: Arc<dyn Authorizer> = Arc::new(Authorizers::new(modes));
+            let names = chain::names(&flags.enable_admission_plugins, &flags.disable_admission_plugins)
+                .map_err(anyhow::Error::msg)?;
+            let parts = Parts { authorizer: authorizer.clone(), rbac: rbac.clone(), tolerations: Default::default() };
+            let admission = chain::build(&names, parts);
+            Ok(Access { authenticator: Arc::new(authenticator), authorizer, admission, rbac, tokens, issuer })
+        })
+    }
+
+    /// The cluster's own objects.
+    pub fn bootstrap(&self) -> Bootstrap {
+        let facts = Arc::new(bootstrap::Facts {
+            client_ca: self.client_ca.clone(),
+            request_header: self.request_header.clone(),
+        });
+        Box::new(move |registry| {
+            let facts = facts.clone();
+            Box::pin(async move { bootstrap::run(&registry, &facts).await })
+        })
+    }
+}
+
+/// For kubelets whose certificates nobody said how to check, as upstream without `--kubelet-certificate-authority`.
+#[derive(Debug)]
+pub(super) struct Unverified(pub Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

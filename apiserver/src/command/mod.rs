@@ -1,0 +1,101 @@
+//! `ferry apiserver`: from kube-apiserver's flags to a running server.
+
+mod assemble;
+mod flags;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use tokio_util::sync::CancellationToken;
+
+pub use assemble::Assembly;
+pub use flags::{Flags, UNSUPPORTED};
+
+use crate::start::{Config, Running, Store, start};
+
+/// The process: flags, logging, serving until a signal, drain.
+pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
+    let flags: Flags = component::flags::parse("kube-apiserver", &argv, UNSUPPORTED)?;
+    component::init_logging(flags.v);
+    let cancel = component::shutdown();
+    let running = serve(&flags, cancel.clone()).await?;
+    tracing::info!(address = ?running.address, "serving");
+    cancel.cancelled().await;
+    running.stopped().await;
+    Ok(())
+}
+
+/// Starts a server as the flags say.
+pub async fn serve(flags: &Flags, cancel: CancellationToken) -> anyhow::Result<Running> {
+    let store = match (&flags.data_dir, flags.etcd_servers.is_empty()) {
+        (Some(dir), true) => Store::Embedded(dir.join("store")),
+        (_, false) => Store::Etcd(storage::EtcdConfig {
+            ca_file: flags.etcd_cafile.clone(),
+            cert_file: flags.etcd_certfile.clone(),
+            key_file: flags.etcd_keyfile.clone(),
+            ..storage::EtcdConfig::new(flags.etcd_servers.clone())
+        }),
+        (None, true) => bail!("--data-dir or --etcd-servers must be specified"),
+    };
+    let advertise = advertise_address(flags);
+    let assembly = Assembly::new(flags, advertise)?;
+    let config = Config {
+        store,
+        listen: Some((SocketAddr::new(flags.bind_address, flags.secure_port), assembly.tls()?)),
+        nodes: assembly.nodes()?,
+        access: assembly.access(),
+        bootstrap: assembly.bootstrap(),
+        max_requests_inflight: flags.max_requests_inflight,
+        max_mutating_requests_inflight: flags.max_mutating_requests_inflight,
+    };
+    start(config, cancel).await
+}
+
+/// Under which address other members of the cluster reach the server: as given, the bound one, or the address that the
+/// default route leaves from.
+fn advertise_address(flags: &Flags) -> IpAddr {
+    let given = flags.advertise_address.or(Some(flags.bind_address)).filter(|a| !a.is_unspecified());
+    given.unwrap_or_else(|| {
+        // Connecting a datagram socket sends nothing; it only asks the routing table.
+        let routed = std::net::UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+            socket.connect("192.0.2.1:9")?;
+            socket.local_addr()
+        });
+        routed.map_or(IpAddr::from([127, 0, 0, 1]), |address| address.ip())
+    })
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("reading {}", path.display()))
+}
+
+fn read_text(path: &Path) -> anyhow::Result<String> {
+    Ok(String::from_utf8(read(path)?)?)
+}
+
+/// A TLS client towards kubelets: with our certificate, trusting `ca`, or anything where none is given.
+fn kubelet_client(certificate: Option<(&[u8], &[u8])>, ca: Option<&[u8]>) -> anyhow::Result<Arc<rustls::ClientConfig>> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder =
+        rustls::ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+    let builder = match ca {
+        Some(pem) => {
+            let mut roots = rustls::RootCertStore::empty();
+            for certificate in component::tls::certificates(pem)? {
+                roots.add(certificate)?;
+            }
+            builder.with_root_certificates(roots)
+        }
+        None => builder.dangerous().with_custom_certificate_verifier(Arc::new(assemble::Unverified(provider))),
+    };
+    Ok(Arc::new(match certificate {
+        Some((cert, key)) => {
+            use rustls::pki_types::pem::PemObject;
+            let key = rustls::pki_types::PrivateKeyDer::from_pem_slice(key).context("kubelet client key")?;
+            builder.with_client_auth_cert(component::tls::certificates(cert)?, key)?
+        }
+        None => builder.with_no_client_auth(),
+    }))
+}

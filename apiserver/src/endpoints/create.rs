@@ -1,0 +1,133 @@
+//! Create: decode, mutating admission, allocate, prepare, validate, validating admission, store, encode; in that order
+//! for every resource. Follows `endpoints/handlers/create.go` and `registry/generic/registry/store.go` (Create).
+
+use std::sync::Arc;
+
+use http::{Response, StatusCode};
+use machinery::field::ErrorList;
+use machinery::status::StatusError;
+use rand::RngExt;
+use serde_json::{Value, json};
+
+use super::{Call, admission_request, respond};
+use crate::admission::Operation;
+use crate::cache::Entry;
+use crate::negotiation::{self, Body};
+use crate::registry::catalogue::Resource;
+use crate::registry::options::Write;
+use crate::registry::store::Place;
+use crate::registry::strategy::WriteContext;
+use crate::registry::{managed_fields, metadata};
+
+/// How often a generated name is made anew when it is taken, as upstream.
+const NAME_TRIES: usize = 8;
+
+pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Response<Body>, StatusError> {
+    let accept = negotiation::Accept::parse(&call.parts.headers, &call.info.query)?;
+    let options = Write::parse(&call.info.query, &call.parts.headers, "CreateOptions")?;
+    let bytes = call.bytes().await?;
+    let decoded = negotiation::object(&call.parts.headers, &bytes, &row.kind(), options.field_validation)?;
+    drop(bytes);
+    call.warnings.extend(decoded.warnings);
+    let mut object = decoded.object;
+    api::defaults::apply(&row.kind(), &mut object);
+    let (entry, warnings) = {
+        let cx = call.write_context(row, options.dry_run);
+        let warned = respond::write_warnings(&cx, &object, None);
+        (create(&cx, object, &options).await?, warned)
+    };
+    call.warnings.extend(warnings);
+    respond::entry(&call, row, StatusCode::CREATED, &entry, &accept)
+}
+
+/// The steps of a create from admission on, for requests and for the server itself. `obj` is decoded and defaulted.
+pub async fn create(cx: &WriteContext<'_>, obj: Value, options: &Write) -> Result<Arc<Entry>, StatusError> {
+    let generated = machinery::meta::name(&obj).is_empty() && !machinery::meta::generate_name(&obj).is_empty();
+    if !generated {
+        return create_once(cx, obj, options).await;
+    }
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match create_once(cx, obj.clone(), options).await {
+            Err(error) if error.is_already_exists() && tries < NAME_TRIES => {}
+            Err(error) if error.is_already_exists() => {
+                return Err(StatusError::generate_name_conflict(
+                    &cx.resource.group_resource(),
+                    machinery::meta::generate_name(&obj),
+                    1,
+                ));
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn create_once(cx: &WriteContext<'_>, mut obj: Value, options: &Write) -> Result<Arc<Entry>, StatusError> {
+    let row = cx.resource;
+    metadata::prepare_for_create(cx, &mut obj)?;
+    let name = machinery::meta::name(&obj).to_string();
+    let request = admission_request(cx, Operation::Create, &name, None);
+    cx.registry.admission().admit(&request, &mut obj).await?;
+
+    let finish = row.strategy.begin_create(cx, &mut obj).await?;
+    let outcome = finish_create(cx, &mut obj, &name, &request, options).await;
+    if let Some(finish) = finish {
+        finish(outcome.is_ok() && !cx.dry_run).await;
+    }
+    outcome
+}
+
+async fn finish_create(
+    cx: &WriteContext<'_>,
+    obj: &mut Value,
+    name: &str,
+    request: &crate::admission::Request<'_>,
+    options: &Write,
+) -> Result<Arc<Entry>, StatusError> {
+    let row = cx.resource;
+    if row.has_status()
+        && let Some(members) = obj.as_object_mut()
+    {
+        members.remove("status");
+    }
+    if row.generation {
+        obj["metadata"]["generation"] = json!(1);
+    }
+    row.strategy.prepare_for_create(cx, obj);
+    managed_fields::on_write(cx, None, obj, options);
+    invalid(row, name, metadata::validate(cx, obj).into_iter().chain(row.strategy.validate(cx, obj)).collect())?;
+    cx.registry.admission().validate(request, obj).await?;
+
+    let place = Place::new(cx.registry, row, cx.namespace, name)?;
+    let body = place.encode(obj);
+    if cx.dry_run {
+        return match place.stored().await? {
+            Some(_) => Err(StatusError::already_exists(&row.group_resource(), name)),
+            None => place.entry(0, body),
+        };
+    }
+    match place.put(body, None).await? {
+        Ok(entry) => Ok(entry),
+        Err(Some(there)) if machinery::meta::deletion_timestamp(&there.decode()).is_some() => {
+            let mut error = StatusError::already_exists(&row.group_resource(), name);
+            error.message = format!("object is being deleted: {}", error.message);
+            Err(error)
+        }
+        Err(_) => Err(StatusError::already_exists(&row.group_resource(), name)),
+    }
+}
+
+/// 422 with all faults, if there are any.
+pub(super) fn invalid(row: &Resource, name: &str, errors: ErrorList) -> Result<(), StatusError> {
+    if errors.is_empty() { Ok(()) } else { Err(StatusError::invalid(&row.group_kind(), name, errors)) }
+}
+
+/// A name from `generateName`: cut to leave room, and five characters that make no words.
+pub(crate) fn generate_name(base: &str) -> String {
+    const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+    let mut rng = rand::rng();
+    let suffix: String = (0..5).map(|_| ALPHABET[rng.random_range(0..ALPHABET.len())] as char).collect();
+    let cut = base.char_indices().nth(58).map_or(base.len(), |(at, _)| at);
+    format!("{}{suffix}", &base[..cut])
+}

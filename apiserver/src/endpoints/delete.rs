@@ -1,0 +1,197 @@
+//! Delete: at once, gracefully, or not before the finalizers are gone. Marking is an update like any other; the object
+//! leaves the store when nothing holds it. Follows `registry/rest/delete.go` and `registry/generic/registry/store.go`.
+
+use std::sync::Arc;
+
+use http::{Response, StatusCode};
+use machinery::meta;
+use machinery::status::StatusError;
+use serde_json::{Value, json};
+
+use super::{Call, admission_request, respond};
+use crate::admission::Operation;
+use crate::cache::Entry;
+use crate::negotiation::{self, Body};
+use crate::registry::catalogue::Resource;
+use crate::registry::metadata::metadata_mut;
+use crate::registry::options::{Delete, Propagation};
+use crate::registry::store::Place;
+use crate::registry::strategy::{Grace, WriteContext};
+
+/// The finalizer that keeps an owner until its dependents are orphaned.
+const ORPHAN: &str = meta::FINALIZER_ORPHAN;
+/// The finalizer that keeps an owner until its dependents are gone.
+const FOREGROUND: &str = meta::FINALIZER_FOREGROUND;
+
+/// What became of the object.
+pub enum Deleted {
+    /// Gone: its last state.
+    Gone(Arc<Entry>),
+    /// Marked, and held by a grace period or finalizers.
+    Marked(Arc<Entry>),
+}
+
+pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Response<Body>, StatusError> {
+    let accept = negotiation::Accept::parse(&call.parts.headers, &call.info.query)?;
+    let options = options(&mut call).await?;
+    let name = call.info.name.clone();
+    let deleted = {
+        let cx = call.write_context(row, options.dry_run);
+        delete(&cx, &name, &options).await?
+    };
+    match deleted {
+        Deleted::Marked(entry) => respond::entry(&call, row, StatusCode::OK, &entry, &accept),
+        Deleted::Gone(entry) if row.returns_deleted => respond::entry(&call, row, StatusCode::OK, &entry, &accept),
+        Deleted::Gone(entry) => {
+            let uid = meta::uid(&entry.decode()).to_string();
+            let mut details = json!({ "name": name, "kind": row.resource, "uid": uid });
+            if !row.group.is_empty() {
+                details["group"] = row.group.as_ref().into();
+            }
+            let status = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details });
+            let kind = machinery::gvk::GroupVersionKind::new("", "v1", "Status");
+            Ok(negotiation::value_response(StatusCode::OK, &status, &kind, &accept))
+        }
+    }
+}
+
+/// DeleteOptions of a request, from its body or its query.
+pub(super) async fn options(call: &mut Call) -> Result<Delete, StatusError> {
+    let bytes = call.bytes().await?;
+    let body = if bytes.is_empty() {
+        None
+    } else {
+        // Any group's DeleteOptions is taken: clients send the group of the object.
+        let value: Value = serde_json::from_slice(&bytes)
+            .or_else(|_| machinery::yaml::to_json(&bytes))
+            .map_err(|e| StatusError::bad_request(format!("unable to decode DeleteOptions: {e}")))?;
+        Some(value)
+    };
+    Delete::parse(&call.info.query, body.as_ref())
+}
+
+/// The steps of a delete, for requests and for the server itself.
+pub async fn delete(cx: &WriteContext<'_>, name: &str, options: &Delete) -> Result<Deleted, StatusError> {
+    let place = Place::new(cx.registry, cx.resource, cx.namespace, name)?;
+    let not_found = || StatusError::not_found(&place.resource(), name);
+    let mut current = match place.cached() {
+        Some(entry) => entry,
+        None => place.stored().await?.ok_or_else(not_found)?,
+    };
+    let mut fresh = false;
+    loop {
+        let outcome = attempt(cx, &place, name, options, &current).await;
+        current = match outcome {
+            Ok(Ok(deleted)) => return Ok(deleted),
+            Ok(Err(there)) => there.ok_or_else(not_found)?,
+            Err(error) if fresh => return Err(error),
+            Err(error) => {
+                let there = place.stored().await?.ok_or_else(not_found)?;
+                if there.revision == current.revision {
+                    return Err(error);
+                }
+                there
+            }
+        };
+        fresh = true;
+    }
+}
+
+async fn attempt(
+    cx: &WriteContext<'_>,
+    place: &Place<'_>,
+    name: &str,
+    options: &Delete,
+    current: &Arc<Entry>,
+) -> Result<Result<Deleted, Option<Arc<Entry>>>, StatusError> {
+    let old = current.decode();
+    check_preconditions(cx, name, options, &old)?;
+    let request = admission_request(cx, Operation::Delete, name, Some(&old));
+    cx.registry.admission().admit(&request, &mut Value::Null).await?;
+    cx.registry.admission().validate(&request, &Value::Null).await?;
+
+    let mut obj = old.clone();
+    mark(cx, options, &mut obj);
+    metadata_mut(&mut obj).remove("resourceVersion");
+    if due(cx, &obj) {
+        if cx.dry_run {
+            return Ok(Ok(Deleted::Gone(current.clone())));
+        }
+        return Ok(match place.remove(current).await? {
+            Ok(revision) => {
+                cx.resource.strategy.after_delete(cx, &old).await;
+                Ok(Deleted::Gone(Arc::new(current.at(revision))))
+            }
+            Err(there) => Err(there),
+        });
+    }
+    let body = place.encode(&mut obj);
+    if body == current.body || cx.dry_run {
+        return Ok(Ok(Deleted::Marked(place.entry(current.revision, body)?)));
+    }
+    Ok(place.put(body, Some(current)).await?.map(Deleted::Marked))
+}
+
+/// Sets the deletion time, the grace period and the finalizers that a delete request asks for.
+fn mark(cx: &WriteContext<'_>, options: &Delete, obj: &mut Value) {
+    let row = cx.resource;
+    let mut finalizers: Vec<String> = meta::finalizers(obj).map(str::to_string).collect();
+    let before = finalizers.clone();
+    if let Some(propagation) = options.propagation {
+        finalizers.retain(|f| f != ORPHAN && f != FOREGROUND);
+        match propagation {
+            Propagation::Orphan => finalizers.push(ORPHAN.into()),
+            Propagation::Foreground => finalizers.push(FOREGROUND.into()),
+            Propagation::Background => {}
+        }
+    }
+    if finalizers != before {
+        let meta = metadata_mut(obj);
+        if finalizers.is_empty() {
+            meta.remove("finalizers");
+        } else {
+            meta.insert("finalizers".into(), json!(finalizers));
+        }
+    }
+    let seconds = match row.strategy.grace(obj, options.grace_period_seconds) {
+        Grace::Seconds(seconds) => seconds.max(0),
+        Grace::None => 0,
+    };
+    row.strategy.mark_deleting(obj);
+    let marked = meta::deletion_timestamp(obj).is_some();
+    let given = obj["metadata"]["deletionGracePeriodSeconds"].as_i64();
+    // A second request can only shorten the time that is left.
+    if marked && given.is_none_or(|given| given <= seconds) {
+        return;
+    }
+    let had_generation = obj["metadata"]["generation"].as_i64().unwrap_or_default();
+    let at = cx.now.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap_or(cx.now);
+    let meta = metadata_mut(obj);
+    meta.insert("deletionTimestamp".into(), machinery::time::rfc3339(at).into());
+    meta.insert("deletionGracePeriodSeconds".into(), json!(seconds));
+    if had_generation > 0 {
+        meta.insert("generation".into(), json!(had_generation + 1));
+    }
+}
+
+/// Whether an object that is marked has nothing left that holds it: no grace period, no finalizers.
+pub fn due(cx: &WriteContext<'_>, obj: &Value) -> bool {
+    meta::deletion_timestamp(obj).is_some()
+        && obj["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or_default() == 0
+        && meta::finalizers(obj).next().is_none()
+        && !cx.resource.strategy.held(obj)
+}
+
+fn check_preconditions(cx: &WriteContext<'_>, name: &str, options: &Delete, old: &Value) -> Result<(), StatusError> {
+    let conflict = |what: &str, asked: &str, there: &str| {
+        let why = format!("Precondition failed: {what} in precondition: {asked}, {what} in object meta: {there}");
+        Err(StatusError::conflict(&cx.resource.group_resource(), name, &why))
+    };
+    match (&options.uid, &options.resource_version) {
+        (Some(uid), _) if uid != meta::uid(old) => conflict("UID", uid, meta::uid(old)),
+        (_, Some(version)) if version != meta::resource_version(old) => {
+            conflict("ResourceVersion", version, meta::resource_version(old))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,28 @@
+//! Get: the cached object after the cache has caught up, bytes copied.
+
+use std::sync::Arc;
+
+use http::{Response, StatusCode};
+use machinery::status::StatusError;
+
+use super::{Call, respond};
+use crate::negotiation::{Accept, Body};
+use crate::registry::catalogue::Resource;
+use crate::registry::options::parse_revision;
+use crate::registry::store;
+
+pub(super) async fn handle(call: Call, row: &Arc<Resource>) -> Result<Response<Body>, StatusError> {
+    let accept = Accept::parse(&call.parts.headers, &call.info.query)?;
+    let registry = &call.server.registry;
+    match call.info.query.get("resourceVersion") {
+        // "0" asks for whatever there is.
+        Some("0") => {}
+        Some(revision) => registry.feed().reached(parse_revision(revision)?).await?,
+        None => registry.feed().caught_up().await?,
+    }
+    let cache = registry.cache(row).ok_or_else(super::no_such_path)?;
+    let entry = cache
+        .get(&store::key(call.namespace(), &call.info.name))
+        .ok_or_else(|| StatusError::not_found(&row.group_resource(), &call.info.name))?;
+    respond::entry(&call, row, StatusCode::OK, &entry, &accept)
+}

@@ -1,0 +1,208 @@
+//! The endpoints: one file a verb. `dispatch` finds the catalogue row that a request is for and hands it to its verb;
+//! whatever has no row here is not served.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{Response, StatusCode};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use machinery::status::StatusError;
+use serde_json::Value;
+
+use crate::Server;
+use crate::filters::authn::{Peer, UserInfo};
+use crate::filters::request_info::RequestInfo;
+use crate::negotiation::{self, Body};
+use crate::registry::catalogue::{Resource, Sort, Verb};
+use crate::registry::strategy::WriteContext;
+
+mod collection;
+pub mod connect;
+pub mod create;
+pub mod delete;
+mod general;
+mod get;
+mod list;
+pub mod patch;
+mod respond;
+pub mod scale;
+pub mod update;
+mod watch;
+
+/// One request, authorized, on its way through an endpoint.
+pub struct Call {
+    /// The server.
+    pub server: Arc<Server>,
+    /// The head of the request.
+    pub parts: Parts,
+    /// The body, until it is read.
+    pub body: Option<Incoming>,
+    /// What it is about.
+    pub info: RequestInfo,
+    /// Who asks.
+    pub user: UserInfo,
+    /// Where from.
+    pub peer: Arc<Peer>,
+    /// The time of the request.
+    pub now: Timestamp,
+    /// Texts for `Warning` headers.
+    pub warnings: Vec<String>,
+}
+
+impl Call {
+    /// The namespace, if the request is in one.
+    pub fn namespace(&self) -> Option<&str> {
+        (!self.info.namespace.is_empty() && self.info.resource != "namespaces").then_some(self.info.namespace.as_str())
+    }
+
+    /// The body's bytes.
+    pub async fn bytes(&mut self) -> Result<bytes::Bytes, StatusError> {
+        match self.body.take() {
+            Some(body) => negotiation::body(body).await,
+            None => Ok(bytes::Bytes::new()),
+        }
+    }
+
+    /// What a strategy may know of this request's write.
+    pub fn write_context<'a>(&'a self, row: &'a Resource, dry_run: bool) -> WriteContext<'a> {
+        WriteContext {
+            resource: row,
+            subresource: (!self.info.subresource.is_empty()).then_some(self.info.subresource.as_str()),
+            namespace: self.namespace(),
+            user: &self.user,
+            now: self.now,
+            dry_run,
+            registry: &self.server.registry,
+        }
+    }
+}
+
+/// Upstream's answer where nothing is served.
+pub fn no_such_path() -> StatusError {
+    StatusError::no_such_resource()
+}
+
+/// Hands a request to its endpoint.
+pub async fn dispatch(call: Call) -> Result<Response<Body>, StatusError> {
+    if !call.info.is_resource {
+        return general::serve(call).await;
+    }
+    let info = &call.info;
+    let row = call
+        .server
+        .registry
+        .rows()
+        .at_path(&info.group, &info.version, &info.resource)
+        .cloned()
+        .ok_or_else(no_such_path)?;
+    let in_namespace = call.namespace().is_some();
+    let whole_collection = info.subresource.is_empty() && matches!(info.verb, "list" | "watch");
+    if in_namespace != row.namespaced && !(row.namespaced && whole_collection) {
+        return Err(no_such_path());
+    }
+    if !info.subresource.is_empty() {
+        return subresource(call, &row).await;
+    }
+    let verb = verb(info.verb).filter(|verb| row.verbs.contains(verb));
+    let Some(verb) = verb else {
+        return Err(StatusError::method_not_supported(&row.group_resource(), info.verb));
+    };
+    match (&row.sort, verb) {
+        (Sort::Virtual, _) => virtual_(call, &row).await,
+        (_, Verb::Create) => create::handle(call, &row).await,
+        (_, Verb::Get) => get::handle(call, &row).await,
+        (_, Verb::List) => list::handle(call, &row).await,
+        (_, Verb::Watch) => watch::handle(call, &row).await,
+        (_, Verb::Update) => update::handle(call, &row).await,
+        (_, Verb::Patch) => patch::handle(call, &row).await,
+        (_, Verb::Delete) => delete::handle(call, &row).await,
+        (_, Verb::DeleteCollection) => collection::handle(call, &row).await,
+    }
+}
+
+fn verb(name: &str) -> Option<Verb> {
+    crate::registry::catalogue::ALL.iter().copied().find(|verb| verb.as_str() == name)
+}
+
+/// Parts of an object: those of its own kind go through the same verbs, `scale` through its conversion, streams
+/// through `connect`, and the rest (bindings, evictions, tokens) through the virtual resources.
+async fn subresource(call: Call, row: &Arc<Resource>) -> Result<Response<Body>, StatusError> {
+    let info = &call.info;
+    if connect::serves(row, &info.subresource) {
+        return connect::handle(call, row).await;
+    }
+    let part = row.subresource(&info.subresource).ok_or_else(no_such_path)?;
+    let refused = || StatusError::method_not_supported(&row.group_resource(), info.verb);
+    if !verb(info.verb).is_some_and(|verb| part.verbs.contains(&verb)) {
+        return Err(refused());
+    }
+    match info.verb {
+        _ if part.name == "scale" => scale::handle(call, row).await,
+        _ if part.kind != row.kind() => virtual_(call, row).await,
+        "get" => get::handle(call, row).await,
+        "update" => update::handle(call, row).await,
+        "patch" => patch::handle(call, row).await,
+        _ => Err(refused()),
+    }
+}
+
+/// Resources that store nothing: a body in, an answer out.
+async fn virtual_(mut call: Call, row: &Arc<Resource>) -> Result<Response<Body>, StatusError> {
+    let accept = negotiation::Accept::parse(&call.parts.headers, &call.info.query)?;
+    let resource = row.group_resource();
+    let handler = crate::registry::virtual_::handler(&resource, &call.info.subresource).ok_or_else(no_such_path)?;
+    let part = row.subresource(&call.info.subresource);
+    let kind = part.map_or_else(|| row.kind(), |part| part.kind.clone());
+    let body = match call.info.verb {
+        "create" => {
+            let options =
+                crate::registry::options::Write::parse(&call.info.query, &call.parts.headers, "CreateOptions")?;
+            let bytes = call.bytes().await?;
+            let decoded = negotiation::object(&call.parts.headers, &bytes, &kind, options.field_validation)?;
+            call.warnings.extend(decoded.warnings);
+            let mut object = decoded.object;
+            api::defaults::apply(&kind, &mut object);
+            (object, options.dry_run)
+        }
+        _ => (Value::Null, false),
+    };
+    let (object, dry_run) = body;
+    let answer = {
+        let cx = call.write_context(row, dry_run);
+        let request = admission_request(&cx, crate::admission::Operation::Create, &call.info.name, None);
+        let mut object = object;
+        if call.info.verb == "create" {
+            cx.registry.admission().admit(&request, &mut object).await?;
+            cx.registry.admission().validate(&request, &object).await?;
+        }
+        handler.serve(&call.server, &cx, &call.info, object).await?
+    };
+    let code = if call.info.verb == "create" { StatusCode::CREATED } else { StatusCode::OK };
+    let kind = if machinery::meta::kind(&answer).is_empty() { kind } else { machinery::meta::gvk(&answer) };
+    let mut response = negotiation::value_response(code, &answer, &kind, &accept);
+    negotiation::add_warnings(response.headers_mut(), &call.warnings);
+    Ok(response)
+}
+
+/// What admission is asked for a write in that context.
+pub fn admission_request<'a>(
+    cx: &'a WriteContext<'a>,
+    operation: crate::admission::Operation,
+    name: &'a str,
+    old: Option<&'a Value>,
+) -> crate::admission::Request<'a> {
+    static NO_OPTIONS: Value = Value::Null;
+    crate::admission::Request {
+        operation,
+        resource: cx.resource,
+        subresource: cx.subresource,
+        namespace: cx.namespace,
+        name,
+        user: cx.user,
+        dry_run: cx.dry_run,
+        old,
+        options: &NO_OPTIONS,
+        registry: cx.registry,
+    }
+}

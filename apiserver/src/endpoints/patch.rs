@@ -1,0 +1,97 @@
+//! Patch: an update whose new object is the stored one with a JSON, merge or strategic merge patch applied. The
+//! patched object is decoded and defaulted like a body, so that a patch can do nothing that an update cannot.
+
+use std::sync::Arc;
+
+use http::header::CONTENT_TYPE;
+use http::{Response, StatusCode};
+use machinery::status::StatusError;
+use serde_json::Value;
+
+use super::{Call, respond, update};
+use crate::negotiation::{self, Accept, Body};
+use crate::registry::catalogue::Resource;
+use crate::registry::options::Write;
+
+/// A patch, parsed once, applied as often as the write is tried.
+pub enum Patch {
+    /// RFC 6902.
+    Json(machinery::patch::json::Patch),
+    /// RFC 7396.
+    Merge(Value),
+    /// Upstream's own, by the kind's merge keys.
+    Strategic(Value),
+}
+
+const ACCEPTED: &[&str] =
+    &["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+
+impl Patch {
+    /// From a request's content type and body.
+    pub fn parse(call: &Call, bytes: &[u8]) -> Result<Self, StatusError> {
+        let content = call.parts.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let document = || {
+            let fault = |e| StatusError::bad_request(format!("error decoding patch: {e}"));
+            machinery::json::from_slice(bytes).map(|document| document.value).map_err(fault)
+        };
+        let object = || match document()? {
+            patch @ Value::Object(_) => Ok(patch),
+            other => {
+                let kind = machinery::go::json_kind(&other);
+                let why = format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}");
+                Err(StatusError::bad_request(format!("error decoding patch: {why}")))
+            }
+        };
+        match content.split(';').next().unwrap_or_default().trim() {
+            "application/json-patch+json" => Ok(Self::Json(machinery::patch::json::Patch::decode(document()?)?)),
+            "application/merge-patch+json" => Ok(Self::Merge(object()?)),
+            "application/strategic-merge-patch+json" => Ok(Self::Strategic(object()?)),
+            _ => Err(StatusError::unsupported_media_type(ACCEPTED)),
+        }
+    }
+
+    /// The patched object, before it is decoded.
+    pub fn apply(&self, old: &Value, kind: &machinery::gvk::GroupVersionKind) -> Result<Value, StatusError> {
+        match self {
+            Self::Json(patch) => Ok(patch.apply(old)?),
+            Self::Merge(patch) => machinery::patch::merge::apply(old.clone(), patch.clone()),
+            Self::Strategic(patch) => match api::schema::of(kind) {
+                Some(schema) => {
+                    Ok(machinery::patch::strategic::apply(old.clone(), patch.clone(), &api::patch::TypeSchema(schema))?)
+                }
+                None => Err(StatusError::unsupported_media_type(ACCEPTED)),
+            },
+        }
+    }
+}
+
+pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Response<Body>, StatusError> {
+    let accept = Accept::parse(&call.parts.headers, &call.info.query)?;
+    let options = Write::parse(&call.info.query, &call.parts.headers, "PatchOptions")?;
+    let bytes = call.bytes().await?;
+    let patch = Patch::parse(&call, &bytes)?;
+    let kind = row.kind();
+    let name = call.info.name.clone();
+    let mut warnings = Vec::new();
+    let updated = {
+        let cx = call.write_context(row, options.dry_run);
+        let (mut told, patch) = (Vec::new(), &patch);
+        let updated = update::update(&cx, &name, &options, &mut |old| {
+            let patched = patch.apply(old, &kind)?;
+            let decoded = negotiation::value(patched, &kind, options.field_validation)?;
+            let mut object = decoded.object;
+            api::defaults::apply(&kind, &mut object);
+            told = decoded.warnings;
+            told.extend(respond::write_warnings(&cx, &object, Some(old)));
+            if machinery::meta::name(&object) != machinery::meta::name(old) {
+                return Err(StatusError::bad_request("the name of the object cannot be changed by a patch"));
+            }
+            Ok(object)
+        })
+        .await?;
+        warnings.append(&mut told);
+        updated
+    };
+    call.warnings.extend(warnings);
+    respond::entry(&call, row, StatusCode::OK, &updated.entry, &accept)
+}

@@ -1,0 +1,227 @@
+//! Update: from decode to validating admission inside the compare-and-swap loop, because each step may depend on the
+//! stored object. The first try works on the cached object; a failure on a stale one is not the client's fault and is
+//! tried again on the stored. Follows `registry/generic/registry/store.go` (Update) and `storage/etcd3/store.go`
+//! (GuaranteedUpdate).
+
+use std::sync::Arc;
+
+use http::{Response, StatusCode};
+use machinery::field::ErrorList;
+use machinery::meta;
+use machinery::status::StatusError;
+use serde_json::Value;
+
+use super::create::{self, invalid};
+use super::{Call, admission_request, delete, respond};
+use crate::admission::Operation;
+use crate::cache::Entry;
+use crate::negotiation::{self, Body};
+use crate::registry::catalogue::Resource;
+use crate::registry::options::Write;
+use crate::registry::store::Place;
+use crate::registry::strategy::WriteContext;
+use crate::registry::{managed_fields, metadata};
+
+/// Tries before a write that keeps colliding gives up.
+const TRIES: usize = 50;
+
+/// The outcome of an update.
+pub struct Updated {
+    /// The object as stored.
+    pub entry: Arc<Entry>,
+    /// Whether it was not there before.
+    pub created: bool,
+}
+
+/// Makes the new object from the stored one.
+pub type Change<'c> = dyn for<'v> FnMut(&'v Value) -> Result<Value, StatusError> + Send + 'c;
+
+pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Response<Body>, StatusError> {
+    let accept = negotiation::Accept::parse(&call.parts.headers, &call.info.query)?;
+    let options = Write::parse(&call.info.query, &call.parts.headers, "UpdateOptions")?;
+    let bytes = call.bytes().await?;
+    let decoded = negotiation::object(&call.parts.headers, &bytes, &row.kind(), options.field_validation)?;
+    call.warnings.extend(decoded.warnings);
+    let mut object = decoded.object;
+    api::defaults::apply(&row.kind(), &mut object);
+    let name = call.info.name.clone();
+    let given = meta::name(&object);
+    if given.is_empty() {
+        object["metadata"]["name"] = name.as_str().into();
+    } else if given != name {
+        return Err(StatusError::bad_request(format!(
+            "the name of the object ({given}) does not match the name on the URL ({name})"
+        )));
+    }
+    let (updated, warnings) = {
+        let cx = call.write_context(row, options.dry_run);
+        let warnings = respond::write_warnings(&cx, &object, None);
+        let updated = if row.create_on_update && cx.subresource.is_none() {
+            update_or_create(&cx, &name, &options, object).await?
+        } else {
+            update(&cx, &name, &options, &mut |_| Ok(object.clone())).await?
+        };
+        (updated, warnings)
+    };
+    call.warnings.extend(warnings);
+    let code = if updated.created { StatusCode::CREATED } else { StatusCode::OK };
+    respond::entry(&call, row, code, &updated.entry, &accept)
+}
+
+async fn update_or_create(
+    cx: &WriteContext<'_>,
+    name: &str,
+    options: &Write,
+    obj: Value,
+) -> Result<Updated, StatusError> {
+    loop {
+        match update(cx, name, options, &mut |_| Ok(obj.clone())).await {
+            Err(error) if error.is_not_found() => {}
+            outcome => return outcome,
+        }
+        if !matches!(meta::resource_version(&obj), "" | "0") {
+            return Err(StatusError::not_found(&cx.resource.group_resource(), name));
+        }
+        match create::create(cx, obj.clone(), options).await {
+            Err(error) if error.is_already_exists() => {}
+            outcome => return outcome.map(|entry| Updated { entry, created: true }),
+        }
+    }
+}
+
+/// Changes an object: `change` sees the stored one and may be called several times.
+pub async fn update(
+    cx: &WriteContext<'_>,
+    name: &str,
+    options: &Write,
+    change: &mut Change<'_>,
+) -> Result<Updated, StatusError> {
+    let place = Place::new(cx.registry, cx.resource, cx.namespace, name)?;
+    let mut current = match place.cached() {
+        Some(entry) => entry,
+        None => stored(&place, name).await?,
+    };
+    let mut fresh = false;
+    for _ in 0..TRIES {
+        match attempt(cx, &place, name, options, &current, change).await {
+            Ok(Attempt::Done(entry)) => return Ok(Updated { entry, created: false }),
+            Ok(Attempt::Collided(Some(there))) => (current, fresh) = (there, true),
+            Ok(Attempt::Collided(None)) => return Err(StatusError::not_found(&place.resource(), name)),
+            Err(error) if fresh => return Err(error),
+            Err(error) => {
+                let there = stored(&place, name).await?;
+                if there.revision == current.revision {
+                    return Err(error);
+                }
+                (current, fresh) = (there, true);
+            }
+        }
+    }
+    Err(StatusError::server_timeout(&place.resource(), "update", 1))
+}
+
+async fn stored(place: &Place<'_>, name: &str) -> Result<Arc<Entry>, StatusError> {
+    place.stored().await?.ok_or_else(|| StatusError::not_found(&place.resource(), name))
+}
+
+enum Attempt {
+    Done(Arc<Entry>),
+    Collided(Option<Arc<Entry>>),
+}
+
+async fn attempt(
+    cx: &WriteContext<'_>,
+    place: &Place<'_>,
+    name: &str,
+    options: &Write,
+    current: &Arc<Entry>,
+    change: &mut Change<'_>,
+) -> Result<Attempt, StatusError> {
+    let row = cx.resource;
+    let storing = cx.registry.storing(row);
+    let mut old = current.decode();
+    if let Some(converted) = negotiation::convert(&old, &storing.storage_version, &row.kind()) {
+        old = converted;
+    }
+    let mut obj = change(&old)?;
+    check_preconditions(cx, name, &obj, &old)?;
+    metadata::prepare_for_update(cx, &mut obj, &old)?;
+
+    let request = admission_request(cx, Operation::Update, name, Some(&old));
+    cx.registry.admission().admit(&request, &mut obj).await?;
+    let finish = row.strategy.begin_update(cx, &mut obj, &old).await?;
+    let outcome = finish_update(cx, place, name, options, current, &old, &mut obj, &request).await;
+    if let Some(finish) = finish {
+        finish(matches!(outcome, Ok(Attempt::Done(_))) && !cx.dry_run).await;
+    }
+    outcome
+}
+
+#[allow(clippy::too_many_arguments)] // one step of `attempt`, split for the allocation around it
+async fn finish_update(
+    cx: &WriteContext<'_>,
+    place: &Place<'_>,
+    name: &str,
+    options: &Write,
+    current: &Arc<Entry>,
+    old: &Value,
+    obj: &mut Value,
+    request: &crate::admission::Request<'_>,
+) -> Result<Attempt, StatusError> {
+    let row = cx.resource;
+    row.strategy.prepare_for_update(cx, obj, old);
+    metadata::count_generation(cx, obj, old);
+    managed_fields::on_write(cx, Some(old), obj, options);
+    let errors: ErrorList =
+        metadata::validate_update(cx, obj, old).into_iter().chain(row.strategy.validate_update(cx, obj, old)).collect();
+    invalid(row, name, errors)?;
+    cx.registry.admission().validate(request, obj).await?;
+
+    if delete::due(cx, obj) && !cx.dry_run {
+        return Ok(match place.remove(current).await? {
+            Ok(revision) => {
+                row.strategy.after_delete(cx, obj).await;
+                Attempt::Done(place.entry(revision, place.encode(&mut without_revision(obj)))?)
+            }
+            Err(there) => Attempt::Collided(there),
+        });
+    }
+    let body = place.encode(&mut without_revision(obj));
+    if body == current.body || cx.dry_run {
+        return Ok(Attempt::Done(place.entry(current.revision, body)?));
+    }
+    Ok(match place.put(body, Some(current)).await? {
+        Ok(entry) => Attempt::Done(entry),
+        Err(there) => Attempt::Collided(there),
+    })
+}
+
+fn without_revision(obj: &Value) -> Value {
+    let mut obj = obj.clone();
+    metadata::metadata_mut(&mut obj).remove("resourceVersion");
+    obj
+}
+
+/// The uid and resourceVersion that the client's object names must be the stored one's.
+fn check_preconditions(cx: &WriteContext<'_>, name: &str, obj: &Value, old: &Value) -> Result<(), StatusError> {
+    let row = cx.resource;
+    let conflict = |why: &str| Err(StatusError::conflict(&row.group_resource(), name, why));
+    let (uid, old_uid) = (meta::uid(obj), meta::uid(old));
+    if !uid.is_empty() && uid != old_uid {
+        return conflict(&format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}"));
+    }
+    let version = meta::resource_version(obj);
+    if version.is_empty() || version == "0" {
+        if row.unconditional_update {
+            return Ok(());
+        }
+        let path = machinery::field::Path::new("metadata").child("resourceVersion");
+        let detail = "must be specified for an update";
+        let errors = ErrorList::from_iter([machinery::field::Error::invalid(&path, 0, detail)]);
+        return invalid(row, name, errors);
+    }
+    if version != meta::resource_version(old) {
+        return conflict("the object has been modified; please apply your changes to the latest version and try again");
+    }
+    Ok(())
+}

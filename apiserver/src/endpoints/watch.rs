@@ -1,0 +1,283 @@
+//! Watch: a cursor into the cache's window, turned into frames. Frames of unselective JSON watchers are made once an
+//! event and shared; what waits is sent in one write. A watcher that falls out of the window is told so (410) and ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::stream;
+use http::{HeaderValue, Response, header};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use machinery::gvk::GroupVersionKind;
+use machinery::status::StatusError;
+use rand::RngExt;
+use serde_json::{Value, json};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use super::{Call, respond};
+use crate::cache::{Change, ChangeKind, Entry, Watcher};
+use crate::negotiation::{self, Accept, Body, Form};
+use crate::registry::catalogue::Resource;
+use crate::registry::options::List;
+use crate::registry::selection::Selection;
+
+/// How often a watcher that wants bookmarks gets one.
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// A watch without timeoutSeconds lives this long at least, and twice that at most.
+const LIFETIME_SECONDS: u64 = 1_800;
+/// Bytes of waiting events put in one write.
+const PIECE_BYTES: usize = 64 * 1024;
+
+pub(super) async fn handle(call: Call, row: &Arc<Resource>) -> Result<Response<Body>, StatusError> {
+    let accept = Accept::parse(&call.parts.headers, &call.info.query)?;
+    let options = List::parse(&call.info.query, true)?;
+    let registry = call.server.registry.clone();
+    let cache = registry.cache(row).ok_or_else(super::no_such_path)?;
+    let mut selection = Selection::new(registry.storing(row), &options)?;
+    selection.within(call.namespace());
+
+    let revision = options.resource_version;
+    let with_state = options.initial_events.unwrap_or(revision.unwrap_or(0) == 0);
+    let mut initial = Vec::new();
+    let started = if with_state {
+        match revision {
+            Some(0) => {}
+            Some(revision) => registry.feed().reached(revision).await?,
+            None => registry.feed().caught_up().await?,
+        }
+        let snapshot = cache.snapshot();
+        initial = snapshot.range(call.namespace(), None).filter(|e| selection.matches(e)).cloned().collect();
+        cache.watch(snapshot.revision)
+    } else {
+        let from = match revision {
+            Some(revision) if revision > 0 => revision,
+            _ => {
+                registry.feed().caught_up().await?;
+                cache.snapshot().revision
+            }
+        };
+        cache.watch(from)
+    };
+    // Without a selection a cluster-wide watcher of resident bytes takes the shared frames.
+    let resident = accept.resident() && registry.storing(row).storage_version == row.kind();
+    let lifetime = options
+        .timeout_seconds
+        .filter(|s| *s > 0)
+        .unwrap_or_else(|| rand::rng().random_range(LIFETIME_SECONDS..LIFETIME_SECONDS * 2));
+    let encoder = Encoder { call, row: row.clone(), accept, resident, selection, first_table: true };
+    let mut bookmarks = tokio::time::interval_at(Instant::now() + BOOKMARK_EVERY, BOOKMARK_EVERY);
+    bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let session = Session {
+        end: Instant::now() + Duration::from_secs(lifetime),
+        bookmarks: options.bookmarks.then_some(bookmarks),
+        state: State::Initial { initial, close: options.initial_events == Some(true) && options.bookmarks },
+        watcher: None,
+        encoder,
+    };
+    let session = match started {
+        Ok(watcher) => Session { watcher: Some(watcher), ..session },
+        Err(expired) => Session { state: State::Failed(StatusError::expired(expired.to_string())), ..session },
+    };
+    let yaml = session.encoder.accept.yaml;
+    let pieces = stream::unfold(session, |mut session| async move {
+        let piece = session.next().await?;
+        Some((Ok::<_, std::io::Error>(Frame::data(piece)), session))
+    });
+    let mut response = Response::new(StreamBody::new(pieces).boxed_unsync());
+    let content = if yaml { "application/yaml;stream=watch" } else { "application/json" };
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content));
+    Ok(response)
+}
+
+enum State {
+    /// The objects that were there, and whether a bookmark closes them.
+    Initial {
+        initial: Vec<Arc<Entry>>,
+        close: bool,
+    },
+    Live,
+    /// To be told and ended.
+    Failed(StatusError),
+    Ended,
+}
+
+struct Session {
+    end: Instant,
+    bookmarks: Option<Interval>,
+    state: State,
+    watcher: Option<Watcher>,
+    encoder: Encoder,
+}
+
+impl Session {
+    /// The next bytes to send; `None` at the end.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            match std::mem::replace(&mut self.state, State::Live) {
+                State::Ended => {
+                    self.state = State::Ended;
+                    return None;
+                }
+                State::Failed(error) => {
+                    self.state = State::Ended;
+                    return Some(self.encoder.error(&error));
+                }
+                State::Initial { mut initial, close } => {
+                    if initial.is_empty() {
+                        if close {
+                            return Some(self.encoder.bookmark(self.watcher.as_ref()?.cursor(), true));
+                        }
+                        // Headers go out before the first event: an empty state still needs a first write.
+                        continue;
+                    }
+                    let mut out = BytesMut::new();
+                    let mut sent = 0;
+                    for entry in &initial {
+                        if out.len() >= PIECE_BYTES {
+                            break;
+                        }
+                        out.extend_from_slice(&self.encoder.event(ChangeKind::Added, entry));
+                        sent += 1;
+                    }
+                    initial.drain(..sent);
+                    self.state = State::Initial { initial, close };
+                    return Some(out.freeze());
+                }
+                State::Live => {}
+            }
+            let watcher = self.watcher.as_mut()?;
+            let cancel = self.encoder.call.server.cancel.clone();
+            let tick = async {
+                match &mut self.bookmarks {
+                    Some(interval) => interval.tick().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                batch = watcher.next() => match batch {
+                    Ok(batch) => {
+                        if let Some(piece) = self.encoder.batch(&batch) {
+                            return Some(piece);
+                        }
+                    }
+                    Err(expired) => self.state = State::Failed(StatusError::expired(expired.to_string())),
+                },
+                () = tokio::time::sleep_until(self.end) => self.state = State::Ended,
+                () = cancel.cancelled() => self.state = State::Ended,
+                _ = tick => if let Some(revision) = watcher.bookmark() {
+                    return Some(self.encoder.bookmark(revision, false));
+                },
+            }
+        }
+    }
+}
+
+/// Turns events into the frames that one client asked for.
+struct Encoder {
+    call: Call,
+    row: Arc<Resource>,
+    accept: Accept,
+    resident: bool,
+    selection: Selection,
+    first_table: bool,
+}
+
+impl Encoder {
+    /// The frames of those events that the client selects, in one piece; `None` where it selects none.
+    fn batch(&mut self, batch: &[Arc<Change>]) -> Option<Bytes> {
+        let mut frames: Vec<Bytes> = Vec::with_capacity(batch.len());
+        for change in batch {
+            match self.selected(change) {
+                Some((kind, None)) if self.resident && kind == change.kind => frames.push(change.frame()),
+                Some((kind, object)) => {
+                    let entry = object.as_ref().unwrap_or(&change.entry);
+                    let frame = self.event(kind, entry);
+                    frames.push(frame);
+                }
+                None => {}
+            }
+        }
+        match frames.len() {
+            0 => None,
+            1 => frames.pop(),
+            _ => Some(frames.concat().into()),
+        }
+    }
+
+    /// What the event is to this client: objects enter and leave its selection.
+    fn selected(&self, change: &Change) -> Option<(ChangeKind, Option<Arc<Entry>>)> {
+        let before = change.previous.as_ref().is_some_and(|entry| self.selection.matches(entry));
+        let after = change.kind != ChangeKind::Deleted && self.selection.matches(&change.entry);
+        match (before, after) {
+            (false, true) => Some((ChangeKind::Added, None)),
+            (true, true) => Some((ChangeKind::Modified, None)),
+            (true, false) if change.kind == ChangeKind::Deleted => Some((ChangeKind::Deleted, None)),
+            // The old object, at the revision of the change that took it out of the selection.
+            (true, false) => {
+                change.previous.as_ref().map(|old| (ChangeKind::Deleted, Some(Arc::new(old.at(change.revision())))))
+            }
+            (false, false) => None,
+        }
+    }
+
+    fn event(&mut self, kind: ChangeKind, entry: &Entry) -> Bytes {
+        if self.resident {
+            return crate::cache::frame(kind, entry);
+        }
+        let name = match kind {
+            ChangeKind::Added => "ADDED",
+            ChangeKind::Modified => "MODIFIED",
+            ChangeKind::Deleted => "DELETED",
+        };
+        let object = respond::value(&self.call.server.registry, &self.row, entry);
+        self.value(name, object)
+    }
+
+    fn value(&mut self, name: &str, object: Value) -> Bytes {
+        let (object, kind) = match self.accept.form {
+            Form::Plain => (object, self.row.kind()),
+            Form::Metadata => {
+                (respond::partial(&object, &self.accept), respond::meta_kind("PartialObjectMetadata", &self.accept))
+            }
+            Form::Table => {
+                let metadata = json!({ "resourceVersion": object["metadata"]["resourceVersion"] });
+                let mut table = respond::table(&self.call, &self.row, vec![object], metadata, &self.accept);
+                // Columns are said once.
+                if !std::mem::take(&mut self.first_table) {
+                    table["columnDefinitions"] = Value::Null;
+                }
+                (table, respond::meta_kind("Table", &self.accept))
+            }
+        };
+        self.raw(name, &object, &kind)
+    }
+
+    fn raw(&self, name: &str, object: &Value, kind: &GroupVersionKind) -> Bytes {
+        if self.accept.yaml {
+            let text = machinery::yaml::from_json(&json!({ "type": name, "object": object }));
+            return format!("---\n{text}").into();
+        }
+        let mut out = format!("{{\"type\":\"{name}\",\"object\":").into_bytes();
+        out.extend_from_slice(&negotiation::encode(object, kind));
+        out.extend_from_slice(b"}\n");
+        out.into()
+    }
+
+    fn bookmark(&mut self, revision: i64, closes_initial: bool) -> Bytes {
+        let mut metadata = json!({ "resourceVersion": revision.to_string(), "creationTimestamp": null });
+        if closes_initial {
+            metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
+        }
+        let object = json!({ "kind": self.row.kind, "apiVersion": self.row.api_version(), "metadata": metadata });
+        match self.accept.form {
+            Form::Plain => self.raw("BOOKMARK", &object, &self.row.kind()),
+            _ => self.value("BOOKMARK", object),
+        }
+    }
+
+    fn error(&self, error: &StatusError) -> Bytes {
+        self.raw("ERROR", &error.to_value(), &GroupVersionKind::new("", "v1", "Status"))
+    }
+}

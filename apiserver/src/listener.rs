@@ -1,0 +1,134 @@
+//! The accept loop: TLS with optional client certificates, HTTP/1.1 and HTTP/2, upgrades; and the in-process listener,
+//! whose connections carry the identity it was given. Limits as upstream's: 100 streams a connection, upload windows of
+//! 256 KiB a stream and 25 MiB a connection, a cap on every stream's send buffer so that a slow watcher costs little.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::filters::authn::{Peer, UserInfo};
+use crate::{Server, chain};
+
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Connections at once; more wait in the kernel's queue.
+const CONNECTIONS: usize = 20_000;
+/// Bytes of an in-process connection under way each way.
+const DUPLEX_BYTES: usize = 256 * 1024;
+/// How long open requests may go on when the server stops.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// The TLS configuration in force; changed when certificates are renewed.
+pub type Tls = Arc<arc_swap::ArcSwap<rustls::ServerConfig>>;
+
+/// Serves TLS connections until cancelled, then drains.
+pub async fn serve(server: Arc<Server>, listener: TcpListener, tls: Tls, cancel: CancellationToken) {
+    let connections = TaskTracker::new();
+    let places = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            () = cancel.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, most likely: those that close make room.
+                tracing::warn!(%error, "accept failed");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        let (server, cancel) = (server.clone(), cancel.clone());
+        let acceptor = TlsAcceptor::from(tls.load_full());
+        connections.spawn(async move {
+            let _place = place;
+            let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => return tracing::debug!(%address, %error, "TLS handshake failed"),
+                Err(_) => return tracing::debug!(%address, "TLS handshake took too long"),
+            };
+            let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+            let certificates = certificates.iter().map(|c| Bytes::copy_from_slice(c)).collect();
+            let peer = Peer { certificates, identity: None, address: Some(address) };
+            connection(server, peer, stream, cancel).await;
+        });
+    }
+    connections.close();
+    if tokio::time::timeout(DRAIN, connections.wait()).await.is_err() {
+        tracing::warn!(open = connections.len(), "connections cut off at the end of the drain");
+    }
+}
+
+/// A listener inside the process: each stream it hands out is a connection of that identity.
+#[derive(Clone)]
+pub struct InProcess {
+    server: Arc<Server>,
+    identity: Arc<UserInfo>,
+    cancel: CancellationToken,
+}
+
+impl InProcess {
+    /// A listener for one component.
+    pub fn new(server: Arc<Server>, identity: UserInfo, cancel: CancellationToken) -> Self {
+        Self { server, identity: Arc::new(identity), cancel }
+    }
+
+    /// A new connection: the client's end.
+    pub async fn connect(&self) -> io::Result<DuplexStream> {
+        let (client, served) = tokio::io::duplex(DUPLEX_BYTES);
+        let peer = Peer { identity: Some(self.identity.clone()), ..Peer::default() };
+        tokio::spawn(connection(self.server.clone(), peer, served, self.cancel.clone()));
+        Ok(client)
+    }
+}
+
+async fn connection<S>(server: Arc<Server>, peer: Peer, stream: S, cancel: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let peer = Arc::new(peer);
+    let service = service_fn(move |request| {
+        let (server, peer) = (server.clone(), peer.clone());
+        async move { Ok::<_, std::convert::Infallible>(chain::serve(server, peer, request).await) }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(32))
+        .max_buf_size(1024 * 1024)
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(100)
+        .initial_stream_window_size(256 * 1024)
+        .initial_connection_window_size(25 * 1024 * 1024)
+        .max_send_buf_size(128 * 1024)
+        .max_header_list_size(1024 * 1024)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(20));
+    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let mut served = std::pin::pin!(served);
+    let outcome = tokio::select! {
+        outcome = served.as_mut() => outcome,
+        () = cancel.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "connection ended");
+    }
+}

@@ -1,0 +1,152 @@
+//! Request bodies: read within limits, decoded by content type, checked against the kind of the endpoint. Messages
+//! follow `apiserver/pkg/endpoints/handlers/rest.go` (transformDecodeError) and `create.go`.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use machinery::gvk::GroupVersionKind;
+use machinery::status::StatusError;
+use serde_json::Value;
+
+use crate::registry::options::FieldValidation;
+
+/// The largest body of a write.
+pub const LIMIT_BYTES: usize = 3 * 1024 * 1024;
+
+/// Reads a body, up to [`LIMIT_BYTES`]: 413 beyond.
+pub async fn body(body: Incoming) -> Result<Bytes, StatusError> {
+    match Limited::new(body, LIMIT_BYTES).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(StatusError::too_large(&format!("limit is {LIMIT_BYTES}")))
+        }
+        Err(error) => Err(StatusError::bad_request(format!("unable to read the request body: {error}"))),
+    }
+}
+
+/// A decoded body.
+pub struct Decoded {
+    /// The object, pruned of unknown fields, not yet defaulted, with the endpoint's kind and apiVersion.
+    pub object: Value,
+    /// What the client is to be warned of.
+    pub warnings: Vec<String>,
+}
+
+/// Decodes a body of an endpoint of that kind. `accepted` names further kinds the endpoint takes (a cohabiting group's).
+pub fn object(
+    headers: &HeaderMap,
+    bytes: &[u8],
+    expected: &GroupVersionKind,
+    validation: FieldValidation,
+) -> Result<Decoded, StatusError> {
+    let json;
+    let bytes = match content_type(headers)? {
+        Media::Json => bytes,
+        Media::Yaml => {
+            let value = machinery::yaml::to_json(bytes).map_err(|e| unrecognised(expected, &e.to_string(), bytes))?;
+            json = serde_json::to_vec(&value).expect("a JSON value is always encodable into memory");
+            &json
+        }
+    };
+    checked(bytes, expected, validation)
+}
+
+/// Checks a value that was made here (a patched object) as [`object`] does a body.
+pub fn value(value: Value, expected: &GroupVersionKind, validation: FieldValidation) -> Result<Decoded, StatusError> {
+    let text = |key: &str| value[key].as_str().map(str::to_string);
+    let head = Head { api_version: text("apiVersion"), kind: text("kind") };
+    finish(head, expected, validation, |schema| api::decode::value(value, schema))
+}
+
+fn checked(bytes: &[u8], expected: &GroupVersionKind, validation: FieldValidation) -> Result<Decoded, StatusError> {
+    if bytes.is_empty() {
+        return Err(unrecognised(
+            expected,
+            "couldn't get version/kind; json parse error: unexpected end of JSON input",
+            bytes,
+        ));
+    }
+    let head: Head = serde_json::from_slice(bytes)
+        .map_err(|e| unrecognised(expected, &format!("couldn't get version/kind; json parse error: {e}"), bytes))?;
+    finish(head, expected, validation, |schema| api::decode::json(bytes, schema))
+}
+
+fn finish(
+    head: Head,
+    expected: &GroupVersionKind,
+    validation: FieldValidation,
+    decode: impl FnOnce(&'static api::schema::Type) -> Result<api::decode::Decoded, api::decode::Error>,
+) -> Result<Decoded, StatusError> {
+    let expected_version = api_version(expected);
+    let version = head.api_version.filter(|v| !v.is_empty()).unwrap_or_else(|| expected_version.clone());
+    let kind = head.kind.filter(|k| !k.is_empty()).unwrap_or_else(|| expected.kind.to_string());
+    if version != expected_version {
+        return Err(StatusError::bad_request(format!(
+            "the API version in the data ({version}) does not match the expected API version ({expected_version})"
+        )));
+    }
+    let fault = |why: &str| {
+        let version = version.rsplit('/').next().unwrap_or_default();
+        StatusError::bad_request(format!(
+            "{kind} in version \"{version}\" cannot be handled as a {}: {why}",
+            expected.kind
+        ))
+    };
+    if kind != expected.kind {
+        return Err(fault(&format!("converting (v1.{kind}) to (v1.{}): unknown conversion", expected.kind)));
+    }
+    let schema = api::schema::of(expected).ok_or_else(|| fault("no schema"))?;
+    let mut decoded = decode(schema).map_err(|why| fault(&why.0))?;
+    if validation == FieldValidation::Strict
+        && let Some(strict) = decoded.strict_error()
+    {
+        return Err(fault(&strict));
+    }
+    let strict = std::mem::take(&mut decoded.strict);
+    decoded.value["apiVersion"] = expected_version.into();
+    decoded.value["kind"] = kind.into();
+    let warnings = if validation == FieldValidation::Warn { strict } else { Vec::new() };
+    Ok(Decoded { object: decoded.value, warnings })
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Head {
+    #[serde(default)]
+    api_version: Option<String>,
+    #[serde(default)]
+    kind: Option<String>,
+}
+
+enum Media {
+    Json,
+    Yaml,
+}
+
+fn content_type(headers: &HeaderMap) -> Result<Media, StatusError> {
+    let value = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("application/json");
+    match value.split(';').next().unwrap_or_default().trim() {
+        "" | "application/json" => Ok(Media::Json),
+        "application/yaml" => Ok(Media::Yaml),
+        _ => Err(StatusError::unsupported_media_type(&["application/json", "application/yaml"])),
+    }
+}
+
+fn api_version(kind: &GroupVersionKind) -> String {
+    if kind.group.is_empty() { kind.version.to_string() } else { format!("{}/{}", kind.group, kind.version) }
+}
+
+fn unrecognised(expected: &GroupVersionKind, why: &str, bytes: &[u8]) -> StatusError {
+    let summary: String = if bytes.is_empty() {
+        "empty".into()
+    } else {
+        let hex = bytes.iter().take(30).map(|b| format!("{b:02x}")).collect::<String>();
+        if bytes.len() > 30 { format!("{hex} ...") } else { hex }
+    };
+    StatusError::bad_request(format!(
+        "the object provided is unrecognized (must be of type {}): {why} ({summary})",
+        expected.kind
+    ))
+}

@@ -1,0 +1,3 @@
+//! The core group's own rules, a folder a kind.
+
+pub mod pod;

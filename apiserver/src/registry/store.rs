@@ -1,0 +1,125 @@
+//! What the verbs share of storage: keys, compare-and-swap, and the store's errors as statuses. The only code that
+//! writes objects.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use machinery::gvk::GroupResource;
+use machinery::status::StatusError;
+use serde_json::Value;
+use storage::{Error, Expect, KeyValue, Outcome};
+
+use super::Registry;
+use super::catalogue::{Resource, Sort};
+use crate::cache::Entry;
+
+/// The key after a resource's prefix.
+pub fn key(namespace: Option<&str>, name: &str) -> String {
+    namespace.map_or_else(|| name.to_string(), |namespace| format!("{namespace}/{name}"))
+}
+
+/// A store's error as the client gets it; details go to the log.
+pub fn unavailable(error: Error) -> StatusError {
+    match &error {
+        Error::Compacted { .. } => {
+            StatusError::expired("The provided continue parameter is too old to display a consistent list result.")
+        }
+        Error::TooLarge(why) => StatusError::too_large(&format!("etcdserver: request is too large: {why}")),
+        Error::Full(why) => {
+            tracing::error!(%error, "the store is full");
+            StatusError::internal(format!("etcdserver: mvcc: database space exceeded: {why}"))
+        }
+        Error::Unavailable(_) | Error::Closed => {
+            tracing::error!(%error, "the store does not answer");
+            StatusError::service_unavailable("the storage backend is unavailable")
+        }
+        Error::FutureRevision { .. } | Error::Corrupt(_) => {
+            tracing::error!(%error, "the store failed");
+            StatusError::internal("the storage backend failed")
+        }
+    }
+}
+
+/// Where one object is in the store.
+pub struct Place<'a> {
+    registry: &'a Registry,
+    row: &'a Resource,
+    /// `namespace/name` or `name`.
+    pub key: String,
+    full: String,
+}
+
+impl<'a> Place<'a> {
+    /// The place of an object of a stored or cohabiting row.
+    pub fn new(
+        registry: &'a Registry,
+        row: &'a Resource,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Result<Self, StatusError> {
+        let Sort::Stored { prefix } = &registry.storing(row).sort else {
+            return Err(StatusError::method_not_supported(&row.group_resource(), "get"));
+        };
+        let key = key(namespace, name);
+        let full = format!("/registry/{prefix}/{key}");
+        Ok(Self { registry, row, key, full })
+    }
+
+    /// The object as the cache has it.
+    pub fn cached(&self) -> Option<Arc<Entry>> {
+        self.registry.cache(self.row)?.get(&self.key)
+    }
+
+    /// The object as the store has it.
+    pub async fn stored(&self) -> Result<Option<Arc<Entry>>, StatusError> {
+        let (found, _) = self.registry.storage().get(&self.full).await.map_err(unavailable)?;
+        found.map(|kv| self.entry_of(&kv)).transpose()
+    }
+
+    /// Encodes an object in the storage version, for comparison and for [`put`](Self::put).
+    pub fn encode(&self, obj: &mut Value) -> Bytes {
+        let storing = self.registry.storing(self.row);
+        let converted = crate::negotiation::convert(obj, &self.row.kind(), &storing.storage_version);
+        crate::negotiation::encode(converted.as_ref().unwrap_or(obj), &storing.storage_version)
+    }
+
+    /// Writes, if the store still has what is expected: the new entry, or what is there instead.
+    pub async fn put(
+        &self,
+        body: Bytes,
+        expect: Option<&Entry>,
+    ) -> Result<Result<Arc<Entry>, Option<Arc<Entry>>>, StatusError> {
+        let expect = expect.map_or(Expect::Absent, |entry| Expect::ModRevision(entry.revision));
+        let ttl = self.registry.storing(self.row).ttl_seconds;
+        match self.registry.storage().put(&self.full, body.clone(), expect, ttl).await.map_err(unavailable)? {
+            Outcome::Done { revision } => Ok(Ok(self.entry(revision, body)?)),
+            Outcome::Conflict { current, .. } => Ok(Err(current.map(|kv| self.entry_of(&kv)).transpose()?)),
+        }
+    }
+
+    /// Deletes that very object: the revision of the deletion, or what is there instead.
+    pub async fn remove(&self, entry: &Entry) -> Result<Result<i64, Option<Arc<Entry>>>, StatusError> {
+        match self.registry.storage().delete(&self.full, entry.revision).await.map_err(unavailable)? {
+            Outcome::Done { revision } => Ok(Ok(revision)),
+            Outcome::Conflict { current, .. } => Ok(Err(current.map(|kv| self.entry_of(&kv)).transpose()?)),
+        }
+    }
+
+    /// An entry that was not stored: what a dry run answers with.
+    pub fn entry(&self, revision: i64, body: Bytes) -> Result<Arc<Entry>, StatusError> {
+        Entry::new(self.key.as_str().into(), revision, body, &self.registry.storing(self.row).selectable)
+            .map(Arc::new)
+            .map_err(|error| StatusError::internal(&error.to_string()))
+    }
+
+    fn entry_of(&self, kv: &KeyValue) -> Result<Arc<Entry>, StatusError> {
+        let storing = self.registry.storing(self.row);
+        let body = crate::negotiation::canonicalise(storing, &kv.value).unwrap_or_else(|| kv.value.clone());
+        self.entry(kv.mod_revision, body)
+    }
+
+    /// `GroupResource` of the request, for messages.
+    pub fn resource(&self) -> GroupResource {
+        self.row.group_resource()
+    }
+}

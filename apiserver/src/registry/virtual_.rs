@@ -1,0 +1,33 @@
+//! Resources and subresources that store nothing of their own: a body in, an answer out (reviews, tokens, bindings,
+//! evictions). A new one is a type and a line in [`handler`].
+
+use async_trait::async_trait;
+use machinery::gvk::GroupResource;
+use machinery::status::StatusError;
+use serde_json::Value;
+
+use super::strategy::WriteContext;
+use crate::Server;
+use crate::filters::request_info::RequestInfo;
+
+/// One such resource.
+#[async_trait]
+pub trait Virtual: Send + Sync {
+    /// The answer to a request that passed admission. `body` is decoded and defaulted; null for reads. The answer
+    /// carries its kind and apiVersion.
+    async fn serve(
+        &self,
+        server: &Server,
+        cx: &WriteContext<'_>,
+        info: &RequestInfo,
+        body: Value,
+    ) -> Result<Value, StatusError>;
+}
+
+/// The code behind a virtual resource or subresource.
+pub fn handler(resource: &GroupResource, subresource: &str) -> Option<&'static dyn Virtual> {
+    match (resource.group.as_str(), resource.resource.as_str(), subresource) {
+        ("", "pods", "binding") | ("", "bindings", "") => Some(&super::core::pod::binding::Binding),
+        _ => None,
+    }
+}

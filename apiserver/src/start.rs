@@ -1,0 +1,185 @@
+//! From a configuration to a serving API server: store, caches, access, listeners, bootstrap; in the order in which each
+//! needs the one before. Serving begins before the bootstrap is done (it writes through the same path); readiness waits.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use futures::future::BoxFuture;
+use machinery::status::StatusError;
+use storage::Storage;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::Server;
+use crate::admission::Chain;
+use crate::cache;
+use crate::endpoints::connect::Nodes;
+use crate::filters::authn::Authenticator;
+use crate::filters::authn::bearer::Tokens;
+use crate::filters::authn::service_account::Issuer;
+use crate::filters::authz::Authorizer;
+use crate::filters::authz::rbac::Rbac;
+use crate::filters::fairness::Fairness;
+use crate::listener::{self, InProcess, Tls};
+use crate::negotiation;
+use crate::registry::catalogue;
+use crate::registry::{Registry, Rows};
+
+/// Revisions older than this are compacted away, as upstream's `--etcd-compaction-interval`.
+const COMPACT_EVERY: Duration = Duration::from_secs(300);
+
+/// Where objects are kept.
+#[derive(Debug, Clone)]
+pub enum Store {
+    /// The embedded store in this directory.
+    Embedded(PathBuf),
+    /// In memory, for tests.
+    Memory,
+    /// An etcd.
+    Etcd(storage::EtcdConfig),
+}
+
+/// Everything a server is started with.
+pub struct Config {
+    /// Where objects are kept.
+    pub store: Store,
+    /// Where to listen; `None` serves in-process connections only.
+    pub listen: Option<(SocketAddr, Tls)>,
+    /// Who asks and what they may: made over the registry, which they read.
+    pub access: Box<dyn FnOnce(&Arc<Registry>) -> anyhow::Result<Access> + Send>,
+    /// How kubelets are dialled.
+    pub nodes: Nodes,
+    /// Reads at once.
+    pub max_requests_inflight: usize,
+    /// Writes at once.
+    pub max_mutating_requests_inflight: usize,
+    /// Makes the objects that every cluster has; called again until it succeeds.
+    pub bootstrap: Bootstrap,
+}
+
+/// See [`Config::bootstrap`].
+pub type Bootstrap = Box<dyn Fn(Arc<Registry>) -> BoxFuture<'static, Result<(), StatusError>> + Send + Sync>;
+
+/// Access control, assembled.
+pub struct Access {
+    /// Who asks.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// May they.
+    pub authorizer: Arc<dyn Authorizer>,
+    /// What the cluster wants of objects.
+    pub admission: Chain,
+    /// The rights that users hold, for rule reviews.
+    pub rbac: Arc<Rbac>,
+    /// Bearer tokens, for token reviews.
+    pub tokens: Arc<Tokens>,
+    /// The issuer of service account tokens, where there is one.
+    pub issuer: Option<Arc<Issuer>>,
+}
+
+/// A server that serves.
+#[derive(Clone)]
+pub struct Running {
+    /// The server.
+    pub server: Arc<Server>,
+    /// Where it listens.
+    pub address: Option<SocketAddr>,
+    cancel: CancellationToken,
+    stopped: tokio_util::task::TaskTracker,
+}
+
+impl Running {
+    /// A listener for a component in the same process.
+    pub fn in_process(&self, identity: crate::filters::authn::UserInfo) -> InProcess {
+        InProcess::new(self.server.clone(), identity, self.cancel.clone())
+    }
+
+    /// Waits until `/readyz` says so.
+    pub async fn ready(&self) {
+        // Set once, within milliseconds of the start: a short poll is simpler than a channel that clones share.
+        while !self.server.ready.load(Ordering::Acquire) && !self.cancel.is_cancelled() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Waits until the server has drained after its cancellation.
+    pub async fn stopped(&self) {
+        self.stopped.close();
+        self.stopped.wait().await;
+    }
+}
+
+/// Starts a server; it runs until `cancel`.
+pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<Running> {
+    let storage: Arc<dyn Storage> = match &config.store {
+        Store::Embedded(dir) => {
+            Arc::new(storage::EmbeddedStore::open_directory(dir).context("opening the embedded store")?)
+        }
+        Store::Memory => Arc::new(storage::EmbeddedStore::in_memory()),
+        Store::Etcd(etcd) => Arc::new(storage::EtcdStore::connect(etcd.clone()).await.context("connecting to etcd")?),
+    };
+    let rows = Rows::new(catalogue::rows());
+    // The embedded store has only what this program wrote; an etcd may have another's values.
+    let foreign = matches!(config.store, Store::Etcd(_));
+    let canonicalise: cache::Canonicalise =
+        Arc::new(move |row, bytes| foreign.then(|| negotiation::canonicalise(row, bytes)).flatten());
+    let feed = cache::start(storage.clone(), rows.iter().cloned(), canonicalise, cancel.clone()).await?;
+    let registry = Arc::new(Registry::new(rows, feed, storage.clone()));
+    let access = (config.access)(&registry)?;
+    registry.set_admission(access.admission);
+    let server = Arc::new(Server {
+        registry,
+        authenticator: access.authenticator,
+        authorizer: access.authorizer,
+        rbac: access.rbac,
+        tokens: access.tokens,
+        issuer: access.issuer,
+        fairness: Fairness::new(config.max_requests_inflight, config.max_mutating_requests_inflight),
+        metrics: Arc::default(),
+        nodes: config.nodes,
+        ready: Arc::new(AtomicBool::new(false)),
+        cancel: cancel.clone(),
+    });
+    let stopped = tokio_util::task::TaskTracker::new();
+    let mut address = None;
+    if let Some((at, tls)) = config.listen {
+        let listener = TcpListener::bind(at).await.with_context(|| format!("listening on {at}"))?;
+        address = Some(listener.local_addr()?);
+        stopped.spawn(listener::serve(server.clone(), listener, tls, cancel.clone()));
+    }
+    stopped.spawn(bootstrap(server.clone(), config.bootstrap, cancel.clone()));
+    stopped.spawn(compact(storage, cancel.clone()));
+    Ok(Running { server, address, cancel, stopped })
+}
+
+/// Makes what every cluster has, again until it is there.
+async fn bootstrap(server: Arc<Server>, make: Bootstrap, cancel: CancellationToken) {
+    while let Err(error) = make(server.registry.clone()).await {
+        tracing::warn!(%error, "bootstrap failed, trying again");
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = tokio::time::sleep(Duration::from_millis(500)) => {}
+        }
+    }
+    server.ready.store(true, Ordering::Release);
+}
+
+/// Forgets revisions that nobody can ask for any more: each time those from before the last time.
+async fn compact(storage: Arc<dyn Storage>, cancel: CancellationToken) {
+    let mut last = None;
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = tokio::time::sleep(COMPACT_EVERY) => {}
+        }
+        if let Some(revision) = last
+            && let Err(error) = storage.compact(revision).await
+        {
+            tracing::warn!(%error, "compaction failed");
+        }
+        last = storage.revision().await.ok();
+    }
+}
