@@ -32,7 +32,7 @@ const LONGEST: usize = 64 * 1024;
 pub struct Bearer {
     /// Who.
     pub user: UserInfo,
-    /// The audiences, of those asked for.
+    /// The audiences, of those asked for. Empty from a sort of token that has none: it is for the API server.
     pub audiences: Vec<String>,
 }
 
@@ -94,7 +94,13 @@ impl Tokens {
         let mut errors = Vec::new();
         for sort in &self.sorts {
             match sort.authenticate_token(token, audiences, Timestamp::now()).await {
-                Ok(Some(bearer)) => return Ok(bearer),
+                Ok(Some(bearer)) if !bearer.audiences.is_empty() || self.audiences.is_empty() => return Ok(bearer),
+                Ok(Some(mut bearer)) => {
+                    bearer.audiences = self.audiences.iter().filter(|a| audiences.contains(a)).cloned().collect();
+                    if !bearer.audiences.is_empty() {
+                        return Ok(bearer);
+                    }
+                }
                 Ok(None) => {}
                 Err(why) => errors.push(why),
             }

@@ -33,14 +33,14 @@ impl Token for BootstrapToken {
     async fn authenticate_token(
         &self,
         token: &str,
-        audiences: &[String],
+        _: &[String],
         now: Timestamp,
     ) -> Result<Option<Bearer>, String> {
         let Some((id, secret)) = parse(token) else { return Ok(None) };
         let name = format!("bootstrap-token-{id}");
         let Some(object) = self.lookup.get(&SECRETS, Some("kube-system"), &name) else { return Ok(None) };
         match user(&object, id, secret, now) {
-            Ok(user) => Ok(Some(Bearer { user, audiences: audiences.to_vec() })),
+            Ok(user) => Ok(Some(Bearer { user, audiences: Vec::new() })),
             Err(why) => {
                 tracing::debug!(secret = %name, why, "a bootstrap token is refused");
                 Ok(None)

@@ -13,6 +13,7 @@ pub mod bearer;
 pub mod bootstrap_token;
 pub mod ca;
 pub mod claims;
+pub mod client_certificates;
 pub mod jwt;
 pub mod keys;
 pub mod request_header;

@@ -1,0 +1,243 @@
+//! The server's own keys and certificates, made at first start in one folder and kept: the cluster's authority, the
+//! front proxies', the serving certificate, the key of service account tokens, and what components prove who they are
+//! with. File names are kubeadm's, so that an operator finds their way.
+//!
+//! A serving certificate that lacks a name, or ends within a month, is made anew from the same authority: clients that
+//! trust the authority notice nothing. Keys are readable by their owner alone.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use component::tls::pki::{Ca, Leaf, Pair};
+use rcgen::KeyPair;
+use time::{Duration, OffsetDateTime};
+use x509_parser::extensions::GeneralName;
+use x509_parser::pem::Pem;
+
+/// The user as which the API server speaks to kubelets.
+pub const KUBELET_CLIENT: &str = "kube-apiserver-kubelet-client";
+/// The common name of our own front proxy certificate.
+pub const FRONT_PROXY_CLIENT: &str = "front-proxy-client";
+/// A certificate that is good for less is made anew.
+const RENEW: Duration = Duration::days(30);
+
+/// See the module.
+pub struct Pki {
+    dir: PathBuf,
+    ca: Ca,
+    front_proxy_ca: Ca,
+}
+
+impl Pki {
+    /// What is in the folder, and what was missing made. `names` are host names and addresses of the API server.
+    pub fn ensure(dir: &Path, names: &[String], now: OffsetDateTime) -> anyhow::Result<Self> {
+        fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+        let ca = authority(dir, "ca", "kubernetes", now)?;
+        let front_proxy_ca = authority(dir, "front-proxy-ca", "front-proxy-ca", now)?;
+        let pki = Self { dir: dir.to_owned(), ca, front_proxy_ca };
+        let server = Leaf { common_name: "kube-apiserver".into(), sans: names.to_vec(), server: true, ..Leaf::default() };
+        pki.leaf("apiserver", &pki.ca, &server, now)?;
+        let kubelet = Leaf { common_name: KUBELET_CLIENT.into(), client: true, ..Leaf::default() };
+        pki.leaf("apiserver-kubelet-client", &pki.ca, &kubelet, now)?;
+        let proxy = Leaf { common_name: FRONT_PROXY_CLIENT.into(), client: true, ..Leaf::default() };
+        pki.leaf("front-proxy-client", &pki.front_proxy_ca, &proxy, now)?;
+        if !pki.path("sa.key").exists() {
+            let key = KeyPair::generate()?;
+            write(&pki.path("sa.pub"), &key.public_key_pem(), 0o644)?;
+            write(&pki.path("sa.key"), &key.serialize_pem(), 0o600)?;
+        }
+        Ok(pki)
+    }
+
+    /// Where a file is: `ca.crt`, `apiserver.crt`, `apiserver.key`, `sa.key`, `sa.pub`, `front-proxy-ca.crt`, ...
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.dir.join(file)
+    }
+
+    /// The cluster's authority, PEM.
+    pub fn ca_pem(&self) -> &str {
+        &self.ca.pair().cert_pem
+    }
+
+    /// The front proxies' authority, PEM.
+    pub fn front_proxy_ca_pem(&self) -> &str {
+        &self.front_proxy_ca.pair().cert_pem
+    }
+
+    /// A client certificate: `user` and `groups` are who its holder will be.
+    pub fn client(&self, user: &str, groups: &[&str], now: OffsetDateTime) -> anyhow::Result<Pair> {
+        let organizations = groups.iter().map(|g| (*g).to_owned()).collect();
+        self.ca.sign(&Leaf { common_name: user.to_owned(), organizations, client: true, ..Leaf::default() }, now)
+    }
+
+    /// A serving certificate by the cluster's authority, for example a kubelet's.
+    pub fn serving(&self, common_name: &str, names: &[String], now: OffsetDateTime) -> anyhow::Result<Pair> {
+        self.ca.sign(&Leaf { common_name: common_name.to_owned(), sans: names.to_vec(), server: true, ..Leaf::default() }, now)
+    }
+
+    /// A kubeconfig with everything inline.
+    pub fn kubeconfig(&self, server: &str, user: &str, pair: &Pair) -> String {
+        let (ca, cert, key) = (STANDARD.encode(self.ca_pem()), STANDARD.encode(&pair.cert_pem), STANDARD.encode(&pair.key_pem));
+        format!(
+            "apiVersion: v1\nkind: Config\nclusters:\n- name: ferry\n  cluster:\n    server: {server}\n    \
+             certificate-authority-data: {ca}\nusers:\n- name: {user}\n  user:\n    client-certificate-data: {cert}\n    \
+             client-key-data: {key}\ncontexts:\n- name: {user}@ferry\n  context:\n    cluster: ferry\n    user: {user}\n\
+             current-context: {user}@ferry\n"
+        )
+    }
+
+    /// Writes a kubeconfig where there is none that will do for another month: `groups` only matter when it is made.
+    pub fn ensure_kubeconfig(&self, file: &Path, server: &str, user: &str, groups: &[&str], now: OffsetDateTime) -> anyhow::Result<()> {
+        if fs::read_to_string(file).is_ok_and(|text| self.kubeconfig_good(&text, server, now)) {
+            return Ok(());
+        }
+        let pair = self.client(user, groups, now)?;
+        write(file, &self.kubeconfig(server, user, &pair), 0o600)
+    }
+
+    fn kubeconfig_good(&self, text: &str, server: &str, now: OffsetDateTime) -> bool {
+        let after = |key: &str| text.split_once(key).and_then(|(_, rest)| rest.lines().next()).unwrap_or_default().trim();
+        let cert = STANDARD.decode(after("client-certificate-data:")).unwrap_or_default();
+        after("server:") == server
+            && after("certificate-authority-data:") == STANDARD.encode(self.ca_pem())
+            && lasts(&cert, &BTreeSet::new(), now)
+    }
+
+    fn leaf(&self, name: &str, ca: &Ca, leaf: &Leaf, now: OffsetDateTime) -> anyhow::Result<()> {
+        let (cert, key) = (self.path(&format!("{name}.crt")), self.path(&format!("{name}.key")));
+        let names = leaf.sans.iter().cloned().collect();
+        if key.exists() && fs::read(&cert).is_ok_and(|pem| lasts(&pem, &names, now)) {
+            return Ok(());
+        }
+        let pair = ca.sign(leaf, now)?;
+        write(&key, &pair.key_pem, 0o600)?;
+        write(&cert, &pair.cert_pem, 0o644)
+    }
+}
+
+/// Host names and addresses that clients reach an API server by.
+pub fn server_names(advertise: IpAddr, service_ip: Option<IpAddr>, more: &[String]) -> Vec<String> {
+    let fixed = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost", "127.0.0.1", "::1"];
+    let mut names: BTreeSet<String> = fixed.map(str::to_owned).into();
+    names.insert(advertise.to_string());
+    names.extend(service_ip.map(|ip| ip.to_string()));
+    names.extend(more.iter().cloned());
+    names.into_iter().collect()
+}
+
+fn authority(dir: &Path, name: &str, common_name: &str, now: OffsetDateTime) -> anyhow::Result<Ca> {
+    let (cert, key) = (dir.join(format!("{name}.crt")), dir.join(format!("{name}.key")));
+    match (fs::read_to_string(&cert), fs::read_to_string(&key)) {
+        (Ok(cert_pem), Ok(key_pem)) => Ca::from_pem(&cert_pem, &key_pem).with_context(|| format!("reading {}", cert.display())),
+        _ => {
+            let ca = Ca::new(common_name, now)?;
+            write(&key, &ca.pair().key_pem, 0o600)?;
+            write(&cert, &ca.pair().cert_pem, 0o644)?;
+            Ok(ca)
+        }
+    }
+}
+
+/// Whether a certificate has all the names and lasts for a while.
+fn lasts(pem: &[u8], names: &BTreeSet<String>, now: OffsetDateTime) -> bool {
+    let Some(Ok(block)) = Pem::iter_from_buffer(pem).next() else { return false };
+    let Ok(certificate) = block.parse_x509() else { return false };
+    let has = certificate.subject_alternative_name().ok().flatten().map(|extension| {
+        let names = extension.value.general_names.iter().filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some((*name).to_owned()),
+            GeneralName::IPAddress(bytes) => match bytes.len() {
+                4 => <[u8; 4]>::try_from(*bytes).ok().map(|b| IpAddr::from(b).to_string()),
+                _ => <[u8; 16]>::try_from(*bytes).ok().map(|b| IpAddr::from(b).to_string()),
+            },
+            _ => None,
+        });
+        names.collect::<BTreeSet<_>>()
+    });
+    names.is_subset(&has.unwrap_or_default()) && certificate.validity().not_after.timestamp() > (now + RENEW).unix_timestamp()
+}
+
+/// All of the file or nothing of it, and on the disk: a half-written key would lock the cluster's clients out.
+fn write(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
+    let temporary = path.with_extension("new");
+    let attempt = || {
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    attempt().with_context(|| format!("writing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use jiff::Timestamp;
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::filters::authn::ca::CaPool;
+    use crate::filters::authn::service_account::Issuer;
+    use crate::filters::authn::x509::X509;
+
+    fn now() -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap()
+    }
+
+    #[test]
+    fn it_is_made_once_and_renewed_when_it_must() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = |more: &[&str]| {
+            let more: Vec<String> = more.iter().map(|m| (*m).to_owned()).collect();
+            server_names("10.0.0.1".parse().unwrap(), Some("10.96.0.1".parse().unwrap()), &more)
+        };
+        let read = |file: &str| fs::read_to_string(dir.path().join(file)).unwrap();
+        let first = Pki::ensure(dir.path(), &names(&[]), now()).unwrap();
+        let (ca, cert, key) = (read("ca.crt"), read("apiserver.crt"), read("sa.key"));
+        assert_eq!(fs::metadata(first.path("sa.key")).unwrap().permissions().mode() & 0o777, 0o600);
+        Pki::ensure(dir.path(), &names(&[]), now()).unwrap();
+        assert_eq!((&ca, &cert, &key), (&read("ca.crt"), &read("apiserver.crt"), &read("sa.key")), "kept");
+        Pki::ensure(dir.path(), &names(&["example.com"]), now()).unwrap();
+        let named = read("apiserver.crt");
+        assert_ne!(named, cert, "another name");
+        Pki::ensure(dir.path(), &names(&[]), now() + Duration::days(340)).unwrap();
+        assert_ne!(named, read("apiserver.crt"), "about to end");
+        assert_eq!(ca, read("ca.crt"));
+        assert!(Issuer::new(vec!["https://k".into()], vec![], &[read("sa.pub").into_bytes()], Some(key.as_bytes())).is_ok());
+    }
+
+    #[test]
+    fn its_client_certificates_say_who_their_holders_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::ensure(dir.path(), &[], now()).unwrap();
+        let pair = pki.client("system:node:a", &["system:nodes"], now()).unwrap();
+        let der = Pem::iter_from_buffer(pair.cert_pem.as_bytes()).next().unwrap().unwrap().contents;
+        let x509 = X509::new(Arc::new(CaPool::new(pki.ca_pem()).unwrap()));
+        let at = Timestamp::from_second(now().unix_timestamp() + 10).unwrap();
+        let user = x509.identify(&[Bytes::from(der)], at).unwrap().unwrap();
+        assert_eq!((user.name.as_str(), user.node()), ("system:node:a", Some("a")));
+    }
+
+    #[test]
+    fn a_kubeconfig_is_kept_while_it_is_good() {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::ensure(dir.path(), &[], now()).unwrap();
+        let file = dir.path().join("admin.conf");
+        let ensure = |server: &str, at| {
+            pki.ensure_kubeconfig(&file, server, "kubernetes-admin", &["system:masters"], at).unwrap();
+            fs::read_to_string(&file).unwrap()
+        };
+        let first = ensure("https://a:6443", now());
+        assert_eq!(first, ensure("https://a:6443", now()));
+        let moved = ensure("https://b:6443", now());
+        assert!(moved.contains("server: https://b:6443\n") && moved != first);
+        assert_ne!(moved, ensure("https://b:6443", now() + Duration::days(340)));
+    }
+}
