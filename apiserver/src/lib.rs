@@ -27,6 +27,7 @@ pub mod filters;
 pub mod listener;
 pub mod negotiation;
 pub mod openapi;
+pub mod pki;
 pub mod registry;
 pub mod start;
 

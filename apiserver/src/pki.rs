@@ -42,7 +42,8 @@ impl Pki {
         let ca = authority(dir, "ca", "kubernetes", now)?;
         let front_proxy_ca = authority(dir, "front-proxy-ca", "front-proxy-ca", now)?;
         let pki = Self { dir: dir.to_owned(), ca, front_proxy_ca };
-        let server = Leaf { common_name: "kube-apiserver".into(), sans: names.to_vec(), server: true, ..Leaf::default() };
+        let server =
+            Leaf { common_name: "kube-apiserver".into(), sans: names.to_vec(), server: true, ..Leaf::default() };
         pki.leaf("apiserver", &pki.ca, &server, now)?;
         let kubelet = Leaf { common_name: KUBELET_CLIENT.into(), client: true, ..Leaf::default() };
         pki.leaf("apiserver-kubelet-client", &pki.ca, &kubelet, now)?;
@@ -79,12 +80,16 @@ impl Pki {
 
     /// A serving certificate by the cluster's authority, for example a kubelet's.
     pub fn serving(&self, common_name: &str, names: &[String], now: OffsetDateTime) -> anyhow::Result<Pair> {
-        self.ca.sign(&Leaf { common_name: common_name.to_owned(), sans: names.to_vec(), server: true, ..Leaf::default() }, now)
+        self.ca.sign(
+            &Leaf { common_name: common_name.to_owned(), sans: names.to_vec(), server: true, ..Leaf::default() },
+            now,
+        )
     }
 
     /// A kubeconfig with everything inline.
     pub fn kubeconfig(&self, server: &str, user: &str, pair: &Pair) -> String {
-        let (ca, cert, key) = (STANDARD.encode(self.ca_pem()), STANDARD.encode(&pair.cert_pem), STANDARD.encode(&pair.key_pem));
+        let (ca, cert, key) =
+            (STANDARD.encode(self.ca_pem()), STANDARD.encode(&pair.cert_pem), STANDARD.encode(&pair.key_pem));
         format!(
             "apiVersion: v1\nkind: Config\nclusters:\n- name: ferry\n  cluster:\n    server: {server}\n    \
              certificate-authority-data: {ca}\nusers:\n- name: {user}\n  user:\n    client-certificate-data: {cert}\n    \
@@ -94,7 +99,14 @@ impl Pki {
     }
 
     /// Writes a kubeconfig where there is none that will do for another month: `groups` only matter when it is made.
-    pub fn ensure_kubeconfig(&self, file: &Path, server: &str, user: &str, groups: &[&str], now: OffsetDateTime) -> anyhow::Result<()> {
+    pub fn ensure_kubeconfig(
+        &self,
+        file: &Path,
+        server: &str,
+        user: &str,
+        groups: &[&str],
+        now: OffsetDateTime,
+    ) -> anyhow::Result<()> {
         if fs::read_to_string(file).is_ok_and(|text| self.kubeconfig_good(&text, server, now)) {
             return Ok(());
         }
@@ -103,7 +115,8 @@ impl Pki {
     }
 
     fn kubeconfig_good(&self, text: &str, server: &str, now: OffsetDateTime) -> bool {
-        let after = |key: &str| text.split_once(key).and_then(|(_, rest)| rest.lines().next()).unwrap_or_default().trim();
+        let after =
+            |key: &str| text.split_once(key).and_then(|(_, rest)| rest.lines().next()).unwrap_or_default().trim();
         let cert = STANDARD.decode(after("client-certificate-data:")).unwrap_or_default();
         after("server:") == server
             && after("certificate-authority-data:") == STANDARD.encode(self.ca_pem())
@@ -124,7 +137,15 @@ impl Pki {
 
 /// Host names and addresses that clients reach an API server by.
 pub fn server_names(advertise: IpAddr, service_ip: Option<IpAddr>, more: &[String]) -> Vec<String> {
-    let fixed = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost", "127.0.0.1", "::1"];
+    let fixed = [
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+        "localhost",
+        "127.0.0.1",
+        "::1",
+    ];
     let mut names: BTreeSet<String> = fixed.map(str::to_owned).into();
     names.insert(advertise.to_string());
     names.extend(service_ip.map(|ip| ip.to_string()));
@@ -135,7 +156,9 @@ pub fn server_names(advertise: IpAddr, service_ip: Option<IpAddr>, more: &[Strin
 fn authority(dir: &Path, name: &str, common_name: &str, now: OffsetDateTime) -> anyhow::Result<Ca> {
     let (cert, key) = (dir.join(format!("{name}.crt")), dir.join(format!("{name}.key")));
     match (fs::read_to_string(&cert), fs::read_to_string(&key)) {
-        (Ok(cert_pem), Ok(key_pem)) => Ca::from_pem(&cert_pem, &key_pem).with_context(|| format!("reading {}", cert.display())),
+        (Ok(cert_pem), Ok(key_pem)) => {
+            Ca::from_pem(&cert_pem, &key_pem).with_context(|| format!("reading {}", cert.display()))
+        }
         _ => {
             let ca = Ca::new(common_name, now)?;
             write(&key, &ca.pair().key_pem, 0o600)?;
@@ -160,7 +183,8 @@ fn lasts(pem: &[u8], names: &BTreeSet<String>, now: OffsetDateTime) -> bool {
         });
         names.collect::<BTreeSet<_>>()
     });
-    names.is_subset(&has.unwrap_or_default()) && certificate.validity().not_after.timestamp() > (now + RENEW).unix_timestamp()
+    names.is_subset(&has.unwrap_or_default())
+        && certificate.validity().not_after.timestamp() > (now + RENEW).unix_timestamp()
 }
 
 /// All of the file or nothing of it, and on the disk: a half-written key would lock the cluster's clients out.
@@ -210,7 +234,9 @@ mod tests {
         Pki::ensure(dir.path(), &names(&[]), now() + Duration::days(340)).unwrap();
         assert_ne!(named, read("apiserver.crt"), "about to end");
         assert_eq!(ca, read("ca.crt"));
-        assert!(Issuer::new(vec!["https://k".into()], vec![], &[read("sa.pub").into_bytes()], Some(key.as_bytes())).is_ok());
+        assert!(
+            Issuer::new(vec!["https://k".into()], vec![], &[read("sa.pub").into_bytes()], Some(key.as_bytes())).is_ok()
+        );
     }
 
     #[test]

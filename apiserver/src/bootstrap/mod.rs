@@ -33,6 +33,8 @@ pub struct Facts {
     pub client_ca: Option<String>,
     /// The authorities of front proxies, PEM, and what they send.
     pub request_header: Option<(String, crate::filters::authn::request_header::Headers)>,
+    /// The user as which the server speaks to kubelets, where that is our own making: kubelets ask back what it may.
+    pub kubelet_client: Option<String>,
 }
 
 /// Brings the cluster's own objects to what they should be.
@@ -50,7 +52,7 @@ pub async fn run(registry: &Registry, facts: &Facts) -> Result<(), StatusError> 
     let levels = objects(PRIORITY_LEVEL_OBJECTS, "flowcontrol.apiserver.k8s.io/v1", "PriorityLevelConfiguration");
     let classes = objects(PRIORITY_CLASS_OBJECTS, "scheduling.k8s.io/v1", "PriorityClass");
     futures::try_join!(
-        rbac::run(registry),
+        rbac::run(registry, facts.kubelet_client.as_deref()),
         ensure(registry, &PRIORITY_CLASSES, classes, keep),
         ensure(registry, &PRIORITY_LEVELS, levels, reconcile::flow_control),
         ensure(registry, &FLOW_SCHEMAS, flow_schemas, reconcile::flow_control),
@@ -157,8 +159,11 @@ mod tests {
             username: vec!["X-Remote-User".into()],
             ..Default::default()
         };
-        let map =
-            authentication(&Facts { client_ca: Some("PEM".into()), request_header: Some(("PEM2".into(), headers)) });
+        let map = authentication(&Facts {
+            client_ca: Some("PEM".into()),
+            request_header: Some(("PEM2".into(), headers)),
+            ..Facts::default()
+        });
         assert_eq!(map["data"]["client-ca-file"], "PEM");
         assert_eq!(map["data"]["requestheader-username-headers"], r#"["X-Remote-User"]"#);
         assert_eq!(map["data"]["requestheader-allowed-names"], "[]");

@@ -22,9 +22,18 @@ use crate::registry::Registry;
 const TEXT: &str = include_str!("rbac.txt");
 const GROUP: &str = "rbac.authorization.k8s.io";
 
-/// Reconciles all of them.
-pub async fn run(registry: &Registry) -> Result<(), StatusError> {
-    let all = parse(TEXT);
+/// Reconciles all of them, and the rights of `kubelet_client` on kubelets.
+pub async fn run(registry: &Registry, kubelet_client: Option<&str>) -> Result<(), StatusError> {
+    let mut all = parse(TEXT);
+    if let Some(user) = kubelet_client {
+        let binding = object("ClusterRoleBinding", user);
+        all.cluster_role_bindings.push(bind(
+            binding,
+            "ClusterRole",
+            "system:kubelet-api-admin",
+            &[&format!("User:{user}")],
+        ));
+    }
     for (resource, objects) in
         [(&*CLUSTER_ROLE_BINDINGS, &all.cluster_role_bindings), (&*ROLE_BINDINGS, &all.role_bindings)]
     {

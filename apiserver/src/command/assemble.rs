@@ -1,7 +1,7 @@
 //! The parts of a server that files and flags make: TLS, authenticators, authorizers, admission, the cluster's own
 //! objects.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -20,6 +20,7 @@ use crate::endpoints::connect::Nodes;
 use crate::filters::authn::bearer::{Token, Tokens};
 use crate::filters::authn::bootstrap_token::BootstrapToken;
 use crate::filters::authn::ca::CaPool;
+use crate::filters::authn::client_certificates;
 use crate::filters::authn::request_header::{Headers, RequestHeader};
 use crate::filters::authn::service_account::{Issuer, ServiceAccount};
 use crate::filters::authn::token_file::TokenFile;
@@ -45,6 +46,7 @@ pub struct Assembly {
 impl Assembly {
     /// Reads the files that the flags name.
     pub fn new(flags: &Flags, advertise: IpAddr) -> anyhow::Result<Self> {
+        let flags = &super::own::with_own_pki(flags, advertise)?;
         let client_ca = flags.client_ca_file.as_deref().map(read_text).transpose()?;
         let request_header = match &flags.requestheader_client_ca_file {
             None => None,
@@ -65,7 +67,9 @@ impl Assembly {
             let keys = flags.service_account_key_file.iter().map(|f| read(f)).collect::<Result<Vec<_>, _>>()?;
             let signing = flags.service_account_signing_key_file.as_deref().map(read).transpose()?;
             let (issuers, audiences) = (flags.service_account_issuer.clone(), flags.api_audiences.clone());
-            Some(Arc::new(Issuer::new(issuers, audiences, &keys, signing.as_deref()).context("service account keys")?))
+            let issuer = Issuer::new(issuers, audiences, &keys, signing.as_deref()).context("service account keys")?;
+            let jwks_uri = format!("https://{}/openid/v1/jwks", SocketAddr::new(advertise, flags.secure_port));
+            Some(Arc::new(Issuer { jwks_uri, ..issuer }))
         };
         Ok(Self { flags: flags.clone(), advertise, client_ca, request_header, issuer })
     }
@@ -87,15 +91,9 @@ impl Assembly {
             }
             _ => bail!("--tls-cert-file and --tls-private-key-file must be given together"),
         };
-        let bundle: String = self
-            .client_ca
-            .iter()
-            .chain(self.request_header.iter().map(|(pem, _)| pem))
-            .cloned()
-            .collect::<Vec<_>>()
-            .join("\n");
-        let authorities = (!bundle.is_empty()).then_some(bundle.as_bytes());
-        let config = component::tls::server_config(resolver, authorities)?;
+        let authorities = self.client_ca.iter().chain(self.request_header.iter().map(|(pem, _)| pem));
+        let pools = authorities.map(|pem| CaPool::new(pem).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
+        let config = client_certificates::server_config(resolver, &pools)?;
         Ok(Arc::new(arc_swap::ArcSwap::from_pointee(config)))
     }
 
@@ -163,6 +161,7 @@ impl Assembly {
         let facts = Arc::new(bootstrap::Facts {
             client_ca: self.client_ca.clone(),
             request_header: self.request_header.clone(),
+            kubelet_client: self.flags.data_dir.is_some().then(|| crate::pki::KUBELET_CLIENT.to_owned()),
         });
         Box::new(move |registry| {
             let facts = facts.clone();

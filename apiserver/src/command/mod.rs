@@ -2,6 +2,7 @@
 
 mod assemble;
 mod flags;
+mod own;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;

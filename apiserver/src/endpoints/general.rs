@@ -31,18 +31,14 @@ pub(super) async fn serve(call: Call) -> Result<Response<Body>, StatusError> {
         ["openapi", "v3"] => Ok(negotiation::json_response(StatusCode::OK, openapi::index(rows(&call)))),
         ["openapi", "v3", "api", version] => open_api(&call, "", version),
         ["openapi", "v3", "apis", group, version] => open_api(&call, group, version),
-        [".well-known", "openid-configuration"] => issuer(&call, |issuer| issuer.configuration(&host(&call))),
-        ["openid", "v1", "jwks"] => issuer(&call, Issuer::key_set),
+        [".well-known", "openid-configuration"] => issuer(&call, "application/json", Issuer::configuration),
+        ["openid", "v1", "jwks"] => issuer(&call, "application/jwk-set+json", Issuer::key_set),
         _ => Err(no_such_path()),
     }
 }
 
 fn rows(call: &Call) -> &[std::sync::Arc<crate::registry::catalogue::Resource>] {
     call.server.registry.rows().all()
-}
-
-fn host(call: &Call) -> String {
-    call.parts.headers.get(header::HOST).and_then(|v| v.to_str().ok()).unwrap_or_default().to_string()
 }
 
 /// A group version's OpenAPI; with the hash in its URL it never changes.
@@ -54,12 +50,6 @@ fn open_api(call: &Call, group: &str, version: &str) -> Result<Response<Body>, S
         response.headers_mut().insert(header::CACHE_CONTROL, forever);
     }
     Ok(response)
-}
-
-/// The documents by which others check service account tokens.
-fn issuer(call: &Call, document: impl FnOnce(&Issuer) -> String) -> Result<Response<Body>, StatusError> {
-    let issuer = call.server.issuer.as_deref().ok_or_else(no_such_path)?;
-    Ok(negotiation::json_response(StatusCode::OK, document(issuer)))
 }
 
 /// Discovery documents; one that the client has already (by its ETag) is not sent again.
@@ -83,6 +73,16 @@ fn discover(call: &Call) -> Result<Response<Body>, StatusError> {
     if let Some(etag) = etag {
         response.headers_mut().insert(header::ETAG, etag);
     }
+    Ok(response)
+}
+
+/// A document of the issuer of service account tokens, by which others verify them.
+fn issuer(call: &Call, kind: &'static str, document: fn(&Issuer) -> String) -> Result<Response<Body>, StatusError> {
+    let issuer = call.server.issuer.as_deref().ok_or_else(no_such_path)?;
+    let mut response = Response::new(negotiation::full(document(issuer)));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
     Ok(response)
 }
 

@@ -17,6 +17,8 @@ use crate::filters::authn::{MASTERS, UserInfo};
 use catalogue::{Resource, Sort};
 use strategy::WriteContext;
 
+pub mod authentication;
+pub mod authorization;
 pub mod catalogue;
 pub mod core;
 pub mod managed_fields;

@@ -28,6 +28,17 @@ pub trait Virtual: Send + Sync {
 pub fn handler(resource: &GroupResource, subresource: &str) -> Option<&'static dyn Virtual> {
     match (resource.group.as_str(), resource.resource.as_str(), subresource) {
         ("", "pods", "binding") | ("", "bindings", "") => Some(&super::core::pod::binding::Binding),
+        ("", "serviceaccounts", "token") => Some(&super::authentication::token_request::TokenRequest),
+        ("authentication.k8s.io", "tokenreviews", "") => Some(&super::authentication::TokenReview),
+        ("authentication.k8s.io", "selfsubjectreviews", "") => Some(&super::authentication::SelfSubjectReview),
+        ("authorization.k8s.io", "subjectaccessreviews", "") => Some(&super::authorization::SubjectAccessReview),
+        ("authorization.k8s.io", "localsubjectaccessreviews", "") => {
+            Some(&super::authorization::LocalSubjectAccessReview)
+        }
+        ("authorization.k8s.io", "selfsubjectaccessreviews", "") => {
+            Some(&super::authorization::SelfSubjectAccessReview)
+        }
+        ("authorization.k8s.io", "selfsubjectrulesreviews", "") => Some(&super::authorization::SelfSubjectRulesReview),
         _ => None,
     }
 }

@@ -30,12 +30,7 @@ impl BootstrapToken {
 
 #[async_trait]
 impl Token for BootstrapToken {
-    async fn authenticate_token(
-        &self,
-        token: &str,
-        _: &[String],
-        now: Timestamp,
-    ) -> Result<Option<Bearer>, String> {
+    async fn authenticate_token(&self, token: &str, _: &[String], now: Timestamp) -> Result<Option<Bearer>, String> {
         let Some((id, secret)) = parse(token) else { return Ok(None) };
         let name = format!("bootstrap-token-{id}");
         let Some(object) = self.lookup.get(&SECRETS, Some("kube-system"), &name) else { return Ok(None) };

@@ -37,15 +37,30 @@ impl ClientCertVerifier for Requested {
         &self.subjects
     }
 
-    fn verify_client_cert(&self, _: &CertificateDer<'_>, _: &[CertificateDer<'_>], _: UnixTime) -> Result<ClientCertVerified, Error> {
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
         Ok(ClientCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(&self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
         verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
-    fn verify_tls13_signature(&self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
         verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
@@ -55,9 +70,13 @@ impl ClientCertVerifier for Requested {
 }
 
 /// A server's TLS: HTTP/2 and HTTP/1.1, client certificates asked for and not demanded.
-pub fn server_config(certificate: Arc<dyn rustls::server::ResolvesServerCert>, pools: &[Arc<CaPool>]) -> anyhow::Result<rustls::ServerConfig> {
+pub fn server_config(
+    certificate: Arc<dyn rustls::server::ResolvesServerCert>,
+    pools: &[Arc<CaPool>],
+) -> anyhow::Result<rustls::ServerConfig> {
     let requested = Requested::new(pools);
-    let builder = rustls::ServerConfig::builder_with_provider(requested.provider.clone()).with_safe_default_protocol_versions()?;
+    let builder = rustls::ServerConfig::builder_with_provider(requested.provider.clone())
+        .with_safe_default_protocol_versions()?;
     let mut config = builder.with_client_cert_verifier(Arc::new(requested)).with_cert_resolver(certificate);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)

@@ -25,8 +25,8 @@ pub struct Issuer {
     pub keys: Vec<PublicKey>,
     /// The key that signs.
     pub signing: Option<SigningKey>,
-    /// Where the key set document is, if not at this server.
-    pub jwks_uri: Option<String>,
+    /// Where the key set document is.
+    pub jwks_uri: String,
     /// The longest lifetime that a token gets.
     pub max_expiration_seconds: Option<i64>,
     /// Whether tokens of the kubelet's default lifetime are made for longer.
@@ -56,7 +56,7 @@ impl Issuer {
             audiences,
             keys: public,
             signing,
-            jwks_uri: None,
+            jwks_uri: String::new(),
             max_expiration_seconds: None,
             extend_expiration: true,
         })
@@ -69,18 +69,17 @@ impl Issuer {
         jwt::sign(key, &claims.payload(now))
     }
 
-    /// `/.well-known/openid-configuration`. `address` is the server's own, for the key set's URL.
-    pub fn configuration(&self, address: &str) -> String {
+    /// `/.well-known/openid-configuration`.
+    pub fn configuration(&self) -> String {
         let mut algorithms: Vec<_> = self.keys.iter().map(|k| k.algorithm.as_str()).collect();
         algorithms.sort_unstable();
         algorithms.dedup();
-        let jwks_uri = self.jwks_uri.clone().unwrap_or_else(|| format!("https://{address}/openid/v1/jwks"));
         let issuer = self.issuers.first().map(String::as_str).unwrap_or_default();
         // By hand, for upstream's order.
         format!(
             r#"{{"issuer":{},"jwks_uri":{},"response_types_supported":["id_token"],"subject_types_supported":["public"],"id_token_signing_alg_values_supported":{}}}"#,
             json!(issuer),
-            json!(jwks_uri),
+            json!(self.jwks_uri),
             json!(algorithms)
         )
     }

@@ -59,12 +59,7 @@ fn split(line: &str) -> Result<Vec<String>, String> {
 
 #[async_trait]
 impl Token for TokenFile {
-    async fn authenticate_token(
-        &self,
-        token: &str,
-        _: &[String],
-        _: Timestamp,
-    ) -> Result<Option<Bearer>, String> {
+    async fn authenticate_token(&self, token: &str, _: &[String], _: Timestamp) -> Result<Option<Bearer>, String> {
         Ok(self.users.get(token).map(|user| Bearer { user: user.clone(), audiences: Vec::new() }))
     }
 }

@@ -23,14 +23,26 @@ pub struct SelfSubjectReview;
 
 #[async_trait]
 impl Virtual for TokenReview {
-    async fn serve(&self, server: &Server, _: &WriteContext<'_>, _: &RequestInfo, body: Value) -> Result<Value, StatusError> {
+    async fn serve(
+        &self,
+        server: &Server,
+        _: &WriteContext<'_>,
+        _: &RequestInfo,
+        body: Value,
+    ) -> Result<Value, StatusError> {
         review(&server.tokens, body).await
     }
 }
 
 #[async_trait]
 impl Virtual for SelfSubjectReview {
-    async fn serve(&self, _: &Server, cx: &WriteContext<'_>, _: &RequestInfo, mut body: Value) -> Result<Value, StatusError> {
+    async fn serve(
+        &self,
+        _: &Server,
+        cx: &WriteContext<'_>,
+        _: &RequestInfo,
+        mut body: Value,
+    ) -> Result<Value, StatusError> {
         machinery::meta::set_creation_timestamp(&mut body, cx.now);
         body["status"] = json!({"userInfo": shown(cx.user)});
         Ok(body)
@@ -87,7 +99,10 @@ mod tests {
             json!({"authenticated": true, "audiences": ["api"], "user": {"username": "jane", "uid": "1", "groups": ["devs", "system:authenticated"]}})
         );
         assert_eq!(ask(json!({"token": "other"})).await.unwrap(), json!({"error": "invalid bearer token", "user": {}}));
-        assert_eq!(ask(json!({"token": "secret", "audiences": ["x"]})).await.unwrap(), json!({"error": "invalid bearer token", "user": {}}));
+        assert_eq!(
+            ask(json!({"token": "secret", "audiences": ["x"]})).await.unwrap(),
+            json!({"error": "invalid bearer token", "user": {}})
+        );
         assert_eq!(ask(json!({})).await.unwrap_err().message, "token is required for TokenReview in authentication");
     }
 }

@@ -29,7 +29,13 @@ pub struct TokenRequest;
 
 #[async_trait]
 impl Virtual for TokenRequest {
-    async fn serve(&self, server: &Server, cx: &WriteContext<'_>, info: &RequestInfo, body: Value) -> Result<Value, StatusError> {
+    async fn serve(
+        &self,
+        server: &Server,
+        cx: &WriteContext<'_>,
+        info: &RequestInfo,
+        body: Value,
+    ) -> Result<Value, StatusError> {
         let issuer = server.issuer.as_ref().ok_or_else(StatusError::no_such_resource)?;
         let lookup: &dyn Lookup = cx.registry;
         request(issuer, lookup, cx.namespace.unwrap_or_default(), &info.name, cx.now, cx.dry_run, body).await
@@ -43,7 +49,12 @@ async fn get(lookup: &dyn Lookup, resource: &GroupResource, namespace: Option<&s
     }
 }
 
-async fn required(lookup: &dyn Lookup, resource: &GroupResource, namespace: Option<&str>, name: &str) -> Result<Arc<Value>, StatusError> {
+async fn required(
+    lookup: &dyn Lookup,
+    resource: &GroupResource,
+    namespace: Option<&str>,
+    name: &str,
+) -> Result<Arc<Value>, StatusError> {
     get(lookup, resource, namespace, name).await.ok_or_else(|| StatusError::not_found(resource, name))
 }
 
@@ -67,7 +78,8 @@ async fn request(
     let uid = text(&account, "/metadata/uid");
     let given = text(&body, "/metadata/uid");
     if !given.is_empty() && given != uid {
-        let why = format!("the UID in the token request ({given}) does not match the UID of the service account ({uid})");
+        let why =
+            format!("the UID in the token request ({given}) does not match the UID of the service account ({uid})");
         return Err(StatusError::conflict(&GroupResource::new(GROUP, KIND), name, why));
     }
     let audiences = texts(&body, "/spec/audiences");
@@ -96,7 +108,11 @@ async fn request(
         ..bound
     };
     // A dry run shows what would be said, and gives nothing away.
-    let token = if dry_run { String::new() } else { issuer.issue(claims, now).map_err(|e| StatusError::internal(format!("failed to generate token: {e}")))? };
+    let token = if dry_run {
+        String::new()
+    } else {
+        issuer.issue(claims, now).map_err(|e| StatusError::internal(format!("failed to generate token: {e}")))?
+    };
     let expires = now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX);
     let expires = expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     body["apiVersion"] = format!("{GROUP}/v1").into();
@@ -153,7 +169,9 @@ async fn bound(lookup: &dyn Lookup, namespace: &str, account: &str, reference: &
         }
         _ => {
             let (group, version) = version.split_once('/').unwrap_or(("", version));
-            return Err(StatusError::bad_request(format!("cannot bind token to object of type {group}/{version}, Kind={kind}")));
+            return Err(StatusError::bad_request(format!(
+                "cannot bind token to object of type {group}/{version}, Kind={kind}"
+            )));
         }
     };
     let uid = text(reference, "/uid");
@@ -183,7 +201,10 @@ mod tests {
         let objects = Objects::default();
         objects.put(&SERVICE_ACCOUNTS, json!({"metadata": {"namespace": "ns", "name": "web", "uid": "sa"}}));
         objects.put(&PODS, json!({"metadata": {"namespace": "ns", "name": "p", "uid": "pod"}, "spec": {"serviceAccountName": "web", "nodeName": "n"}}));
-        objects.put(&PODS, json!({"metadata": {"namespace": "ns", "name": "q", "uid": "q"}, "spec": {"serviceAccountName": "other"}}));
+        objects.put(
+            &PODS,
+            json!({"metadata": {"namespace": "ns", "name": "q", "uid": "q"}, "spec": {"serviceAccountName": "other"}}),
+        );
         let now = Timestamp::from_second(1_800_000_000).unwrap();
         request(&issuer(), &objects, "ns", "web", now, false, body).await.map_err(|e| e.message)
     }
@@ -200,7 +221,10 @@ mod tests {
         assert_eq!(claims["sub"], "system:serviceaccount:ns:web");
         let kubernetes = &claims["kubernetes.io"];
         assert_eq!(kubernetes["warnafter"].as_i64(), Some(1_800_003_607));
-        assert_eq!((&kubernetes["pod"], &kubernetes["node"]), (&json!({"name": "p", "uid": "pod"}), &json!({"name": "n"})));
+        assert_eq!(
+            (&kubernetes["pod"], &kubernetes["node"]),
+            (&json!({"name": "p", "uid": "pod"}), &json!({"name": "n"}))
+        );
     }
 
     #[tokio::test]
@@ -216,7 +240,10 @@ mod tests {
                 r#"TokenRequest.authentication.k8s.io "web" is invalid: metadata.name: Invalid value: "x": must match the service account name if specified"#,
             ),
             (bound("Pod", "none", ""), r#"pods "none" not found"#),
-            (bound("Pod", "q", ""), r#"cannot bind token for serviceaccount "web" to pod running with different serviceaccount name."#),
+            (
+                bound("Pod", "q", ""),
+                r#"cannot bind token for serviceaccount "web" to pod running with different serviceaccount name."#,
+            ),
             (
                 bound("Pod", "p", "x"),
                 r#"Operation cannot be fulfilled on Pod "p": the UID in the bound object reference (x) does not match the UID in record. The object might have been deleted and then recreated"#,

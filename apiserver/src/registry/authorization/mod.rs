@@ -32,7 +32,13 @@ pub struct SelfSubjectRulesReview;
 
 #[async_trait]
 impl Virtual for SubjectAccessReview {
-    async fn serve(&self, server: &Server, _: &WriteContext<'_>, _: &RequestInfo, body: Value) -> Result<Value, StatusError> {
+    async fn serve(
+        &self,
+        server: &Server,
+        _: &WriteContext<'_>,
+        _: &RequestInfo,
+        body: Value,
+    ) -> Result<Value, StatusError> {
         let mut errors = validate(&body, true);
         errors.extend(empty_metadata(&body, false));
         refuse(errors)?;
@@ -42,14 +48,25 @@ impl Virtual for SubjectAccessReview {
 
 #[async_trait]
 impl Virtual for LocalSubjectAccessReview {
-    async fn serve(&self, server: &Server, cx: &WriteContext<'_>, _: &RequestInfo, body: Value) -> Result<Value, StatusError> {
+    async fn serve(
+        &self,
+        server: &Server,
+        cx: &WriteContext<'_>,
+        _: &RequestInfo,
+        mut body: Value,
+    ) -> Result<Value, StatusError> {
         let namespace = cx.namespace.unwrap_or_default();
+        if text(&body, "/metadata/namespace").is_empty() {
+            machinery::meta::set_namespace(&mut body, namespace);
+        }
         let mut errors = validate(&body, true);
         errors.extend(empty_metadata(&body, true));
         errors.extend(local(&body));
         refuse(errors)?;
         if text(&body, "/metadata/namespace") != namespace {
-            return Err(StatusError::bad_request(format!("spec.resourceAttributes.namespace must match namespace: {namespace}")));
+            return Err(StatusError::bad_request(format!(
+                "spec.resourceAttributes.namespace must match namespace: {namespace}"
+            )));
         }
         Ok(answer(&*server.authorizer, &subject(&body), body))
     }
@@ -57,7 +74,13 @@ impl Virtual for LocalSubjectAccessReview {
 
 #[async_trait]
 impl Virtual for SelfSubjectAccessReview {
-    async fn serve(&self, server: &Server, cx: &WriteContext<'_>, _: &RequestInfo, body: Value) -> Result<Value, StatusError> {
+    async fn serve(
+        &self,
+        server: &Server,
+        cx: &WriteContext<'_>,
+        _: &RequestInfo,
+        body: Value,
+    ) -> Result<Value, StatusError> {
         let mut errors = validate(&body, false);
         errors.extend(empty_metadata(&body, false));
         refuse(errors)?;
@@ -67,7 +90,13 @@ impl Virtual for SelfSubjectAccessReview {
 
 #[async_trait]
 impl Virtual for SelfSubjectRulesReview {
-    async fn serve(&self, server: &Server, cx: &WriteContext<'_>, _: &RequestInfo, body: Value) -> Result<Value, StatusError> {
+    async fn serve(
+        &self,
+        server: &Server,
+        cx: &WriteContext<'_>,
+        _: &RequestInfo,
+        body: Value,
+    ) -> Result<Value, StatusError> {
         let namespace = text(&body, "/spec/namespace");
         if namespace.is_empty() {
             return Err(StatusError::bad_request("no namespace on request"));
@@ -127,7 +156,9 @@ fn validate(body: &Value, about: bool) -> ErrorList {
 fn empty_metadata(body: &Value, namespaced: bool) -> ErrorList {
     let Some(metadata) = body.get("metadata").and_then(Value::as_object) else { return ErrorList::new() };
     let allowed = |key: &str| key == "managedFields" || namespaced && key == "namespace";
-    let said = |value: &Value| !matches!(value, Value::Null) && *value != json!("") && *value != json!({}) && *value != json!([]);
+    let said = |value: &Value| {
+        !matches!(value, Value::Null) && *value != json!("") && *value != json!({}) && *value != json!([])
+    };
     if metadata.iter().any(|(key, value)| !allowed(key) && said(value)) {
         let detail = if namespaced { "must be empty except for namespace" } else { "must be empty" };
         return ErrorList::from_iter([Error::invalid(&Path::new("metadata"), body["metadata"].clone(), detail)]);
@@ -140,11 +171,19 @@ fn local(body: &Value) -> ErrorList {
     if given(body, "/spec/resourceAttributes").is_some() {
         let namespace = text(body, "/spec/resourceAttributes/namespace");
         if namespace != text(body, "/metadata/namespace") {
-            errors.push(Error::invalid(&Path::new("spec.resourceAttributes.namespace"), namespace, "must match metadata.namespace"));
+            errors.push(Error::invalid(
+                &Path::new("spec.resourceAttributes.namespace"),
+                namespace,
+                "must match metadata.namespace",
+            ));
         }
     }
     if let Some(path) = given(body, "/spec/nonResourceAttributes") {
-        errors.push(Error::invalid(&Path::new("spec.nonResourceAttributes"), path.clone(), "disallowed on this kind of request"));
+        errors.push(Error::invalid(
+            &Path::new("spec.nonResourceAttributes"),
+            path.clone(),
+            "disallowed on this kind of request",
+        ));
     }
     errors
 }
@@ -222,7 +261,8 @@ fn answer(authorizer: &dyn Authorizer, user: &UserInfo, mut body: Value) -> Valu
 fn rules(authorizer: &dyn Authorizer, user: &UserInfo, namespace: &str) -> Value {
     let held = authorizer.rules_for(user, namespace);
     let list = |paths: bool| {
-        let wanted = held.rules.iter().filter(|r| if paths { !r.non_resource_urls.is_empty() } else { !r.resources.is_empty() });
+        let wanted =
+            held.rules.iter().filter(|r| if paths { !r.non_resource_urls.is_empty() } else { !r.resources.is_empty() });
         let shown = wanted.map(|rule| {
             let mut rule = rule.clone();
             if paths {
@@ -234,7 +274,8 @@ fn rules(authorizer: &dyn Authorizer, user: &UserInfo, namespace: &str) -> Value
         });
         shown.collect::<Vec<_>>()
     };
-    let mut status = json!({"resourceRules": list(false), "nonResourceRules": list(true), "incomplete": held.incomplete});
+    let mut status =
+        json!({"resourceRules": list(false), "nonResourceRules": list(true), "incomplete": held.incomplete});
     if !held.errors.is_empty() {
         status["evaluationError"] = crate::filters::authz::rbac::aggregate(&held.errors).into();
     }
@@ -258,7 +299,9 @@ mod tests {
     impl Authorizer for Jane {
         fn authorize(&self, a: &Attributes<'_>) -> Decision {
             match (a.user.name.as_str(), a.verb) {
-                ("jane", "get") if !a.resource_request || a.selects("spec.nodeName", "n") => Decision::Allow("because".into()),
+                ("jane", "get") if !a.resource_request || a.selects("spec.nodeName", "n") => {
+                    Decision::Allow("because".into())
+                }
                 ("jane", "delete") => Decision::Deny("never".into()),
                 _ => Decision::NoOpinion(String::new()),
             }
@@ -276,9 +319,15 @@ mod tests {
     #[test]
     fn a_question_is_answered_with_its_reason() {
         for (spec, expect) in [
-            (json!({"user": "jane", "nonResourceAttributes": {"verb": "get", "path": "/x"}}), json!({"allowed": true, "reason": "because"})),
+            (
+                json!({"user": "jane", "nonResourceAttributes": {"verb": "get", "path": "/x"}}),
+                json!({"allowed": true, "reason": "because"}),
+            ),
             (json!({"user": "joe", "nonResourceAttributes": {"verb": "get", "path": "/x"}}), json!({"allowed": false})),
-            (json!({"user": "jane", "resourceAttributes": {"verb": "delete", "resource": "pods"}}), json!({"allowed": false, "denied": true, "reason": "never"})),
+            (
+                json!({"user": "jane", "resourceAttributes": {"verb": "delete", "resource": "pods"}}),
+                json!({"allowed": false, "denied": true, "reason": "never"}),
+            ),
             (
                 json!({"user": "jane", "resourceAttributes": {"verb": "get", "resource": "pods", "fieldSelector": {"requirements": [{"key": "spec.nodeName", "operator": "In", "values": ["n"]}, {"key": "x", "operator": "Exists"}]}}}),
                 json!({"allowed": true, "reason": "because", "evaluationError": "spec.resourceAttributes.fieldSelector partially ignored due to parse error"}),
@@ -292,7 +341,9 @@ mod tests {
 
     #[test]
     fn half_a_question_is_refused() {
-        let message = |body: &Value, errors: ErrorList| refuse(errors).err().map(|e| e.message).unwrap_or_else(|| body.to_string());
+        let message = |body: &Value, errors: ErrorList| {
+            refuse(errors).err().map(|e| e.message).unwrap_or_else(|| body.to_string())
+        };
         let body = review(json!({}));
         assert_eq!(
             message(&body, validate(&body, true)),
