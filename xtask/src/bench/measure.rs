@@ -1,0 +1,57 @@
+//! A stretch of load: how long, how many, how slow the slowest, and what it cost the server.
+
+use std::time::{Duration, Instant};
+
+use super::process::{Processes, own_cpu};
+
+/// A stretch that has begun.
+pub(crate) struct Stretch {
+    processes: Processes,
+    begin: Instant,
+    cpu: Option<Duration>,
+    own: Duration,
+}
+
+/// A stretch that has ended.
+pub(crate) struct Measured {
+    pub(crate) operations: usize,
+    pub(crate) elapsed: Duration,
+    /// Sorted.
+    pub(crate) latencies: Vec<Duration>,
+    pub(crate) server_cpu: Option<Duration>,
+    pub(crate) own_cpu: Duration,
+}
+
+impl Stretch {
+    pub(crate) fn begin(processes: &Processes) -> Self {
+        Self { processes: processes.clone(), cpu: processes.cpu(), own: own_cpu(), begin: Instant::now() }
+    }
+
+    pub(crate) fn end(self, mut latencies: Vec<Duration>) -> Measured {
+        let elapsed = self.begin.elapsed();
+        latencies.sort_unstable();
+        Measured {
+            operations: latencies.len(),
+            elapsed,
+            latencies,
+            server_cpu: self.processes.cpu().zip(self.cpu).map(|(now, then)| now.saturating_sub(then)),
+            own_cpu: own_cpu().saturating_sub(self.own),
+        }
+    }
+}
+
+impl Measured {
+    pub(crate) fn rate(&self) -> f64 {
+        self.operations as f64 / self.elapsed.as_secs_f64()
+    }
+
+    /// The latency that this share of operations did not exceed.
+    pub(crate) fn percentile(&self, share: f64) -> Duration {
+        let at = (self.latencies.len() as f64 * share) as usize;
+        self.latencies.get(at.min(self.latencies.len().saturating_sub(1))).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn each(&self, total: Duration) -> Duration {
+        total.div_f64(self.operations.max(1) as f64)
+    }
+}

@@ -1,0 +1,190 @@
+//! `cargo xtask bench`: a load generator and what it measures of API servers, several of them in one run if wanted.
+//!
+//! It starts `ferry apiserver` itself (embedded store, loopback, TLS and RBAC on), and upstream's binaries alike where a folder
+//! of them is given; any other server is reached by kubeconfig. Each shape runs on each server in turn. What is counted is
+//! what a client sees (throughput, median, 99th percentile) and what it costs the server (CPU by its process ids, memory).
+//! The generator's own CPU is told too: on a small machine it takes its share.
+
+mod connection;
+mod kubeconfig;
+mod launch;
+mod measure;
+mod objects;
+mod process;
+mod report;
+mod shapes;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+
+use connection::Access;
+use launch::{Launched, Launcher};
+use process::Processes;
+use report::Report;
+
+/// Measures API servers under load.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask bench")]
+struct Flags {
+    /// Shapes to run, comma separated: start, memory, sequential, create, get, list, watch, restart, pods. Default: all
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Objects of the sequential shape
+    #[arg(long, default_value_t = 1_000)]
+    sequential: usize,
+    /// Pods of the create shape, and of the first list
+    #[arg(long, default_value_t = 10_000)]
+    create: usize,
+    /// Pods of the second list, of `restart` and of the memory after them
+    #[arg(long, default_value_t = 50_000)]
+    many: usize,
+    /// Connections of the create and get shapes
+    #[arg(long, default_value_t = 32)]
+    connections: usize,
+    /// Watchers, one run for each number
+    #[arg(long, value_delimiter = ',', default_values_t = [100, 1_000])]
+    watchers: Vec<usize>,
+    /// Watchers on one connection
+    #[arg(long, default_value_t = 50)]
+    per_connection: usize,
+    /// Changes a second while they watch
+    #[arg(long, default_value_t = 100)]
+    events_per_second: u32,
+    /// For how long
+    #[arg(long, default_value_t = 5)]
+    watch_seconds: u32,
+    /// The ferry binary [default: beside this one]
+    #[arg(long)]
+    ferry: Option<PathBuf>,
+    /// Do not run Ferry
+    #[arg(long)]
+    no_ferry: bool,
+    /// Give Ferry a new etcd (found in --upstream or on the PATH) instead of its embedded store
+    #[arg(long)]
+    ferry_on_etcd: bool,
+    /// Where servers keep their data while measured [default: target/bench, on the disk that is to be measured]
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// A folder with upstream's kube-apiserver and etcd, started beside Ferry on the same machine
+    #[arg(long)]
+    upstream: Option<PathBuf>,
+    /// A kubeconfig of another API server
+    #[arg(long)]
+    against: Option<PathBuf>,
+    /// Process ids of that server, whose CPU and memory are counted
+    #[arg(long, value_delimiter = ',')]
+    pid: Vec<u32>,
+    /// A kubeconfig of a cluster with a node, for `pods`
+    #[arg(long)]
+    node: Option<PathBuf>,
+    /// The image of those pods; it must be on the node
+    #[arg(long, default_value = "registry.k8s.io/pause:3.10.2")]
+    image: String,
+    /// Also write the figures to this file, as JSON
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+impl Flags {
+    fn wants(&self, shape: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|s| s == shape)
+    }
+}
+
+/// One API server under measurement.
+pub(crate) struct Target {
+    name: String,
+    access: Access,
+    processes: Processes,
+    /// If the bench started it.
+    launched: Option<Launched>,
+    launcher: Option<Launcher>,
+}
+
+/// Runs the benchmark.
+pub(crate) fn main(argv: Vec<String>) -> anyhow::Result<()> {
+    let flags = Flags::parse_from(std::iter::once("bench".to_owned()).chain(argv));
+    // One thread: a generator that takes both cores of a small machine measures itself.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(run(flags))
+}
+
+async fn run(flags: Flags) -> anyhow::Result<()> {
+    let own = std::env::current_exe()?;
+    let release = own.parent().unwrap_or(&own).to_owned();
+    let data = flags.data.clone().unwrap_or_else(|| release.parent().unwrap_or(&release).join("bench"));
+    let mut report = Report::default();
+    let mut targets = Vec::new();
+    if !flags.no_ferry {
+        let ferry = flags.ferry.clone().unwrap_or_else(|| release.join("ferry"));
+        let etcd = flags.ferry_on_etcd.then(|| launch::etcd_binary(flags.upstream.as_deref())).transpose()?;
+        let launcher = Launcher::ferry(ferry, etcd, &data)?;
+        targets.push(launch_and_time(launcher, &flags, &mut report).await?);
+    }
+    if let Some(folder) = &flags.upstream {
+        targets.push(launch_and_time(Launcher::upstream(folder, &data)?, &flags, &mut report).await?);
+    }
+    if let Some(file) = &flags.against {
+        let access = kubeconfig::read(file)?;
+        targets.push(Target {
+            name: access.host(),
+            access,
+            processes: Processes::new(&flags.pid),
+            launched: None,
+            launcher: None,
+        });
+    }
+    for target in &mut targets {
+        if flags.wants("memory") {
+            shapes::idle(target, &mut report).await?;
+        }
+        shapes::run(target, &flags, &mut report).await?;
+    }
+    if let Some(file) = flags.node.as_ref().filter(|_| flags.wants("pods")) {
+        shapes::pods(&kubeconfig::read(file)?, &flags.image, &mut report).await?;
+    }
+    drop(targets);
+    report.print();
+    if let Some(file) = &flags.json {
+        std::fs::write(file, report.json())?;
+    }
+    Ok(())
+}
+
+/// Starts a server five times from nothing and keeps the last one; the figure is the median.
+async fn launch_and_time(launcher: Launcher, flags: &Flags, report: &mut Report) -> anyhow::Result<Target> {
+    let name = launcher.name.clone();
+    let mut times = Vec::new();
+    let mut launched = launcher.start_empty().await?;
+    times.push(launched.ready_after);
+    if flags.wants("start") {
+        for _ in 0..4 {
+            drop(launched);
+            launched = launcher.start_empty().await?;
+            times.push(launched.ready_after);
+        }
+        times.sort_unstable();
+        let median = times[times.len() / 2];
+        report.figure(
+            &name,
+            "start to ready, empty",
+            report::millis(median),
+            limit(median, Duration::from_millis(300)),
+        );
+    }
+    let access = launcher.access()?;
+    Ok(Target {
+        name,
+        access,
+        processes: Processes::new(&launched.pids()),
+        launched: Some(launched),
+        launcher: Some(launcher),
+    })
+}
+
+/// How a time compares with what is to be reached.
+fn limit(value: Duration, limit: Duration) -> Option<report::Verdict> {
+    Some(report::Verdict { wanted: format!("{} or less", report::millis(limit)), reached: value <= limit })
+}

@@ -1,0 +1,67 @@
+//! What is created: pods of an ordinary size and shape, which nobody schedules, in namespaces of the bench's own.
+
+use bytes::Bytes;
+use hyper::Method;
+use serde_json::json;
+
+use super::connection::{Connection, JSON};
+
+/// A namespace and what a pod in it needs; kept if it is there already.
+pub(crate) async fn namespace(connection: &mut Connection, name: &str) -> anyhow::Result<()> {
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    // Upstream's ServiceAccount admission wants one, and here runs no controller that would make it.
+    let account =
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": name}});
+    for (path, body) in
+        [("/api/v1/namespaces".to_owned(), namespace), (format!("/api/v1/namespaces/{name}/serviceaccounts"), account)]
+    {
+        let body = Bytes::from(body.to_string());
+        if let Err(error) = connection.call(Method::POST, &path, Some((JSON, body))).await
+            && !error.to_string().contains("AlreadyExists")
+        {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// A pod as a ReplicaSet makes them, about 1.3 KB.
+pub(crate) fn pod(namespace: &str, name: &str) -> Bytes {
+    let probe = json!({"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 10, "timeoutSeconds": 1});
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "name": name, "namespace": namespace,
+            "labels": {"app": "web", "pod-template-hash": "5d4f8c7b9f", "app.kubernetes.io/part-of": "bench"},
+            "annotations": {"checksum/config": "d2c76cf8a1d2d7ab0c3a4b1f9f3b6f8f64a3ab35ed55f4b1c2d8a8e1f0c9b7a6"},
+        },
+        "spec": {
+            "schedulerName": "nobody",
+            "automountServiceAccountToken": false,
+            "terminationGracePeriodSeconds": 0,
+            "containers": [{
+                "name": "web", "image": "registry.example/web:1.27.3",
+                "ports": [{"name": "http", "containerPort": 8080}],
+                "env": [
+                    {"name": "LOG_LEVEL", "value": "info"},
+                    {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+                    {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+                ],
+                "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}},
+                "livenessProbe": probe, "readinessProbe": probe,
+                "volumeMounts": [{"name": "config", "mountPath": "/etc/web"}, {"name": "cache", "mountPath": "/var/cache/web"}],
+            }],
+            "volumes": [{"name": "config", "configMap": {"name": "web"}}, {"name": "cache", "emptyDir": {}}],
+            "tolerations": [
+                {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
+                {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
+            ],
+        },
+    });
+    Bytes::from(pod.to_string())
+}
+
+/// The collection of pods in a namespace.
+pub(crate) fn pods(namespace: &str) -> String {
+    format!("/api/v1/namespaces/{namespace}/pods")
+}

@@ -1,0 +1,81 @@
+//! The shapes of load, in the order in which they run on one server: each finds what the one before left.
+
+mod list;
+mod node;
+mod requests;
+mod watch;
+
+use std::time::Duration;
+
+use super::report::{Report, megabytes};
+use super::{Flags, Target, objects};
+
+pub(crate) use node::pods;
+
+/// Memory and CPU of a server that has nothing to do.
+pub(crate) async fn idle(target: &Target, report: &mut Report) -> anyhow::Result<()> {
+    const WATCHED: Duration = Duration::from_secs(5);
+    let before = target.processes.cpu();
+    tokio::time::sleep(WATCHED).await;
+    if let (Some(before), Some(after), Some(resident)) = (before, target.processes.cpu(), target.processes.resident()) {
+        let share = after.saturating_sub(before).as_secs_f64() / WATCHED.as_secs_f64() * 100.0;
+        report.figure(&target.name, "idle", format!("{}, {share:.1} % of a core", megabytes(resident)), None);
+    }
+    Ok(())
+}
+
+/// Every shape that is wanted, on one server; namespaces of a server that was not started here are deleted afterwards.
+pub(crate) async fn run(target: &mut Target, flags: &Flags, report: &mut Report) -> anyhow::Result<()> {
+    let names = ["bench-one", "bench-many", "bench-watch"];
+    let mut connection = target.access.http1().await?;
+    for name in names {
+        objects::namespace(&mut connection, name).await?;
+    }
+    drop(connection);
+    let result = in_namespaces(target, flags, report, names).await;
+    if target.launched.is_none() {
+        let mut connection = target.access.http1().await?;
+        for name in names {
+            let pods = format!("{}?gracePeriodSeconds=0", objects::pods(name));
+            connection.call(hyper::Method::DELETE, &pods, None).await?;
+            connection.call(hyper::Method::DELETE, &format!("/api/v1/namespaces/{name}"), None).await?;
+        }
+    }
+    result
+}
+
+async fn in_namespaces(
+    target: &mut Target,
+    flags: &Flags,
+    report: &mut Report,
+    [one, many, watched]: [&str; 3],
+) -> anyhow::Result<()> {
+    if flags.wants("sequential") {
+        requests::sequential(target, one, flags.sequential, report).await?;
+    }
+    if flags.wants("watch") {
+        for watchers in &flags.watchers {
+            watch::fan_out(target, watched, *watchers, flags, report).await?;
+        }
+    }
+    let filled = ["create", "get", "list", "restart"].iter().any(|shape| flags.wants(shape));
+    if filled {
+        requests::create(target, many, 0..flags.create, flags.connections, report).await?;
+    }
+    if flags.wants("get") {
+        requests::get(target, many, flags.create, flags.connections, report).await?;
+    }
+    if flags.wants("list") {
+        list::list(target, many, flags.create, report).await?;
+    }
+    if flags.many > flags.create && (flags.wants("list") || flags.wants("restart")) {
+        requests::create(target, many, flags.create..flags.many, flags.connections, report).await?;
+        if flags.wants("list") {
+            list::list(target, many, flags.many, report).await?;
+        }
+        if flags.wants("restart") {
+            list::restart(target, many, flags.many, report).await?;
+        }
+    }
+    Ok(())
+}

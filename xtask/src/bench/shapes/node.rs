@@ -1,0 +1,67 @@
+//! Pod start latency on a cluster with a node: from the create request to the Ready condition, as a watcher sees it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::Method;
+use serde_json::{Value, json};
+
+use crate::bench::connection::{Access, JSON};
+use crate::bench::objects;
+use crate::bench::report::{Report, millis};
+
+const PODS: usize = 10;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Starts pods one after another and tells how long each took.
+pub(crate) async fn pods(access: &Access, image: &str, report: &mut Report) -> anyhow::Result<()> {
+    let namespace = "bench-pods";
+    let mut connection = access.http1().await?;
+    objects::namespace(&mut connection, namespace).await?;
+    let path = objects::pods(namespace);
+    let mut times = Vec::new();
+    for i in 0..PODS {
+        let name = format!("start-{i}");
+        let watch = format!("{path}?watch=true&fieldSelector=metadata.name%3D{name}&timeoutSeconds=120");
+        let mut events = access.http1().await?.send(Method::GET, &watch, None).await?.into_body();
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+            "spec": {
+                "terminationGracePeriodSeconds": 0,
+                "containers": [{"name": "c", "image": image, "imagePullPolicy": "IfNotPresent"}],
+            },
+        });
+        let begin = Instant::now();
+        connection.call(Method::POST, &path, Some((JSON, Bytes::from(pod.to_string())))).await?;
+        let ready = async {
+            let mut rest = Vec::new();
+            loop {
+                let frame = events.frame().await.context("the watch ended")??;
+                rest.extend(frame.into_data().unwrap_or_default());
+                while let Some(end) = rest.iter().position(|b| *b == b'\n') {
+                    let line: Vec<u8> = rest.drain(..=end).collect();
+                    if is_ready(&serde_json::from_slice::<Value>(&line)?["object"]) {
+                        return anyhow::Ok(begin.elapsed());
+                    }
+                }
+            }
+        };
+        match tokio::time::timeout(PATIENCE, ready).await {
+            Ok(time) => times.push(time?),
+            Err(_) => bail!("pod {name} is not ready after {PATIENCE:?}"),
+        }
+        connection.call(Method::DELETE, &format!("{path}/{name}?gracePeriodSeconds=0"), None).await?;
+    }
+    connection.call(Method::DELETE, &format!("/api/v1/namespaces/{namespace}"), None).await?;
+    times.sort_unstable();
+    let value = format!("p50 {}, slowest of {PODS} {}", millis(times[PODS / 2]), millis(times[PODS - 1]));
+    report.figure(&access.host(), "pod start, create to Ready", value, None);
+    Ok(())
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array();
+    conditions.is_some_and(|c| c.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"))
+}

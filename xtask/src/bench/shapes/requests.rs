@@ -1,0 +1,110 @@
+//! Requests one after another: on one connection (the latency of each verb), and on many (throughput).
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::future::try_join_all;
+use hyper::Method;
+
+use crate::bench::Target;
+use crate::bench::connection::{Access, JSON, STRATEGIC};
+use crate::bench::measure::Stretch;
+use crate::bench::objects;
+use crate::bench::report::{Report, Verdict, megabytes};
+
+type Body = Option<(&'static str, Bytes)>;
+/// Makes the request of a number.
+type Make<'a> = &'a dyn Fn(usize) -> (Method, String, Body);
+
+/// Makes requests `range` over so many connections, each taking the next number as it gets free.
+async fn load(
+    access: &Access,
+    connections: usize,
+    range: Range<usize>,
+    request: impl Fn(usize) -> (Method, String, Body),
+) -> anyhow::Result<Vec<Duration>> {
+    let next = std::cell::Cell::new(range.start);
+    let workers = (0..connections).map(|_| async {
+        let mut connection = access.http1().await?;
+        let mut latencies = Vec::new();
+        loop {
+            let i = next.get();
+            if i >= range.end {
+                return anyhow::Ok(latencies);
+            }
+            next.set(i + 1);
+            let (method, path, body) = request(i);
+            let begin = Instant::now();
+            connection.call(method, &path, body).await?;
+            latencies.push(begin.elapsed());
+        }
+    });
+    Ok(try_join_all(workers).await?.into_iter().flatten().collect())
+}
+
+/// Create, get and patch, one request at a time.
+pub(super) async fn sequential(
+    target: &Target,
+    namespace: &str,
+    count: usize,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let pods = objects::pods(namespace);
+    let name = |i: usize| format!("web-5d4f8c7b9f-{i:05}");
+    let create = |i| (Method::POST, pods.clone(), Some((JSON, objects::pod(namespace, &name(i)))));
+    let get = |i| (Method::GET, format!("{pods}/{}", name(i)), None);
+    let patch = |i| {
+        let body = format!(r#"{{"metadata":{{"labels":{{"seen":"{i}"}}}}}}"#);
+        (Method::PATCH, format!("{pods}/{}", name(i)), Some((STRATEGIC, Bytes::from(body))))
+    };
+    let requests: [(&str, Make<'_>); 3] = [("create", &create), ("get", &get), ("patch", &patch)];
+    for (verb, request) in requests {
+        let stretch = Stretch::begin(&target.processes);
+        let measured = stretch.end(load(&target.access, 1, 0..count, request).await?);
+        report.stretch(&target.name, &format!("{verb} pods, 1 connection"), &measured, None);
+    }
+    Ok(())
+}
+
+/// Creates pods over many connections.
+pub(super) async fn create(
+    target: &Target,
+    namespace: &str,
+    range: Range<usize>,
+    connections: usize,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let pods = objects::pods(namespace);
+    let shape = format!("create pods {} to {}, {connections} connections", range.start, range.end);
+    let stretch = Stretch::begin(&target.processes);
+    let create = |i| (Method::POST, pods.clone(), Some((JSON, objects::pod(namespace, &name(i)))));
+    let measured = stretch.end(load(&target.access, connections, range.clone(), create).await?);
+    let wanted = Verdict { wanted: "3,000/s or more".to_owned(), reached: measured.rate() >= 3_000.0 };
+    let verdict = (range.start == 0 && target.name == "ferry").then_some(wanted);
+    report.stretch(&target.name, &shape, &measured, verdict);
+    if let Some(resident) = target.processes.resident() {
+        report.figure(&target.name, &format!("memory with {} pods", range.end), megabytes(resident), None);
+    }
+    Ok(())
+}
+
+/// Gets pods over many connections, in an order that is not theirs.
+pub(super) async fn get(
+    target: &Target,
+    namespace: &str,
+    count: usize,
+    connections: usize,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let pods = objects::pods(namespace);
+    let stretch = Stretch::begin(&target.processes);
+    let get = |i: usize| (Method::GET, format!("{pods}/{}", name(i.wrapping_mul(7_919) % count)), None);
+    let measured = stretch.end(load(&target.access, connections, 0..2 * count, get).await?);
+    report.stretch(&target.name, &format!("get pods, {connections} connections"), &measured, None);
+    Ok(())
+}
+
+fn name(i: usize) -> String {
+    format!("web-7c9d6f5b84-{i:05}")
+}
