@@ -184,7 +184,8 @@ async fn launch_and_time(launcher: Launcher, flags: &Flags, report: &mut Report)
     })
 }
 
-/// How a time compares with what is to be reached.
-fn limit(value: Duration, limit: Duration) -> Option<report::Verdict> {
-    Some(report::Verdict { wanted: format!("{} or less", report::millis(limit)), reached: value <= limit })
+/// How Ferry's time compares with what it is to reach.
+pub(crate) fn limit(name: &str, value: Duration, limit: Duration) -> Option<report::Verdict> {
+    let verdict = report::Verdict { wanted: format!("{} or less", report::millis(limit)), reached: value <= limit };
+    name.starts_with("ferry").then_some(verdict)
 }

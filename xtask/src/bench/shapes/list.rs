@@ -6,8 +6,8 @@ use anyhow::Context;
 
 use crate::bench::measure::Stretch;
 use crate::bench::process::Processes;
-use crate::bench::report::{Report, Verdict, megabytes, millis};
-use crate::bench::{Target, objects};
+use crate::bench::report::{Report, megabytes, millis};
+use crate::bench::{Target, limit, objects};
 
 const TIMES: usize = 7;
 
@@ -34,9 +34,7 @@ pub(super) async fn list(target: &Target, namespace: &str, count: usize, report:
     });
     let cpu = measured.server_cpu.map_or(String::new(), |cpu| format!(", server CPU {}", millis(measured.each(cpu))));
     let value = format!("{} of {} (the first {}){cpu}{memory}", millis(median), megabytes(bytes as u64), millis(first));
-    let limit = Duration::from_millis(40);
-    let verdict = (count == 10_000 && target.name.starts_with("ferry"))
-        .then(|| Verdict { wanted: "40 ms or less".to_owned(), reached: median <= limit });
+    let verdict = if count == 10_000 { limit(&target.name, median, Duration::from_millis(40)) } else { None };
     report.figure(&target.name, &format!("list {count} pods"), value, verdict);
     Ok(())
 }
