@@ -1,4 +1,76 @@
 //! The service proxy (nftables maps) and the cluster DNS, from the same informers.
+//!
+//! `model` decides what a node does with a Service, and `backends` says it to the kernel; both are pure up to the last
+//! step. `proxier` is the shell around them. `dns` answers names from the same Services and slices.
+//!
+//! What it must **not** know: pods, how endpoints come about, what is stored where.
 
 pub mod backends;
+mod config;
+pub mod dns;
+mod health;
 pub mod model;
+mod node;
+mod proxier;
+mod sysctl;
+mod tracker;
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use client::Informers;
+use tokio_util::sync::CancellationToken;
+
+use backends::nft::{Error as NftError, Nft};
+pub use config::{Config, DetectLocal};
+pub use sysctl::Conntrack;
+
+/// A stand-alone proxy with upstream's flags; `argv` without the component's name.
+///
+/// # Errors
+/// Bad flags or configuration, no kubeconfig, no nft.
+pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
+    let flags: config::Flags = component::flags::parse("kube-proxy", &argv, config::UNSUPPORTED)?;
+    component::init_logging(flags.v);
+    if flags.cleanup {
+        return cleanup(&Nft::default()).await;
+    }
+    let (config, kubeconfig) = config::load(flags)?;
+    let kubeconfig = kubeconfig.context("no kubeconfig: give one with --kubeconfig")?;
+    let client = client::from_kubeconfig(&kubeconfig, "kube-proxy")?;
+    run(config, client, component::shutdown()).await
+}
+
+/// Runs the proxy, and the DNS if it is configured, until cancelled. The rules stay: see [`cleanup`]. To lead pods to
+/// the DNS is the caller's: see [`dns::publish`].
+///
+/// # Errors
+/// nft is missing or not allowed, an address can't be bound.
+pub async fn run(config: Config, client: kube::Client, cancel: CancellationToken) -> anyhow::Result<()> {
+    let stop = cancel.child_token();
+    let _ended = stop.clone().drop_guard();
+    let informers = Arc::new(Informers::new(client, stop.clone()));
+    let dns = config.dns.clone();
+    let proxy = proxier::run(config, &informers, stop.clone());
+    let Some(dns) = dns else { return proxy.await };
+    let (proxy, dns) = tokio::join!(async { proxy.await.inspect_err(|_| stop.cancel()) }, async {
+        dns::run(dns, informers.clone(), stop.clone()).await.inspect_err(|_| stop.cancel())
+    },);
+    proxy.and(dns)
+}
+
+/// Removes all rules of the proxy. Nothing to remove is no error.
+///
+/// # Errors
+/// nft is missing or not allowed.
+pub async fn cleanup(nft: &Nft) -> anyhow::Result<()> {
+    for family in ["ip", "ip6"] {
+        let table = format!("{family} {}", backends::nftables::TABLE);
+        match nft.apply(&format!("add table {table}\ndelete table {table}\n")).await {
+            // A kernel without IPv6 has no table to remove.
+            Err(NftError::Failed(_)) if family == "ip6" => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}

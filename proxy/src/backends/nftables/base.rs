@@ -38,7 +38,8 @@ pub(super) fn script(options: &Options) -> String {
     for name in ["services", "masquerading", "service-endpoints-check", "nodeport-endpoints-check"] {
         line(format!("add chain {ip} {TABLE} {name}"));
     }
-    for name in ["cluster-ips-check", "firewall-check", "reject-chain"] {
+    // The last one stays empty: it tells whether the table is still there.
+    for name in ["cluster-ips-check", "firewall-check", "reject-chain", "alive"] {
         line(format!("add chain {ip} {TABLE} {name}"));
     }
     for (chain, rule) in rules(options) {

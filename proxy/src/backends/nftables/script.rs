@@ -110,6 +110,11 @@ impl Table {
         self.known = false;
     }
 
+    /// Whether the kernel has the table, as far as we know.
+    pub fn is_known(&self) -> bool {
+        self.known
+    }
+
     /// When chains that are no longer used can be deleted, if there are any: another script is due then.
     pub fn next_cleanup(&self) -> Option<Instant> {
         self.stale.values().min().map(|since| *since + STALE_AFTER)

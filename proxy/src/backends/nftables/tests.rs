@@ -96,6 +96,7 @@ fn the_fixed_part() {
             add chain cluster-ips-check
             add chain firewall-check
             add chain reject-chain
+            add chain alive
             add rule filter-prerouting-pre-dnat ct state new jump firewall-check
             add rule filter-output-pre-dnat ct state new jump firewall-check
             add rule filter-input ct state new jump nodeport-endpoints-check

@@ -1,0 +1,231 @@
+//! What load balancers and operators ask: is the proxy well (`/healthz`, port 10256), has this node endpoints of a
+//! Service (its `healthCheckNodePort`), and metrics (port 10249).
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use component::serving::{Checks, Server};
+use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// An update that waits for longer than this means that the proxy is not well.
+const OVERDUE: Duration = Duration::from_secs(60);
+
+/// The proxy's own view of how it does.
+pub struct Health {
+    inner: Mutex<Inner>,
+    sync_seconds: Histogram,
+    failures: Counter,
+    last_sync: Gauge,
+}
+
+struct Inner {
+    waiting_since: Option<Instant>,
+    last_updated: jiff::Timestamp,
+    node_leaving: bool,
+    synced: bool,
+}
+
+impl Health {
+    /// Not synced yet. Its metrics go into `registry`, under upstream's names.
+    pub fn new(registry: &mut Registry) -> Arc<Health> {
+        let health = Health {
+            inner: Mutex::new(Inner {
+                waiting_since: Some(Instant::now()),
+                last_updated: jiff::Timestamp::UNIX_EPOCH,
+                node_leaving: false,
+                synced: false,
+            }),
+            sync_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
+            failures: Counter::default(),
+            last_sync: Gauge::default(),
+        };
+        let prefix = "kubeproxy_sync_proxy_rules";
+        let name = |rest: &str| format!("{prefix}_{rest}");
+        registry.register(name("duration_seconds"), "SyncProxyRules latency in seconds", health.sync_seconds.clone());
+        registry.register(
+            name("nftables_sync_failures"),
+            "Cumulative proxy nftables sync failures",
+            health.failures.clone(),
+        );
+        let last = "The last time proxy rules were successfully synced";
+        registry.register(name("last_timestamp_seconds"), last, health.last_sync.clone());
+        Arc::new(health)
+    }
+
+    /// A change waits to be applied.
+    pub fn queued(&self) {
+        self.inner.lock().waiting_since.get_or_insert_with(Instant::now);
+    }
+
+    /// The kernel has what it should have.
+    pub fn updated(&self, took: Duration) {
+        self.sync_seconds.observe(took.as_secs_f64());
+        let now = jiff::Timestamp::now();
+        self.last_sync.set(now.as_second());
+        let mut inner = self.inner.lock();
+        inner.waiting_since = None;
+        inner.last_updated = now;
+        inner.synced = true;
+    }
+
+    /// Applying failed.
+    pub fn failed(&self) {
+        self.failures.inc();
+        self.queued();
+    }
+
+    /// Whether the node is being removed.
+    pub fn node_leaving(&self, leaving: bool) {
+        self.inner.lock().node_leaving = leaving;
+    }
+
+    /// Changes reach the kernel.
+    pub fn is_well(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.synced && inner.waiting_since.is_none_or(|since| since.elapsed() < OVERDUE)
+    }
+
+    fn answer(&self, node_matters: bool) -> Response {
+        let well = self.is_well();
+        let inner = self.inner.lock();
+        let eligible = !inner.node_leaving;
+        let status = if well && (eligible || !node_matters) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let now = jiff::Timestamp::now();
+        let last = if well { now } else { inner.last_updated };
+        let mut body = json!({"lastUpdated": last.to_string(), "currentTime": now.to_string()});
+        if node_matters {
+            body["nodeEligible"] = eligible.into();
+        }
+        (status, [("x-content-type-options", "nosniff")], axum::Json(body)).into_response()
+    }
+}
+
+/// Serves `/healthz` (for load balancers: 503 also while the node is being removed) and `/livez`.
+///
+/// # Errors
+/// The address can't be bound.
+pub async fn serve_healthz(address: SocketAddr, health: Arc<Health>, cancel: CancellationToken) -> anyhow::Result<()> {
+    let route = |node_matters| get(move |State(health): State<Arc<Health>>| async move { health.answer(node_matters) });
+    let router = Router::new().route("/healthz", route(true)).route("/livez", route(false)).with_state(health);
+    let listener = bind(address).await?;
+    tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(cancel.cancelled_owned()).into_future());
+    Ok(())
+}
+
+/// Serves `/metrics`, `/healthz` and `/proxyMode`.
+///
+/// # Errors
+/// The address can't be bound.
+pub async fn serve_metrics(address: SocketAddr, registry: Registry, cancel: CancellationToken) -> anyhow::Result<()> {
+    let listener = bind(address).await?;
+    let mode = Router::new().route("/proxyMode", get(async || "nftables"));
+    let server = Server::new(Checks::new(), Checks::new()).open(mode).metrics(Arc::new(registry));
+    // As upstream's: on loopback unless told otherwise, and nothing secret in it.
+    let server = server.authorized(async |_| None);
+    tokio::spawn(async move {
+        if let Err(error) = server.serve(listener, cancel).await {
+            tracing::error!(%error, "metrics server");
+        }
+    });
+    Ok(())
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| anyhow::anyhow!("listening on {address}: {error}"))
+}
+
+/// A Service's health check: which port, and how many ready endpoints are here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceCheck {
+    /// `healthCheckNodePort`.
+    pub port: u16,
+    /// Ready endpoints on this node.
+    pub local_ready: usize,
+}
+
+/// The listeners of all `healthCheckNodePort`s.
+pub struct ServiceChecks {
+    health: Arc<Health>,
+    running: HashMap<(String, String), Running>,
+}
+
+struct Running {
+    port: u16,
+    local_ready: Arc<Mutex<usize>>,
+    stop: CancellationToken,
+}
+
+impl ServiceChecks {
+    /// None yet.
+    pub fn new(health: Arc<Health>) -> ServiceChecks {
+        ServiceChecks { health, running: HashMap::new() }
+    }
+
+    /// What a Service wants now; `None` for no check.
+    pub fn set(&mut self, service: &(String, String), check: Option<ServiceCheck>) {
+        let running = self.running.get(service);
+        match (running, check) {
+            (Some(running), Some(check)) if running.port == check.port => {
+                *running.local_ready.lock() = check.local_ready
+            }
+            (running, check) => {
+                if let Some(running) = running {
+                    running.stop.cancel();
+                }
+                self.running.remove(service);
+                if let Some(check) = check {
+                    self.start(service, &check);
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, service: &(String, String), check: &ServiceCheck) {
+        let local_ready = Arc::new(Mutex::new(check.local_ready));
+        let stop = CancellationToken::new();
+        let (health, count, namespaced) = (self.health.clone(), local_ready.clone(), service.clone());
+        let answer = get(async move || {
+            let (count, well) = (*count.lock(), health.is_well());
+            let status = if count > 0 && well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            let body = json!({"service": {"namespace": namespaced.0, "name": namespaced.1},
+                "localEndpoints": count, "serviceProxyHealthy": well});
+            let headers = [
+                ("x-content-type-options", "nosniff".to_owned()),
+                ("x-load-balancing-endpoint-weight", count.to_string()),
+            ];
+            (status, headers, axum::Json(body))
+        });
+        let (port, stopped, name) = (check.port, stop.clone(), service.clone());
+        tokio::spawn(async move {
+            let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
+            match TcpListener::bind(address).await {
+                Ok(listener) => {
+                    let router = Router::new().fallback(answer);
+                    let _ = axum::serve(listener, router).with_graceful_shutdown(stopped.cancelled_owned()).await;
+                }
+                Err(error) => tracing::error!(namespace = name.0, service = name.1, port, %error, "health check port"),
+            }
+        });
+        self.running.insert(service.clone(), Running { port: check.port, local_ready, stop });
+    }
+}
+
+impl Drop for ServiceChecks {
+    fn drop(&mut self) {
+        self.running.values().for_each(|running| running.stop.cancel());
+    }
+}

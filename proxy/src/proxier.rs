@@ -1,0 +1,248 @@
+//! The loop: take what changed, compile it, apply the difference, all within milliseconds.
+//!
+//! The first change of a burst waits a moment for the others, and then no two updates are closer than
+//! `min_sync_period`. A failure makes the next update a whole one, retried with growing patience. Ending leaves the
+//! rules where they are: connections go on while the proxy is restarted.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use client::Informers;
+use k8s_openapi::api::core::v1::{Node as ApiNode, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use tokio_util::sync::CancellationToken;
+
+use crate::backends::conntrack::{self, Serving};
+use crate::backends::nft::Error as NftError;
+use crate::backends::nftables::{LocalDetector, Options, TABLE, Table, compile};
+use crate::config::{Config, DetectLocal};
+use crate::health::{self, Health, ServiceCheck, ServiceChecks};
+use crate::model::{self, Family, Protocol, ServicePort, service_ports};
+use crate::node::{NodeInfo, host_addresses, node_port_addresses};
+use crate::tracker::{Key, Tracker};
+
+/// How long the first change of a burst waits for the rest of it.
+const GATHER: Duration = Duration::from_millis(3);
+/// How often the table is looked at, whether somebody removed it.
+const CHECK_PERIOD: Duration = Duration::from_secs(30);
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
+
+/// Runs until cancelled.
+///
+/// # Errors
+/// nft is missing or not allowed, an address can't be bound.
+pub async fn run(config: Config, informers: &Informers, cancel: CancellationToken) -> anyhow::Result<()> {
+    // Missing tools are better said at once than with the first Service.
+    config.nft.apply(&format!("add table ip {TABLE}")).await?;
+    config.conntrack.apply();
+    let mut registry = Registry::default();
+    let health = Health::new(&mut registry);
+    if let Some(address) = config.healthz_bind_address {
+        health::serve_healthz(address, health.clone(), cancel.clone()).await.context("health server")?;
+    }
+    if let Some(address) = config.metrics_bind_address {
+        health::serve_metrics(address, registry, cancel.clone()).await.context("metrics server")?;
+    }
+
+    let (services, slices) = (informers.of::<Service>(), informers.of::<EndpointSlice>());
+    let scope =
+        client::Scope { field_selector: Some(format!("metadata.name={}", config.node_name)), ..Default::default() };
+    let nodes = informers.scoped::<ApiNode>(scope);
+    tokio::select! {
+        () = cancel.cancelled() => return Ok(()),
+        () = async { tokio::join!(services.synced(), slices.synced(), nodes.synced()); } => {}
+    }
+    let tracker = Tracker::new(services, &slices);
+    let node = Arc::new(Mutex::new(NodeInfo::default()));
+    let (seen, told) = (node.clone(), tracker.clone());
+    nodes.on_change(move |change| {
+        let gone = matches!(change, client::Change::Deleted(_));
+        let now = if gone { NodeInfo { leaving: true, ..seen.lock().clone() } } else { NodeInfo::of(change.object()) };
+        let before = std::mem::replace(&mut *seen.lock(), now.clone());
+        if before != now {
+            told.mark_all();
+        }
+    });
+    tracing::info!(node = config.node_name, "proxying Services with nftables");
+    Proxier::new(config, tracker, node, health).run(cancel).await;
+    Ok(())
+}
+
+struct Proxier {
+    config: Config,
+    tracker: Arc<Tracker>,
+    node: Arc<Mutex<NodeInfo>>,
+    health: Arc<Health>,
+    checks: ServiceChecks,
+    tables: [Table; 2],
+    /// The ports of UDP Services: whose flows may have to be cut.
+    udp: HashMap<(Key, Family), Vec<ServicePort>>,
+    failures: u32,
+}
+
+impl Proxier {
+    fn new(config: Config, tracker: Arc<Tracker>, node: Arc<Mutex<NodeInfo>>, health: Arc<Health>) -> Proxier {
+        let info = node.lock().clone();
+        let tables = [Family::V4, Family::V6].map(|family| Table::new(options(&config, &info, family)));
+        Proxier {
+            config,
+            tracker,
+            node,
+            checks: ServiceChecks::new(health.clone()),
+            health,
+            tables,
+            udp: HashMap::new(),
+            failures: 0,
+        }
+    }
+
+    async fn run(mut self, cancel: CancellationToken) {
+        let mut checked = Instant::now();
+        // The first update makes the table, Services or none.
+        let mut due = Instant::now();
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                () = tokio::time::sleep_until(due.into()) => {}
+                () = self.tracker.changed() => {
+                    self.health.queued();
+                    due = due.min((Instant::now() + GATHER).max(checked_after(&self, checked)));
+                    continue;
+                }
+            }
+            let start = Instant::now();
+            let whole = start.duration_since(checked) >= CHECK_PERIOD && self.is_missing().await;
+            if whole {
+                tracing::warn!("somebody removed the rules; making them anew");
+                self.tables.iter_mut().for_each(Table::resync);
+            }
+            checked = Instant::now();
+            let ok = self.sync(start).await;
+            self.failures = if ok { 0 } else { (self.failures + 1).min(8) };
+            let cleanup = self.tables.iter().filter_map(Table::next_cleanup).min();
+            let next =
+                if ok { CHECK_PERIOD } else { MAX_BACKOFF.min(Duration::from_millis(250) * 2u32.pow(self.failures)) };
+            due = cleanup.filter(|_| ok).map_or(start + next, |cleanup| cleanup.min(start + next));
+            if ok && self.tracker.is_dirty() {
+                due = due.min(start + self.config.min_sync_period);
+            }
+        }
+    }
+
+    /// Compiles what changed and applies it. False if it has to be tried again.
+    async fn sync(&mut self, start: Instant) -> bool {
+        let info = self.node.lock().clone();
+        self.health.node_leaving(info.leaving);
+        for table in &mut self.tables {
+            let options = options(&self.config, &info, table.options().family);
+            table.set_options(options);
+        }
+        let dirty = self.tracker.take();
+        let node = model::Node { name: self.config.node_name.clone(), zone: info.zone };
+        let mut udp_changed = HashSet::new();
+        for key in &dirty {
+            let found = self.tracker.get(key);
+            let mut check = None;
+            for table in &mut self.tables {
+                let family = table.options().family;
+                let ports = found.as_ref().map_or_else(Vec::new, |(service, slices)| {
+                    service_ports(service, slices.iter().map(AsRef::as_ref), &node, family)
+                });
+                check = check.or_else(|| {
+                    let with = ports.iter().find_map(|port| Some((port.health_check_port?, port)));
+                    with.map(|(port, with)| ServiceCheck { port, local_ready: with.endpoints.local_ready })
+                });
+                table.replace(&format!("{}/{}", key.0, key.1), compile(&ports, table.options()));
+                let udp: Vec<ServicePort> = ports.into_iter().filter(|port| port.protocol == Protocol::Udp).collect();
+                if udp.is_empty() {
+                    self.udp.remove(&(key.clone(), family));
+                } else if self.udp.insert((key.clone(), family), udp.clone()).as_ref() != Some(&udp) {
+                    udp_changed.insert(family);
+                }
+            }
+            self.checks.set(key, check);
+        }
+        let mut ok = true;
+        for table in &mut self.tables {
+            ok &= apply(&self.config, table, dirty.len()).await;
+        }
+        if ok {
+            self.health.updated(start.elapsed());
+        } else {
+            self.health.failed();
+        }
+        for family in udp_changed {
+            self.cut_stale_flows(family).await;
+        }
+        ok
+    }
+
+    async fn cut_stale_flows(&self, family: Family) {
+        let mut serving = Serving::default();
+        let ports = self.udp.iter().filter(|((_, of), _)| *of == family).flat_map(|(_, ports)| ports);
+        ports.for_each(|port| serving.add(port));
+        match tokio::task::spawn_blocking(move || conntrack::clean(family, &serving)).await {
+            Ok(Ok(0)) | Err(_) => {}
+            Ok(Ok(flows)) => tracing::debug!(flows, "cut UDP flows to endpoints that are gone"),
+            Ok(Err(error)) => tracing::warn!(%error, "UDP flows to endpoints that are gone can't be cut"),
+        }
+    }
+
+    /// Whether the table is gone: emptying the chain that is always empty fails.
+    async fn is_missing(&self) -> bool {
+        let probe = format!("flush chain ip {TABLE} alive");
+        matches!(self.config.nft.apply(&probe).await, Err(NftError::Failed(_)))
+    }
+}
+
+fn checked_after(proxier: &Proxier, last: Instant) -> Instant {
+    last + proxier.config.min_sync_period
+}
+
+async fn apply(config: &Config, table: &mut Table, services: usize) -> bool {
+    let family = table.options().family;
+    // A host without IPv6 has no table for it, and needs none until there is a Service for it.
+    if family == Family::V6 && table.is_empty() && !table.is_known() {
+        return true;
+    }
+    let start = Instant::now();
+    let Some(script) = table.script(start) else { return true };
+    match config.nft.apply(&script).await {
+        Ok(()) => {
+            table.applied(Instant::now());
+            let (took, bytes) = (start.elapsed(), script.len());
+            tracing::debug!(?family, services, elements = table.len(), bytes, ?took, "applied");
+            true
+        }
+        Err(error) => {
+            tracing::error!(?family, %error, "rules not applied; all of them will be tried again");
+            table.resync();
+            false
+        }
+    }
+}
+
+fn options(config: &Config, node: &NodeInfo, family: Family) -> Options {
+    let mut node = node.clone();
+    if let Some(ip) = config.node_ip {
+        node.ips.insert(0, ip);
+    }
+    let local = match &config.detect_local {
+        DetectLocal::ClusterCidr(cidrs) if cidrs.is_empty() => LocalDetector::None,
+        DetectLocal::ClusterCidr(cidrs) => LocalDetector::Cidrs(cidrs.clone()),
+        DetectLocal::NodeCidr => LocalDetector::Cidrs(node.pod_cidrs.clone()),
+        DetectLocal::Interface(name) => LocalDetector::Interface(name.clone()),
+    };
+    let on_host = if config.node_port_addresses.is_empty() { Vec::new() } else { host_addresses() };
+    Options {
+        family,
+        local,
+        masquerade_all: config.masquerade_all,
+        masquerade_mark: 1 << config.masquerade_bit,
+        node_port_addresses: node_port_addresses(&config.node_port_addresses, &node, &on_host),
+    }
+}
