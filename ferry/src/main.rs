@@ -11,6 +11,7 @@ fn main() -> ExitCode {
     match component.as_str() {
         "apiserver" => daemon(apiserver::command::main(argv)),
         "controller-manager" => daemon(controller_manager::main(argv)),
+        "proxy" => daemon(proxy::main(argv)),
         "scheduler" => daemon(scheduler::main(argv)),
         other => {
             eprintln!("error: unknown component {other:?}");
