@@ -14,6 +14,7 @@ use crate::access::resources::{CONFIG_MAPS, FLOW_SCHEMAS, NAMESPACES, PRIORITY_C
 use crate::access::text;
 use crate::registry::Registry;
 
+pub mod kubernetes_service;
 pub mod rbac;
 mod reconcile;
 
@@ -35,6 +36,8 @@ pub struct Facts {
     pub request_header: Option<(String, crate::filters::authn::request_header::Headers)>,
     /// The user as which the server speaks to kubelets, where that is our own making: kubelets ask back what it may.
     pub kubelet_client: Option<String>,
+    /// The server's own Service; `None` where it has none (tests).
+    pub service: Option<kubernetes_service::Facts>,
 }
 
 /// Brings the cluster's own objects to what they should be.
@@ -58,7 +61,10 @@ pub async fn run(registry: &Registry, facts: &Facts) -> Result<(), StatusError> 
         ensure(registry, &FLOW_SCHEMAS, flow_schemas, reconcile::flow_control),
         ensure(registry, &CONFIG_MAPS, vec![authentication(facts)], reconcile::data),
     )?;
-    Ok(())
+    match &facts.service {
+        Some(service) => kubernetes_service::run(registry, service).await,
+        None => Ok(()),
+    }
 }
 
 fn objects(text: &str, api_version: &str, kind: &str) -> Vec<Value> {

@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 use super::{Flags, kubelet_client, read, read_text};
 use crate::access::Lookup;
 use crate::admission::chain::{self, Parts};
-use crate::bootstrap;
+use crate::bootstrap::{self, kubernetes_service};
 use crate::endpoints::connect::Nodes;
 use crate::filters::authn::bearer::{Token, Tokens};
 use crate::filters::authn::bootstrap_token::BootstrapToken;
@@ -157,16 +157,24 @@ impl Assembly {
     }
 
     /// The cluster's own objects.
-    pub fn bootstrap(&self) -> Bootstrap {
+    pub fn bootstrap(&self) -> anyhow::Result<Bootstrap> {
+        let ranges: Result<Vec<ipnet::IpNet>, _> =
+            self.flags.service_cluster_ip_range.iter().map(|r| r.parse()).collect();
+        let service = kubernetes_service::Facts {
+            service_ranges: ranges.context("--service-cluster-ip-range")?,
+            advertise: self.advertise,
+            port: self.flags.secure_port,
+        };
         let facts = Arc::new(bootstrap::Facts {
             client_ca: self.client_ca.clone(),
             request_header: self.request_header.clone(),
             kubelet_client: self.flags.data_dir.is_some().then(|| crate::pki::KUBELET_CLIENT.to_owned()),
+            service: Some(service),
         });
-        Box::new(move |registry| {
+        Ok(Box::new(move |registry| {
             let facts = facts.clone();
             Box::pin(async move { bootstrap::run(&registry, &facts).await })
-        })
+        }))
     }
 }
 

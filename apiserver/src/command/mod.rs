@@ -47,7 +47,7 @@ pub async fn serve(flags: &Flags, cancel: CancellationToken) -> anyhow::Result<R
         listen: Some((SocketAddr::new(flags.bind_address, flags.secure_port), assembly.tls()?)),
         nodes: assembly.nodes()?,
         access: assembly.access(),
-        bootstrap: assembly.bootstrap(),
+        bootstrap: assembly.bootstrap()?,
         max_requests_inflight: flags.max_requests_inflight,
         max_mutating_requests_inflight: flags.max_mutating_requests_inflight,
     };
