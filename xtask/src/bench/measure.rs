@@ -55,3 +55,20 @@ impl Measured {
         total.div_f64(self.operations.max(1) as f64)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_of_what_was_measured() {
+        let ms = Duration::from_millis;
+        let stretch = Stretch::begin(&Processes::default());
+        let measured = stretch.end((1..=100).rev().map(ms).collect());
+        assert_eq!(measured.percentile(0.5), ms(51));
+        assert_eq!(measured.percentile(0.99), ms(100));
+        assert_eq!(measured.percentile(1.0), ms(100));
+        assert_eq!((measured.server_cpu, measured.operations), (None, 100));
+        assert_eq!(Stretch::begin(&Processes::default()).end(Vec::new()).percentile(0.5), Duration::ZERO);
+    }
+}

@@ -136,3 +136,15 @@ fn number_in(line: &[u8]) -> Option<usize> {
     let digits = line[at..].split(|b| *b == b'"').next()?;
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::number_in;
+
+    #[test]
+    fn the_number_of_a_change_is_found_in_its_event_and_not_in_managed_fields() {
+        let event = br#"{"type":"ADDED","object":{"metadata":{"managedFields":[{"fieldsV1":{"f:data":{"f:bench-number":{}}}}]},"data":{"bench-number":"417"}}}"#;
+        assert_eq!(number_in(event), Some(417));
+        assert_eq!(number_in(br#"{"type":"BOOKMARK","object":{"f:bench-number":{}}}"#), None);
+    }
+}
