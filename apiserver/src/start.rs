@@ -151,7 +151,7 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
         stopped.spawn(listener::serve(server.clone(), listener, tls, cancel.clone()));
     }
     stopped.spawn(bootstrap(server.clone(), config.bootstrap, cancel.clone()));
-    stopped.spawn(compact(storage, cancel.clone()));
+    stopped.spawn(storage::compact_every(COMPACT_EVERY, storage, cancel.clone()));
     Ok(Running { server, address, cancel, stopped })
 }
 
@@ -165,21 +165,4 @@ async fn bootstrap(server: Arc<Server>, make: Bootstrap, cancel: CancellationTok
         }
     }
     server.ready.store(true, Ordering::Release);
-}
-
-/// Forgets revisions that nobody can ask for any more: each time those from before the last time.
-async fn compact(storage: Arc<dyn Storage>, cancel: CancellationToken) {
-    let mut last = None;
-    loop {
-        tokio::select! {
-            () = cancel.cancelled() => return,
-            () = tokio::time::sleep(COMPACT_EVERY) => {}
-        }
-        if let Some(revision) = last
-            && let Err(error) = storage.compact(revision).await
-        {
-            tracing::warn!(%error, "compaction failed");
-        }
-        last = storage.revision().await.ok();
-    }
 }

@@ -188,7 +188,9 @@ async fn run(feed: Feed, publish: watch::Sender<i64>, canonicalise: Canonicalise
 /// Applies events from where the caches are until the watch ends.
 async fn follow(feed: &Feed, publish: &watch::Sender<i64>, canonicalise: &Canonicalise) -> Result<(), storage::Error> {
     let from = *publish.borrow() + 1;
-    let mut items = feed.storage.watch(ROOT, from).await?;
+    // All keys, not only those under the root: another user of an etcd (upstream's compactor, for one) raises its revision
+    // too, and a consistent read would wait for an event that never comes.
+    let mut items = feed.storage.watch("", from).await?;
     while let Some(item) = items.next().await {
         let reached = match item? {
             WatchItem::Progress(revision) => revision,
