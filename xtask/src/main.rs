@@ -5,6 +5,7 @@ mod bench;
 #[cfg(not(feature = "bench"))]
 #[path = "bench/build.rs"]
 mod bench;
+mod codegen;
 
 use std::process::ExitCode;
 
@@ -14,7 +15,8 @@ fn main() -> ExitCode {
     let argv: Vec<String> = argv.collect();
     let result = match task.as_str() {
         "bench" => bench::main(argv),
-        other => Err(anyhow::anyhow!("unknown task {other:?}; there are: bench")),
+        "codegen" => codegen::main(argv),
+        other => Err(anyhow::anyhow!("unknown task {other:?}; there are: bench, codegen")),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
