@@ -145,6 +145,19 @@ pub struct Flags {
     /// Idle timeout of ASSURED UDP connections
     #[arg(long)]
     pub conntrack_udp_timeout_stream: Option<String>,
+    /// Ferry's own: also serve the cluster's DNS, at this address of the node (IP:port)
+    #[arg(long)]
+    pub dns_bind_address: Option<SocketAddr>,
+    /// Ferry's own: the domain that the DNS serves
+    #[arg(long, default_value = "cluster.local")]
+    pub dns_domain: String,
+    /// Ferry's own: the cluster IP of the Service kube-dns
+    #[arg(long)]
+    pub dns_service_ip: Option<IpAddr>,
+    /// Ferry's own: a kubeconfig that may write the Service kube-dns and this node's EndpointSlice of it; without it,
+    /// they are somebody else's task
+    #[arg(long)]
+    pub dns_kubeconfig: Option<PathBuf>,
     /// Remove all rules and exit
     #[arg(long)]
     pub cleanup: bool,
@@ -245,10 +258,10 @@ pub fn load(flags: Flags) -> anyhow::Result<(Config, Option<PathBuf>)> {
     };
     if flags.config.is_none() {
         file = from_flags(&flags);
-    } else if let Some(name) = flags.hostname_override {
-        file.hostname_override = name;
+    } else if let Some(name) = &flags.hostname_override {
+        file.hostname_override.clone_from(name);
     }
-    let mut config = Config::default();
+    let mut config = Config { dns: dns(&flags), ..Config::default() };
     match file.mode.as_str() {
         "" | "nftables" => {}
         mode @ ("iptables" | "ipvs") => tracing::warn!(mode, "this proxy has one mode, nftables, and uses it"),
@@ -287,6 +300,16 @@ pub fn load(flags: Flags) -> anyhow::Result<(Config, Option<PathBuf>)> {
     };
     let kubeconfig = Some(file.client_connection.kubeconfig).filter(|path| !path.is_empty()).map(PathBuf::from);
     Ok((config, kubeconfig.or(flags.kubeconfig)))
+}
+
+fn dns(flags: &Flags) -> Option<dns::Config> {
+    let listen = flags.dns_bind_address?;
+    Some(dns::Config {
+        listen,
+        domain: flags.dns_domain.clone(),
+        cluster_ip: flags.dns_service_ip,
+        ..dns::Config::default()
+    })
 }
 
 fn from_flags(flags: &Flags) -> File {

@@ -35,10 +35,17 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     if flags.cleanup {
         return cleanup(&Nft::default()).await;
     }
+    let dns_kubeconfig = flags.dns_kubeconfig.clone();
     let (config, kubeconfig) = config::load(flags)?;
     let kubeconfig = kubeconfig.context("no kubeconfig: give one with --kubeconfig")?;
     let client = client::from_kubeconfig(&kubeconfig, "kube-proxy")?;
-    run(config, client, component::shutdown()).await
+    let cancel = component::shutdown();
+    if let (Some(dns), Some(kubeconfig)) = (&config.dns, dns_kubeconfig) {
+        let cluster_ip = dns.cluster_ip.context("--dns-kubeconfig needs --dns-service-ip")?;
+        let publication = dns::Publication { cluster_ip, node_name: config.node_name.clone(), listen: dns.listen };
+        tokio::spawn(dns::publish(client::from_kubeconfig(&kubeconfig, "ferry-dns")?, publication, cancel.clone()));
+    }
+    run(config, client, cancel).await
 }
 
 /// Runs the proxy, and the DNS if it is configured, until cancelled. The rules stay: see [`cleanup`]. To lead pods to
