@@ -1,4 +1,4 @@
-//! Developer tasks: codegen, tidy, test, bench, image.
+//! Developer tasks: codegen, tidy, test, bench, image, up.
 
 #[cfg(feature = "bench")]
 mod bench;
@@ -6,8 +6,14 @@ mod bench;
 #[path = "bench/build.rs"]
 mod bench;
 mod codegen;
+mod packages;
+mod test;
+mod tidy;
+mod up;
 
 use std::process::ExitCode;
+
+const TASKS: &str = "bench, codegen, test, tidy, up";
 
 fn main() -> ExitCode {
     let mut argv = std::env::args().skip(1);
@@ -16,7 +22,10 @@ fn main() -> ExitCode {
     let result = match task.as_str() {
         "bench" => bench::main(argv),
         "codegen" => codegen::main(argv),
-        other => Err(anyhow::anyhow!("unknown task {other:?}; there are: bench, codegen")),
+        "test" => test::main(&argv),
+        "tidy" => tidy::main(&argv),
+        "up" => up::main(&argv),
+        other => Err(anyhow::anyhow!("unknown task {other:?}; there are: {TASKS}")),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -25,4 +34,9 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The root of the repository.
+fn root() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask has a parent folder").to_path_buf()
 }

@@ -1,0 +1,36 @@
+//! `cargo xtask test`: everything that must be green, in the order in which it fails fastest.
+
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+
+use crate::{packages, root, tidy};
+
+/// Runs all checks; `--quick` leaves out what needs containers.
+pub fn main(argv: &[String]) -> anyhow::Result<()> {
+    if let Some(other) = argv.iter().find(|a| *a != "--quick") {
+        bail!("unknown flag {other:?}; there is: --quick");
+    }
+    packages::install()?;
+    step("fmt", "cargo", &["fmt", "--all", "--check"])?;
+    tidy::main(&[])?;
+    step("clippy", "cargo", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?;
+    // The binary first: end-to-end tests run it.
+    step("build", "cargo", &["build", "--workspace", "--locked"])?;
+    let nextest = Command::new("cargo").args(["nextest", "--version"]).output().is_ok_and(|o| o.status.success());
+    if nextest {
+        step("test", "cargo", &["nextest", "run", "--workspace", "--locked", "--no-fail-fast"])
+    } else {
+        step("test", "cargo", &["test", "--workspace", "--locked", "--no-fail-fast"])
+    }
+}
+
+fn step(name: &str, program: &str, args: &[&str]) -> anyhow::Result<()> {
+    println!("== {name}: {program} {}", args.join(" "));
+    let started = Instant::now();
+    let status =
+        Command::new(program).args(args).current_dir(root()).status().with_context(|| format!("running {program}"))?;
+    println!("== {name}: {} after {} s", if status.success() { "good" } else { "FAILED" }, started.elapsed().as_secs());
+    if status.success() { Ok(()) } else { bail!("{name} failed") }
+}
