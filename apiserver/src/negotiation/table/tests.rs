@@ -110,7 +110,11 @@ fn pods_say_what_their_containers_do() {
         ),
         expect![[r#""p" "1/2" "CrashLoopBackOff" "3 (2m ago)" "60m" "<none>" "n" "<none>" "<none>""#]],
     );
-    check("pods", pod(spec(), json!({"phase": "Pending"})), expect![[r#""p" "0/2" "Pending" "0" "60m" "<none>" "n" "<none>" "<none>""#]]);
+    check(
+        "pods",
+        pod(spec(), json!({"phase": "Pending"})),
+        expect![[r#""p" "0/2" "Pending" "0" "60m" "<none>" "n" "<none>" "<none>""#]],
+    );
     check(
         "pods",
         pod(
@@ -155,7 +159,9 @@ fn other_rows() {
     check(
         "nodes",
         json!({"metadata": {"name": "n", "creationTimestamp": "2026-01-01T12:00:00Z", "labels": {"node-role.kubernetes.io/control-plane": ""}}, "spec": {"unschedulable": true}, "status": {"conditions": [{"type": "Ready", "status": "True"}], "addresses": [{"type": "InternalIP", "address": "10.0.0.2"}], "nodeInfo": {"kubeletVersion": "v1", "kernelVersion": "6", "architecture": "amd64"}}}),
-        expect![[r#""n" "Ready,SchedulingDisabled" "control-plane" "24h" "v1" "10.0.0.2" "<none>" "<unknown>" "6 (amd64)" "<unknown>""#]],
+        expect![[
+            r#""n" "Ready,SchedulingDisabled" "control-plane" "24h" "v1" "10.0.0.2" "<none>" "<unknown>" "6 (amd64)" "<unknown>""#
+        ]],
     );
     check(
         "events",
