@@ -171,7 +171,7 @@ async fn launch_and_time(launcher: Launcher, flags: &Flags, report: &mut Report)
             &name,
             "start to ready, empty",
             report::millis(median),
-            limit(median, Duration::from_millis(300)),
+            limit(&name, median, Duration::from_millis(300)),
         );
     }
     let access = launcher.access()?;
