@@ -418,3 +418,61 @@ fn ten_thousand_services_and_a_change_among_them() {
     assert_eq!(net.pods_of("2", "10.97.1.44:80", 5), ["1"]);
     assert_eq!(net.pods_of("2", "10.97.39.15:80", 20), ["1", "2"]);
 }
+
+/// Every sort of rule, in both families and all protocols: the kernel takes them, first in one transaction and then as
+/// differences.
+#[test]
+fn all_sorts_of_rules_load() {
+    let Some(net) = Net::new(0) else { return };
+    for (family, ip, endpoint) in [(Family::V4, "10.96.0.1", "10.1.0.1"), (Family::V6, "fd00::1", "fd01::1")] {
+        let ips = vec![if family == Family::V4 { NODE_IP.parse().unwrap() } else { "fd02::1".parse().unwrap() }];
+        for addresses in [NodePortAddresses::All, NodePortAddresses::Ips(ips)] {
+            let range = if family == Family::V4 { "10.1.0.0/16" } else { "fd01::/48" };
+            let options = Options {
+                family,
+                local: LocalDetector::Cidrs(vec![range.parse().unwrap()]),
+                masquerade_all: false,
+                masquerade_mark: 0x4000,
+                node_port_addresses: addresses,
+            };
+            let mut proxy = Proxy::new(&net);
+            proxy.table = Table::new(options);
+            proxy.apply();
+            for (policy, affinity) in
+                [("Cluster", "None"), ("Local", "None"), ("Cluster", "ClientIP"), ("Local", "ClientIP")]
+            {
+                let port = |name: &str, port: u16| json!({"name": name, "port": port, "protocol": name, "nodePort": 30000 + port});
+                let service: Service = serde_json::from_value(json!({
+                    "metadata": {"name": "x", "namespace": "default"},
+                    "spec": {"type": "LoadBalancer", "clusterIP": ip, "externalTrafficPolicy": policy,
+                        "internalTrafficPolicy": policy, "sessionAffinity": affinity,
+                        "loadBalancerSourceRanges": [if family == Family::V4 { "192.0.2.0/24" } else { "2001:db8::/32" }],
+                        "ports": [port("TCP", 80), port("UDP", 53), port("SCTP", 99)]},
+                    "status": {"loadBalancer": {"ingress": [{"ip": if family == Family::V4 { "198.51.100.1" } else { "2001:db8::9" }}]}},
+                }))
+                .unwrap();
+                let slice: EndpointSlice = serde_json::from_value(json!({
+                    "metadata": {"name": "x"}, "addressType": if family == Family::V4 { "IPv4" } else { "IPv6" },
+                    "ports": [{"name": "TCP", "port": 1}, {"name": "UDP", "port": 2, "protocol": "UDP"},
+                        {"name": "SCTP", "port": 3, "protocol": "SCTP"}],
+                    "endpoints": [{"addresses": [endpoint], "nodeName": "n1"}],
+                }))
+                .unwrap();
+                let node = Node { name: "n1".into(), zone: String::new() };
+                let ports = service_ports(&service, [slice].iter(), &node, family);
+                assert_eq!(ports.len(), 3);
+                proxy.table.replace("default/x", compile(&ports, proxy.table.options()));
+                proxy.apply();
+            }
+            proxy.table.replace("default/x", Default::default());
+            proxy.apply();
+        }
+    }
+    let removed = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    removed.block_on(ferry_proxy::cleanup(&net.nft())).unwrap();
+    removed.block_on(ferry_proxy::cleanup(&net.nft())).unwrap();
+    let node = format!("{}-node", net.id);
+    let left =
+        Command::new("ip").args(["netns", "exec", &node, "sh", "-c", "PATH=$PATH:/usr/sbin nft list tables"]).output();
+    assert_eq!(left.unwrap().stdout, b"");
+}
