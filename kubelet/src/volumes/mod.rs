@@ -1,0 +1,173 @@
+//! A pod's volumes: made before its first container, kept up to date while it runs, taken away after its last.
+//!
+//! Everything lies under `<root>/pods/<uid>`, in upstream's layout, so that what is mounted can be found again, and cleaned up,
+//! by a kubelet that knows nothing about the pod.
+
+pub(crate) mod atomic_writer;
+pub(crate) mod claims;
+pub(crate) mod content;
+pub(crate) mod host_path;
+pub(crate) mod mount;
+pub(crate) mod mounts;
+pub(crate) mod ownership;
+pub(crate) mod subpath;
+
+use crate::{pod, quantity};
+use content::Sources;
+use k8s_openapi::api::core::v1::{Pod, Volume};
+use std::{
+    collections::HashMap,
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+/// A volume that is there.
+#[derive(Debug, Clone)]
+pub(crate) struct Mounted {
+    pub(crate) path: PathBuf,
+    pub(crate) read_only: bool,
+    /// Written by the kubelet alone.
+    pub(crate) managed: bool,
+}
+
+/// Why a volume is not there: its name and upstream's sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) volume: String,
+    pub(crate) message: String,
+}
+
+pub(crate) type Volumes = HashMap<String, Mounted>;
+
+/// `<root>/pods/<uid>`.
+pub(crate) fn pod_dir(root: &Path, uid: &str) -> PathBuf {
+    root.join("pods").join(uid)
+}
+
+/// Makes or refreshes all volumes of the pod.
+pub(crate) async fn mount_all(
+    root: &Path,
+    pod: &Pod,
+    sources: &Sources<'_>,
+    claims: &claims::Claims,
+) -> (Volumes, Vec<Fault>) {
+    let (mut volumes, mut faults) = (Volumes::new(), Vec::new());
+    for volume in pod::spec(pod).volumes.iter().flatten() {
+        match mount_one(root, pod, volume, sources, claims).await {
+            Ok(mounted) => drop(volumes.insert(volume.name.clone(), mounted)),
+            Err(message) => faults.push(Fault { volume: volume.name.clone(), message }),
+        }
+    }
+    (volumes, faults)
+}
+
+async fn mount_one(
+    root: &Path,
+    pod: &Pod,
+    volume: &Volume,
+    sources: &Sources<'_>,
+    claims: &claims::Claims,
+) -> Result<Mounted, String> {
+    let base = pod_dir(root, pod::uid(pod)).join("volumes");
+    let place = |plugin: &str| base.join(format!("kubernetes.io~{plugin}")).join(&volume.name);
+    let context = pod::spec(pod).security_context.clone().unwrap_or_default();
+    let group = context.fs_group;
+    if let Some(payload) = content::content(pod, volume, sources).await {
+        let payload = payload?;
+        let (path, memory) = if volume.config_map.is_some() {
+            (place("configmap"), false)
+        } else if volume.secret.is_some() {
+            (place("secret"), true)
+        } else if volume.downward_api.is_some() {
+            (place("downward-api"), true)
+        } else {
+            (place("projected"), true)
+        };
+        let target = path.clone();
+        let work = move || -> io::Result<()> {
+            empty_dir(&target, memory, None)?;
+            atomic_writer::write(&target, &payload, |fresh| {
+                group.map_or(Ok(()), |group| ownership::give(fresh, group, true))
+            })?;
+            group.map_or(Ok(()), |group| give_root(&target, group))
+        };
+        blocking(work).await?;
+        return Ok(Mounted { path, read_only: true, managed: true });
+    }
+    if let Some(source) = &volume.empty_dir {
+        let path = place("empty-dir");
+        let memory = source.medium.as_deref() == Some("Memory");
+        let limit = source.size_limit.as_ref().map(quantity::value).filter(|l| *l > 0);
+        let target = path.clone();
+        let work = move || -> io::Result<()> {
+            empty_dir(&target, memory, limit)?;
+            match group {
+                Some(group) if !ownership::matches(&target, group) => ownership::give(&target, group, false),
+                _ => Ok(()),
+            }
+        };
+        blocking(work).await?;
+        return Ok(Mounted { path, read_only: false, managed: false });
+    }
+    if let Some(source) = &volume.host_path {
+        let (path, kind) = (source.path.clone(), source.type_.clone().unwrap_or_default());
+        tokio::task::spawn_blocking(move || host_path::prepare(&path, &kind)).await.map_err(|e| e.to_string())??;
+        return Ok(Mounted { path: PathBuf::from(&source.path), read_only: false, managed: false });
+    }
+    let claim = match (&volume.persistent_volume_claim, &volume.ephemeral) {
+        (Some(source), _) => Some((source.claim_name.clone(), source.read_only == Some(true))),
+        (_, Some(_)) => Some((format!("{}-{}", pod::name(pod), volume.name), false)),
+        _ => None,
+    };
+    if let Some((claim, read_only)) = claim {
+        let path = claims.path(pod::namespace(pod), &claim).await?;
+        if let Some(group) = group.filter(|g| !ownership::matches(&path, *g)) {
+            let target = path.clone();
+            blocking(move || ownership::give(&target, group, false)).await?;
+        }
+        return Ok(Mounted { path, read_only, managed: false });
+    }
+    Err("no volume plugin matched".into())
+}
+
+async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), String> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+}
+
+fn give_root(target: &Path, group: i64) -> io::Result<()> {
+    let group = u32::try_from(group).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    std::os::unix::fs::lchown(target, None, Some(group))?;
+    fs::set_permissions(target, fs::Permissions::from_mode(0o2777))
+}
+
+/// A folder that everybody may write, in memory if wished.
+fn empty_dir(target: &Path, memory: bool, limit_bytes: Option<i64>) -> io::Result<()> {
+    if target.is_dir() && (!memory || mount::is_mount_point(target)) {
+        return Ok(());
+    }
+    fs::create_dir_all(target)?;
+    if memory {
+        mount::tmpfs(target, limit_bytes)?;
+    }
+    fs::set_permissions(target, fs::Permissions::from_mode(0o777))
+}
+
+/// Takes everything of a pod away: mounts first, so that nothing behind them is deleted.
+pub(crate) fn remove_pod_dir(root: &Path, uid: &str) -> io::Result<()> {
+    let folder = pod_dir(root, uid);
+    if !folder.exists() {
+        return Ok(());
+    }
+    mount::unmount_below(&folder)?;
+    match fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The uids that have a folder.
+pub(crate) fn known_pods(root: &Path) -> Vec<String> {
+    let entries = fs::read_dir(root.join("pods")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
