@@ -1,0 +1,340 @@
+//! One task a pod: looks, decides one step, does it, looks again.
+//!
+//! The task is woken by a new version of the pod, by the runtime's news of its containers, by its probes, by a changed object in
+//! one of its volumes, and by the clock when something has to wait. It never trusts what woke it: each round starts from what is
+//! wanted and what runs. Upstream: pkg/kubelet/pod_workers.go, kubelet.go (syncPod, syncTerminatingPod, syncTerminatedPod).
+
+mod admit;
+mod finish;
+mod kill;
+mod prepare;
+mod start;
+pub(crate) mod step;
+
+use crate::{
+    backoff::Backoff,
+    cri::observe::{self, Ended},
+    node_agent::Agent,
+    pod,
+    probes::{Kind as ProbeKind, Probes},
+    status::{self, Verdict, writer},
+    volumes::Volumes,
+};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use step::{Action, Hold, Memory};
+use tokio::sync::{Notify, watch};
+
+/// What is wanted of a pod.
+#[derive(Debug, Clone)]
+pub(crate) struct Desired {
+    pub(crate) pod: Arc<Pod>,
+    /// The API does not have it any more.
+    pub(crate) removed: bool,
+    /// The node ends it, within that many seconds.
+    pub(crate) verdict: Option<(Verdict, i64)>,
+}
+
+/// The worker's ends that others hold.
+pub(crate) struct Handle {
+    pub(crate) desired: watch::Sender<Desired>,
+    pub(crate) wake: Arc<Notify>,
+    pub(crate) stale: Arc<AtomicBool>,
+    pub(crate) status: watch::Receiver<writer::Wanted>,
+}
+
+impl Handle {
+    pub(crate) fn pod(&self) -> Arc<Pod> {
+        self.desired.borrow().pod.clone()
+    }
+
+    /// The newest status, written or not.
+    pub(crate) fn status(&self) -> PodStatus {
+        let known = self.status.borrow().status.clone();
+        known.or_else(|| self.pod().status.clone()).unwrap_or_default()
+    }
+}
+
+/// How long to wait before a failed step is tried again, and between rounds when all is well.
+const RETRY: Duration = Duration::from_secs(1);
+const SANDBOX_RETRY: jiff::SignedDuration = jiff::SignedDuration::from_secs(5);
+const START_RETRY: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
+
+pub(crate) fn spawn(agent: Arc<Agent>, desired: Desired) -> Handle {
+    let wake = Arc::new(Notify::new());
+    let stale = Arc::new(AtomicBool::new(false));
+    let pod = desired.pod.clone();
+    let (desired_in, desired) = watch::channel(desired);
+    let (status_in, status) = watch::channel(writer::Wanted::default());
+    tokio::spawn(agent.cancel.clone().run_until_cancelled_owned(writer::run(
+        agent.client.clone(),
+        pod.clone(),
+        status.clone(),
+    )));
+    let probes = Probes::new(agent.runtime.clone(), agent.events.clone(), wake.clone(), agent.started);
+    let worker = Worker {
+        agent: agent.clone(),
+        desired,
+        wake: wake.clone(),
+        stale: stale.clone(),
+        status: status_in,
+        old: pod.status.clone().unwrap_or_default(),
+        memory: Memory::default(),
+        backoff: Backoff::new(10, 300),
+        probes,
+        ended: Ended::new(),
+        volumes: None,
+        volume_tries: 0,
+        sandbox_env: None,
+        admitted: false,
+    };
+    tokio::spawn(agent.cancel.clone().run_until_cancelled_owned(worker.run()));
+    Handle { desired: desired_in, wake, stale, status }
+}
+
+pub(crate) struct Worker {
+    agent: Arc<Agent>,
+    desired: watch::Receiver<Desired>,
+    wake: Arc<Notify>,
+    stale: Arc<AtomicBool>,
+    status: watch::Sender<writer::Wanted>,
+    /// The last status made.
+    old: PodStatus,
+    memory: Memory,
+    backoff: Backoff,
+    probes: Probes,
+    ended: Ended,
+    /// The pod's volumes once they are there, and when they were last looked after.
+    volumes: Option<(Volumes, Timestamp)>,
+    volume_tries: u32,
+    /// The sandbox's configuration is part of every container's creation.
+    sandbox_env: Option<proto::cri::PodSandboxConfig>,
+    admitted: bool,
+}
+
+/// How a pod is to be ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Ending {
+    /// Seconds from now, unless the pod's own period is meant.
+    grace: Option<i64>,
+}
+
+impl Worker {
+    async fn run(mut self) {
+        loop {
+            let desired = self.desired.borrow_and_update().clone();
+            let observed =
+                match observe::observe(self.agent.runtime.as_ref(), pod::uid(&desired.pod), &mut self.ended).await {
+                    Ok(observed) => observed,
+                    Err(error) => {
+                        tracing::warn!(pod = pod::format(&desired.pod), %error, "cannot ask the runtime about a pod");
+                        self.rest(Some(Timestamp::now() + jiff::SignedDuration::from_secs(1))).await;
+                        continue;
+                    }
+                };
+            if desired.removed
+                && step::stop(&observed, &self.memory) == (Action::Rest { until: None, backing_off: Vec::new() })
+            {
+                if self.bury(&desired.pod, &observed).await {
+                    return;
+                }
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+            self.look(&desired.pod, &observed);
+            let status = self.publish(&desired, &observed, false);
+            match self.ending(&desired, &status) {
+                Some(ending) => self.end(&desired, &observed, ending).await,
+                None => self.advance(&desired, &observed).await,
+            }
+        }
+    }
+
+    /// Lets the probes see what runs, and reads what they say.
+    fn look(&mut self, pod: &Arc<Pod>, observed: &observe::Pod) {
+        self.agent.objects.register(pod);
+        let host_ip = if pod::host_network(pod) { self.agent.host_ips.first().cloned() } else { None };
+        let ip = host_ip.or_else(|| observed.ips().first().cloned()).unwrap_or_default();
+        self.probes.observe(observed, &ip, &self.old);
+        self.memory.liveness = self.probes.verdicts(ProbeKind::Liveness);
+        self.memory.startup = self.probes.verdicts(ProbeKind::Startup);
+        self.memory.stopped.retain(|id| observed.sandboxes.iter().any(|s| s.id == *id));
+        // What waited and runs now waits no more.
+        self.memory.holds.retain(|name, _| observed.container(name).is_none_or(|c| c.state != observe::State::Running));
+    }
+
+    fn ending(&self, desired: &Desired, status: &PodStatus) -> Option<Ending> {
+        if let Some((_, grace)) = desired.verdict {
+            let own = desired.pod.metadata.deletion_grace_period_seconds;
+            return Some(Ending { grace: Some(own.map_or(grace, |own| own.min(grace))) });
+        }
+        if desired.removed || pod::deleting(&desired.pod) {
+            return Some(Ending { grace: None });
+        }
+        pod::is_terminal(status.phase.as_deref().unwrap_or_default()).then_some(Ending { grace: None })
+    }
+
+    /// Makes the status and hands it to its writer.
+    fn publish(&mut self, desired: &Desired, observed: &observe::Pod, finished: bool) -> PodStatus {
+        let probes = |name: &str, id: &str| self.probes.readiness(name, id);
+        let now = Timestamp::now();
+        let mut holds = self.memory.holds.clone();
+        if !finished
+            && !pod::deleting(&desired.pod)
+            && let Action::Rest { backing_off, .. } =
+                step::step(&desired.pod, observed, &self.memory, &self.backoff, now)
+        {
+            holds.extend(backing_off.into_iter().map(|b| (b.container, b.hold)));
+        }
+        let inputs = status::Inputs {
+            pod: &desired.pod,
+            observed,
+            old: &self.old,
+            holds: &holds,
+            probes: &probes,
+            terminal: finished,
+            verdict: desired.verdict.as_ref().map(|(verdict, _)| verdict),
+            host_ips: &self.agent.host_ips,
+            runtime: &self.agent.runtime_name,
+            now,
+        };
+        let mut status = status::generate(&inputs);
+        if finished {
+            status::containers::finish(&desired.pod, &mut status);
+            status.conditions = Some(status::conditions::conditions(&inputs, &status));
+        }
+        self.old = status.clone();
+        let wanted = writer::Wanted { status: Some(status.clone()), finished, deleting: pod::deleting(&desired.pod) };
+        self.status.send_if_modified(|held| {
+            let same =
+                held.finished == wanted.finished && held.deleting == wanted.deleting && held.status == wanted.status;
+            if !same {
+                *held = wanted;
+            }
+            !same
+        });
+        status
+    }
+
+    /// One step of a pod that is meant to run.
+    async fn advance(&mut self, desired: &Desired, observed: &observe::Pod) {
+        let pod = &desired.pod;
+        if !self.admitted {
+            if let Err(verdict) = admit::admit(&self.agent, pod, observed) {
+                self.agent.events.pod(pod, None, "Warning", &verdict.reason, &verdict.message);
+                self.agent.evict(pod::uid(pod), verdict, 0);
+                return;
+            }
+            self.admitted = true;
+        }
+        self.probes.start(pod);
+        let now = Timestamp::now();
+        let action = step::step(pod, observed, &self.memory, &self.backoff, now);
+        let starts = matches!(action, Action::CreateSandbox { .. } | Action::StartContainer { .. });
+        let unknown_volumes = self.volumes.is_none() && observed.running().next().is_some();
+        if (starts || unknown_volumes) && !self.prepare(pod, observed).await {
+            return;
+        }
+        match action {
+            Action::Rest { until, backing_off } => {
+                for waiting in &backing_off {
+                    self.tell_backoff(pod, &waiting.container, &waiting.hold);
+                }
+                let deadline = self.deadline(pod, now);
+                if deadline.is_some_and(|at| at <= now) {
+                    let message = "Pod was active on the node longer than the specified deadline".to_owned();
+                    let grace = pod::spec(pod).termination_grace_period_seconds.unwrap_or(30);
+                    self.agent.evict(pod::uid(pod), Verdict { reason: "DeadlineExceeded".into(), message }, grace);
+                    return;
+                }
+                self.look_after_volumes(pod, observed).await;
+                let renewal = self.agent.tokens.next_renewal(pod::uid(pod));
+                self.rest([until, deadline, renewal].into_iter().flatten().min()).await;
+            }
+            Action::StopPod => {
+                self.kill(desired, observed, None, "").await;
+            }
+            Action::CreateSandbox { attempt, replaces } => {
+                self.create_sandbox(desired, observed, attempt, replaces).await
+            }
+            Action::KillContainer { id, name, message, reason } => {
+                let kill = kill::Kill {
+                    agent: self.agent.clone(),
+                    pod: pod.clone(),
+                    pod_ip: observed.ips().first().cloned().unwrap_or_default(),
+                };
+                if let Err(error) = kill.container(&id, &name, &message, reason, None).await {
+                    tracing::warn!(pod = pod::format(pod), container = name, %error, "cannot kill a container");
+                    self.rest(Some(now + jiff::SignedDuration::from_secs(1))).await;
+                }
+            }
+            Action::RemoveContainer { id } => {
+                if let Err(error) = self.agent.runtime.remove_container(&id).await {
+                    tracing::warn!(pod = pod::format(pod), %error, "cannot remove a container");
+                    self.rest(Some(now + jiff::SignedDuration::from_secs(1))).await;
+                }
+            }
+            Action::StartContainer { kind, index } => self.start(desired, observed, kind, index).await,
+        }
+    }
+
+    /// `activeDeadlineSeconds`, from the pod's start.
+    fn deadline(&self, pod: &Pod, now: Timestamp) -> Option<Timestamp> {
+        let seconds = pod::spec(pod).active_deadline_seconds?;
+        let start = self.old.start_time.as_ref().map_or(now, |t| t.0);
+        start.checked_add(jiff::SignedDuration::from_secs(seconds)).ok()
+    }
+
+    fn tell_backoff(&self, pod: &Pod, container: &str, hold: &Hold) {
+        if hold.reason == "CrashLoopBackOff" {
+            let message = format!("Back-off restarting failed container {container} in pod {}", pod::format(pod));
+            self.agent.events.pod(pod, Some(container), "Warning", "BackOff", &message);
+        }
+    }
+
+    /// One step of a pod that is being ended, for whatever reason.
+    async fn end(&mut self, desired: &Desired, observed: &observe::Pod, ending: Ending) {
+        self.probes.ending();
+        if step::stop(observed, &self.memory) == Action::StopPod {
+            let grace = ending.grace;
+            self.kill(desired, observed, grace, "").await;
+            return;
+        }
+        self.probes.stop();
+        if !self.clean_up(&desired.pod).await {
+            self.rest(Some(Timestamp::now() + jiff::SignedDuration::from_secs(1))).await;
+            return;
+        }
+        self.publish(desired, observed, true);
+        self.volumes = None;
+        self.wait().await;
+    }
+
+    /// Waits for any news.
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.desired.changed() => {}
+            () = self.wake.notified() => {}
+        }
+    }
+
+    /// Waits for news, or for that moment, or for the next regular look.
+    async fn rest(&mut self, until: Option<Timestamp>) {
+        let regular = self.agent.config.file.sync_frequency.0;
+        let now = Timestamp::now();
+        let pause = until
+            .map_or(regular, |at| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO).min(regular));
+        let _ = tokio::time::timeout(pause.max(Duration::from_millis(1)), self.wait()).await;
+    }
+
+    fn take_stale(&self) -> bool {
+        self.stale.swap(false, Ordering::Relaxed)
+    }
+}
