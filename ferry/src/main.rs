@@ -12,6 +12,7 @@ fn main() -> ExitCode {
         "apiserver" => daemon(apiserver::command::main(argv)),
         "controller-manager" => daemon(controller_manager::main(argv)),
         "proxy" => daemon(proxy::main(argv)),
+        "kubelet" => daemon(kubelet::main(argv)),
         "scheduler" => daemon(scheduler::main(argv)),
         other => {
             eprintln!("error: unknown component {other:?}");

@@ -1,1 +1,51 @@
 //! The node agent: pods become containers through a CRI runtime.
+//!
+//! It knows the API's pods, nodes and leases, the runtime's interface, and this machine's files, mounts and cgroups. It must not
+//! know storage, or any other component: it is a client of the API server and no more.
+
+mod backoff;
+mod cgroups;
+mod config;
+mod container;
+mod cri;
+mod events;
+mod hooks;
+mod housekeeping;
+mod http;
+mod images;
+mod logs;
+mod node;
+mod node_agent;
+mod objects;
+mod pleg;
+mod pod;
+mod pod_worker;
+mod probes;
+mod qos;
+mod quantity;
+mod server;
+mod start;
+mod status;
+mod tokens;
+mod volumes;
+
+pub use config::{Authentication, Authorization, Config, KubeletConfiguration, Span, Taint};
+pub use start::run;
+
+use anyhow::Context;
+
+/// A kubelet as a process of its own, with upstream's flags and configuration file.
+///
+/// # Errors
+/// Flags or files are wrong, or the node cannot work at all; what can mend itself is waited for.
+pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
+    let (config, flags) = config::flags::parse(&argv)?;
+    component::init_logging(flags.v);
+    let kubeconfig =
+        flags.kubeconfig.context("--kubeconfig is required: a kubelet without an API server is not supported")?;
+    let agent = format!("kubelet/v1.36.2+ferry.{} (linux/{})", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
+    let client = client::from_kubeconfig(&kubeconfig, &agent)?;
+    // A connection of its own: the heartbeat waits for nothing.
+    let heartbeat = client::from_kubeconfig(&kubeconfig, &agent)?;
+    start::run_with(config, client, heartbeat, component::shutdown()).await
+}

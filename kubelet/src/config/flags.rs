@@ -1,0 +1,175 @@
+//! Upstream's kubelet flags. Flags win over the file.
+
+use super::{Config, KubeletConfiguration, Taint};
+use anyhow::{Context, bail};
+use component::flags::{Refuse, Unsupported, Warn};
+use std::{net::IpAddr, path::PathBuf};
+
+/// What is passed on the command line.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Flags {
+    /// A KubeletConfiguration file
+    #[arg(long)]
+    pub(crate) config: Option<PathBuf>,
+    /// How to reach the API server
+    #[arg(long)]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// The node's name, in place of the host's
+    #[arg(long)]
+    hostname_override: Option<String>,
+    /// Folder of pods' volumes and state
+    #[arg(long, default_value = "/var/lib/kubelet")]
+    root_dir: PathBuf,
+    /// Address, or two of different families, to report as the node's
+    #[arg(long, value_delimiter = ',')]
+    node_ip: Vec<IpAddr>,
+    /// Labels of a new node: key=value,...
+    #[arg(long, value_delimiter = ',')]
+    node_labels: Vec<String>,
+    /// Taints of a new node: key=value:effect,...
+    #[arg(long, value_delimiter = ',')]
+    register_with_taints: Vec<String>,
+    /// Whether the node registers itself
+    #[arg(long, default_value_t = true)]
+    register_node: bool,
+    /// Socket of the container runtime
+    #[arg(long)]
+    container_runtime_endpoint: Option<String>,
+    /// Address to serve on
+    #[arg(long)]
+    address: Option<String>,
+    /// Port to serve on
+    #[arg(long)]
+    port: Option<u16>,
+    /// Port of /healthz; 0: none
+    #[arg(long)]
+    healthz_port: Option<u16>,
+    /// Certificate to serve with
+    #[arg(long)]
+    tls_cert_file: Option<PathBuf>,
+    /// Its key
+    #[arg(long)]
+    tls_private_key_file: Option<PathBuf>,
+    /// Authority of client certificates
+    #[arg(long)]
+    client_ca_file: Option<PathBuf>,
+    /// Whether callers without credentials reach authorization
+    #[arg(long)]
+    anonymous_auth: bool,
+    /// Webhook or AlwaysAllow
+    #[arg(long)]
+    authorization_mode: Option<String>,
+    /// Addresses of the cluster's DNS
+    #[arg(long, value_delimiter = ',')]
+    cluster_dns: Vec<String>,
+    /// Domain of the cluster
+    #[arg(long)]
+    cluster_domain: Option<String>,
+    /// The node's resolver file
+    #[arg(long)]
+    resolv_conf: Option<String>,
+    /// Group under which pods' groups are made
+    #[arg(long)]
+    cgroup_root: Option<String>,
+    /// cgroupfs
+    #[arg(long)]
+    cgroup_driver: Option<String>,
+    /// Pods that the node takes
+    #[arg(long)]
+    max_pods: Option<i64>,
+    /// Whether swap that is on stops the kubelet
+    #[arg(long, default_value_t = true)]
+    fail_swap_on: bool,
+    /// Folder of pod manifests
+    #[arg(long)]
+    pod_manifest_path: Option<PathBuf>,
+    /// The cloud's name of the node
+    #[arg(long)]
+    provider_id: Option<String>,
+    /// How much to log
+    #[arg(long, short, default_value_t = 0)]
+    pub(crate) v: u8,
+}
+
+/// Flags of upstream's that are not here: ignoring one would be unsafe, or would only be less.
+const UNSUPPORTED: &[(&str, Unsupported)] = &[
+    ("bootstrap-kubeconfig", Refuse),
+    ("rotate-certificates", Warn),
+    ("rotate-server-certificates", Warn),
+    ("cert-dir", Warn),
+    ("cloud-provider", Warn),
+    ("cloud-config", Warn),
+    ("image-credential-provider-config", Refuse),
+    ("image-credential-provider-bin-dir", Refuse),
+    ("config-dir", Refuse),
+    ("feature-gates", Warn),
+    ("seccomp-default", Refuse),
+    ("protect-kernel-defaults", Warn),
+    ("read-only-port", Warn),
+    ("pod-infra-container-image", Warn),
+    ("container-runtime", Warn),
+    ("runtime-cgroups", Warn),
+    ("kubelet-cgroups", Warn),
+    ("system-cgroups", Warn),
+    ("event-qps", Warn),
+    ("event-burst", Warn),
+    ("kube-api-qps", Warn),
+    ("kube-api-burst", Warn),
+    ("logging-format", Warn),
+    ("vmodule", Warn),
+    ("volume-plugin-dir", Warn),
+    ("enable-server", Warn),
+];
+
+pub(crate) fn parse(argv: &[String]) -> anyhow::Result<(Config, Flags)> {
+    let flags: Flags = component::flags::parse("kubelet", argv, UNSUPPORTED)?;
+    let mut file = match &flags.config {
+        Some(path) => component::config::load::<KubeletConfiguration>(path, "KubeletConfiguration")?,
+        None => KubeletConfiguration::default(),
+    };
+    let mut config = Config { root_dir: flags.root_dir.clone(), node_ips: flags.node_ip.clone(), ..Config::default() };
+    if let Some(name) = flags.hostname_override.as_ref().map(|n| n.trim().to_lowercase()).filter(|n| !n.is_empty()) {
+        config.hostname.clone_from(&name);
+        config.node_name = name;
+    }
+    for label in flags.node_labels.iter().filter(|l| !l.is_empty()) {
+        let (key, value) = label.split_once('=').with_context(|| {
+            format!("invalid argument {label:?} for \"--node-labels\" flag: {label} must be formatted as key=value")
+        })?;
+        config.node_labels.push((key.to_owned(), value.to_owned()));
+    }
+    for taint in flags.register_with_taints.iter().filter(|t| !t.is_empty()) {
+        let (pair, effect) = taint.rsplit_once(':').with_context(|| format!("invalid taint spec: {taint}"))?;
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        file.register_with_taints.push(Taint {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            effect: effect.to_owned(),
+        });
+    }
+    macro_rules! over {
+        ($($flag:ident => $($field:ident).+),* $(,)?) => { $( if let Some(value) = flags.$flag.clone() { file.$($field).+ = value.into(); } )* };
+    }
+    over! {
+        container_runtime_endpoint => container_runtime_endpoint, address => address, port => port, healthz_port => healthz_port,
+        tls_cert_file => tls_cert_file, tls_private_key_file => tls_private_key_file, client_ca_file => authentication.x509.client_ca_file,
+        authorization_mode => authorization.mode, cluster_domain => cluster_domain, resolv_conf => resolv_conf,
+        cgroup_root => cgroup_root, cgroup_driver => cgroup_driver, max_pods => max_pods, pod_manifest_path => static_pod_path,
+        provider_id => provider_id,
+    }
+    // A flag says nothing by being as it is by default.
+    file.register_node &= flags.register_node;
+    file.fail_swap_on &= flags.fail_swap_on;
+    file.authentication.anonymous.enabled |= flags.anonymous_auth;
+    if !flags.cluster_dns.is_empty() {
+        file.cluster_dns.clone_from(&flags.cluster_dns);
+    }
+    if file.cgroup_driver != "cgroupfs" {
+        bail!("cgroupDriver {:?} is not supported, only \"cgroupfs\"", file.cgroup_driver);
+    }
+    for field in file.rest.keys() {
+        tracing::warn!(field, "KubeletConfiguration field is not supported, it is ignored");
+    }
+    config.file = file;
+    Ok((config, flags))
+}

@@ -1,0 +1,6 @@
+//! The node's own object: registered once, reported when it changes, alive by its lease.
+
+pub(crate) mod lease;
+pub(crate) mod machine;
+pub(crate) mod register;
+pub(crate) mod status;

@@ -1,0 +1,97 @@
+//! What the API server, metrics collectors and operators ask a node. Upstream: pkg/kubelet/server/server.go.
+
+mod auth;
+mod logs;
+mod pods;
+mod stats;
+mod streams;
+
+use crate::{config::Config, node_agent::Agent};
+use anyhow::Context;
+use axum::{
+    Router,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use component::{
+    serving::{Checks, Server},
+    tls,
+};
+use std::{net::IpAddr, sync::Arc};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Opens the port before anything else is done: a port that is taken is found out at once.
+pub(crate) async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
+    let address: IpAddr =
+        config.file.address.parse().with_context(|| format!("invalid address {:?}", config.file.address))?;
+    TcpListener::bind((address, config.file.port))
+        .await
+        .with_context(|| format!("failed to listen on {address}:{}", config.file.port))
+}
+
+pub(crate) async fn serve(agent: Arc<Agent>, listener: TcpListener, cancel: CancellationToken) -> anyhow::Result<()> {
+    let config = &agent.config;
+    let client_ca = match (&config.client_ca_pem, &config.file.authentication.x509.client_ca_file) {
+        (Some(pem), _) => Some(pem.clone().into_bytes()),
+        (None, Some(path)) => {
+            Some(std::fs::read(path).with_context(|| format!("unable to load client CA file {}", path.display()))?)
+        }
+        (None, None) => None,
+    };
+    let tls = Arc::new(tls::server_config(certificate(config, &agent.host_ips)?, client_ca.as_deref())?);
+    let routes = Router::new()
+        .merge(pods::routes())
+        .merge(logs::routes())
+        .merge(stats::routes())
+        .merge(if config.file.enable_debugging_handlers { streams::routes() } else { Router::new() });
+    let gate = Arc::new(auth::Gate::new(agent.client.clone(), config));
+    let server = Server::new(Checks::new(), Checks::new()).tls(tls).guarded(routes.with_state(agent.clone()));
+    let server = server.authorized(move |parts| {
+        let gate = gate.clone();
+        async move { gate.refusal(&parts).await }
+    });
+    server.serve(listener, cancel).await?;
+    Ok(())
+}
+
+/// Given, in files, or made for this start.
+fn certificate(config: &Config, addresses: &[String]) -> anyhow::Result<Arc<dyn rustls::server::ResolvesServerCert>> {
+    if let Some((cert, key)) = &config.serving_pem {
+        return Ok(Arc::new(tls::Fixed(Arc::new(tls::certified_key(cert.as_bytes(), key.as_bytes())?))));
+    }
+    if let (Some(cert), Some(key)) = (&config.file.tls_cert_file, &config.file.tls_private_key_file) {
+        return Ok(Arc::new(tls::Reloading::new(cert, key)?));
+    }
+    let now = time::OffsetDateTime::now_utc();
+    let ca = tls::pki::Ca::new(&format!("{}-ca@{}", config.node_name, now.unix_timestamp()), now)?;
+    let leaf = tls::pki::Leaf {
+        common_name: format!("{}@{}", config.node_name, now.unix_timestamp()),
+        sans: addresses.iter().cloned().chain([config.node_name.clone()]).collect(),
+        server: true,
+        ..tls::pki::Leaf::default()
+    };
+    let pair = ca.sign(&leaf, now)?;
+    Ok(Arc::new(tls::Fixed(Arc::new(tls::certified_key(pair.cert_pem.as_bytes(), pair.key_pem.as_bytes())?))))
+}
+
+/// The health port, without TLS, on loopback by default.
+pub(crate) async fn healthz(config: &Config, cancel: CancellationToken) -> anyhow::Result<()> {
+    let address: IpAddr = config
+        .file
+        .healthz_bind_address
+        .parse()
+        .with_context(|| format!("invalid healthzBindAddress {:?}", config.file.healthz_bind_address))?;
+    let listener = TcpListener::bind((address, config.file.healthz_port)).await?;
+    Server::new(Checks::new(), Checks::new())
+        .open(Router::new().route("/", get(|| async { "ok" })))
+        .serve(listener, cancel)
+        .await?;
+    Ok(())
+}
+
+/// An error in plain text, as upstream's kubelet writes them.
+fn refuse(status: StatusCode, message: impl Into<String>) -> Response {
+    (status, format!("{}\n", message.into())).into_response()
+}

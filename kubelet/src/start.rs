@@ -1,0 +1,356 @@
+//! Bringing a kubelet up: the runtime, the node's object, then everything that works on pods.
+
+use crate::{
+    cgroups::Cgroups,
+    config::Config,
+    cri::{Runtime, grpc::Grpc},
+    events::Events,
+    housekeeping,
+    images::Images,
+    node::{
+        lease,
+        machine::{self, Machine},
+        register, status as node_status,
+    },
+    node_agent::{Agent, Health},
+    objects::{Watched, api_message},
+    pleg, server,
+    tokens::Tokens,
+    volumes::claims::Claims,
+};
+use anyhow::{Context, bail};
+use client::{Change, Informers, Scope};
+use controller::Recorder;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, NodeStatus, Pod, Service};
+use kube::Client;
+use parking_lot::{Mutex, RwLock};
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
+use tokio::time;
+use tokio_util::sync::CancellationToken;
+
+/// Runs a kubelet until cancelled. Containers go on running.
+///
+/// # Errors
+/// The node cannot work at all: no root, swap where it is forbidden, a port that is taken, a broken configuration.
+pub async fn run(config: Config, client: Client, cancel: CancellationToken) -> anyhow::Result<()> {
+    run_with(config, client.clone(), client, cancel).await
+}
+
+pub(crate) async fn run_with(
+    config: Config,
+    client: Client,
+    heartbeat: Client,
+    cancel: CancellationToken,
+) -> anyhow::Result<()> {
+    let work = serve(config, client, heartbeat, cancel.clone());
+    tokio::select! {
+        outcome = work => outcome,
+        () = cancel.cancelled() => Ok(()),
+    }
+}
+
+async fn serve(config: Config, client: Client, heartbeat: Client, cancel: CancellationToken) -> anyhow::Result<()> {
+    check_host(&config)?;
+    let listener = server::listen(&config).await?;
+    let cgroups = Cgroups::detect(&config.file.cgroup_root);
+    if config.file.cgroups_per_qos {
+        cgroups.prepare().context("cannot make the pods' cgroups")?;
+    }
+    std::fs::create_dir_all(config.root_dir.join("pods"))
+        .with_context(|| format!("cannot make {}", config.root_dir.display()))?;
+    std::fs::create_dir_all(&config.file.pod_logs_dir)
+        .with_context(|| format!("cannot make {}", config.file.pod_logs_dir))?;
+    let runtime: Arc<dyn Runtime> =
+        Arc::new(Grpc::connect(&config.file.container_runtime_endpoint, config.file.runtime_request_timeout.0)?);
+    let version = runtime_version(runtime.as_ref()).await;
+    let agent = agent(config, client, runtime, &version, cgroups, cancel.clone());
+
+    let first = node_report(&agent, &version, &NodeStatus::default()).await;
+    let registered = Arc::new(OnceLock::new());
+    let node = if agent.config.file.register_node {
+        Some(register::register(&agent.client, &agent.config, &agent.machine, &first).await)
+    } else {
+        None
+    };
+    agent.events.node("Normal", "Starting", "Starting kubelet.");
+    if let Some(uid) = node.as_ref().and_then(|n| n.metadata.uid.clone()) {
+        let _ = registered.set(uid);
+    }
+    let owner = registered.clone();
+    let seconds = agent.config.file.node_lease_duration_seconds;
+    tokio::spawn(lease::run(
+        heartbeat,
+        agent.config.node_name.clone(),
+        seconds,
+        move || owner.get().cloned(),
+        cancel.clone(),
+    ));
+    let spawn = |work: futures::future::BoxFuture<'static, ()>| {
+        drop(tokio::spawn(cancel.clone().run_until_cancelled_owned(work)))
+    };
+    spawn(Box::pin(report_node(agent.clone(), version, node)));
+    spawn(Box::pin(pleg::run(agent.clone())));
+    spawn(Box::pin(housekeeping::log_rotation(agent.clone())));
+    spawn(Box::pin(housekeeping::image_gc(agent.clone())));
+    spawn(Box::pin(housekeeping::pressure(agent.clone())));
+    spawn(Box::pin(follow_pods(agent.clone())));
+    if agent.config.serve_healthz && agent.config.file.healthz_port != 0 {
+        let (config, cancel) = (agent.config.clone(), cancel.clone());
+        spawn(Box::pin(async move {
+            if let Err(error) = server::healthz(&config, cancel).await {
+                tracing::error!(%error, "failed to serve the health port");
+            }
+        }));
+    }
+    server::serve(agent, listener, cancel).await
+}
+
+/// What no waiting mends.
+fn check_host(config: &Config) -> anyhow::Result<()> {
+    if !nix::unistd::Uid::effective().is_root() {
+        bail!("the kubelet must run as root: it mounts volumes and makes cgroups");
+    }
+    if config.file.fail_swap_on && machine::meminfo("SwapTotal") > 0 {
+        bail!("running with swap on is not supported, please disable swap or set --fail-swap-on flag to false");
+    }
+    Ok(())
+}
+
+async fn runtime_version(runtime: &dyn Runtime) -> proto::cri::VersionResponse {
+    let mut told = false;
+    loop {
+        match runtime.version().await {
+            Ok(version) => return version,
+            Err(error) if !told => {
+                told = true;
+                tracing::error!(%error, "the container runtime does not answer, waiting for it");
+            }
+            Err(_) => {}
+        }
+        time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
+fn agent(
+    config: Config,
+    client: Client,
+    runtime: Arc<dyn Runtime>,
+    version: &proto::cri::VersionResponse,
+    cgroups: Cgroups,
+    cancel: CancellationToken,
+) -> Arc<Agent> {
+    let machine = Machine::read();
+    let mut host_ips: Vec<String> =
+        config.node_ips.iter().filter(|ip| !ip.is_unspecified()).map(ToString::to_string).collect();
+    if host_ips.is_empty() {
+        host_ips.extend(machine::default_address().map(|ip| ip.to_string()));
+    }
+    let disk = machine::disk(&config.root_dir).unwrap_or_default();
+    let allocatable = node_status::allocatable(&config, &node_status::capacity(&config, &machine, disk));
+    let recorder = Recorder::new(client.clone(), "kubelet", &config.node_name);
+    let events = Events::new(Some(recorder), &config.node_name);
+    let parallel = if config.file.serialize_image_pulls {
+        1
+    } else {
+        config.file.max_parallel_image_pulls.unwrap_or(usize::MAX >> 4)
+    };
+    let services = Informers::new(client.clone(), cancel.clone()).of::<Service>();
+    Arc::new_cyclic(|weak: &Weak<Agent>| {
+        let weak = weak.clone();
+        let wake = Arc::new(move |uid: &str| {
+            if let Some(agent) = weak.upgrade() {
+                agent.refresh_volumes(uid);
+            }
+        });
+        Agent {
+            images: Images::new(runtime.clone(), events.clone(), parallel),
+            objects: Arc::new(Watched::new(client.clone(), wake)),
+            tokens: Tokens::new(client.clone()),
+            claims: Claims::new(client.clone()),
+            runtime_name: version.runtime_name.clone(),
+            health: RwLock::new(Health {
+                runtime: None,
+                network: Some("container runtime status check may not have completed yet".into()),
+                ..Health::default()
+            }),
+            started: Timestamp::now(),
+            pods: Mutex::default(),
+            config,
+            client,
+            runtime,
+            events,
+            cgroups,
+            services,
+            machine,
+            host_ips,
+            allocatable,
+            cancel,
+        }
+    })
+}
+
+/// The pods of this node, as the API has them.
+async fn follow_pods(agent: Arc<Agent>) {
+    let informers = Informers::new(agent.client.clone(), agent.cancel.clone());
+    let scope = Scope { field_selector: Some(format!("spec.nodeName={}", agent.config.node_name)), ..Scope::default() };
+    let pods = informers.scoped::<Pod>(scope);
+    let sink = agent.clone();
+    pods.on_change(move |change: &Change<Pod>| match change {
+        Change::Added(pod) => sink.pod_updated(pod),
+        Change::Updated { old, new } => {
+            if old.metadata.uid != new.metadata.uid {
+                sink.pod_removed(old);
+            }
+            sink.pod_updated(new);
+        }
+        Change::Deleted(pod) => sink.pod_removed(pod),
+    });
+    pods.synced().await;
+    housekeeping::orphans(&agent).await;
+    housekeeping::run(agent).await;
+}
+
+/// Asks the runtime how it is.
+async fn check_runtime(agent: &Agent) {
+    let (runtime, network) = match agent.runtime.status().await {
+        Ok(answer) => {
+            let conditions = answer.status.unwrap_or_default().conditions;
+            let find = |kind: &str| conditions.iter().find(|c| c.r#type == kind);
+            let told = |c: &proto::cri::RuntimeCondition| {
+                format!("{}={} reason:{} message:{}", c.r#type, c.status, c.reason, c.message)
+            };
+            let runtime = match find("RuntimeReady") {
+                Some(c) if c.status => None,
+                Some(c) => Some(format!("container runtime not ready: {}", told(c))),
+                None => Some("container runtime status check may not have completed yet".into()),
+            };
+            let network = match find("NetworkReady") {
+                Some(c) if c.status => None,
+                Some(c) => Some(format!("container runtime network not ready: {}", told(c))),
+                None => Some("container runtime network not ready".into()),
+            };
+            (runtime, network)
+        }
+        Err(error) => (Some(format!("container runtime is down: {error}")), None),
+    };
+    let mut health = agent.health.write();
+    health.runtime = runtime;
+    health.network = network;
+}
+
+async fn node_report(agent: &Agent, version: &proto::cri::VersionResponse, old: &NodeStatus) -> NodeStatus {
+    check_runtime(agent).await;
+    let images = agent.runtime.list_images().await.unwrap_or_default();
+    let health = agent.health.read().clone();
+    let faults: Vec<String> = health.runtime.into_iter().chain(health.network).collect();
+    let findings = node_status::Findings {
+        config: &agent.config,
+        machine: &agent.machine,
+        disk: machine::disk(Path::new(&agent.config.root_dir)).unwrap_or_default(),
+        addresses: &agent.host_ips,
+        runtime: version,
+        images: &images,
+        faults: &faults,
+        memory_pressure: health.memory_pressure,
+        disk_pressure: health.disk_pressure,
+        pid_pressure: health.pid_pressure,
+        kubelet_port: agent.config.file.port,
+        now: Timestamp::now(),
+    };
+    node_status::status(old, &findings)
+}
+
+/// Looks every ten seconds (every second until the node is ready) and writes what changed, or after five minutes anyway.
+async fn report_node(agent: Arc<Agent>, version: proto::cri::VersionResponse, mut held: Option<Node>) {
+    let file = &agent.config.file;
+    let api = kube::Api::<Node>::all(agent.client.clone());
+    let mut written = time::Instant::now();
+    let mut ready = false;
+    let mut cidr = None;
+    loop {
+        if held.is_none() {
+            held = api.get_opt(&agent.config.node_name).await.ok().flatten();
+        }
+        if let Some(node) = &held {
+            let assigned = node.spec.as_ref().and_then(|s| s.pod_cidr.clone());
+            if let Some(range) = assigned.as_deref().filter(|_| assigned != cidr)
+                && agent.runtime.update_pod_cidr(range).await.is_ok()
+            {
+                cidr = assigned.clone();
+            }
+            let old = node.status.clone().unwrap_or_default();
+            let new = node_report(&agent, &version, &old).await;
+            let now_ready = new.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True");
+            if node_status::changed(&old, &new) || written.elapsed() >= file.node_status_report_frequency.0 {
+                match register::report(&agent.client, &agent.config.node_name, &old, &new).await {
+                    Ok(node) => {
+                        written = time::Instant::now();
+                        held = Some(node);
+                        tell_changes(&agent, &old, &new);
+                    }
+                    Err(error) => {
+                        tracing::error!(error = api_message(&error), "unable to update node status");
+                        held = None;
+                    }
+                }
+            }
+            ready = now_ready;
+        }
+        let pause = if ready { file.node_status_update_frequency.0 } else { Duration::from_millis(500) };
+        time::sleep(pause).await;
+        if ready && held.is_some() {
+            // Others write the node's status too; a patch against what they changed would undo it.
+            if let Ok(Some(node)) = api.get_opt(&agent.config.node_name).await {
+                held = Some(node);
+            }
+        }
+    }
+}
+
+/// Events for conditions that turned.
+fn tell_changes(agent: &Agent, old: &NodeStatus, new: &NodeStatus) {
+    for condition in new.conditions.iter().flatten() {
+        let before = old.conditions.iter().flatten().find(|c| c.type_ == condition.type_);
+        if before.is_none_or(|b| b.status == condition.status) {
+            continue;
+        }
+        let yes = condition.status == "True";
+        let reason = match condition.type_.as_str() {
+            "Ready" => {
+                if yes {
+                    "NodeReady"
+                } else {
+                    "NodeNotReady"
+                }
+            }
+            "MemoryPressure" => {
+                if yes {
+                    "NodeHasInsufficientMemory"
+                } else {
+                    "NodeHasSufficientMemory"
+                }
+            }
+            "DiskPressure" => {
+                if yes {
+                    "NodeHasDiskPressure"
+                } else {
+                    "NodeHasNoDiskPressure"
+                }
+            }
+            "PIDPressure" => {
+                if yes {
+                    "NodeHasInsufficientPID"
+                } else {
+                    "NodeHasSufficientPID"
+                }
+            }
+            _ => continue,
+        };
+        agent.events.node("Normal", reason, &format!("Node {} status is now: {reason}", agent.config.node_name));
+    }
+}
