@@ -2,7 +2,10 @@
 
 use futures::future::BoxFuture;
 
-use crate::{context::Context, deployment, replicaset};
+use crate::{
+    clusterrole_aggregation, context::Context, deployment, endpoint, endpointslice, namespace, replicaset, root_ca,
+    serviceaccount,
+};
 
 /// A controller as the manager knows it.
 pub(crate) struct Entry {
@@ -24,9 +27,15 @@ macro_rules! entries {
 
 /// All controllers there are.
 pub(crate) const CONTROLLERS: &[Entry] = entries! {
-    "deployment-controller"            "deployment"            "deployment-controller"   deployment::start;
-    "replicaset-controller"            "replicaset"            "replicaset-controller"   replicaset::start;
-    "replicationcontroller-controller" "replicationcontroller" "replication-controller"  replicaset::start_replication_controller;
+    "clusterrole-aggregation-controller"       "clusterrole-aggregation" "clusterrole-aggregation-controller" clusterrole_aggregation::start;
+    "deployment-controller"                    "deployment"              "deployment-controller"              deployment::start;
+    "endpoints-controller"                     "endpoint"                "endpoint-controller"                endpoint::start;
+    "endpointslice-controller"                 "endpointslice"           "endpointslice-controller"           endpointslice::start;
+    "namespace-controller"                     "namespace"               "namespace-controller"               namespace::start;
+    "replicaset-controller"                    "replicaset"              "replicaset-controller"              replicaset::start;
+    "replicationcontroller-controller"         "replicationcontroller"   "replication-controller"             replicaset::start_replication_controller;
+    "root-ca-certificate-publisher-controller" "root-ca-cert-publisher"  "root-ca-cert-publisher"             root_ca::start;
+    "serviceaccount-controller"                "serviceaccount"          "service-account-controller"         serviceaccount::start;
 };
 
 /// Upstream's controllers that are not here yet. Naming one on the command line is a warning, not an error.
@@ -38,8 +47,6 @@ pub(crate) const MISSING: &[&str] = &[
     "certificatesigningrequest-cleaner-controller",
     "certificatesigningrequest-signing-controller",
     "cloud-node-lifecycle-controller",
-    "clusterrole-aggregation",
-    "clusterrole-aggregation-controller",
     "cronjob",
     "cronjob-controller",
     "csrapproving",

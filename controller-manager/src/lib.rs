@@ -7,11 +7,17 @@
 //! that fails to start does not keep the others from running.
 
 mod catalogue;
+mod clusterrole_aggregation;
 mod context;
 mod deployment;
+mod endpoint;
+mod endpointslice;
 mod identity;
+mod namespace;
 mod options;
 mod replicaset;
+mod root_ca;
+mod serviceaccount;
 mod util;
 
 use std::{net::SocketAddr, sync::Arc};

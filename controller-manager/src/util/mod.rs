@@ -1,10 +1,13 @@
 //! What several controllers share: keys, selectors, pods, ownership, expectations.
 
 pub(crate) mod conditions;
+pub(crate) mod discovery;
 pub(crate) mod expectations;
 pub(crate) mod hash;
 pub(crate) mod key;
+pub(crate) mod namespaces;
 pub(crate) mod owners;
 pub(crate) mod pod_control;
 pub(crate) mod pods;
 pub(crate) mod selector;
+pub(crate) mod services;

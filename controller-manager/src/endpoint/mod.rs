@@ -1,0 +1,100 @@
+//! Endpoints: the old form of what EndpointSlices say, one object a Service.
+//!
+//! Upstream: `pkg/controller/endpoint`. Deprecated, but clients read it still.
+
+mod sync;
+
+use std::sync::Arc;
+
+use client::{Change, Informer};
+use controller::{Queue, object_reference, run_workers};
+use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
+use kube::{
+    Api,
+    api::{DeleteParams, PostParams},
+};
+
+use crate::{
+    context::Context,
+    util::{key::Key, services},
+};
+
+const LEADER_ANNOTATION: &str = "control-plane.alpha.kubernetes.io/leader";
+
+/// Runs the endpoints controller.
+pub(crate) fn start(context: Context) -> BoxFuture<'static, anyhow::Result<()>> {
+    Box::pin(run(context))
+}
+
+struct Shell {
+    context: Context,
+    services: Informer<Service>,
+    pods: Informer<Pod>,
+    endpoints: Informer<Endpoints>,
+    queue: Queue<Key>,
+}
+
+async fn run(context: Context) -> anyhow::Result<()> {
+    let i = context.informers.clone();
+    let (workers, cancel) = (context.config.concurrent_endpoint_syncs, context.cancel.clone());
+    let (services, pods, endpoints) = (i.of(), i.of(), i.of::<Endpoints>());
+    let shell = Arc::new(Shell { context, services, pods, endpoints, queue: Queue::new() });
+    let s = shell.clone();
+    shell.services.on_change(move |change| s.queue.add(Key::of(&change.object().metadata)));
+    let s = shell.clone();
+    shell.pods.on_change(move |change| services::wake(&s.services, &s.queue, change));
+    shell.services.synced().await;
+    shell.pods.synced().await;
+    shell.endpoints.synced().await;
+    // Left over from Services that went while nobody looked; those of others are left alone below.
+    let s = shell.clone();
+    shell.endpoints.on_change(move |change| match change {
+        Change::Added(e) | Change::Deleted(e) => {
+            let lock = e.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(LEADER_ANNOTATION));
+            if !lock {
+                s.queue.add(Key::of(&e.metadata));
+            }
+        }
+        Change::Updated { .. } => {}
+    });
+    run_workers(&shell.queue, workers, cancel, |key| shell.reconcile(key)).await;
+    Ok(())
+}
+
+impl Shell {
+    async fn reconcile(&self, key: Key) -> anyhow::Result<()> {
+        let api: Api<Endpoints> = Api::namespaced(self.context.client.clone(), &key.namespace);
+        let current = self.endpoints.get(Some(&key.namespace), &key.name);
+        let Some(service) = self.services.get(Some(&key.namespace), &key.name) else {
+            return match current {
+                None => Ok(()),
+                Some(_) => match api.delete(&key.name, &DeleteParams::default()).await {
+                    Err(e) if !client::is_not_found(&e) => Err(e.into()),
+                    _ => Ok(()),
+                },
+            };
+        };
+        let Some(selector) = services::selector(&service) else { return Ok(()) };
+        let mut pods = self.pods.list_namespace(&key.namespace);
+        pods.retain(|p| selector.matches(p.metadata.labels.as_ref()));
+        let Some(new) = sync::sync(&service, &pods, current.as_deref()) else { return Ok(()) };
+        let (verb, reason, done) = match current {
+            None => ("create", "FailedToCreateEndpoint", api.create(&PostParams::default(), &new).await),
+            Some(_) => ("update", "FailedToUpdateEndpoint", api.replace(&key.name, &PostParams::default(), &new).await),
+        };
+        match done {
+            Ok(_) => Ok(()),
+            Err(e) if client::is_namespace_terminating(&e) => Ok(()),
+            Err(e) => {
+                let of = if verb == "create" { "for service " } else { "" };
+                let message =
+                    format!("Failed to {verb} endpoint {of}{}/{}: {}", key.namespace, key.name, client::message(&e));
+                if !client::is_conflict(&e) && !client::is_already_exists(&e) {
+                    self.context.recorder.event(&object_reference(&new), "Warning", reason, message);
+                }
+                Err(e.into())
+            }
+        }
+    }
+}
