@@ -1,5 +1,9 @@
 //! Kubernetes as one program.
 
+mod example_web;
+mod pause;
+mod up;
+
 use std::{future::Future, process::ExitCode};
 
 #[global_allocator]
@@ -9,11 +13,18 @@ fn main() -> ExitCode {
     let mut argv: Vec<String> = std::env::args().skip(1).collect();
     let component = if argv.is_empty() { String::new() } else { argv.remove(0) };
     match component.as_str() {
+        "up" => daemon(up::main(argv)),
+        "down" => daemon(up::down(argv)),
         "apiserver" => daemon(apiserver::command::main(argv)),
         "controller-manager" => daemon(controller_manager::main(argv)),
         "proxy" => daemon(proxy::main(argv)),
         "kubelet" => daemon(kubelet::main(argv)),
         "scheduler" => daemon(scheduler::main(argv)),
+        "pause" => {
+            pause::main();
+            ExitCode::SUCCESS
+        }
+        "example-web" => daemon(example_web::main(argv)),
         other => {
             eprintln!("error: unknown component {other:?}");
             ExitCode::FAILURE

@@ -21,7 +21,8 @@ use anyhow::Context;
 use client::Informers;
 use tokio_util::sync::CancellationToken;
 
-use backends::nft::{Error as NftError, Nft};
+use backends::nft::Error as NftError;
+pub use backends::nft::Nft;
 pub use config::{Config, DetectLocal};
 pub use sysctl::Conntrack;
 

@@ -56,7 +56,7 @@ pub async fn serve(flags: &Flags, cancel: CancellationToken) -> anyhow::Result<R
 
 /// Under which address other members of the cluster reach the server: as given, the bound one, or the address that the
 /// default route leaves from.
-fn advertise_address(flags: &Flags) -> IpAddr {
+pub fn advertise_address(flags: &Flags) -> IpAddr {
     let given = flags.advertise_address.or(Some(flags.bind_address)).filter(|a| !a.is_unspecified());
     given.unwrap_or_else(|| {
         // Connecting a datagram socket sends nothing; it only asks the routing table.

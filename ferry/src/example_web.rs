@@ -1,0 +1,69 @@
+//! `ferry example-web`: the web server of `examples/web.yaml`. Says which pod answers and what its ConfigMap says, is
+//! ready at `/healthz`, and stops taking connections on SIGTERM while it finishes those it has.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
+
+/// Where the example mounts its ConfigMap.
+const MESSAGE: &str = "/etc/web/message";
+
+/// Serves until a signal. `--port N`, 8080 by default.
+pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
+    let port = match argv.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => 8080,
+        ["--port", port] => port.parse()?,
+        other => anyhow::bail!("unknown flag: {}", other.join(" ")),
+    };
+    let listener = TcpListener::bind(SocketAddr::from(([0, 0, 0, 0], port))).await?;
+    let (cancel, connections) = (component::shutdown(), TaskTracker::new());
+    println!("serving on port {port}");
+    loop {
+        let stream = tokio::select! {
+            () = cancel.cancelled() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(_) => continue,
+            },
+        };
+        let cancel = cancel.clone();
+        connections.spawn(async move {
+            let connection =
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer));
+            let mut connection = std::pin::pin!(connection);
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                () = cancel.cancelled() => connection.as_mut().graceful_shutdown(),
+            }
+            let _ = connection.await;
+        });
+    }
+    drop(listener);
+    connections.close();
+    let _ = tokio::time::timeout(Duration::from_secs(5), connections.wait()).await;
+    println!("stopped");
+    Ok(())
+}
+
+async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    println!("{} {}", request.method(), request.uri());
+    let (code, text) = match request.uri().path() {
+        "/healthz" => (StatusCode::OK, "ok\n".to_string()),
+        _ => {
+            let pod = hostname::get().map(|h| h.to_string_lossy().into_owned()).unwrap_or_default();
+            let message = std::fs::read_to_string(MESSAGE).unwrap_or_default();
+            (StatusCode::OK, format!("{pod} {}\n", message.trim()))
+        }
+    };
+    let mut response = Response::new(Full::new(text.into()));
+    *response.status_mut() = code;
+    Ok(response)
+}

@@ -1,0 +1,55 @@
+//! What a node needs of the machine: root, containerd, runc, the CNI plugins, nft. What is missing is said in one line,
+//! with how to get it, or installed with `--install-deps`.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+
+use super::flags::Up;
+
+/// A Debian package and the files that show it is there (any of them).
+const NEEDED: &[(&str, &[&str])] = &[
+    ("containerd", &["/usr/bin/containerd", "/usr/local/bin/containerd"]),
+    ("runc", &["/usr/sbin/runc", "/usr/bin/runc", "/usr/local/sbin/runc"]),
+    ("containernetworking-plugins", &["/usr/lib/cni/bridge"]),
+    ("nftables", &["/usr/sbin/nft"]),
+    ("iptables", &["/usr/sbin/iptables"]),
+    ("conntrack", &["/usr/sbin/conntrack"]),
+    ("iproute2", &["/usr/sbin/ip", "/usr/bin/ip", "/sbin/ip"]),
+];
+
+/// Checks, and installs where that is asked for.
+pub fn check(flags: &Up) -> anyhow::Result<()> {
+    if !nix::unistd::Uid::effective().is_root() {
+        bail!("ferry up must run as root: it starts containers and sets up their network");
+    }
+    // With a runtime of one's own, containerd and runc are that runtime's business.
+    let own_runtime = flags.container_runtime_endpoint.is_some();
+    let missing: Vec<&str> = NEEDED
+        .iter()
+        .filter(|(package, _)| !(own_runtime && matches!(*package, "containerd" | "runc")))
+        .filter(|(_, files)| !files.iter().any(|file| Path::new(file).exists()))
+        .map(|(package, _)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    if !flags.install_deps {
+        bail!("missing: {list}; install with `apt-get install {list}`, or run `ferry up --install-deps`");
+    }
+    println!("installing {list}");
+    apt(&["update", "-q"])?;
+    apt(&[&["install", "-y", "-q", "--no-install-recommends"], missing.as_slice()].concat())
+}
+
+fn apt(args: &[&str]) -> anyhow::Result<()> {
+    let mut command = Command::new("apt-get");
+    command.args(args).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()).stdout(Stdio::null());
+    let status = command.status().context("running apt-get; --install-deps needs a Debian system")?;
+    if !status.success() {
+        bail!("apt-get {} failed", args.join(" "));
+    }
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! What `ferry up` and `ferry down` can be told, and where their files are.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// `ferry up`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Up {
+    /// Install the Debian packages that a node needs, where they are missing
+    #[arg(long)]
+    pub install_deps: bool,
+    /// Where the cluster's state is kept
+    #[arg(long, default_value = "/var/lib/ferry")]
+    pub data_dir: PathBuf,
+    /// Keep objects in these etcd servers instead of the embedded store
+    #[arg(long, value_delimiter = ',')]
+    pub etcd_servers: Vec<String>,
+    /// Socket of a CRI runtime that runs already; without it a private containerd is started
+    #[arg(long)]
+    pub container_runtime_endpoint: Option<String>,
+    /// The address on which the API server listens
+    #[arg(long, default_value = "0.0.0.0")]
+    pub bind_address: IpAddr,
+    /// The port on which the API server listens
+    #[arg(long, default_value_t = 6443)]
+    pub secure_port: u16,
+    /// The name of the node; the host's name by default
+    #[arg(long)]
+    pub node_name: Option<String>,
+    /// Where to write the administrator's kubeconfig
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
+    /// Number for the log level verbosity
+    #[arg(long, short = 'v', default_value_t = 0)]
+    pub v: u8,
+}
+
+/// `ferry down`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Down {
+    /// Where the cluster's state is kept
+    #[arg(long, default_value = "/var/lib/ferry")]
+    pub data_dir: PathBuf,
+    /// Delete the cluster's state too
+    #[arg(long)]
+    pub purge: bool,
+}
+
+/// The files of one cluster on this machine.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    /// `--data-dir`, absolute.
+    pub data: PathBuf,
+}
+
+impl Layout {
+    /// Makes the folder.
+    pub fn new(data: &std::path::Path) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(data)?;
+        Ok(Self { data: data.canonicalize()? })
+    }
+
+    /// The process of `ferry up`.
+    pub fn pid_file(&self) -> PathBuf {
+        self.data.join("ferry.pid")
+    }
+
+    /// The private containerd's folder.
+    pub fn containerd(&self) -> PathBuf {
+        self.data.join("containerd")
+    }
+
+    /// The private containerd's socket. Its path must stay short: the kernel allows 107 bytes.
+    pub fn socket(&self) -> PathBuf {
+        self.containerd().join("containerd.sock")
+    }
+
+    /// The private containerd's process.
+    pub fn containerd_pid_file(&self) -> PathBuf {
+        self.containerd().join("containerd.pid")
+    }
+
+    /// The administrator's kubeconfig, where no other place is given.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.data.join("admin.conf")
+    }
+}

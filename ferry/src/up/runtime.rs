@@ -1,0 +1,101 @@
+//! The private containerd: its configuration, its network plugins' configuration, its start. It outlives Ferry, so that
+//! containers go on when Ferry restarts; the next start finds it by its socket.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use super::flags::Layout;
+use super::{POD_RANGE, image};
+
+/// How long containerd may take to listen.
+const START: Duration = Duration::from_secs(20);
+
+/// The endpoint of the private containerd, started if it does not run.
+pub async fn containerd(layout: &Layout) -> anyhow::Result<String> {
+    let (dir, socket) = (layout.containerd(), layout.socket());
+    fs::create_dir_all(dir.join("cni"))?;
+    fs::write(dir.join("cni/10-ferry.conflist"), conflist(&dir.join("ipam")))?;
+    fs::write(dir.join("config.toml"), config(&dir))?;
+    let endpoint = format!("unix://{}", socket.display());
+    if answers(&socket).await {
+        return Ok(endpoint);
+    }
+    let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("containerd.log"))?;
+    let mut command = Command::new("containerd");
+    command.arg("-c").arg(dir.join("config.toml"));
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    // A group of its own: a Ctrl-C for Ferry is none for the containers.
+    command.process_group(0);
+    let mut child = command.spawn().context("starting containerd")?;
+    fs::write(layout.containerd_pid_file(), child.id().to_string())?;
+    let deadline = tokio::time::Instant::now() + START;
+    while !answers(&socket).await {
+        if let Some(status) = child.try_wait()? {
+            bail!("containerd ended with {status}; see {}", dir.join("containerd.log").display());
+        }
+        if tokio::time::Instant::now() > deadline {
+            bail!(
+                "containerd does not listen after {} s; see {}",
+                START.as_secs(),
+                dir.join("containerd.log").display()
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // Reaps it if it ends while we run.
+    std::thread::spawn(move || child.wait());
+    Ok(endpoint)
+}
+
+/// Whether somebody listens there.
+pub async fn answers(socket: &Path) -> bool {
+    tokio::net::UnixStream::connect(socket).await.is_ok()
+}
+
+fn config(dir: &Path) -> String {
+    let dir = dir.display();
+    let pause = image::PAUSE;
+    format!(
+        r#"version = 2
+root = "{dir}/root"
+state = "{dir}/state"
+disabled_plugins = ["io.containerd.internal.v1.opt"]
+
+[grpc]
+  address = "{dir}/containerd.sock"
+
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{pause}"
+  restrict_oom_score_adj = true
+  netns_mounts_under_state_dir = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/usr/lib/cni"
+    conf_dir = "{dir}/cni"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+"#
+    )
+}
+
+fn conflist(ipam: &Path) -> String {
+    serde_json::json!({
+        "cniVersion": "1.0.0",
+        "name": "ferry",
+        "plugins": [
+            {
+                "type": "bridge", "bridge": super::BRIDGE, "isGateway": true, "ipMasq": true, "hairpinMode": true,
+                "ipam": {
+                    "type": "host-local", "dataDir": ipam,
+                    "ranges": [[{ "subnet": POD_RANGE }]], "routes": [{ "dst": "0.0.0.0/0" }],
+                },
+            },
+            { "type": "portmap", "capabilities": { "portMappings": true } },
+        ],
+    })
+    .to_string()
+}
