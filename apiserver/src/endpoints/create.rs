@@ -87,6 +87,7 @@ async fn finish_create(
 ) -> Result<Arc<Entry>, StatusError> {
     let row = cx.resource;
     if row.has_status()
+        && !row.strategy.keeps_status_on_create()
         && let Some(members) = obj.as_object_mut()
     {
         members.remove("status");

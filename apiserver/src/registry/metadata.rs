@@ -78,12 +78,15 @@ pub fn prepare_for_update(cx: &WriteContext<'_>, obj: &mut Value, old: &Value) -
 
 /// Raises `metadata.generation` when anything but metadata and status changed. After the strategy had its say.
 pub fn count_generation(cx: &WriteContext<'_>, obj: &mut Value, old: &Value) {
-    if !cx.resource.generation {
+    // A binding is no change of what is wanted: upstream's does not count it either.
+    if !cx.resource.generation || cx.subresource == Some("binding") {
         return;
     }
     let same = |key: &String| key == "metadata" || key == "status" || obj.get(key) == old.get(key);
     let keys = |v: &Value| v.as_object().map(|m| m.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
-    let unchanged = keys(obj).iter().all(same) && keys(old).iter().all(same);
+    let unchanged = keys(obj).iter().all(same)
+        && keys(old).iter().all(same)
+        && (cx.subresource.is_some() || !cx.resource.strategy.counts_as_change(obj, old));
     let generation = old["metadata"]["generation"].as_i64().unwrap_or_default();
     let next = if unchanged { generation } else { generation + 1 };
     if next > 0 {

@@ -54,9 +54,19 @@ pub trait Strategy: Send + Sync + 'static {
     /// `metadata.generation` set to 1, for resources whose row says so.
     fn prepare_for_create(&self, _cx: &WriteContext<'_>, _obj: &mut Value) {}
 
+    /// Whether a new object may come with a status (nodes register with theirs).
+    fn keeps_status_on_create(&self) -> bool {
+        false
+    }
+
     /// Before an update is validated. The row's generic rules already ran: status kept (or spec kept, when the
     /// `status` subresource is written), generation raised when the spec changed.
     fn prepare_for_update(&self, _cx: &WriteContext<'_>, _obj: &mut Value, _old: &Value) {}
+
+    /// Whether an update raises `metadata.generation` beside those that change something outside metadata and status.
+    fn counts_as_change(&self, _obj: &Value, _old: &Value) -> bool {
+        false
+    }
 
     /// Faults of a new object; metadata is validated generically before.
     fn validate(&self, _cx: &WriteContext<'_>, _obj: &Value) -> ErrorList {

@@ -1,3 +1,11 @@
-//! The core group's own rules, a folder a kind.
+//! The core group's own rules, a folder or a file a kind.
 
+pub mod configmap;
+pub mod namespace;
+pub mod node;
+pub mod persistentvolume;
 pub mod pod;
+pub mod replicationcontroller;
+pub mod secret;
+pub mod service;
+pub mod serviceaccount;

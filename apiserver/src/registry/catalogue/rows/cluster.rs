@@ -4,9 +4,10 @@ use machinery::names;
 
 use super::super::Resource;
 use super::{CREATE, READ_WRITE, any_name, ip_address, stored};
+use crate::registry::{network, rbac as roles};
 
 pub(super) fn rows() -> Vec<Resource> {
-    [access(), network(), storage(), extension()].concat()
+    [access(), networking(), storage(), extension()].concat()
 }
 
 fn access() -> Vec<Resource> {
@@ -31,14 +32,14 @@ fn access() -> Vec<Resource> {
             .part("status")
             .select("spec.signerName")
             .name_rule(any_name),
-        rbac("clusterrolebindings", "ClusterRoleBinding").cluster(),
-        rbac("clusterroles", "ClusterRole").cluster(),
-        rbac("rolebindings", "RoleBinding"),
-        rbac("roles", "Role"),
+        rbac("clusterrolebindings", "ClusterRoleBinding").cluster().rules(roles::cluster_role_bindings()),
+        rbac("clusterroles", "ClusterRole").cluster().rules(roles::cluster_roles()),
+        rbac("rolebindings", "RoleBinding").rules(roles::role_bindings()),
+        rbac("roles", "Role").rules(roles::roles()),
     ]
 }
 
-fn network() -> Vec<Resource> {
+fn networking() -> Vec<Resource> {
     let networking = |resource, kind| stored("networking.k8s.io", "v1", resource, kind);
     vec![
         networking("ingressclasses", "IngressClass").cluster().generation(),
@@ -49,7 +50,9 @@ fn network() -> Vec<Resource> {
         networking("ipaddresses", "IPAddress").cluster().short(&["ip"]).name_rule(ip_address),
         networking("networkpolicies", "NetworkPolicy").short(&["netpol"]).generation(),
         networking("servicecidrs", "ServiceCIDR").cluster().part("status"),
-        stored("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice").generation(),
+        stored("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
+            .generation()
+            .rules(network::endpoint_slices()),
     ]
 }
 
@@ -120,7 +123,10 @@ fn extension() -> Vec<Resource> {
         .cluster()
         .categories(extension)
         .part("status"),
-        stored("coordination.k8s.io", "v1", "leases", "Lease").create_on_update().conditional_update(),
+        stored("coordination.k8s.io", "v1", "leases", "Lease")
+            .create_on_update()
+            .conditional_update()
+            .rules(network::leases()),
         flow("flowschemas", "FlowSchema"),
         flow("prioritylevelconfigurations", "PriorityLevelConfiguration"),
         stored("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass").cluster().create_on_update().conditional_update(),

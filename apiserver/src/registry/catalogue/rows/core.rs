@@ -5,6 +5,10 @@ use machinery::names;
 
 use super::super::{Resource, Sort, Verb};
 use super::{CREATE, PROXY, READ_WRITE, STREAM, any_name, core_kind, scaled};
+use crate::registry::core::{
+    configmap, namespace, node, persistentvolume, pod, replicationcontroller, secret, service, serviceaccount,
+};
+use crate::registry::network;
 
 /// Events are kept for an hour.
 const EVENT_TTL_SECONDS: u64 = 3600;
@@ -17,10 +21,13 @@ pub(super) fn rows() -> Vec<Resource> {
         Resource::virtual_("", "v1", "componentstatuses", "ComponentStatus", &[Verb::Get, Verb::List])
             .cluster()
             .short(&["cs"]),
-        stored("configmaps", "ConfigMap").short(&["cm"]),
+        stored("configmaps", "ConfigMap").short(&["cm"]).rules(configmap::ConfigMaps),
         Resource {
             singular: "endpoints".into(),
-            ..at("endpoints", "Endpoints", "services/endpoints").short(&["ep"]).create_on_update()
+            ..at("endpoints", "Endpoints", "services/endpoints")
+                .short(&["ep"])
+                .create_on_update()
+                .rules(network::endpoints())
         },
         events(),
         stored("limitranges", "LimitRange").short(&["limits"]).create_on_update(),
@@ -30,9 +37,19 @@ pub(super) fn rows() -> Vec<Resource> {
             .short(&["no"])
             .sub("proxy", core_kind("NodeProxyOptions"), PROXY)
             .part("status")
-            .select_as("spec.unschedulable", "spec.unschedulable", "false"),
-        stored("persistentvolumeclaims", "PersistentVolumeClaim").short(&["pvc"]).part("status").returns_deleted(),
-        stored("persistentvolumes", "PersistentVolume").cluster().short(&["pv"]).part("status").returns_deleted(),
+            .select_as("spec.unschedulable", "spec.unschedulable", "false")
+            .rules(node::Nodes),
+        stored("persistentvolumeclaims", "PersistentVolumeClaim")
+            .short(&["pvc"])
+            .part("status")
+            .returns_deleted()
+            .rules(persistentvolume::PersistentVolumeClaims),
+        stored("persistentvolumes", "PersistentVolume")
+            .cluster()
+            .short(&["pv"])
+            .part("status")
+            .returns_deleted()
+            .rules(persistentvolume::PersistentVolumes),
         pods(),
         stored("podtemplates", "PodTemplate").generation().returns_deleted(),
         scaled(at("replicationcontrollers", "ReplicationController", "controllers"))
@@ -40,13 +57,15 @@ pub(super) fn rows() -> Vec<Resource> {
             .categories(&["all"])
             .generation()
             .part("status")
-            .select_as("status.replicas", "status.replicas", "0"),
+            .select_as("status.replicas", "status.replicas", "0")
+            .rules(replicationcontroller::ReplicationControllers),
         stored("resourcequotas", "ResourceQuota").short(&["quota"]).part("status").returns_deleted(),
-        stored("secrets", "Secret").select("type"),
+        stored("secrets", "Secret").select("type").rules(secret::Secrets),
         stored("serviceaccounts", "ServiceAccount")
             .short(&["sa"])
             .sub("token", GroupVersionKind::new("authentication.k8s.io", "v1", "TokenRequest"), CREATE)
-            .returns_deleted(),
+            .returns_deleted()
+            .rules(serviceaccount::ServiceAccounts),
         at("services", "Service", "services/specs")
             .short(&["svc"])
             .categories(&["all"])
@@ -56,7 +75,8 @@ pub(super) fn rows() -> Vec<Resource> {
             .select("spec.type")
             .name_rule(names::name_is_dns_label)
             .create_on_update()
-            .returns_deleted(),
+            .returns_deleted()
+            .rules(service::Services),
         cohabiting_events(),
     ]
 }
@@ -68,6 +88,7 @@ fn namespaces() -> Resource {
         .sub("finalize", core_kind("Namespace"), &[Verb::Update])
         .part("status")
         .select("status.phase")
+        .rules(namespace::Namespaces)
 }
 
 fn pods() -> Resource {
@@ -95,6 +116,7 @@ fn pods() -> Resource {
         .select("status.podIP")
         .select("status.nominatedNodeName")
         .returns_deleted()
+        .rules(pod::strategy::Pods)
 }
 
 fn events() -> Resource {

@@ -5,24 +5,32 @@ use machinery::names;
 
 use super::super::Resource;
 use super::{scaled, stored};
+use crate::registry::{apps, batch as jobs};
 
 pub(super) fn rows() -> Vec<Resource> {
-    let apps = |resource, kind| stored("apps", "v1", resource, kind);
-    let workload = |resource, kind| apps(resource, kind).categories(&["all"]).generation();
+    let app = |resource, kind| stored("apps", "v1", resource, kind);
+    let workload = |resource, kind| app(resource, kind).categories(&["all"]).generation();
     let batch = |resource, kind| stored("batch", "v1", resource, kind).categories(&["all"]).generation().part("status");
     vec![
-        apps("controllerrevisions", "ControllerRevision"),
-        workload("daemonsets", "DaemonSet").short(&["ds"]).part("status"),
-        scaled(workload("deployments", "Deployment")).short(&["deploy"]).part("status"),
-        scaled(workload("replicasets", "ReplicaSet")).short(&["rs"]).part("status"),
+        app("controllerrevisions", "ControllerRevision").rules(apps::controllerrevision::ControllerRevisions),
+        workload("daemonsets", "DaemonSet").short(&["ds"]).part("status").rules(apps::daemonset::DaemonSets),
+        scaled(workload("deployments", "Deployment"))
+            .short(&["deploy"])
+            .part("status")
+            .rules(apps::deployment::Deployments),
+        scaled(workload("replicasets", "ReplicaSet"))
+            .short(&["rs"])
+            .part("status")
+            .rules(apps::replicaset::ReplicaSets),
         scaled(workload("statefulsets", "StatefulSet"))
             .short(&["sts"])
             .part("status")
-            .name_rule(names::name_is_dns_label),
+            .name_rule(names::name_is_dns_label)
+            .rules(apps::statefulset::StatefulSets),
         autoscaler("v2"),
         autoscaler("v1"),
-        batch("cronjobs", "CronJob").short(&["cj"]),
-        batch("jobs", "Job").select_as("status.successful", "status.succeeded", "0"),
+        batch("cronjobs", "CronJob").short(&["cj"]).rules(jobs::cronjob::CronJobs),
+        batch("jobs", "Job").select_as("status.successful", "status.succeeded", "0").rules(jobs::job::Jobs),
         stored("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
             .short(&["pdb"])
             .generation()

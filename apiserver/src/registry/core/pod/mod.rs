@@ -1,3 +1,7 @@
-//! Pods.
+//! Pods: the richest kind, hence its rules in several files.
 
 pub mod binding;
+pub mod qos;
+pub mod strategy;
+pub mod validation;
+pub mod warnings;

@@ -1,0 +1,7 @@
+//! The batch group's own rules.
+
+pub mod cronjob;
+pub mod job;
+
+#[cfg(test)]
+mod tests;
