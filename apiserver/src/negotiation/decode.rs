@@ -43,6 +43,7 @@ pub fn object(
 ) -> Result<Decoded, StatusError> {
     let json;
     let bytes = match content_type(headers)? {
+        Media::Protobuf => return protobuf(bytes, expected),
         Media::Json => bytes,
         Media::Yaml => {
             let value = machinery::yaml::to_json(bytes).map_err(|e| unrecognised(expected, &e.to_string(), bytes))?;
@@ -51,6 +52,17 @@ pub fn object(
         }
     };
     checked(bytes, expected, validation)
+}
+
+/// Decodes an object in protobuf. It cannot have unknown fields: what the schema lacks is skipped, as proto has it.
+fn protobuf(bytes: &[u8], expected: &GroupVersionKind) -> Result<Decoded, StatusError> {
+    let envelope = api::protobuf::open(bytes).map_err(|e| unrecognised(expected, &e.0, bytes))?;
+    let text = |text: &str| (!text.is_empty()).then(|| text.to_string());
+    let head = Head { api_version: text(envelope.api_version), kind: text(envelope.kind) };
+    finish(head, expected, FieldValidation::Ignore, |schema| {
+        let map = api::protobuf::decode(envelope.raw, schema).map_err(|e| api::decode::Error(e.0))?;
+        Ok(api::decode::Decoded { value: map.into(), strict: Vec::new() })
+    })
 }
 
 /// Checks a value that was made here (a patched object) as [`object`] does a body.
@@ -123,6 +135,7 @@ struct Head {
 enum Media {
     Json,
     Yaml,
+    Protobuf,
 }
 
 fn content_type(headers: &HeaderMap) -> Result<Media, StatusError> {
@@ -130,7 +143,8 @@ fn content_type(headers: &HeaderMap) -> Result<Media, StatusError> {
     match value.split(';').next().unwrap_or_default().trim() {
         "" | "application/json" => Ok(Media::Json),
         "application/yaml" => Ok(Media::Yaml),
-        _ => Err(StatusError::unsupported_media_type(&["application/json", "application/yaml"])),
+        api::protobuf::MEDIA_TYPE => Ok(Media::Protobuf),
+        _ => Err(StatusError::unsupported_media_type(&["application/json", "application/yaml", api::protobuf::MEDIA_TYPE])),
     }
 }
 

@@ -9,6 +9,7 @@ pub mod defaults;
 pub mod encode;
 pub mod merge;
 pub mod patch;
+pub mod protobuf;
 pub mod schema;
 #[cfg(test)]
 mod testdata;

@@ -1,0 +1,99 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn round(api_version: &str, kind: &str, value: Value) -> Value {
+    let ty = schema::of_object(api_version, kind).unwrap();
+    let mut bytes = Vec::new();
+    encode(&value, ty, &mut bytes);
+    let envelope = open(&bytes).unwrap();
+    let mut map = decode(envelope.raw, ty).unwrap();
+    for (key, text) in [("apiVersion", envelope.api_version), ("kind", envelope.kind)] {
+        if !text.is_empty() {
+            map.insert(key.into(), text.into());
+        }
+    }
+    map.into()
+}
+
+#[test]
+fn objects_come_back_as_they_were() {
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "a", "creationTimestamp": "2026-01-02T03:04:05Z", "labels": {"b": "", "a": "x"}},
+        "spec": {
+            "terminationGracePeriodSeconds": 0,
+            "containers": [{"name": "c", "image": "i", "resources": {"requests": {"cpu": "100m"}}, "livenessProbe": {"httpGet": {"port": "http"}}}],
+            "volumes": [{"name": "v", "emptyDir": {}}, {"name": "s", "secret": {"secretName": "x", "defaultMode": 420}}],
+            "tolerations": [{"tolerationSeconds": -1}],
+        },
+    });
+    assert_eq!(round("v1", "Pod", pod.clone()), pod);
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"k": "AAEC"}, "type": "Opaque"});
+    assert_eq!(round("v1", "Secret", secret.clone()), secret);
+}
+
+#[test]
+fn zero_values_mean_not_set() {
+    let value =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "", "generation": 0}, "immutable": false});
+    assert_eq!(round("v1", "ConfigMap", value), json!({"apiVersion": "v1", "kind": "ConfigMap", "immutable": false}));
+}
+
+#[test]
+fn what_is_no_object_is_refused() {
+    assert!(open(b"{}").is_err());
+    let ty = schema::of_object("v1", "Pod").unwrap();
+    for bytes in [&[0x0a, 9][..], &[0x08, 1], &[0xff; 12]] {
+        assert!(decode(bytes, ty).is_err(), "{bytes:?}");
+    }
+    let props = schema::named("apiextensions.v1", "JSONSchemaProps").unwrap();
+    let number = props.field("not").unwrap().numbers[0];
+    let mut deep = Vec::new();
+    for _ in 0..1_000 {
+        let mut outer = Vec::new();
+        wire::write_bytes(number, &deep, &mut outer);
+        deep = outer;
+    }
+    assert_eq!(decode(&deep, props), Err(Error("exceeded max depth".into())));
+}
+
+/// Upstream's own files, each with every field set: both directions, byte for byte.
+#[test]
+fn golden_files_agree_in_both_directions() {
+    let Some(folder) = crate::testdata::goldens() else {
+        return eprintln!("skipped: upstream's test data is not here (FERRY_UPSTREAM)");
+    };
+    let (mut compared, mut wrong) = (0, Vec::new());
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|e| e != "pb") {
+            continue;
+        }
+        let file = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let bytes = std::fs::read(&path).unwrap();
+        let envelope = open(&bytes).unwrap();
+        let Some(ty) = schema::of_object(envelope.api_version, envelope.kind) else { continue };
+        compared += 1;
+        let json: Value = serde_json::from_slice(&std::fs::read(path.with_extension("json")).unwrap()).unwrap();
+        match decode(envelope.raw, ty) {
+            Err(error) => wrong.push(format!("{file}: {error}")),
+            Ok(mut map) => {
+                map.insert("apiVersion".into(), envelope.api_version.into());
+                map.insert("kind".into(), envelope.kind.into());
+                let show = |v: &Value| String::from_utf8(crate::encode::to_vec(v, ty)).unwrap();
+                if show(&map.into()) != show(&json) {
+                    wrong.push(format!("{file}: decoded differs"));
+                }
+            }
+        }
+        let mut out = Vec::new();
+        encode(&json, ty, &mut out);
+        if out != bytes {
+            let at = out.iter().zip(&bytes).take_while(|(a, b)| a == b).count();
+            wrong.push(format!("{file}: encoded differs at {at} of {}", bytes.len()));
+        }
+    }
+    assert!(compared > 80, "{compared}");
+    assert!(wrong.is_empty(), "{} wrong of {compared}:\n{}", wrong.len(), wrong.join("\n"));
+}
