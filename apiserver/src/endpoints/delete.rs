@@ -62,12 +62,24 @@ pub(super) async fn options(call: &mut Call) -> Result<Delete, StatusError> {
         None
     } else {
         // Any group's DeleteOptions is taken: clients send the group of the object.
-        let value: Value = serde_json::from_slice(&bytes)
-            .or_else(|_| machinery::yaml::to_json(&bytes))
-            .map_err(|e| StatusError::bad_request(format!("unable to decode DeleteOptions: {e}")))?;
-        Some(value)
+        let fault =
+            |e: &dyn std::fmt::Display| StatusError::bad_request(format!("unable to decode DeleteOptions: {e}"));
+        Some(if bytes.starts_with(api::protobuf::MAGIC) {
+            protobuf(&bytes).map_err(|e| fault(&e))?
+        } else {
+            serde_json::from_slice(&bytes).or_else(|_| machinery::yaml::to_json(&bytes)).map_err(|e| fault(&e))?
+        })
     };
     Delete::parse(&call.info.query, body.as_ref())
+}
+
+fn protobuf(bytes: &[u8]) -> Result<Value, api::protobuf::Error> {
+    let envelope = api::protobuf::open(bytes)?;
+    let schema = api::schema::of_object("v1", "DeleteOptions").expect("the table has DeleteOptions");
+    let mut options = api::protobuf::decode(envelope.raw, schema)?;
+    options.insert("apiVersion".into(), envelope.api_version.into());
+    options.insert("kind".into(), envelope.kind.into());
+    Ok(options.into())
 }
 
 /// The steps of a delete, for requests and for the server itself.

@@ -144,7 +144,11 @@ fn content_type(headers: &HeaderMap) -> Result<Media, StatusError> {
         "" | "application/json" => Ok(Media::Json),
         "application/yaml" => Ok(Media::Yaml),
         api::protobuf::MEDIA_TYPE => Ok(Media::Protobuf),
-        _ => Err(StatusError::unsupported_media_type(&["application/json", "application/yaml", api::protobuf::MEDIA_TYPE])),
+        _ => Err(StatusError::unsupported_media_type(&[
+            "application/json",
+            "application/yaml",
+            api::protobuf::MEDIA_TYPE,
+        ])),
     }
 }
 
