@@ -50,7 +50,7 @@ pub struct Config {
     /// Where to listen; `None` serves in-process connections only.
     pub listen: Option<(SocketAddr, Tls)>,
     /// Who asks and what they may: made over the registry, which they read.
-    pub access: Box<dyn FnOnce(&Arc<Registry>) -> anyhow::Result<Access> + Send>,
+    pub access: MakeAccess,
     /// How kubelets are dialled.
     pub nodes: Nodes,
     /// Reads at once.
@@ -60,6 +60,9 @@ pub struct Config {
     /// Makes the objects that every cluster has; called again until it succeeds.
     pub bootstrap: Bootstrap,
 }
+
+/// See [`Config::access`].
+pub type MakeAccess = Box<dyn FnOnce(&Arc<Registry>) -> anyhow::Result<Access> + Send>;
 
 /// See [`Config::bootstrap`].
 pub type Bootstrap = Box<dyn Fn(Arc<Registry>) -> BoxFuture<'static, Result<(), StatusError>> + Send + Sync>;

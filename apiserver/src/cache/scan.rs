@@ -130,8 +130,11 @@ fn text(raw: &[u8]) -> Box<str> {
     String::from_utf8_lossy(raw).into()
 }
 
+/// What is done with a member: its key, and where its value begins and ends.
+type Each<'e> = dyn FnMut(&[u8], usize, usize) -> Result<()> + 'e;
+
 /// Calls `each(key, value start, value end)` for the members of the object that begins at `pos`; returns its end.
-fn members(bytes: &[u8], pos: usize, each: &mut dyn FnMut(&[u8], usize, usize) -> Result<()>) -> Result<()> {
+fn members(bytes: &[u8], pos: usize, each: &mut Each<'_>) -> Result<()> {
     if bytes.get(pos) != Some(&b'{') {
         return Err(Malformed(pos));
     }

@@ -31,8 +31,7 @@ use crate::filters::authz::node::{Node, feed::Caches};
 use crate::filters::authz::rbac::Rbac;
 use crate::filters::authz::union::{AlwaysAllow, AlwaysDeny, Union as Authorizers};
 use crate::listener::Tls;
-use crate::registry::Registry;
-use crate::start::{Access, Bootstrap};
+use crate::start::{Access, Bootstrap, MakeAccess};
 
 /// What the flags say, read and checked.
 pub struct Assembly {
@@ -109,7 +108,7 @@ impl Assembly {
     }
 
     /// Who asks and what they may, over a registry.
-    pub fn access(&self) -> Box<dyn FnOnce(&Arc<Registry>) -> anyhow::Result<Access> + Send> {
+    pub fn access(&self) -> MakeAccess {
         let (flags, client_ca, request_header, issuer) =
             (self.flags.clone(), self.client_ca.clone(), self.request_header.clone(), self.issuer.clone());
         Box::new(move |registry| {

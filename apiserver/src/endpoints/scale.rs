@@ -32,7 +32,7 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
         verb => {
             let options = Write::parse(&call.info.query, &call.parts.headers, "UpdateOptions")?;
             let bytes = call.bytes().await?;
-            let wanted: Box<dyn Fn(&Value) -> Result<Value, StatusError> + Send + Sync> = if verb == "patch" {
+            let wanted: Wanted = if verb == "patch" {
                 let patch = Patch::parse(&call, &bytes)?;
                 Box::new(move |old| {
                     Ok(negotiation::value(patch.apply(old, &kind())?, &kind(), FieldValidation::Ignore)?.object)
@@ -50,6 +50,9 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
     };
     Ok(negotiation::value_response(StatusCode::OK, &scale, &kind(), &accept))
 }
+
+/// Makes the wanted Scale from the stored one.
+type Wanted = Box<dyn Fn(&Value) -> Result<Value, StatusError> + Send + Sync>;
 
 /// The Scale of an object.
 pub fn of(obj: &Value) -> Value {
@@ -100,15 +103,12 @@ fn write(row: &Resource, name: &str, scale: &Value, old: &Value) -> Result<Value
     let meta = &scale["metadata"];
     // Preconditions are the client's; without them the write is unconditional.
     obj["metadata"]["resourceVersion"] = meta.get("resourceVersion").cloned().unwrap_or_else(|| json!(""));
-    if let Some(uid) = meta.get("uid").filter(|uid| uid.as_str().is_some_and(|u| !u.is_empty())) {
-        if *uid != old["metadata"]["uid"] {
-            let why = format!(
-                "Precondition failed: UID in precondition: {}, UID in object meta: {}",
-                text(uid),
-                text(&old["metadata"]["uid"])
-            );
-            return Err(StatusError::conflict(&row.group_resource(), name, &why));
-        }
+    if let Some(uid) = meta.get("uid").filter(|uid| uid.as_str().is_some_and(|u| !u.is_empty()))
+        && *uid != old["metadata"]["uid"]
+    {
+        let (asked, there) = (text(uid), text(&old["metadata"]["uid"]));
+        let why = format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {there}");
+        return Err(StatusError::conflict(&row.group_resource(), name, &why));
     }
     Ok(obj)
 }

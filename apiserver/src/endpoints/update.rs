@@ -145,6 +145,8 @@ async fn attempt(
     }
     let mut obj = change(&old)?;
     check_preconditions(cx, name, &obj, &old)?;
+    // An unconditional update is one of whatever is there.
+    meta::set_resource_version(&mut obj, meta::resource_version(&old));
     metadata::prepare_for_update(cx, &mut obj, &old)?;
 
     let request = admission_request(cx, Operation::Update, name, Some(&old));

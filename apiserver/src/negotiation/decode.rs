@@ -20,7 +20,7 @@ pub async fn body(body: Incoming) -> Result<Bytes, StatusError> {
     match Limited::new(body, LIMIT_BYTES).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(StatusError::too_large(&format!("limit is {LIMIT_BYTES}")))
+            Err(StatusError::too_large(format!("limit is {LIMIT_BYTES}")))
         }
         Err(error) => Err(StatusError::bad_request(format!("unable to read the request body: {error}"))),
     }

@@ -49,15 +49,17 @@ fn stamp(executable: &Path) -> anyhow::Result<String> {
 fn libraries() -> anyhow::Result<BTreeSet<PathBuf>> {
     let maps = fs::read_to_string("/proc/self/maps")?;
     let mapped = maps.lines().filter_map(|line| line.split_once('/').map(|(_, path)| format!("/{path}")));
-    let mut found: BTreeSet<PathBuf> =
+    let files: BTreeSet<PathBuf> =
         mapped.filter(|path| path.contains(".so")).map(PathBuf::from).filter(|path| path.is_file()).collect();
-    // The loader is named by its link in the executable, which is not always where its file is mapped from.
-    found.extend(
-        ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"]
-            .map(PathBuf::from)
-            .into_iter()
-            .filter(|p| p.exists()),
-    );
+    // Programs name libraries by links beside the files that are mapped (`libz.so.1` is `libz.so.1.2.13`).
+    let mut found = files.clone();
+    for folder in files.iter().filter_map(|file| file.parent()).collect::<BTreeSet<_>>() {
+        let links = fs::read_dir(folder)?.flatten().map(|entry| entry.path()).filter(|path| path.is_symlink());
+        found.extend(links.filter(|link| link.canonicalize().is_ok_and(|target| files.contains(&target))));
+    }
+    // The loader is named by a link of its own.
+    let loaders = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"].map(PathBuf::from);
+    found.extend(loaders.into_iter().filter(|path| path.exists()));
     Ok(found)
 }
 
