@@ -24,7 +24,7 @@ pub fn unavailable(error: Error) -> StatusError {
         Error::Compacted { .. } => {
             StatusError::expired("The provided continue parameter is too old to display a consistent list result.")
         }
-        Error::TooLarge(why) => StatusError::too_large(&format!("etcdserver: request is too large: {why}")),
+        Error::TooLarge(why) => StatusError::too_large(format!("etcdserver: request is too large: {why}")),
         Error::Full(why) => {
             tracing::error!(%error, "the store is full");
             StatusError::internal(format!("etcdserver: mvcc: database space exceeded: {why}"))
@@ -109,7 +109,7 @@ impl<'a> Place<'a> {
     pub fn entry(&self, revision: i64, body: Bytes) -> Result<Arc<Entry>, StatusError> {
         Entry::new(self.key.as_str().into(), revision, body, &self.registry.storing(self.row).selectable)
             .map(Arc::new)
-            .map_err(|error| StatusError::internal(&error.to_string()))
+            .map_err(|error| StatusError::internal(error.to_string()))
     }
 
     fn entry_of(&self, kv: &KeyValue) -> Result<Arc<Entry>, StatusError> {

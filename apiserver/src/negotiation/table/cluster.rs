@@ -49,7 +49,7 @@ pub(super) fn certificate_signing_request(request: &Value, now: Timestamp) -> Ve
 /// The name, marked where an annotation makes it the default of its kind.
 fn default_name(object: &Value, annotations: &[&str]) -> Value {
     let is_default = |a: &&str| text(object, &format!("/metadata/annotations/{}", a.replace('/', "~1"))) == "true";
-    let mark = if annotations.iter().any(|a| is_default(a)) { " (default)" } else { "" };
+    let mark = if annotations.iter().any(is_default) { " (default)" } else { "" };
     format!("{}{mark}", text(object, "/metadata/name")).into()
 }
 
