@@ -163,10 +163,10 @@ pub struct List {
 impl List {
     /// From the query.
     pub fn parse(query: &Query, watch: bool) -> Result<Self, StatusError> {
-        let labels = LabelSelector::parse(query.get("labelSelector").unwrap_or_default())
-            .map_err(StatusError::bad_request)?;
-        let fields = FieldSelector::parse(query.get("fieldSelector").unwrap_or_default())
-            .map_err(StatusError::bad_request)?;
+        let labels =
+            LabelSelector::parse(query.get("labelSelector").unwrap_or_default()).map_err(StatusError::bad_request)?;
+        let fields =
+            FieldSelector::parse(query.get("fieldSelector").unwrap_or_default()).map_err(StatusError::bad_request)?;
         let limit = query.get("limit").map_or(Ok(0), str::parse::<usize>).map_err(|_| not_a_number("limit", query))?;
         let timeout_seconds = query
             .get("timeoutSeconds")

@@ -198,7 +198,10 @@ async fn components(
     let publication = proxy::dns::Publication { cluster_ip: DNS_IP, node_name: node.to_string(), listen: dns.listen };
     let client = api.client("ferry:dns", &[]);
     let work = proxy::dns::publish(client, publication, cancel.clone());
-    parts.spawn(async move { ("DNS publisher", Ok(work.await)) });
+    parts.spawn(async move {
+        work.await;
+        ("DNS publisher", Ok(()))
+    });
     let config = proxy::Config {
         node_name: node.to_string(),
         node_ip: Some(api.address),

@@ -56,21 +56,18 @@ fn validate(secret: &Value) -> ErrorList {
         }
     };
     match secret.text("type") {
-        "kubernetes.io/service-account-token"
-            if meta::annotation(secret, ACCOUNT).unwrap_or_default().is_empty() => {
-                errors.required(&Path::new("metadata").child("annotations").key(ACCOUNT), "");
-            }
+        "kubernetes.io/service-account-token" if meta::annotation(secret, ACCOUNT).unwrap_or_default().is_empty() => {
+            errors.required(&Path::new("metadata").child("annotations").key(ACCOUNT), "");
+        }
         "kubernetes.io/dockercfg" => docker(data, ".dockercfg", &at, &mut errors),
         "kubernetes.io/dockerconfigjson" => docker(data, ".dockerconfigjson", &at, &mut errors),
-        "kubernetes.io/basic-auth"
-            if !data.has("username") && !data.has("password") => {
-                need("username");
-                need("password");
-            }
-        "kubernetes.io/ssh-auth"
-            if data.text("ssh-privatekey").is_empty() => {
-                errors.required(&at.key("ssh-privatekey"), "");
-            }
+        "kubernetes.io/basic-auth" if !data.has("username") && !data.has("password") => {
+            need("username");
+            need("password");
+        }
+        "kubernetes.io/ssh-auth" if data.text("ssh-privatekey").is_empty() => {
+            errors.required(&at.key("ssh-privatekey"), "");
+        }
         "kubernetes.io/tls" => {
             need("tls.crt");
             need("tls.key");

@@ -95,12 +95,15 @@ pub(super) fn drop_type_dependent(service: &mut Value, old: &Value) {
         out.sort_unstable();
         out
     };
-    if needs_node_port(old) && !needs_node_port(service) && numbers(old) == numbers(service)
-        && let Some(Value::Array(ports)) = service["spec"].get_mut("ports") {
-            for port in ports.iter_mut().filter_map(Value::as_object_mut) {
-                port.remove("nodePort");
-            }
+    if needs_node_port(old)
+        && !needs_node_port(service)
+        && numbers(old) == numbers(service)
+        && let Some(Value::Array(ports)) = service["spec"].get_mut("ports")
+    {
+        for port in ports.iter_mut().filter_map(Value::as_object_mut) {
+            port.remove("nodePort");
         }
+    }
     let drop_where = |service: &mut Value, field: &str, before: bool, after: bool| {
         if before && !after && same_field(service, old, field) {
             remove(service, field);

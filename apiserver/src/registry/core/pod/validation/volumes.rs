@@ -99,11 +99,10 @@ fn source(volume: &Value, name: &str, pod_name: &str, at: &Path, options: Option
         }
         found = true;
         match kind {
-            "emptyDir"
-                if source.quantity("sizeLimit").is_some_and(|q| q.sign() < 0) => {
-                    let detail = "SizeLimit field must be a valid resource quantity";
-                    errors.forbidden(&path.child("sizeLimit"), detail);
-                }
+            "emptyDir" if source.quantity("sizeLimit").is_some_and(|q| q.sign() < 0) => {
+                let detail = "SizeLimit field must be a valid resource quantity";
+                errors.forbidden(&path.child("sizeLimit"), detail);
+            }
             "hostPath" => host_path(source, &path, &mut errors),
             "gitRepo" => {
                 if source.text("repository").is_empty() {
@@ -114,10 +113,9 @@ fn source(volume: &Value, name: &str, pod_name: &str, at: &Path, options: Option
             "secret" => items(source, "secretName", &path, &mut errors),
             "configMap" => items(source, "name", &path, &mut errors),
             "nfs" => nfs(source, &path, &mut errors),
-            "persistentVolumeClaim"
-                if source.text("claimName").is_empty() => {
-                    errors.required(&path.child("claimName"), "");
-                }
+            "persistentVolumeClaim" if source.text("claimName").is_empty() => {
+                errors.required(&path.child("claimName"), "");
+            }
             "downwardAPI" => {
                 mode(source.int("defaultMode"), &path.child("defaultMode"), &mut errors);
                 for file in source.list("items") {
