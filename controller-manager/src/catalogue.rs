@@ -3,8 +3,8 @@
 use futures::future::BoxFuture;
 
 use crate::{
-    clusterrole_aggregation, context::Context, deployment, endpoint, endpointslice, namespace, replicaset, root_ca,
-    serviceaccount,
+    clusterrole_aggregation, context::Context, deployment, endpoint, endpointslice, garbage_collector, namespace,
+    nodelifecycle, podgc, replicaset, root_ca, serviceaccount, tainteviction,
 };
 
 /// A controller as the manager knows it.
@@ -31,11 +31,15 @@ pub(crate) const CONTROLLERS: &[Entry] = entries! {
     "deployment-controller"                    "deployment"              "deployment-controller"              deployment::start;
     "endpoints-controller"                     "endpoint"                "endpoint-controller"                endpoint::start;
     "endpointslice-controller"                 "endpointslice"           "endpointslice-controller"           endpointslice::start;
+    "garbage-collector-controller"             "garbagecollector"        "generic-garbage-collector"          garbage_collector::start;
     "namespace-controller"                     "namespace"               "namespace-controller"               namespace::start;
+    "node-lifecycle-controller"                "nodelifecycle"           "node-controller"                    nodelifecycle::start;
+    "pod-garbage-collector-controller"         "podgc"                   "pod-garbage-collector"              podgc::start;
     "replicaset-controller"                    "replicaset"              "replicaset-controller"              replicaset::start;
     "replicationcontroller-controller"         "replicationcontroller"   "replication-controller"             replicaset::start_replication_controller;
     "root-ca-certificate-publisher-controller" "root-ca-cert-publisher"  "root-ca-cert-publisher"             root_ca::start;
     "serviceaccount-controller"                "serviceaccount"          "service-account-controller"         serviceaccount::start;
+    "taint-eviction-controller"                "taint-eviction"          "node-controller"                    tainteviction::start;
 };
 
 /// Upstream's controllers that are not here yet. Naming one on the command line is a warning, not an error.

@@ -12,12 +12,16 @@ mod context;
 mod deployment;
 mod endpoint;
 mod endpointslice;
+mod garbage_collector;
 mod identity;
 mod namespace;
+mod nodelifecycle;
 mod options;
+mod podgc;
 mod replicaset;
 mod root_ca;
 mod serviceaccount;
+mod tainteviction;
 mod util;
 
 use std::{net::SocketAddr, sync::Arc};

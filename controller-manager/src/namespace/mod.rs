@@ -65,8 +65,8 @@ struct Shell {
 
 #[derive(Deserialize)]
 struct List {
-    #[serde(default)]
-    items: Vec<Item>,
+    /// Go writes an empty list as null.
+    items: Option<Vec<Item>>,
 }
 
 #[derive(Deserialize)]
@@ -195,7 +195,7 @@ impl Shell {
         let path = resource.path(namespace);
         let can_list = resource.can(&["list"]);
         // Most kinds of most namespaces are empty: one list then, instead of a deletion and a list.
-        if can_list && self.list(&path).await?.items.is_empty() {
+        if can_list && self.list(&path).await?.is_empty() {
             return Ok(Left::default());
         }
         let deleted = match resource.can(&["deletecollection"]) {
@@ -206,14 +206,14 @@ impl Shell {
             if !can_list {
                 return Ok(Left { estimate: grace, ..Default::default() });
             }
-            for item in self.list(&path).await?.items {
+            for item in self.list(&path).await? {
                 self.send(Method::DELETE, &format!("{path}/{}", item.metadata.name)).await?;
             }
         }
         if !can_list {
             return Ok(Left { estimate: grace, ..Default::default() });
         }
-        let items = self.list(&path).await?.items;
+        let items = self.list(&path).await?;
         let mut left = Left { estimate: 0, count: items.len(), finalizers: BTreeMap::new() };
         for finalizer in items.into_iter().flat_map(|i| i.metadata.finalizers) {
             *left.finalizers.entry(finalizer).or_insert(0) += 1;
@@ -232,12 +232,13 @@ impl Shell {
         Ok(left)
     }
 
-    async fn list(&self, path: &str) -> anyhow::Result<List> {
+    async fn list(&self, path: &str) -> anyhow::Result<Vec<Item>> {
         let accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
         let request = Request::get(path).header(http::header::ACCEPT, accept).body(vec![])?;
-        match self.client.request(request).await {
-            Err(e) if client::is_not_found(&e) || is_not_supported(&e) => Ok(List { items: vec![] }),
-            other => other.map_err(|e| anyhow::anyhow!(client::message(&e))),
+        match self.client.request::<List>(request).await {
+            Err(e) if client::is_not_found(&e) || is_not_supported(&e) => Ok(vec![]),
+            Ok(list) => Ok(list.items.unwrap_or_default()),
+            Err(e) => Err(anyhow::anyhow!(client::message(&e))),
         }
     }
 

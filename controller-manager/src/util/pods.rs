@@ -1,5 +1,7 @@
 //! Questions about pods that every workload controller asks.
 
+pub(crate) mod disrupt;
+
 use std::cmp::Ordering;
 
 use k8s_openapi::{

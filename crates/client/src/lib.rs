@@ -16,3 +16,6 @@ pub use error::{
 };
 pub use informer::{Change, Informer, Informers, Scope};
 pub use reflector::{Event, Reflector, Target, relist_needed};
+
+#[cfg(test)]
+mod tests;

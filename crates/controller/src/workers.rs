@@ -21,7 +21,8 @@ where
             match reconcile(key.clone()).await {
                 Ok(()) => queue.forget(&key),
                 Err(error) => {
-                    tracing::info!(?key, error = format!("{error:#}"), "reconciliation failed, retrying");
+                    let error = error.downcast_ref().map_or_else(|| format!("{error:#}"), client::message);
+                    tracing::info!(?key, error, "reconciliation failed, retrying");
                     queue.add_rate_limited(key.clone());
                 }
             }

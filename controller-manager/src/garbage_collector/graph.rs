@@ -1,0 +1,265 @@
+//! The graph of who owns whom, by UID, and what a change of it calls for.
+//!
+//! Upstream: `pkg/controller/garbagecollector/graph_builder.go`. Pure: changes go in, work comes out. Objects that own
+//! nothing, are owned by nothing and are not being deleted are remembered by their UID alone, which is nearly all of a
+//! cluster's memory here.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use serde::Deserialize;
+
+pub(crate) const FOREGROUND: &str = "foregroundDeletion";
+pub(crate) const ORPHAN: &str = "orphan";
+
+/// A UID in 16 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub(crate) struct Uid(u128);
+
+impl Uid {
+    pub(crate) fn new(text: &str) -> Self {
+        let hex: String = text.chars().filter(|c| *c != '-').collect();
+        let parsed = (hex.len() == 32).then(|| u128::from_str_radix(&hex, 16).ok()).flatten();
+        // No UUID (nothing but tests makes such): FNV-1a over 128 bits.
+        Self(parsed.unwrap_or_else(|| {
+            let prime = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+            let offset = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+            text.bytes().fold(offset, |h: u128, b| (h ^ u128::from(b)).wrapping_mul(prime))
+        }))
+    }
+}
+
+/// What an object's metadata says that matters here.
+#[derive(Deserialize, Clone, Debug, Default)]
+pub(crate) struct Item {
+    pub(crate) metadata: Meta,
+}
+
+#[derive(Deserialize, Clone, Debug, Default)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Meta {
+    pub(crate) name: String,
+    pub(crate) namespace: String,
+    pub(crate) uid: String,
+    pub(crate) resource_version: Option<String>,
+    pub(crate) deletion_timestamp: Option<String>,
+    pub(crate) finalizers: Vec<String>,
+    pub(crate) owner_references: Vec<OwnerReference>,
+}
+
+impl Meta {
+    pub(crate) fn has(&self, finalizer: &str) -> bool {
+        self.finalizers.iter().any(|f| f == finalizer)
+    }
+
+    fn deleting_with(&self, finalizer: &str) -> bool {
+        self.deletion_timestamp.is_some() && self.has(finalizer)
+    }
+}
+
+/// What is needed to find an object again.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Identity {
+    pub(crate) api_version: String,
+    pub(crate) kind: String,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) uid: String,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) identity: Identity,
+    pub(crate) owners: Vec<OwnerReference>,
+    pub(crate) dependents: BTreeSet<Uid>,
+    pub(crate) being_deleted: bool,
+    /// Being deleted in the foreground: it waits for its dependents.
+    pub(crate) deleting_dependents: bool,
+    /// Known from references only; whether it exists is to be found out.
+    pub(crate) is_virtual: bool,
+}
+
+/// What is to be done because of a change.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Work {
+    /// See whether it must go.
+    Delete(Uid),
+    /// Take it out of its dependents' references, then let it go.
+    Orphan(Uid),
+}
+
+/// A kind by its number in the collector's list.
+pub(crate) type Kind = u32;
+
+#[derive(Default)]
+pub(crate) struct Graph {
+    nodes: HashMap<Uid, Node>,
+    observed: HashMap<Uid, Kind>,
+    /// Owners known to be gone, so that a thousand dependents ask once. Bounded.
+    absent: HashSet<(Uid, String)>,
+}
+
+const ABSENT_LIMIT: usize = 500;
+
+impl Graph {
+    pub(crate) fn get(&self, uid: Uid) -> Option<&Node> {
+        self.nodes.get(&uid)
+    }
+
+    pub(crate) fn is_absent(&self, owner: &OwnerReference, namespace: &str) -> bool {
+        let uid = Uid::new(&owner.uid);
+        self.absent.contains(&(uid, String::new())) || self.absent.contains(&(uid, namespace.to_owned()))
+    }
+
+    pub(crate) fn note_absent(&mut self, uid: &str, namespace: &str) {
+        if self.absent.len() >= ABSENT_LIMIT {
+            self.absent.clear();
+        }
+        self.absent.insert((Uid::new(uid), namespace.to_owned()));
+    }
+
+    /// An object is there, in this state.
+    pub(crate) fn apply(&mut self, kind: Kind, identity: Identity, meta: &Meta) -> Vec<Work> {
+        let uid = Uid::new(&identity.uid);
+        let mut work = vec![];
+        self.observed.insert(uid, kind);
+        if let Some(node) = self.nodes.get_mut(&uid) {
+            if node.is_virtual {
+                node.is_virtual = false;
+                // References that called it something else, or from another namespace, are wrong: look at who made them.
+                if node.identity != identity {
+                    work.extend(node.dependents.iter().map(|d| Work::Delete(*d)));
+                    node.identity = identity.clone();
+                }
+            }
+        } else if meta.owner_references.is_empty() && meta.deletion_timestamp.is_none() {
+            return work;
+        }
+        let node = self.nodes.entry(uid).or_insert_with(|| Node {
+            identity,
+            owners: vec![],
+            dependents: BTreeSet::new(),
+            being_deleted: false,
+            deleting_dependents: false,
+            is_virtual: false,
+        });
+        let was_foreground = node.deleting_dependents;
+        node.being_deleted |= meta.deletion_timestamp.is_some();
+        let foreground = meta.deleting_with(FOREGROUND);
+        node.deleting_dependents = foreground;
+        let old = std::mem::replace(&mut node.owners, meta.owner_references.clone());
+        let orphaning = meta.deleting_with(ORPHAN);
+        // Each state that still has the finalizer asks for it; a queue makes one of many.
+        if orphaning {
+            work.push(Work::Orphan(uid));
+        }
+        if foreground && !was_foreground {
+            work.extend(node.dependents.iter().map(|d| Work::Delete(*d)));
+            work.push(Work::Delete(uid));
+        }
+        self.update_owners(uid, old, &meta.owner_references, &mut work);
+        work
+    }
+
+    fn update_owners(&mut self, uid: Uid, old: Vec<OwnerReference>, new: &[OwnerReference], work: &mut Vec<Work>) {
+        let blocks = |o: &OwnerReference| o.block_owner_deletion == Some(true);
+        for gone in &old {
+            let still = new.iter().find(|n| n.uid == gone.uid);
+            let owner = Uid::new(&gone.uid);
+            // An owner that waited for this one need not wait longer.
+            if blocks(gone) && still.is_none_or(|n| !blocks(n)) && self.nodes.contains_key(&owner) {
+                work.push(Work::Delete(owner));
+            }
+            if still.is_none() {
+                self.detach(owner, uid);
+            }
+        }
+        let Some(me) = self.nodes.get(&uid) else { return };
+        let namespace = me.identity.namespace.clone();
+        for reference in new {
+            let owner = Uid::new(&reference.uid);
+            if old.iter().any(|o| o.uid == reference.uid) {
+                continue;
+            }
+            let seen = self.observed.contains_key(&owner);
+            let known = self.nodes.contains_key(&owner);
+            let node = self.nodes.entry(owner).or_insert_with(|| Node {
+                identity: Identity {
+                    api_version: reference.api_version.clone(),
+                    kind: reference.kind.clone(),
+                    namespace: namespace.clone(),
+                    name: reference.name.clone(),
+                    uid: reference.uid.clone(),
+                },
+                owners: vec![],
+                dependents: BTreeSet::new(),
+                being_deleted: false,
+                deleting_dependents: false,
+                is_virtual: !seen,
+            });
+            node.dependents.insert(uid);
+            let i = &node.identity;
+            let wrong = i.kind != reference.kind
+                || i.name != reference.name
+                || group(&i.api_version) != group(&reference.api_version)
+                || (known && !i.namespace.is_empty() && i.namespace != namespace);
+            if node.is_virtual && !known {
+                work.push(Work::Delete(owner));
+            }
+            if wrong || node.deleting_dependents {
+                work.push(Work::Delete(uid));
+            }
+        }
+    }
+
+    fn detach(&mut self, owner: Uid, dependent: Uid) {
+        let Some(node) = self.nodes.get_mut(&owner) else { return };
+        node.dependents.remove(&dependent);
+        if node.dependents.is_empty() && node.owners.is_empty() && !node.being_deleted {
+            self.nodes.remove(&owner);
+        }
+    }
+
+    /// An object is gone.
+    pub(crate) fn delete(&mut self, uid: Uid) -> Vec<Work> {
+        self.observed.remove(&uid);
+        let Some(node) = self.nodes.remove(&uid) else { return vec![] };
+        let mut work: Vec<_> = node.dependents.iter().map(|d| Work::Delete(*d)).collect();
+        if !node.dependents.is_empty() {
+            let Identity { uid, namespace, .. } = &node.identity;
+            self.note_absent(uid, namespace);
+        }
+        for reference in &node.owners {
+            let owner = Uid::new(&reference.uid);
+            self.detach(owner, uid);
+            if self.nodes.get(&owner).is_some_and(|o| o.deleting_dependents) {
+                work.push(Work::Delete(owner));
+            }
+        }
+        work
+    }
+
+    /// A kind was listed anew: what it no longer has is gone.
+    pub(crate) fn retain(&mut self, kind: Kind, seen: &HashSet<Uid>) -> Vec<Work> {
+        let gone = self.observed.iter().filter(|(uid, k)| **k == kind && !seen.contains(uid)).map(|(uid, _)| *uid);
+        let gone: Vec<_> = gone.collect();
+        gone.into_iter().flat_map(|uid| self.delete(uid)).collect()
+    }
+
+    /// The dependents that keep `owner` from going in the foreground.
+    pub(crate) fn blocking(&self, owner: Uid) -> Vec<(Uid, &Node)> {
+        let Some(node) = self.nodes.get(&owner) else { return vec![] };
+        let blocks =
+            |n: &Node| n.owners.iter().any(|o| Uid::new(&o.uid) == owner && o.block_owner_deletion == Some(true));
+        let dependents = node.dependents.iter().filter_map(|d| self.nodes.get(d).map(|n| (*d, n)));
+        dependents.filter(|(_, n)| blocks(n)).collect()
+    }
+}
+
+pub(crate) fn group(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

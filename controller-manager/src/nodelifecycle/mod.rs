@@ -1,0 +1,176 @@
+//! Node lifecycle: a node that falls silent becomes Unknown, and taints say what its conditions say.
+//!
+//! Upstream: `pkg/controller/nodelifecycle`. Life is a change of the node's Lease or status, timed by this process's own
+//! clock: clocks of machines are not compared. Nodes are looked at when something changes and when their grace ends,
+//! not every five seconds.
+
+mod sync;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use client::{Change, Informer, Scope};
+use controller::{Queue, run_workers};
+use futures::future::BoxFuture;
+use k8s_openapi::{
+    api::{
+        coordination::v1::Lease,
+        core::v1::{Node, ObjectReference, Pod},
+    },
+    jiff::Timestamp,
+};
+use kube::{
+    Api,
+    api::{Patch, PatchParams, PostParams},
+};
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::{
+    context::Context,
+    util::{key, pods},
+};
+
+const LEASES: &str = "kube-node-lease";
+const WORKERS: usize = 4;
+
+/// Runs the node lifecycle controller.
+pub(crate) fn start(context: Context) -> BoxFuture<'static, anyhow::Result<()>> {
+    Box::pin(run(context))
+}
+
+struct Shell {
+    context: Context,
+    nodes: Informer<Node>,
+    pods: Informer<Pod>,
+    queue: Queue<String>,
+    /// When each node last showed life.
+    alive: Mutex<HashMap<String, Instant>>,
+}
+
+async fn run(context: Context) -> anyhow::Result<()> {
+    let i = context.informers.clone();
+    let leases: Informer<Lease> = i.scoped(Scope { namespace: Some(LEASES.into()), ..Default::default() });
+    let cancel = context.cancel.clone();
+    let (queue, alive) = (Queue::new(), Mutex::default());
+    let shell = Arc::new(Shell { context, nodes: i.of(), pods: i.of(), queue, alive });
+    let s = shell.clone();
+    shell.nodes.on_change(move |change| s.node_changed(change));
+    let s = shell.clone();
+    leases.on_change(move |change| {
+        // A heartbeat moves the time alone; who waits for it looks when the grace ends.
+        if let Change::Added(lease) | Change::Updated { new: lease, .. } = change {
+            s.seen(key::name(&lease.metadata));
+        }
+    });
+    shell.nodes.synced().await;
+    leases.synced().await;
+    shell.pods.synced().await;
+    run_workers(&shell.queue, WORKERS, cancel, |name| shell.reconcile(name)).await;
+    Ok(())
+}
+
+impl Shell {
+    fn seen(&self, name: &str) {
+        let before = self.alive.lock().insert(name.to_owned(), Instant::now());
+        // Back from the dead, or so it seems: its kubelet will say more by itself.
+        if before.is_some_and(|b| b.elapsed() > self.context.config.node_monitor_grace_period) {
+            self.queue.add(name.to_owned());
+        }
+    }
+
+    fn node_changed(&self, change: &Change<Node>) {
+        let node = change.object();
+        let name = key::name(&node.metadata);
+        match change {
+            Change::Added(_) => {
+                self.seen(name);
+                self.say(node, "RegisteredNode", format!("Registered Node {name} in Controller"));
+            }
+            Change::Updated { old, new } if sync::heartbeat(old) != sync::heartbeat(new) => self.seen(name),
+            Change::Updated { .. } => {}
+            Change::Deleted(_) => {
+                self.alive.lock().remove(name);
+                self.say(node, "RemovingNode", format!("Removing Node {name} from Controller"));
+            }
+        }
+        self.queue.add(name.to_owned());
+        // Whether evictions are allowed depends on all nodes.
+        let was_ready = match change {
+            Change::Updated { old, .. } => sync::is_ready(old) != sync::is_ready(node),
+            _ => true,
+        };
+        if was_ready {
+            self.nodes.list().iter().for_each(|n| self.queue.add(key::name(&n.metadata).to_owned()));
+        }
+    }
+
+    fn say(&self, node: &Node, reason: &str, message: String) {
+        let name = node.metadata.name.clone();
+        let reference = ObjectReference {
+            api_version: Some("v1".into()),
+            kind: Some("Node".into()),
+            uid: node.metadata.uid.clone(),
+            name: name.clone(),
+            ..Default::default()
+        };
+        let text = format!("Node {} event: {message}", name.unwrap_or_default());
+        self.context.recorder.event(&reference, "Normal", reason, text);
+    }
+
+    async fn reconcile(&self, name: String) -> anyhow::Result<()> {
+        let Some(node) = self.nodes.get(None, &name) else { return Ok(()) };
+        let mut node = (*node).clone();
+        let config = &self.context.config;
+        let grace = match sync::has_reported(&node) {
+            true => config.node_monitor_grace_period,
+            false => config.node_startup_grace_period,
+        };
+        let silent = self.alive.lock().entry(name.clone()).or_insert_with(Instant::now).elapsed();
+        let api: Api<Node> = Api::all(self.context.client.clone());
+        if silent > grace {
+            let was_ready = sync::is_ready(&node);
+            if sync::mark_unknown(&mut node, Timestamp::now()) {
+                node = api.replace_status(&name, &PostParams::default(), &node).await?;
+            }
+            if was_ready {
+                self.mark_pods_not_ready(&node).await?;
+            }
+        } else {
+            self.queue.add_after(name.clone(), grace - silent + Duration::from_secs(1));
+        }
+        if sync::condition(&node, "Ready").is_some_and(|c| c.status == "False") {
+            self.mark_pods_not_ready(&node).await?;
+        }
+        let all = self.nodes.list();
+        let taints = sync::taints(&node, sync::may_evict(&all, &node), Timestamp::now());
+        if let Some(taints) = taints {
+            let patch =
+                json!({"metadata": {"resourceVersion": node.metadata.resource_version}, "spec": {"taints": taints}});
+            // The list is replaced as a whole: a merge would resurrect what goes.
+            api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        }
+        Ok(())
+    }
+
+    /// Nobody can say any more whether they are ready: Services must not send anything there.
+    async fn mark_pods_not_ready(&self, node: &Node) -> anyhow::Result<()> {
+        let name = key::name(&node.metadata);
+        let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        for pod in self.pods.list().iter().filter(|p| pods::node_name(p) == name && pods::is_ready(p)) {
+            let api: Api<Pod> = Api::namespaced(self.context.client.clone(), key::namespace(&pod.metadata));
+            let condition = json!({"type": "Ready", "status": "False", "lastTransitionTime": now});
+            let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [condition]}});
+            match api.patch_status(key::name(&pod.metadata), &PatchParams::default(), &Patch::Strategic(patch)).await {
+                Err(e) if !client::is_not_found(&e) => return Err(e.into()),
+                _ => self.context.recorder.event(
+                    &controller::object_reference(&**pod),
+                    "Warning",
+                    "NodeNotReady",
+                    "Node is not ready",
+                ),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,108 @@
+//! The decisions: which pods are garbage, and why.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Node, Pod};
+
+use crate::util::pods;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Why {
+    TooManyFinished,
+    OutOfService,
+    NodeGone,
+    NeverScheduled,
+}
+
+pub(crate) fn out_of_service(node: &Node) -> bool {
+    let taints = node.spec.as_ref().and_then(|s| s.taints.as_ref()).into_iter().flatten();
+    let ready = node.status.iter().flat_map(|s| s.conditions.iter().flatten());
+    let ready = ready.into_iter().any(|c| c.type_ == "Ready" && c.status == "True");
+    !ready && taints.into_iter().any(|t| t.key == "node.kubernetes.io/out-of-service")
+}
+
+/// The nodes that pods name and that are not known.
+pub(crate) fn unknown_nodes(all: &[Arc<Pod>], known: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut names: Vec<_> = all.iter().map(|p| pods::node_name(p)).filter(|n| !n.is_empty() && !known(n)).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.into_iter().map(str::to_owned).collect()
+}
+
+/// All garbage, each pod once.
+pub(crate) fn sync(
+    all: &[Arc<Pod>],
+    node: impl Fn(&str) -> Option<Arc<Node>>,
+    gone: &[String],
+    threshold: usize,
+) -> Vec<(Arc<Pod>, Why)> {
+    let mut finished: Vec<_> = all.iter().filter(|p| pods::is_finished(p)).cloned().collect();
+    let excess = if threshold == 0 { 0 } else { finished.len().saturating_sub(threshold) };
+    let evicted = |p: &Pod| p.status.as_ref().and_then(|s| s.reason.as_deref()) == Some("Evicted");
+    let created = |p: &Pod| p.metadata.creation_timestamp.as_ref().map(|t| t.0);
+    finished.sort_by_cached_key(|p| (!evicted(p), created(p), p.metadata.name.clone()));
+    finished.truncate(excess);
+    let why = |pod: &Arc<Pod>| {
+        let on = pods::node_name(pod);
+        if finished.iter().any(|f| Arc::ptr_eq(f, pod)) {
+            Some(Why::TooManyFinished)
+        } else if gone.iter().any(|g| g == on) {
+            Some(Why::NodeGone)
+        } else if !pods::is_terminating(pod) {
+            None
+        } else if on.is_empty() {
+            Some(Why::NeverScheduled)
+        } else {
+            node(on).filter(|n| out_of_service(n)).map(|_| Why::OutOfService)
+        }
+    };
+    all.iter().filter_map(|p| why(p).map(|w| (p.clone(), w))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(name: &str, node: &str, phase: &str, deleting: bool) -> Arc<Pod> {
+        let mut pod = json!({
+            "metadata": {"name": name}, "spec": {"nodeName": node, "containers": []}, "status": {"phase": phase},
+        });
+        if deleting {
+            pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        }
+        Arc::new(serde_json::from_value(pod).unwrap())
+    }
+
+    fn node(name: &str) -> Option<Arc<Node>> {
+        let taints = json!([{"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"}]);
+        let taints = if name == "out" { taints } else { json!([]) };
+        let node = json!({"metadata": {"name": name}, "spec": {"taints": taints}});
+        (name != "gone").then(|| Arc::new(serde_json::from_value(node).unwrap()))
+    }
+
+    #[test]
+    fn garbage_is_found_and_the_rest_is_left() {
+        let all = [
+            pod("running", "n", "Running", false),
+            pod("stopping", "n", "Running", true),
+            pod("lost", "gone", "Running", false),
+            pod("pending", "", "Pending", false),
+            pod("cancelled", "", "Pending", true),
+            pod("out", "out", "Running", true),
+            pod("done-1", "n", "Succeeded", false),
+            pod("done-2", "n", "Failed", false),
+        ];
+        let names = |gone: &[String], threshold| {
+            let found = sync(&all, node, gone, threshold);
+            found.iter().map(|(p, w)| format!("{} {w:?}", p.metadata.name.as_deref().unwrap())).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&[], 0), ["cancelled NeverScheduled", "out OutOfService"]);
+        assert_eq!(
+            names(&["gone".into()], 1),
+            ["lost NodeGone", "cancelled NeverScheduled", "out OutOfService", "done-1 TooManyFinished"]
+        );
+        assert_eq!(unknown_nodes(&all, |n| node(n).is_some()), ["gone"]);
+    }
+}

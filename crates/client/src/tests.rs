@@ -1,0 +1,193 @@
+//! Informers against a server of a few lines, in the same process, over an in-memory stream.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
+use hyper::body::{Frame, Incoming};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use k8s_openapi::api::core::v1::ConfigMap;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Change, Informers, over_stream};
+
+/// What the server says to one request, in the order of requests.
+enum Answer {
+    Json(StatusCode, String),
+    /// Lines of a watch that then ends.
+    Lines(Vec<String>),
+    /// Lines of a watch that stays open.
+    Open(Vec<String>),
+}
+
+type Body = BoxBody<Bytes, Infallible>;
+type Seen = Arc<Mutex<Vec<String>>>;
+
+/// A client of a server that gives these answers, and the paths that were asked for.
+fn scripted(answers: Vec<Answer>) -> (kube::Client, Seen) {
+    let (answers, seen) = (Arc::new(Mutex::new(VecDeque::from(answers))), Seen::default());
+    let told = seen.clone();
+    let connect = move || {
+        let (answers, told) = (answers.clone(), told.clone());
+        async move {
+            let (ours, theirs) = tokio::io::duplex(1 << 16);
+            let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+                told.lock().unwrap().push(request.uri().to_string());
+                let answer = answers.lock().unwrap().pop_front();
+                async move { Ok::<_, Infallible>(answer_with(answer)) }
+            });
+            let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(builder.serve_connection(TokioIo::new(theirs), service));
+            Ok(ours)
+        }
+    };
+    (over_stream(connect, "test"), seen)
+}
+
+fn answer_with(answer: Option<Answer>) -> Response<Body> {
+    let (status, body) = match answer {
+        Some(Answer::Json(status, text)) => (status, Full::new(Bytes::from(text)).boxed()),
+        Some(Answer::Lines(lines)) => (StatusCode::OK, Full::new(Bytes::from(lines.join("\n") + "\n")).boxed()),
+        other => {
+            let (tx, rx) = mpsc::channel::<Result<Frame<Bytes>, Infallible>>(16);
+            let lines = if let Some(Answer::Open(lines)) = other { lines } else { vec![] };
+            tokio::spawn(async move {
+                for line in lines {
+                    let _ = tx.send(Ok(Frame::data(Bytes::from(line + "\n")))).await;
+                }
+                tx.closed().await;
+            });
+            let stream = futures::stream::unfold(rx, |mut rx| async { rx.recv().await.map(|frame| (frame, rx)) });
+            (StatusCode::OK, BodyExt::boxed(StreamBody::new(SyncStream(Mutex::new(Box::pin(stream))))))
+        }
+    };
+    Response::builder().status(status).body(body).unwrap()
+}
+
+/// A boxed body must be `Sync`; only one task polls it.
+struct SyncStream<S>(Mutex<std::pin::Pin<Box<S>>>);
+
+impl<S: futures::Stream> futures::Stream for SyncStream<S> {
+    type Item = S::Item;
+
+    fn poll_next(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        self.0.lock().unwrap().as_mut().poll_next(cx)
+    }
+}
+
+fn object(name: &str, version: u32) -> String {
+    format!(
+        r#"{{"metadata":{{"namespace":"ns","name":"{name}","uid":"{name}","resourceVersion":"{version}","managedFields":[{{"manager":"m"}}]}}}}"#
+    )
+}
+
+fn list(version: u32, next: &str, names: &[(&str, u32)]) -> Answer {
+    let items: Vec<_> = names.iter().map(|(n, v)| object(n, *v)).collect();
+    let text = format!(
+        r#"{{"metadata":{{"resourceVersion":"{version}","continue":"{next}"}},"items":[{}]}}"#,
+        items.join(",")
+    );
+    Answer::Json(StatusCode::OK, text)
+}
+
+fn event(kind: &str, object: &str) -> String {
+    format!(r#"{{"type":"{kind}","object":{object}}}"#)
+}
+
+fn expired() -> String {
+    r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"too old","reason":"Expired","code":410}"#
+        .into()
+}
+
+/// Runs an informer until `count` changes were told, and prints them.
+async fn changes(answers: Vec<Answer>, count: usize) -> (Vec<String>, Seen) {
+    let (client, seen) = scripted(answers);
+    let cancel = CancellationToken::new();
+    let informers = Informers::new(client, cancel.clone());
+    let informer = informers.of::<ConfigMap>();
+    let (tx, mut rx) = mpsc::unbounded_channel();
+    informer.on_change(move |change| {
+        let meta = &change.object().metadata;
+        assert!(meta.managed_fields.is_none());
+        let what = match change {
+            Change::Added(_) => "added",
+            Change::Updated { .. } => "updated",
+            Change::Deleted(_) => "deleted",
+        };
+        let _ = tx.send(format!("{what} {}@{}", meta.name.as_ref().unwrap(), meta.resource_version.as_ref().unwrap()));
+    });
+    let mut told = vec![];
+    while told.len() < count {
+        told.push(rx.recv().await.unwrap());
+    }
+    cancel.cancel();
+    (told, seen)
+}
+
+#[tokio::test]
+async fn pages_are_put_together_and_the_watch_goes_on_from_there() {
+    let watch = vec![
+        event("MODIFIED", &object("a", 6)),
+        event("BOOKMARK", r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"resourceVersion":"9"}}"#),
+    ];
+    let answers = vec![
+        list(5, "more", &[("a", 1)]),
+        list(5, "", &[("b", 2)]),
+        Answer::Lines(watch),
+        Answer::Open(vec![event("DELETED", &object("b", 10))]),
+    ];
+    let (told, seen) = changes(answers, 4).await;
+    assert_eq!(told, ["added a@1", "added b@2", "updated a@6", "deleted b@10"]);
+    let seen = seen.lock().unwrap();
+    assert!(seen[1].contains("continue=more"), "{seen:?}");
+    assert!(seen[2].contains("watch=true") && seen[2].contains("resourceVersion=5"), "{seen:?}");
+    assert!(seen[3].contains("resourceVersion=9"), "a bookmark moves on: {seen:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_is_too_old_lists_again_and_finds_what_it_missed() {
+    let answers = vec![
+        list(5, "", &[("a", 1), ("b", 2)]),
+        Answer::Lines(vec![event("ERROR", &expired())]),
+        list(9, "", &[("b", 2), ("c", 8)]),
+        Answer::Json(StatusCode::GONE, expired()),
+        list(12, "", &[("c", 11)]),
+        Answer::Open(vec![]),
+    ];
+    let (told, _) = changes(answers, 6).await;
+    assert_eq!(told, ["added a@1", "added b@2", "added c@8", "deleted a@1", "updated c@11", "deleted b@2"]);
+}
+
+#[tokio::test]
+async fn a_late_handler_is_told_what_is_there() {
+    let (client, _) = scripted(vec![list(5, "", &[("a", 1)]), Answer::Open(vec![])]);
+    let informers = Informers::new(client, CancellationToken::new());
+    let informer = informers.of::<ConfigMap>();
+    informer.synced().await;
+    let (told, names) = (Arc::new(Mutex::new(vec![])), |told: &Mutex<Vec<String>>| told.lock().unwrap().join(" "));
+    let tell = told.clone();
+    informer.on_change(move |c| tell.lock().unwrap().push(c.object().metadata.name.clone().unwrap()));
+    assert_eq!(names(&told), "a");
+    assert_eq!(informer.list_namespace("ns").len(), 1);
+    assert!(informer.get(Some("ns"), "a").is_some() && informer.get(None, "a").is_none());
+}
+
+#[tokio::test]
+async fn more_watches_than_a_connection_takes_get_another_one() {
+    let (client, seen) = scripted((0..150).map(|_| Answer::Open(vec![])).collect());
+    let mut open = vec![];
+    for _ in 0..150 {
+        let request = Request::get("/watch").body(kube::client::Body::empty()).unwrap();
+        open.push(client.send(request).await.unwrap());
+    }
+    assert_eq!(seen.lock().unwrap().len(), 150);
+}
