@@ -57,8 +57,9 @@ fn discover(call: &Call) -> Result<Response<Body>, StatusError> {
     let headers = &call.parts.headers;
     let text = |name| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let rows = call.server.registry.rows().all();
-    let document = discovery::document(rows, &call.info.path, text(header::ACCEPT), text(header::HOST))
-        .ok_or_else(no_such_path)?;
+    // HTTP/2 says in the URL what HTTP/1 says in a header.
+    let host = call.parts.uri.authority().map_or_else(|| text(header::HOST), |authority| authority.as_str());
+    let document = discovery::document(rows, &call.info.path, text(header::ACCEPT), host).ok_or_else(no_such_path)?;
     let etag = document.etag.as_deref().and_then(|tag| HeaderValue::from_str(tag).ok());
     let known = document.etag.as_deref().is_some_and(|tag| text(header::IF_NONE_MATCH) == tag);
     let mut response = if known {

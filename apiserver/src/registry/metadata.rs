@@ -82,7 +82,7 @@ pub fn count_generation(cx: &WriteContext<'_>, obj: &mut Value, old: &Value) {
     if !cx.resource.generation || cx.subresource == Some("binding") {
         return;
     }
-    let same = |key: &String| key == "metadata" || key == "status" || obj.get(key) == old.get(key);
+    let same = |key: &String| key == "metadata" || key == "status" || equal(obj.get(key), old.get(key));
     let keys = |v: &Value| v.as_object().map(|m| m.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
     let unchanged = keys(obj).iter().all(same)
         && keys(old).iter().all(same)
@@ -91,6 +91,21 @@ pub fn count_generation(cx: &WriteContext<'_>, obj: &mut Value, old: &Value) {
     let next = if unchanged { generation } else { generation + 1 };
     if next > 0 {
         obj["metadata"]["generation"] = json!(next);
+    }
+}
+
+/// Whether two values are the same to a reader: stored objects say `null` where upstream writes an empty list so, and a
+/// decoded body then has nothing.
+fn equal(a: Option<&Value>, b: Option<&Value>) -> bool {
+    match (a.filter(|v| !v.is_null()), b.filter(|v| !v.is_null())) {
+        (Some(Value::Object(a)), Some(Value::Object(b))) => {
+            a.iter().all(|(key, value)| equal(Some(value), b.get(key)))
+                && b.keys().all(|key| a.contains_key(key) || b[key].is_null())
+        }
+        (Some(Value::Array(a)), Some(Value::Array(b))) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(Some(a), Some(b)))
+        }
+        (a, b) => a == b,
     }
 }
 

@@ -1,1 +1,12 @@
 //! In-process cluster, fake clock, fixtures and check helpers for tests.
+//!
+//! Tests see what a client sees: the server here is the real one, with access control and admission, over an in-memory
+//! stream instead of a socket.
+
+mod caller;
+mod cluster;
+mod fixture;
+
+pub use caller::{Answer, Caller};
+pub use cluster::Cluster;
+pub use fixture::fixture;

@@ -1,0 +1,92 @@
+//! The real API server in this process, on an in-memory store, with RBAC and the default admission plugins.
+
+use std::sync::Arc;
+
+use apiserver::access::Lookup;
+use apiserver::admission::chain::{self, Parts};
+use apiserver::bootstrap::{self, Facts};
+use apiserver::endpoints::connect::Nodes;
+use apiserver::filters::authn::UserInfo;
+use apiserver::filters::authn::bearer::Tokens;
+use apiserver::filters::authn::union::Union as Authenticators;
+use apiserver::filters::authz::rbac::Rbac;
+use apiserver::filters::authz::{Authorizer, union::Union as Authorizers};
+use apiserver::registry::Registry;
+use apiserver::start::{Access, Config, Running, Store, start};
+use tokio_util::sync::CancellationToken;
+
+use crate::Caller;
+
+/// A server that runs until it is dropped.
+pub struct Cluster {
+    running: Running,
+    cancel: CancellationToken,
+}
+
+impl Cluster {
+    /// Starts a server and waits until its bootstrap is done.
+    pub async fn start() -> anyhow::Result<Self> {
+        let cancel = CancellationToken::new();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        let config = Config {
+            store: Store::Memory,
+            listen: None,
+            access: Box::new(access),
+            nodes: Nodes { tls: Arc::new(tls), address_types: Vec::new() },
+            max_requests_inflight: 400,
+            max_mutating_requests_inflight: 200,
+            bootstrap: Box::new(|registry| {
+                Box::pin(async move {
+                    let facts = Facts { client_ca: None, request_header: None, kubelet_client: None, service: None };
+                    bootstrap::run(&registry, &facts).await
+                })
+            }),
+        };
+        let running = start(config, cancel.clone()).await?;
+        running.ready().await;
+        Ok(Self { running, cancel })
+    }
+
+    /// A client with that identity.
+    pub fn caller(&self, user: &str, groups: &[&str]) -> Caller {
+        let groups = groups.iter().map(|g| (*g).to_owned()).collect();
+        let identity = UserInfo { name: user.to_owned(), groups, ..UserInfo::default() };
+        let listener = Arc::new(self.running.in_process(identity));
+        let connect = move || {
+            let listener = listener.clone();
+            async move { listener.connect().await }
+        };
+        Caller::new(client::over_stream(connect, "testkit"))
+    }
+
+    /// A client that may do everything.
+    pub fn admin(&self) -> Caller {
+        self.caller("admin", &["system:masters"])
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+fn access(registry: &Arc<Registry>) -> anyhow::Result<Access> {
+    let lookup: Arc<dyn Lookup> = registry.clone();
+    let rbac = Arc::new(Rbac::new(lookup));
+    let authorizer: Arc<dyn Authorizer> = Arc::new(Authorizers::new(vec![rbac.clone()]));
+    let names = chain::names(&[], &[]).map_err(anyhow::Error::msg)?;
+    let parts = Parts { authorizer: authorizer.clone(), rbac: rbac.clone(), tolerations: Default::default() };
+    Ok(Access {
+        authenticator: Arc::new(Authenticators::default()),
+        authorizer,
+        admission: chain::build(&names, parts),
+        rbac,
+        tokens: Arc::new(Tokens::new(Vec::new(), Vec::new())),
+        issuer: None,
+    })
+}
