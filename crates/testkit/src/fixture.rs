@@ -68,7 +68,19 @@ fn details(kind: &str, name: &str, namespace: Option<&str>) -> Option<Value> {
             json!({"schedule": "* * * * *", "jobTemplate": {"spec": {"template": {"spec": {"restartPolicy": "Never",
             "containers": [{"name": "c", "image": "example.com/c:1"}]}}}}})
         }
-        "Service" => json!({"ports": [{"port": 80}]}),
+        // Headless: an address would have to be allocated from a range, which a test server need not have.
+        "Service" => json!({"clusterIP": "None", "ports": [{"port": 80}]}),
+        "PersistentVolumeClaim" => {
+            json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}})
+        }
+        "PersistentVolume" => {
+            json!({"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/x"}})
+        }
+        "ControllerRevision" => return Some(json!({"data": {"a": "b"}, "revision": 1})),
+        "RoleBinding" | "ClusterRoleBinding" => {
+            return Some(json!({"roleRef": {"kind": "ClusterRole", "name": "view"}}));
+        }
+        "EndpointSlice" => return Some(json!({"addressType": "IPv4", "endpoints": []})),
         "Event" => {
             return Some(json!({"involvedObject": {"namespace": namespace}, "regarding": {"namespace": namespace},
             "eventTime": "2026-01-02T03:04:05.000000Z", "type": "Normal", "reason": "Tested", "action": "Test",
