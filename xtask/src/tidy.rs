@@ -112,10 +112,15 @@ fn dead(root: &Path, files: &[String]) -> anyhow::Result<Vec<String>> {
         let beside = home.with_extension("rs");
         let above = home.parent().unwrap_or(home).join("main.rs");
         let parents = [home.join("mod.rs"), home.join("lib.rs"), home.join("main.rs"), beside, above];
-        let named = parents.iter().filter_map(|p| p.to_str()).filter(|p| known.contains(p)).any(|parent| {
-            std::fs::read_to_string(root.join(parent))
-                .is_ok_and(|text| text.contains(&format!("mod {name};")) || text.contains(&format!("/{stem}.rs\"]")))
-        });
+        // A file of tests may be named, by its path, by the file beside it that it tests.
+        let beside =
+            files.iter().filter(|f| stem == "tests" && Path::new(f).parent() == Some(folder)).map(String::as_str);
+        let named =
+            parents.iter().filter_map(|p| p.to_str()).filter(|p| known.contains(p)).chain(beside).any(|parent| {
+                std::fs::read_to_string(root.join(parent)).is_ok_and(|text| {
+                    text.contains(&format!("mod {name};")) || text.contains(&format!("/{stem}.rs\"]"))
+                })
+            });
         if !named {
             faults.push(format!("{file}: no module names it"));
         }
