@@ -6,6 +6,7 @@
 mod connect;
 mod error;
 mod informer;
+mod lenient;
 mod reflector;
 mod store;
 mod transport;

@@ -12,9 +12,11 @@ use std::{
 
 use futures::TryStreamExt;
 use http::Request;
-use kube::{Client, Error, api::WatchEvent};
+use kube::{Client, Error, api::WatchEvent, core::Status};
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio_util::sync::CancellationToken;
+
+use crate::lenient::{Decoded, Unreadable};
 
 /// Objects asked for at a time; keeps the memory of a first list small.
 const PAGE: u32 = 500;
@@ -57,7 +59,7 @@ struct Page<K> {
     #[serde(default)]
     metadata: PageMeta,
     #[serde(default = "Option::default")]
-    items: Option<Vec<K>>,
+    items: Option<Vec<Decoded<K>>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -119,7 +121,12 @@ impl Reflector {
             }
             match self.client.request::<Page<K>>(self.request(&query, "List")?).await {
                 Ok(page) => {
-                    page.items.into_iter().flatten().for_each(|k| sink(Event::Apply(k)));
+                    for item in page.items.into_iter().flatten() {
+                        match item {
+                            Decoded::Object(k) => sink(Event::Apply(k)),
+                            Decoded::Unreadable(u) => self.skipped(&u),
+                        }
+                    }
                     token = page.metadata.continue_token.filter(|t| !t.is_empty());
                     if token.is_none() {
                         sink(Event::Restarted);
@@ -145,7 +152,7 @@ impl Reflector {
         let seconds = 300 + random() % 300;
         let query =
             format!("watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={}", escape(version));
-        let events = self.client.request_events::<K>(self.request(&query, "")?);
+        let events = self.client.request_events::<Decoded<K>>(self.request(&query, "")?);
         // A peer that vanished without a word is noticed at last when the server should have closed the watch.
         let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds + 30);
         let body = async {
@@ -160,6 +167,18 @@ impl Reflector {
                     }
                     WatchEvent::Error(status) => return Err(Error::Api(status)),
                 };
+                let k = match k {
+                    Decoded::Object(k) => k,
+                    Decoded::Unreadable(u) => {
+                        self.skipped(&u);
+                        if deleted {
+                            // Its going can only be told by its absence from a list.
+                            return Err(Error::Api(Box::new(Status { code: 410, ..Status::default() })));
+                        }
+                        u.resource_version.into_iter().for_each(|v| *version = v);
+                        continue;
+                    }
+                };
                 if let Some(v) = version_of(&k) {
                     v.clone_into(version);
                 }
@@ -168,6 +187,15 @@ impl Reflector {
             Ok(())
         };
         tokio::time::timeout_at(deadline, body).await.unwrap_or(Ok(()))
+    }
+
+    fn skipped(&self, object: &Unreadable) {
+        tracing::warn!(
+            path = self.target.path,
+            name = object.name,
+            error = object.error,
+            "object can't be read; skipped"
+        );
     }
 
     fn request(&self, query: &str, list: &str) -> Result<Request<Vec<u8>>, Error> {
