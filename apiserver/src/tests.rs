@@ -34,13 +34,13 @@ impl Authorizer for Everybody {
     }
 }
 
-struct Client {
+pub(crate) struct Client {
     running: Running,
     sender: SendRequest<Full<Bytes>>,
 }
 
 impl Client {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -64,6 +64,15 @@ impl Client {
         };
         let running = start(config, CancellationToken::new()).await.expect("starts");
         running.ready().await;
+        Self::of(running).await
+    }
+
+    /// Another connection to the same server.
+    pub(crate) async fn another(&self) -> Self {
+        Self::of(self.running.clone()).await
+    }
+
+    async fn of(running: Running) -> Self {
         let user = UserInfo { name: "tester".into(), ..UserInfo::default() };
         let stream = running.in_process(user).connect().await.expect("connects");
         let (sender, connection) =
@@ -72,7 +81,7 @@ impl Client {
         Self { running, sender }
     }
 
-    async fn send(&mut self, method: Method, path: &str, content: &str, body: Value) -> (StatusCode, Value) {
+    pub(crate) async fn send(&mut self, method: Method, path: &str, content: &str, body: Value) -> (StatusCode, Value) {
         let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
         let request = Request::builder().method(method).uri(path).header("content-type", content);
         let request = request.header("user-agent", "tester/1").body(Full::new(body)).expect("request");
@@ -83,7 +92,7 @@ impl Client {
         (code, serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into()))
     }
 
-    async fn json(&mut self, method: Method, path: &str, body: Value) -> (StatusCode, Value) {
+    pub(crate) async fn json(&mut self, method: Method, path: &str, body: Value) -> (StatusCode, Value) {
         self.send(method, path, "application/json", body).await
     }
 }

@@ -77,9 +77,12 @@ impl Refusal {
     }
 }
 
-/// All ports that a Service holds.
+/// All ports that a Service holds. (One of a type without node ports may still carry numbers, until they are dropped.)
 pub(super) fn held(service: &Value) -> Vec<u16> {
     let spec = &service["spec"];
+    if !matches!(spec.text("type"), "NodePort" | "LoadBalancer") {
+        return Vec::new();
+    }
     let health = spec.int("healthCheckNodePort").filter(|_| needs_health_check_port(service));
     let ports = spec.list("ports").iter().filter_map(|p| p.int("nodePort")).chain(health);
     let mut out: Vec<u16> = ports.filter(|p| *p != 0).filter_map(|p| p.try_into().ok()).collect();
