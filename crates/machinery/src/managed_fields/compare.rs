@@ -99,13 +99,9 @@ fn structs<'a, S: MergeSchema<'a>>(
     for name in keys(old).chain(keys(new)).collect::<BTreeSet<_>>() {
         any = true;
         let zero = written(name).map(|a| a.1);
-        let side = |map: Option<&'_ Map<String, Value>>| map.map(|m| m.get(name).cloned());
-        let (o, n) = (side(old), side(new));
-        let o = o.map(|v| v.or_else(|| zero.cloned()));
-        let n = n.map(|v| v.or_else(|| zero.cloned()));
-        let (o, n) = (o.flatten(), n.flatten());
+        let (o, n) = (old.and_then(|m| m.get(name).or(zero)), new.and_then(|m| m.get(name).or(zero)));
         if o != n {
-            field(name, o.as_ref(), n.as_ref(), schema.field(name), out);
+            field(name, o, n, schema.field(name), out);
         }
     }
     for (name, zero, schema) in &always {
@@ -176,6 +172,10 @@ fn key_of<'a, S: MergeSchema<'a>>(item: &Value, schema: S, keys: &[&str]) -> Opt
     (!out.is_empty()).then(|| format!("k:{}", Value::Object(out)))
 }
 
+fn items(list: Option<&Value>) -> &[Value] {
+    list.and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
 fn list(
     old: Option<&Value>,
     new: Option<&Value>,
@@ -183,18 +183,17 @@ fn list(
     inside: impl Fn(Option<&Value>, Option<&Value>, &mut Comparison) -> bool,
     out: &mut Comparison,
 ) -> bool {
-    let items = |v: Option<&Value>| v.and_then(Value::as_array).cloned().unwrap_or_default();
     let (old, new) = (items(old), items(new));
     if old.is_empty() && new.is_empty() {
         return true;
     }
     let mut by_key: BTreeMap<String, (Vec<&Value>, Vec<&Value>)> = BTreeMap::new();
-    for item in &old {
+    for item in old {
         if let Some(key) = element(item) {
             by_key.entry(key).or_default().0.push(item);
         }
     }
-    for item in &new {
+    for item in new {
         if let Some(key) = element(item) {
             by_key.entry(key).or_default().1.push(item);
         }

@@ -114,13 +114,19 @@ impl Set {
 
     /// FieldsV1.
     pub fn to_value(&self) -> Value {
+        self.clone().into_value()
+    }
+
+    /// FieldsV1, of a set that is not needed any more.
+    pub fn into_value(self) -> Value {
         let mut out = Map::new();
-        for (element, node) in &self.0 {
-            let mut inner = node.children.to_value();
-            if node.member && !node.children.is_empty() {
+        for (element, node) in self.0 {
+            let both = node.member && !node.children.is_empty();
+            let mut inner = node.children.into_value();
+            if both {
                 inner["."] = Value::Object(Map::new());
             }
-            out.insert(element.clone(), inner);
+            out.insert(element, inner);
         }
         Value::Object(out)
     }

@@ -3,7 +3,7 @@
 use super::{MergeSchema, Set, compare};
 use crate::meta;
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -114,7 +114,7 @@ pub fn update<'a, S: MergeSchema<'a>>(live: &Value, new: &mut Value, schema: S, 
     cap(&mut entries);
     sort(&mut entries);
     if !entries.is_empty() {
-        meta::set(new, "managedFields", entries.iter().map(encode).collect::<Vec<Value>>());
+        meta::set(new, "managedFields", entries.into_iter().map(encode).collect::<Vec<Value>>());
     }
 }
 
@@ -149,21 +149,21 @@ fn decode(list: Option<&Value>) -> Option<Vec<Entry>> {
     Some(out)
 }
 
-fn encode(entry: &Entry) -> Value {
-    let mut out = json!({
-        "manager": entry.manager,
-        "operation": entry.operation,
-        "apiVersion": entry.api_version,
-        "fieldsType": "FieldsV1",
-        "fieldsV1": entry.fields.to_value(),
-    });
+fn encode(entry: Entry) -> Value {
+    let mut out = Map::new();
+    let mut put = |name: &str, value: Value| drop(out.insert(name.to_owned(), value));
+    put("manager", entry.manager.into());
+    put("operation", entry.operation.into());
+    put("apiVersion", entry.api_version.into());
+    put("fieldsType", "FieldsV1".into());
+    put("fieldsV1", entry.fields.into_value());
     if !entry.time.is_empty() {
-        out["time"] = entry.time.as_str().into();
+        put("time", entry.time.into());
     }
     if !entry.subresource.is_empty() {
-        out["subresource"] = entry.subresource.as_str().into();
+        put("subresource", entry.subresource.into());
     }
-    out
+    Value::Object(out)
 }
 
 // Times are RFC 3339 in UTC to the second: their texts sort as they do.
