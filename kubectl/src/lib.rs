@@ -1,1 +1,84 @@
 //! kubectl: the same verbs, flags, output and exit codes.
+//!
+//! It knows the API's paths and conventions, and takes what kinds there are from the server; of single kinds it knows
+//! only what `describe` and the generators must. It must not know any component. A command is a file in [`commands`] and
+//! a line in its table.
+
+pub mod cli;
+pub mod commands;
+pub mod printers;
+pub mod resource_builder;
+
+use cli::{
+    context::Context,
+    failure::{Failure, Outcome},
+    flags::{GLOBAL, Kind, Parsed},
+};
+use commands::Command;
+
+/// Runs a command line (without the program's name) and gives the exit code.
+pub fn main(argv: Vec<String>) -> i32 {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return 1;
+        }
+    };
+    let code = match runtime.block_on(dispatch(argv)) {
+        Ok(()) => 0,
+        Err(failure) => {
+            let text = failure.to_string();
+            if !text.is_empty() {
+                eprintln!("{}", text.trim_end_matches('\n'));
+            }
+            failure.exit_code()
+        }
+    };
+    // A thread that still reads standard input must not keep the process.
+    runtime.shutdown_background();
+    code
+}
+
+/// Cuts the command's name out of the words, leaving global flags that stood before it.
+fn cut(argv: &mut Vec<String>) -> Option<String> {
+    let mut at = 0;
+    while at < argv.len() {
+        let word = &argv[at];
+        if !word.starts_with('-') {
+            return Some(argv.remove(at));
+        }
+        let name = word.trim_start_matches('-');
+        let takes_next = !word.contains('=')
+            && GLOBAL.iter().any(|flag| {
+                flag.kind == Kind::Value
+                    && (flag.name == name || flag.short.is_some_and(|short| name == short.to_string()))
+            });
+        at += if takes_next { 2 } else { 1 };
+    }
+    None
+}
+
+async fn dispatch(mut argv: Vec<String>) -> Outcome {
+    let Some(name) = cut(&mut argv) else { return cli::context::print(&commands::overview()) };
+    if name == "help" {
+        return cli::context::print(&commands::overview());
+    }
+    let Some(mut command) = Command::find(commands::ALL, &name) else {
+        return Err(Failure::plain(format!("error: unknown command {name:?} for \"kubectl\"")));
+    };
+    let mut path = command.name.to_owned();
+    while !command.sub.is_empty() {
+        let next = argv.iter().position(|word| !word.starts_with('-'));
+        let Some(sub) = next.and_then(|at| Some((at, Command::find(command.sub, &argv[at])?))) else { break };
+        argv.remove(sub.0);
+        command = sub.1;
+        path = format!("{path} {}", command.name);
+    }
+    let flags: Vec<_> = command.flags.iter().copied().chain([GLOBAL]).collect();
+    let parsed = Parsed::new(&path, &argv, &flags)?;
+    if parsed.is("help") {
+        return cli::context::print(&commands::usage(&path, command));
+    }
+    (command.run)(Context::new(parsed)).await
+}

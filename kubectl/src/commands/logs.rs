@@ -1,0 +1,258 @@
+//! `kubectl logs`.
+
+use std::io::Write;
+
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+use super::Command;
+use crate::{
+    cli::{
+        context::{Call, Context},
+        failure::{Failure, Outcome},
+        flags::{Flag, switch, value},
+    },
+    resource_builder::{Info, select},
+};
+
+/// The table row.
+pub const COMMAND: Command =
+    Command { name: "logs", aliases: &[], flags: &[FLAGS], sub: &[], run: super::action!(run) };
+
+const FLAGS: &[Flag] = &[
+    switch("follow").short('f'),
+    switch("previous").short('p'),
+    switch("timestamps"),
+    switch("all-containers"),
+    switch("all-pods"),
+    switch("prefix"),
+    switch("ignore-errors"),
+    switch("insecure-skip-tls-verify-backend"),
+    value("container").short('c'),
+    value("tail"),
+    value("since"),
+    value("since-time"),
+    value("limit-bytes"),
+    value("selector").short('l'),
+    value("max-log-requests"),
+    value("pod-running-timeout"),
+];
+
+const USAGE: &str = "expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]'.\nPOD or TYPE/NAME is a required argument for the logs command";
+
+async fn run(context: Context) -> Outcome {
+    let flags = &context.flags;
+    let selector = flags.or("selector", "");
+    let (mut target, mut container) = (None, flags.get("container").map(str::to_owned));
+    match (flags.args.as_slice(), selector.is_empty()) {
+        ([], true) => return Err(flags.usage(USAGE)),
+        ([], false) => {}
+        ([_, ..], false) => return Err(flags.usage("only a selector (-l) or a POD name is allowed")),
+        ([one], true) => target = Some(one.clone()),
+        ([one, inline], true) => {
+            if container.is_some() {
+                return Err(Failure::new("only one of -c or an inline [CONTAINER] arg is allowed"));
+            }
+            target = Some(one.clone());
+            container = Some(inline.clone());
+        }
+        _ => return Err(flags.usage(USAGE)),
+    }
+    let all = flags.is("all-containers");
+    if all && container.is_some() {
+        return Err(Failure::new(format!(
+            "--all-containers=true should not be specified with container name {}",
+            container.unwrap_or_default()
+        )));
+    }
+    let tail = flags.number("tail")?.or(if selector.is_empty() { None } else { Some(10) });
+    if tail.is_some_and(|lines| lines < -1) {
+        return Err(Failure::new("--tail must be greater than or equal to -1"));
+    }
+    let pods = pods(&context, target.as_deref(), selector).await?;
+    if pods.is_empty() {
+        eprintln!("No resources found in {} namespace.", context.namespace()?.0);
+        return Ok(());
+    }
+    let mut sources = Vec::new();
+    for pod in &pods {
+        for name in containers(pod, container.as_deref(), all)? {
+            sources.push((pod.clone(), name));
+        }
+    }
+    let limit = flags.number("max-log-requests")?.unwrap_or(5);
+    if flags.is("follow") && sources.len() as i64 > limit && sources.len() > 1 {
+        return Err(Failure::new(format!(
+            "you are attempting to follow {} log streams, but maximum allowed concurrency is {limit}, use --max-log-requests to increase the limit",
+            sources.len()
+        )));
+    }
+    let prefix = flags.is("prefix");
+    let mut calls = Vec::new();
+    for (pod, name) in sources {
+        let mut call = Call::get(format!("{}/log", pod.path())).query("container", name.clone());
+        call.accept = "*/*";
+        for flag in ["follow", "previous", "timestamps"] {
+            if flags.is(flag) {
+                call = call.query(flag, "true");
+            }
+        }
+        if let Some(lines) = tail.filter(|lines| *lines >= 0) {
+            call = call.query("tailLines", lines.to_string());
+        }
+        if let Some(since) = flags.duration("since")?.filter(|since| !since.is_zero()) {
+            call = call.query("sinceSeconds", since.as_secs().max(1).to_string());
+        }
+        if let Some(time) = flags.get("since-time") {
+            call = call.query("sinceTime", time);
+        }
+        if let Some(bytes) = flags.number("limit-bytes")? {
+            call = call.query("limitBytes", bytes.to_string());
+        }
+        if flags.is("insecure-skip-tls-verify-backend") {
+            call = call.query("insecureSkipTLSVerifyBackend", "true");
+        }
+        calls.push((call, if prefix { format!("[pod/{}/{name}] ", pod.name) } else { String::new() }));
+    }
+    let ignore = flags.is("ignore-errors");
+    if !flags.is("follow") || calls.len() == 1 {
+        for (call, prefix) in calls {
+            match copy(&context, call, &prefix).await {
+                Err(failure) if ignore => eprintln!("error: {}", failure.bare()),
+                outcome => outcome?,
+            }
+        }
+        return Ok(());
+    }
+    let context = std::sync::Arc::new(context);
+    let mut tasks = JoinSet::new();
+    for (call, prefix) in calls {
+        let context = context.clone();
+        tasks.spawn(async move { copy(&context, call, &prefix).await });
+    }
+    while let Some(done) = tasks.join_next().await {
+        match done.unwrap_or(Ok(())) {
+            Err(failure) if ignore => eprintln!("error: {}", failure.bare()),
+            outcome => outcome?,
+        }
+    }
+    Ok(())
+}
+
+/// The pods meant: one by name, those of a workload, those a selector picks.
+pub async fn pods(context: &Context, target: Option<&str>, selector: &str) -> Outcome<Vec<Info>> {
+    let mapper = context.mapper().await?;
+    let resource = mapper.require("pods")?;
+    let namespace = context.namespace()?.0;
+    let list = async |selector: &str| -> Outcome<Vec<Info>> {
+        let call = Call::get(resource.path(&namespace, None)).query_if("labelSelector", selector);
+        Ok(select::of_list(&resource, context.json(call).await?))
+    };
+    let Some(target) = target else { return list(selector).await };
+    let word = if target.contains('/') { target.to_owned() } else { format!("pods/{target}") };
+    let (infos, failures) = select::infos(context, &[word]).await?;
+    if let Some(failure) = failures.into_iter().next() {
+        if failure.is_not_found() && !target.contains('/') {
+            return Err(Failure::new(format!(
+                "error from server (NotFound): {} in namespace {namespace:?}",
+                failure.bare()
+            )));
+        }
+        return Err(failure);
+    }
+    let Some(info) = infos.into_iter().next() else { return Ok(Vec::new()) };
+    if info.resource.kind == "Pod" {
+        return Ok(vec![info]);
+    }
+    let text = selector_of(&info.object).ok_or_else(|| {
+        Failure::new(format!("cannot get the logs from {}: selector is not known", info.resource.kind))
+    })?;
+    let mut found = list(&text).await?;
+    // The most useful one: running before waiting, the younger first.
+    found.sort_by_key(|pod| {
+        let running = pod.object["status"]["phase"] == "Running";
+        (
+            !running,
+            std::cmp::Reverse(pod.object["metadata"]["creationTimestamp"].as_str().unwrap_or_default().to_owned()),
+        )
+    });
+    if found.is_empty() {
+        return Err(Failure::new("timed out waiting for the condition"));
+    }
+    if found.len() > 1 && !context.flags.is("all-pods") {
+        eprintln!("Found {} pods, using pod/{}", found.len(), found[0].name);
+        found.truncate(1);
+    }
+    Ok(found)
+}
+
+/// A workload's or Service's selector as text.
+pub fn selector_of(object: &Value) -> Option<String> {
+    let selector = &object["spec"]["selector"];
+    let labels = selector["matchLabels"]
+        .as_object()
+        .or_else(|| selector.as_object().filter(|map| map.values().all(Value::is_string)))?;
+    let parts: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default())).collect();
+    Some(parts.join(","))
+}
+
+/// All container names of a pod: init, regular, ephemeral.
+pub fn container_names(pod: &Value, fields: &[&str]) -> Vec<String> {
+    fields
+        .iter()
+        .flat_map(|field| pod["spec"][*field].as_array().into_iter().flatten())
+        .filter_map(|container| container["name"].as_str().map(str::to_owned))
+        .collect()
+}
+
+fn containers(pod: &Info, wanted: Option<&str>, all: bool) -> Outcome<Vec<String>> {
+    let every = container_names(&pod.object, &["initContainers", "containers", "ephemeralContainers"]);
+    if all {
+        return Ok(every);
+    }
+    if let Some(wanted) = wanted {
+        if every.iter().any(|name| name == wanted) {
+            return Ok(vec![wanted.to_owned()]);
+        }
+        return Err(Failure::new(format!("container {wanted} is not valid for pod {}", pod.name)));
+    }
+    Ok(vec![default_container(&pod.object, &pod.name, true)?])
+}
+
+/// The container meant when none is named; says so when there were others.
+pub fn default_container(pod: &Value, name: &str, say: bool) -> Outcome<String> {
+    let regular = container_names(pod, &["containers"]);
+    let annotated = pod["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"].as_str();
+    if let Some(annotated) = annotated.filter(|wanted| regular.iter().any(|name| name == wanted)) {
+        return Ok(annotated.to_owned());
+    }
+    let first = regular.first().cloned().ok_or_else(|| Failure::new(format!("no container found in pod {name}")))?;
+    let others = container_names(pod, &["initContainers"]);
+    if say && regular.len() + others.len() > 1 {
+        let all: Vec<String> =
+            regular.into_iter().chain(others.into_iter().map(|name| format!("{name} (init)"))).collect();
+        eprintln!("Defaulted container {first:?} out of: {}", all.join(", "));
+    }
+    Ok(first)
+}
+
+async fn copy(context: &Context, call: Call, prefix: &str) -> Outcome {
+    let mut lines = context.watch(call).await?;
+    let mut at_start = true;
+    while let Some(chunk) = lines.chunk().await? {
+        let mut out = std::io::stdout().lock();
+        if prefix.is_empty() {
+            out.write_all(&chunk)?;
+        } else {
+            for line in chunk.split_inclusive(|byte| *byte == b'\n') {
+                if at_start {
+                    out.write_all(prefix.as_bytes())?;
+                }
+                out.write_all(line)?;
+                at_start = line.ends_with(b"\n");
+            }
+        }
+        out.flush()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! `kubectl patch`.
+
+use serde_json::Value;
+
+use super::Command;
+use crate::{
+    cli::{
+        context::{Call, Context},
+        failure::{Failure, Outcome},
+        flags::{Flag, optional, value},
+    },
+    printers::{self, DryRun, Format, done, dry_run},
+    resource_builder::{files, select},
+};
+
+/// The table row.
+pub const COMMAND: Command = Command {
+    name: "patch",
+    aliases: &[],
+    flags: &[FLAGS, printers::FLAGS, files::FLAGS],
+    sub: &[],
+    run: super::action!(run),
+};
+
+const FLAGS: &[Flag] = &[
+    value("patch").short('p'),
+    value("patch-file"),
+    value("type"),
+    value("subresource"),
+    value("field-manager"),
+    optional("dry-run", "unchanged"),
+];
+
+async fn run(context: Context) -> Outcome {
+    let flags = &context.flags;
+    let text = match (flags.get("patch"), flags.get("patch-file")) {
+        (Some(_), Some(_)) => return Err(Failure::new("cannot specify --patch and --patch-file together")),
+        (Some(text), None) => text.to_owned(),
+        (None, Some(path)) => std::fs::read_to_string(path)
+            .map_err(|error| Failure::new(format!("unable to read patch file: {error}")))?,
+        (None, None) => {
+            return Err(Failure::new("must specify --patch or --patch-file containing the contents of the patch"));
+        }
+    };
+    let kind = match flags.or("type", "strategic").to_lowercase().as_str() {
+        "strategic" => "application/strategic-merge-patch+json",
+        "merge" => "application/merge-patch+json",
+        "json" => "application/json-patch+json",
+        other => {
+            return Err(Failure::new(format!("--type must be one of [json merge strategic], not {other:?}")));
+        }
+    };
+    let body: Value = machinery::yaml::from_either(text.as_bytes())
+        .map_err(|error| Failure::new(format!("unable to parse {text:?}: {error}")))?;
+    let format = Format::of(&context)?;
+    let dry = dry_run(&context)?;
+    let (infos, mut failures) = select::infos(&context, &flags.args).await?;
+    for mut info in infos {
+        if info.object["metadata"]["uid"].is_null() {
+            info.object = info.read(&context).await?;
+        }
+        let subresource = flags.get("subresource").map(|name| format!("/{name}")).unwrap_or_default();
+        let mut call = Call::patch(format!("{}{subresource}", info.path()), kind, &body)
+            .query("fieldManager", flags.or("field-manager", "kubectl-patch"));
+        // On paper: the server makes the patch, and does not keep it.
+        if dry != DryRun::No {
+            call = call.query("dryRun", "All");
+        }
+        match context.json(call).await {
+            Ok(object) => {
+                let changed = object["metadata"]["resourceVersion"] != info.object["metadata"]["resourceVersion"]
+                    || (dry != DryRun::No && object != info.object);
+                done(&context, &format, &info, &object, if changed { "patched" } else { "patched (no change)" })?;
+            }
+            Err(failure) => failures.push(failure),
+        }
+    }
+    Failure::all(failures)
+}
