@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         "proxy" => daemon(proxy::main(argv)),
         "kubelet" => daemon(kubelet::main(argv)),
         "scheduler" => daemon(scheduler::main(argv)),
+        "kubectl" => ExitCode::from(u8::try_from(kubectl::main(argv)).unwrap_or(1)),
         "pause" => {
             pause::main();
             ExitCode::SUCCESS

@@ -230,8 +230,8 @@ impl Parsed {
 
 /// Go's way to write a duration: `1h2m3.5s`; negative ones count as zero.
 pub fn duration(text: &str) -> Option<std::time::Duration> {
-    if text.starts_with('-') {
-        return duration(&text[1..]).map(|_| std::time::Duration::ZERO);
+    if let Some(positive) = text.strip_prefix('-') {
+        return duration(positive).map(|_| std::time::Duration::ZERO);
     }
     if let Ok(seconds) = text.parse::<u64>() {
         return Some(std::time::Duration::from_secs(seconds));

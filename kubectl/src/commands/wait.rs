@@ -65,6 +65,7 @@ impl Condition {
             let rest = &text["jsonpath=".len()..];
             let end = rest.rfind('}').map_or(0, |at| at + 1);
             let (path, wanted) = if end > 0 { rest.split_at(end) } else { rest.split_once('=').unwrap_or((rest, "")) };
+            let wanted = wanted.trim_start_matches('\'');
             let wanted = wanted.strip_prefix('=').unwrap_or(wanted).trim_matches(['"', '\'']);
             if path.is_empty() {
                 return Err(Failure::new(

@@ -215,7 +215,7 @@ async fn deployment(context: &Context, info: &Info, doc: &mut Doc) {
             .collect();
         if all.is_empty() { "<none>".to_owned() } else { all.join(", ") }
     };
-    let newest = sets.iter().position(|set| is_new(set));
+    let newest = sets.iter().position(is_new);
     let new: Vec<&Value> = newest.map(|at| sets[at]).into_iter().collect();
     let old: Vec<&Value> = sets.iter().enumerate().filter(|(at, _)| Some(*at) != newest).map(|(_, set)| *set).collect();
     doc.pair(0, "OldReplicaSets", &line(old));
