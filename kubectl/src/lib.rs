@@ -40,13 +40,13 @@ pub fn main(argv: Vec<String>) -> i32 {
     code
 }
 
-/// Cuts the command's name out of the words, leaving global flags that stood before it.
-fn cut(argv: &mut Vec<String>) -> Option<String> {
+/// Where the first word is that is neither a global flag nor its value.
+fn first_word(argv: &[String]) -> Option<usize> {
     let mut at = 0;
     while at < argv.len() {
         let word = &argv[at];
         if !word.starts_with('-') {
-            return Some(argv.remove(at));
+            return Some(at);
         }
         let name = word.trim_start_matches('-');
         let takes_next = !word.contains('=')
@@ -60,7 +60,8 @@ fn cut(argv: &mut Vec<String>) -> Option<String> {
 }
 
 async fn dispatch(mut argv: Vec<String>) -> Outcome {
-    let Some(name) = cut(&mut argv) else { return cli::context::print(&commands::overview()) };
+    let Some(at) = first_word(&argv) else { return cli::context::print(&commands::overview()) };
+    let name = argv.remove(at);
     if name == "help" {
         return cli::context::print(&commands::overview());
     }
@@ -69,7 +70,7 @@ async fn dispatch(mut argv: Vec<String>) -> Outcome {
     };
     let mut path = command.name.to_owned();
     while !command.sub.is_empty() {
-        let next = argv.iter().position(|word| !word.starts_with('-'));
+        let next = first_word(&argv);
         let Some(sub) = next.and_then(|at| Some((at, Command::find(command.sub, &argv[at])?))) else { break };
         argv.remove(sub.0);
         command = sub.1;
@@ -81,4 +82,20 @@ async fn dispatch(mut argv: Vec<String>) -> Outcome {
         return cli::context::print(&commands::usage(&path, command));
     }
     (command.run)(Context::new(parsed)).await
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn commands_are_found_behind_global_flags() {
+        for (line, word) in [
+            ("get pods", Some("get")),
+            ("-n x --kubeconfig /a get pods", Some("get")),
+            ("--namespace=x -v 6 rollout", Some("rollout")),
+            ("--help", None),
+        ] {
+            let argv: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            assert_eq!(super::first_word(&argv).map(|at| argv[at].as_str()), word, "{line}");
+        }
+    }
 }

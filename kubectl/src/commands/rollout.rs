@@ -278,6 +278,10 @@ async fn history(context: Context) -> Outcome {
     for info in infos {
         let all = revisions(&context, &info).await?;
         let mut text = header(&info);
+        if all.is_empty() {
+            print(&format!("{text}\nNo rollout history found.\n"))?;
+            continue;
+        }
         if wanted > 0 {
             let (_, cause, template, _) = all
                 .iter()
