@@ -255,7 +255,9 @@ impl Worker {
                     return;
                 }
                 self.look_after_volumes(pod, observed).await;
-                let renewal = self.agent.tokens.next_renewal(pod::uid(pod));
+                // One that failed is tried again, but not at once.
+                let pause = now + jiff::SignedDuration::from_secs(30);
+                let renewal = self.agent.tokens.next_renewal(pod::uid(pod)).map(|at| at.max(pause));
                 self.rest([until, deadline, renewal].into_iter().flatten().min()).await;
             }
             Action::StopPod => {
