@@ -6,6 +6,7 @@
 //! other and in parallel, so that a durable store syncs a few times and not two hundred.
 
 use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
 use machinery::gvk::GroupResource;
 use machinery::status::StatusError;
 use serde_json::{Value, json};
@@ -60,6 +61,7 @@ pub async fn run(registry: &Registry, facts: &Facts) -> Result<(), StatusError> 
         ensure(registry, &PRIORITY_LEVELS, levels, reconcile::flow_control),
         ensure(registry, &FLOW_SCHEMAS, flow_schemas, reconcile::flow_control),
         ensure(registry, &CONFIG_MAPS, vec![authentication(facts)], reconcile::data),
+        ensure(registry, &CONFIG_MAPS, vec![tracking(Timestamp::now())], keep),
     )?;
     match &facts.service {
         Some(service) => kubernetes_service::run(registry, service).await,
@@ -105,6 +107,17 @@ fn authentication(facts: &Facts) -> Value {
         "kind": "ConfigMap",
         "metadata": {"namespace": "kube-system", "name": "extension-apiserver-authentication"},
         "data": data,
+    })
+}
+
+/// Since when the use of tokens in Secrets is noted (`legacytokentracking`): the controller that removes unused ones
+/// waits for it.
+fn tracking(now: Timestamp) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"namespace": "kube-system", "name": "kube-apiserver-legacy-service-account-token-tracking"},
+        "data": {"since": now.strftime("%Y-%m-%d").to_string()},
     })
 }
 

@@ -109,8 +109,7 @@ impl Assembly {
 
     /// Who asks and what they may, over a registry.
     pub fn access(&self) -> MakeAccess {
-        let (flags, client_ca, request_header, issuer) =
-            (self.flags.clone(), self.client_ca.clone(), self.request_header.clone(), self.issuer.clone());
+        let (flags, request_header, issuer) = (self.flags.clone(), self.request_header.clone(), self.issuer.clone());
         Box::new(move |registry| {
             let lookup: Arc<dyn Lookup> = registry.clone();
             let mut sorts: Vec<Box<dyn Token>> = Vec::new();
@@ -125,13 +124,14 @@ impl Assembly {
             }
             let audiences = issuer.as_ref().map(|i| i.audiences.clone()).unwrap_or_default();
             let tokens = Arc::new(Tokens::new(sorts, audiences));
-            let pool = |pem: &str| CaPool::new(pem).map(Arc::new);
+            // From the files, to notice when they change.
+            let pool = |file: &std::path::PathBuf| CaPool::file(file).map(Arc::new);
             let authenticator = Authenticators {
-                request_header: match &request_header {
-                    Some((pem, headers)) => Some(RequestHeader::new(pool(pem)?, headers.clone())),
-                    None => None,
+                request_header: match (&flags.requestheader_client_ca_file, &request_header) {
+                    (Some(file), Some((_, headers))) => Some(RequestHeader::new(pool(file)?, headers.clone())),
+                    _ => None,
                 },
-                x509: client_ca.as_deref().map(pool).transpose()?.map(X509::new),
+                x509: flags.client_ca_file.as_ref().map(pool).transpose()?.map(X509::new),
                 tokens: Some(tokens.clone()),
                 anonymous: flags.anonymous_auth,
             };

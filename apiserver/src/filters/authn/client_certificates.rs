@@ -12,6 +12,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
 use super::ca::CaPool;
+use super::version1;
 
 /// See the module.
 #[derive(Debug)]
@@ -25,6 +26,24 @@ impl Requested {
     pub fn new(pools: &[Arc<CaPool>]) -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         Self { provider, subjects: pools.iter().flat_map(|pool| pool.subjects()).collect() }
+    }
+}
+
+impl Requested {
+    /// What webpki says; of certificates that it cannot read, what we say.
+    fn or_version1(
+        &self,
+        verified: Result<HandshakeSignatureValid, Error>,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verified.or_else(|error| match version1::parse(cert) {
+            Some(leaf) if version1::verify_handshake(&leaf, message, signed) => {
+                Ok(HandshakeSignatureValid::assertion())
+            }
+            _ => Err(error),
+        })
     }
 }
 
@@ -52,7 +71,12 @@ impl ClientCertVerifier for Requested {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        self.or_version1(
+            verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms),
+            message,
+            cert,
+            dss,
+        )
     }
 
     fn verify_tls13_signature(
@@ -61,7 +85,12 @@ impl ClientCertVerifier for Requested {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        self.or_version1(
+            verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms),
+            message,
+            cert,
+            dss,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -20,6 +20,7 @@ pub mod request_header;
 pub mod service_account;
 pub mod token_file;
 pub mod union;
+mod version1;
 pub mod x509;
 
 /// The group of every authenticated caller.
