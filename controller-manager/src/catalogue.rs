@@ -19,6 +19,19 @@ pub(crate) struct Entry {
     pub(crate) start: fn(Context) -> BoxFuture<'static, anyhow::Result<()>>,
 }
 
+impl Entry {
+    /// The component that its events name: older than the controllers' present names.
+    pub(crate) fn event_source(&self) -> &'static str {
+        match self.name {
+            "endpoints-controller" => "endpoint-controller",
+            "endpointslice-controller" => "endpoint-slice-controller",
+            "node-lifecycle-controller" => "node-controller",
+            "replicationcontroller-controller" => "replication-controller",
+            name => name,
+        }
+    }
+}
+
 macro_rules! entries {
     ($($name:literal $alias:literal $account:literal $start:path;)*) => {
         &[$(Entry { name: $name, alias: $alias, service_account: $account, start: $start }),*]

@@ -58,7 +58,7 @@ pub async fn run(config: Config, client: Client, cancel: CancellationToken) -> a
             };
             let result = match own {
                 Ok(client) => {
-                    let recorder = Recorder::new(client.clone(), entry.name, "");
+                    let recorder = Recorder::new(client.clone(), entry.event_source(), "");
                     (entry.start)(Context { config, informers, client, recorder, cancel: cancel.clone() }).await
                 }
                 Err(e) => Err(e),

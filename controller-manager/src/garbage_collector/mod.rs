@@ -30,6 +30,9 @@ use graph::{Graph, Identity, Item, Kind, Uid, Work, group};
 const SETTLE: Duration = Duration::from_secs(2);
 /// A discovery that failed in part is tried again.
 const RETRY: Duration = Duration::from_secs(30);
+/// Kinds that make kinds: when one of these changes, so may what is served.
+const KINDS_OF_KINDS: [(&str, &str); 2] =
+    [("apiextensions.k8s.io", "customresourcedefinitions"), ("apiregistration.k8s.io", "apiservices")];
 /// Written without owners, and in numbers.
 const IGNORED: [(&str, &str); 2] = [("", "events"), ("events.k8s.io", "events")];
 
@@ -62,14 +65,8 @@ async fn run(context: Context) -> anyhow::Result<()> {
         resources: RwLock::default(),
         numbers: Mutex::default(),
     });
-    let changed = Arc::new(Notify::new());
-    for path in
-        ["/apis/apiextensions.k8s.io/v1/customresourcedefinitions", "/apis/apiregistration.k8s.io/v1/apiservices"]
-    {
-        shell.clone().notice(path, changed.clone());
-    }
     let (ready, mut is_ready) = watch::channel(false);
-    let discovering = shell.clone().keep_watching(changed, ready);
+    let discovering = shell.clone().keep_watching(ready);
     let working = async {
         // Deciding on half a graph would only ask the server more often; it can't delete wrongly.
         let synced = tokio::select! {
@@ -86,8 +83,8 @@ async fn run(context: Context) -> anyhow::Result<()> {
 
 impl Shell {
     /// Rings when something at `path` changes; the objects themselves are not kept.
-    fn notice(self: Arc<Self>, path: &str, changed: Arc<Notify>) {
-        let target = Target { path: path.into(), query: String::new(), metadata_only: true };
+    fn notice(&self, path: String, changed: Arc<Notify>) {
+        let target = Target { path, query: String::new(), metadata_only: true };
         let reflector = Reflector { client: self.context.informers.client().clone(), target };
         let cancel = self.context.cancel.clone();
         tokio::spawn(async move {
@@ -100,14 +97,23 @@ impl Shell {
         });
     }
 
-    async fn keep_watching(self: Arc<Self>, changed: Arc<Notify>, ready: watch::Sender<bool>) {
+    async fn keep_watching(self: Arc<Self>, ready: watch::Sender<bool>) {
+        let changed = Arc::new(Notify::new());
         let cancel = self.context.cancel.clone();
         let mut watched: HashMap<Resource, Watched> = HashMap::new();
+        let mut noticed: HashSet<String> = HashSet::new();
         while !cancel.is_cancelled() {
             let complete = match discovery::discover(self.context.informers.client()).await {
                 Ok(found) => {
                     let complete = found.failed.is_empty();
                     self.resync(&found, &mut watched);
+                    let makes_kinds =
+                        |r: &&Resource| r.preferred && KINDS_OF_KINDS.contains(&(r.group.as_str(), r.plural.as_str()));
+                    for path in found.resources.iter().filter(makes_kinds).map(|r| r.path("")) {
+                        if noticed.insert(path.clone()) {
+                            self.notice(path, changed.clone());
+                        }
+                    }
                     for w in watched.values_mut() {
                         let synced = w.synced.wait_for(|s| *s);
                         // One kind that can't be listed must not hold up the others.

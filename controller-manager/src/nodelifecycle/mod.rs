@@ -6,7 +6,11 @@
 
 mod sync;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use client::{Change, Informer, Scope};
 use controller::{Queue, run_workers};
@@ -46,14 +50,16 @@ struct Shell {
     queue: Queue<String>,
     /// When each node last showed life.
     alive: Mutex<HashMap<String, Instant>>,
+    /// The nodes that were ready when last looked at: what matters to their pods is that it ends.
+    were_ready: Mutex<HashSet<String>>,
 }
 
 async fn run(context: Context) -> anyhow::Result<()> {
     let i = context.informers.clone();
     let leases: Informer<Lease> = i.scoped(Scope { namespace: Some(LEASES.into()), ..Default::default() });
     let cancel = context.cancel.clone();
-    let (queue, alive) = (Queue::new(), Mutex::default());
-    let shell = Arc::new(Shell { context, nodes: i.of(), pods: i.of(), queue, alive });
+    let (queue, alive, were_ready) = (Queue::new(), Mutex::default(), Mutex::default());
+    let shell = Arc::new(Shell { context, nodes: i.of(), pods: i.of(), queue, alive, were_ready });
     let s = shell.clone();
     shell.nodes.on_change(move |change| s.node_changed(change));
     let s = shell.clone();
@@ -79,6 +85,10 @@ impl Shell {
         }
     }
 
+    fn was_ready(&self, name: &str) -> bool {
+        self.were_ready.lock().contains(name)
+    }
+
     fn node_changed(&self, change: &Change<Node>) {
         let node = change.object();
         let name = key::name(&node.metadata);
@@ -91,6 +101,7 @@ impl Shell {
             Change::Updated { .. } => {}
             Change::Deleted(_) => {
                 self.alive.lock().remove(name);
+                self.were_ready.lock().remove(name);
                 self.say(node, "RemovingNode", format!("Removing Node {name} from Controller"));
             }
         }
@@ -129,18 +140,21 @@ impl Shell {
         let silent = self.alive.lock().entry(name.clone()).or_insert_with(Instant::now).elapsed();
         let api: Api<Node> = Api::all(self.context.client.clone());
         if silent > grace {
-            let was_ready = sync::is_ready(&node);
+            if sync::is_ready(&node) {
+                self.were_ready.lock().insert(name.clone());
+            }
             if sync::mark_unknown(&mut node, Timestamp::now()) {
                 node = api.replace_status(&name, &PostParams::default(), &node).await?;
-            }
-            if was_ready {
-                self.mark_pods_not_ready(&node).await?;
             }
         } else {
             self.queue.add_after(name.clone(), grace - silent + Duration::from_secs(1));
         }
-        if sync::condition(&node, "Ready").is_some_and(|c| c.status == "False") {
+        if sync::is_ready(&node) {
+            self.were_ready.lock().insert(name.clone());
+        } else if self.was_ready(&name) {
+            // Once, when it ends: the kubelet of a node that is merely not ready may know better afterwards.
             self.mark_pods_not_ready(&node).await?;
+            self.were_ready.lock().remove(&name);
         }
         let all = self.nodes.list();
         let taints = sync::taints(&node, sync::may_evict(&all, &node), Timestamp::now());
