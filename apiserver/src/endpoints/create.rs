@@ -66,12 +66,13 @@ pub async fn create(cx: &WriteContext<'_>, obj: Value, options: &Write) -> Resul
 async fn create_once(cx: &WriteContext<'_>, mut obj: Value, options: &Write) -> Result<Arc<Entry>, StatusError> {
     let row = cx.resource;
     metadata::prepare_for_create(cx, &mut obj)?;
+    managed_fields::on_write(cx, None, &mut obj, options);
     let name = machinery::meta::name(&obj).to_string();
     let request = admission_request(cx, Operation::Create, &name, None);
     cx.registry.admission().admit(&request, &mut obj).await?;
 
     let finish = row.strategy.begin_create(cx, &mut obj).await?;
-    let outcome = finish_create(cx, &mut obj, &name, &request, options).await;
+    let outcome = finish_create(cx, &mut obj, &name, &request).await;
     if let Some(finish) = finish {
         finish(outcome.is_ok() && !cx.dry_run).await;
     }
@@ -83,7 +84,6 @@ async fn finish_create(
     obj: &mut Value,
     name: &str,
     request: &crate::admission::Request<'_>,
-    options: &Write,
 ) -> Result<Arc<Entry>, StatusError> {
     let row = cx.resource;
     if row.has_status()
@@ -96,7 +96,6 @@ async fn finish_create(
         obj["metadata"]["generation"] = json!(1);
     }
     row.strategy.prepare_for_create(cx, obj);
-    managed_fields::on_write(cx, None, obj, options);
     invalid(row, name, metadata::validate(cx, obj).into_iter().chain(row.strategy.validate(cx, obj)).collect())?;
     cx.registry.admission().validate(request, obj).await?;
 

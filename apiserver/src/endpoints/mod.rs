@@ -17,6 +17,7 @@ use crate::negotiation::{self, Body};
 use crate::registry::catalogue::{Resource, Sort, Verb};
 use crate::registry::strategy::WriteContext;
 
+mod apply;
 mod collection;
 pub mod connect;
 pub mod create;

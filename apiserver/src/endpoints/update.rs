@@ -144,6 +144,7 @@ async fn attempt(
         old = converted;
     }
     let mut obj = change(&old)?;
+    managed_fields::on_write(cx, Some(&old), &mut obj, options);
     check_preconditions(cx, name, &obj, &old)?;
     // An unconditional update is one of whatever is there.
     meta::set_resource_version(&mut obj, meta::resource_version(&old));
@@ -152,19 +153,17 @@ async fn attempt(
     let request = admission_request(cx, Operation::Update, name, Some(&old));
     cx.registry.admission().admit(&request, &mut obj).await?;
     let finish = row.strategy.begin_update(cx, &mut obj, &old).await?;
-    let outcome = finish_update(cx, place, name, options, current, &old, &mut obj, &request).await;
+    let outcome = finish_update(cx, place, name, current, &old, &mut obj, &request).await;
     if let Some(finish) = finish {
         finish(matches!(outcome, Ok(Attempt::Done(_))) && !cx.dry_run).await;
     }
     outcome
 }
 
-#[allow(clippy::too_many_arguments)] // one step of `attempt`, split for the allocation around it
 async fn finish_update(
     cx: &WriteContext<'_>,
     place: &Place<'_>,
     name: &str,
-    options: &Write,
     current: &Arc<Entry>,
     old: &Value,
     obj: &mut Value,
@@ -173,7 +172,6 @@ async fn finish_update(
     let row = cx.resource;
     row.strategy.prepare_for_update(cx, obj, old);
     metadata::count_generation(cx, obj, old);
-    managed_fields::on_write(cx, Some(old), obj, options);
     let errors: ErrorList =
         metadata::validate_update(cx, obj, old).into_iter().chain(row.strategy.validate_update(cx, obj, old)).collect();
     invalid(row, name, errors)?;
@@ -188,7 +186,14 @@ async fn finish_update(
             Err(there) => Attempt::Collided(there),
         });
     }
-    let body = place.encode(&mut without_revision(obj));
+    let mut body = place.encode(&mut without_revision(obj));
+    if body.len() == current.body.len() && managed_fields::differ_in_time_alone(obj, old) {
+        // A time is no change where nothing else is one.
+        let mut timeless = without_revision(obj);
+        meta::set(&mut timeless, "managedFields", old["metadata"]["managedFields"].clone());
+        let same = place.encode(&mut timeless);
+        body = if same == current.body { same } else { body };
+    }
     if body == current.body || cx.dry_run {
         return Ok(Attempt::Done(place.entry(current.revision, body)?));
     }

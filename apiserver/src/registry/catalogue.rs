@@ -9,6 +9,7 @@ use std::sync::Arc;
 use machinery::gvk::{GroupKind, GroupResource, GroupVersionKind, GroupVersionResource};
 
 use super::strategy::{Plain, Strategy};
+use machinery::managed_fields::Resets;
 use machinery::names::{self, NameRule};
 
 mod rows;
@@ -139,6 +140,9 @@ pub struct Resource {
     pub unconditional_update: bool,
     /// Whether a delete that ends at once answers with the object instead of a Status.
     pub returns_deleted: bool,
+    /// Fields that a write leaves as they are, where that is not the usual (see [`Resource::resets`]): by subresource, ""
+    /// for the object itself.
+    pub resets: Vec<(Text, Resets)>,
     /// The kind's own rules.
     pub strategy: Arc<dyn Strategy>,
     /// Whether validation is as upstream's; a write to a kind without carries a `Warning`.
@@ -175,6 +179,7 @@ impl Resource {
             create_on_update: false,
             unconditional_update: true,
             returns_deleted: false,
+            resets: Vec::new(),
             strategy: Arc::new(Plain),
             validated: false,
         }
@@ -262,6 +267,12 @@ impl Resource {
         self
     }
 
+    /// A write to that part (empty: the object itself) leaves these fields as they are.
+    pub fn resetting(mut self, part: &'static str, fields: Resets) -> Self {
+        self.resets.push((part.into(), fields));
+        self
+    }
+
     /// Objects expire.
     pub fn ttl_seconds(mut self, seconds: u64) -> Self {
         self.ttl_seconds = Some(seconds);
@@ -308,6 +319,18 @@ impl Resource {
     /// The subresource of that name.
     pub fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|s| s.name == name)
+    }
+
+    /// What a write to the object or a part of it leaves as it is: status, or in a write to status the spec, unless the
+    /// row says otherwise.
+    pub fn resets(&self, subresource: Option<&str>) -> Resets {
+        let part = subresource.unwrap_or_default();
+        match self.resets.iter().find(|(name, _)| name == part) {
+            Some((_, resets)) => *resets,
+            None if part == "status" => Resets::Below(&[&["spec"]]),
+            None if part.is_empty() && self.has_status() => Resets::Below(&[&["status"]]),
+            None => Resets::Below(&[]),
+        }
     }
 
     /// Whether the kind has a `status` that ordinary writes do not touch.

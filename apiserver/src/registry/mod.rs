@@ -176,7 +176,7 @@ impl Registry {
         obj: Value,
     ) -> Result<Value, StatusError> {
         let row = self.row(resource)?;
-        let entry = endpoints::create::create(&self.context(&row, namespace), obj, &options::Write::default()).await?;
+        let entry = endpoints::create::create(&self.context(&row, namespace), obj, &options::Write::own()).await?;
         Ok(entry.decode())
     }
 
@@ -191,7 +191,7 @@ impl Registry {
     ) -> Result<Value, StatusError> {
         let row = self.row(resource)?;
         let updated =
-            endpoints::update::update(&self.context(&row, namespace), name, &options::Write::default(), change).await?;
+            endpoints::update::update(&self.context(&row, namespace), name, &options::Write::own(), change).await?;
         Ok(updated.entry.decode())
     }
 

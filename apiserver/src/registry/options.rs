@@ -21,6 +21,17 @@ pub enum FieldValidation {
     Strict,
 }
 
+/// Who owns what a write changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ownership {
+    /// The field manager.
+    #[default]
+    Noted,
+    /// Whoever the written object's managedFields say: applies, which have worked it out, and writes that upstream does
+    /// not track (bindings).
+    AsGiven,
+}
+
 /// CreateOptions, UpdateOptions and PatchOptions.
 #[derive(Debug, Clone, Default)]
 pub struct Write {
@@ -32,22 +43,48 @@ pub struct Write {
     pub field_validation: FieldValidation,
     /// Apply patches: take over fields of others.
     pub force: bool,
+    /// See [`Ownership`].
+    pub ownership: Ownership,
 }
 
 impl Write {
+    /// The server's own writes.
+    pub fn own() -> Self {
+        Self { field_manager: "kube-apiserver".into(), ..Self::default() }
+    }
+
     /// From the query; `kind` names the options in error messages (`CreateOptions`).
     pub fn parse(query: &Query, headers: &HeaderMap, kind: &str) -> Result<Self, StatusError> {
+        Self::checked(query, headers, kind, meta::validate_create_options)
+    }
+
+    /// From the query of a patch, which may be an apply: that has to name its manager, and may be forced.
+    pub fn parse_patch(query: &Query, headers: &HeaderMap, apply: bool) -> Result<Self, StatusError> {
+        let force = query.has("force").then(|| query.flag("force"));
+        let options = Self::checked(query, headers, "PatchOptions", |manager, dry_run, validation| {
+            meta::validate_patch_options(manager, force, dry_run, validation, apply)
+        })?;
+        Ok(Self { ownership: if apply { Ownership::AsGiven } else { Ownership::Noted }, ..options })
+    }
+
+    fn checked(
+        query: &Query,
+        headers: &HeaderMap,
+        kind: &str,
+        rules: impl Fn(&str, &[String], &str) -> ErrorList,
+    ) -> Result<Self, StatusError> {
         let listed: Vec<String> = query.all("dryRun").filter(|v| !v.is_empty()).map(str::to_string).collect();
         let validation = query.get("fieldValidation").unwrap_or_default();
         let manager = query.get("fieldManager").unwrap_or_default();
-        refuse(kind, meta::validate_create_options(manager, &listed, validation))?;
+        refuse(kind, rules(manager, &listed, validation))?;
         let field_validation = match validation {
             "Ignore" => FieldValidation::Ignore,
             "Strict" => FieldValidation::Strict,
             _ => FieldValidation::Warn,
         };
         let field_manager = if manager.is_empty() { user_agent_manager(headers) } else { manager.to_string() };
-        Ok(Self { dry_run: !listed.is_empty(), field_manager, field_validation, force: query.flag("force") })
+        let (dry_run, force) = (!listed.is_empty(), query.flag("force"));
+        Ok(Self { dry_run, field_manager, field_validation, force, ownership: Ownership::Noted })
     }
 }
 

@@ -3,7 +3,8 @@
 
 use std::sync::LazyLock;
 
-use machinery::managed_fields::{MergeSchema, Relation};
+use machinery::gvk::{GroupVersion, GroupVersionKind};
+use machinery::managed_fields::{Form, MergeSchema, Relation, Versions};
 use serde_json::{Value, json};
 
 use crate::schema::{Field, ListType, Shape, Type};
@@ -19,6 +20,29 @@ pub struct Place {
 /// The root of a kind.
 pub fn root(ty: &'static Type) -> Place {
     Place { shape: Shape::Object(ty.id), field: None }
+}
+
+/// A built-in kind in all its versions, by its name.
+#[derive(Debug, Clone, Copy)]
+pub struct Kind<'k>(pub &'k str);
+
+impl Kind<'_> {
+    fn of(self, api_version: &str) -> Option<GroupVersionKind> {
+        Some(GroupVersion::parse(api_version).ok()?.with_kind(self.0))
+    }
+}
+
+impl Versions<'static> for Kind<'_> {
+    type Schema = Place;
+
+    fn schema(&self, api_version: &str) -> Option<Place> {
+        crate::schema::of_object(api_version, self.0).map(root)
+    }
+
+    fn convert(&self, object: &Value, from: &str, to: &str) -> Option<Value> {
+        let (from, to) = (self.of(from)?, self.of(to)?);
+        crate::convert::needed(&from, &to).then(|| crate::convert::convert(object, &from, &to))
+    }
 }
 
 /// `kind` and `apiVersion`, which the table leaves out.
@@ -73,6 +97,21 @@ impl MergeSchema<'static> for Place {
         }
     }
 
+    fn form(self) -> Form<Self> {
+        let inside = |item: &'static Shape| Place { shape: *item, field: None };
+        match self.shape {
+            Shape::String(_) | Shape::Bytes | Shape::Time | Shape::MicroTime | Shape::Duration => Form::Text,
+            Shape::Int32(_) | Shape::Int64(_) | Shape::Double => Form::Number,
+            Shape::Bool => Form::Truth,
+            Shape::Quantity | Shape::IntOrString => Form::Scalar,
+            Shape::Object(_) => Form::Struct,
+            Shape::Map(item) => Form::Map(inside(item)),
+            Shape::List(item) => Form::List(inside(item)),
+            Shape::Strings => Form::List(TEXT),
+            _ => Form::Any,
+        }
+    }
+
     fn field(self, name: &str) -> Option<Self> {
         let Shape::Object(id) = self.shape else { return None };
         let ty = id.get();
@@ -91,15 +130,21 @@ impl MergeSchema<'static> for Place {
     }
 
     fn key_default(self, key: &str) -> Option<&'static Value> {
-        // The one defaulted key there is: container and service ports.
-        (key == "protocol").then_some(&ZEROS.tcp)
+        // What upstream's OpenAPI gives as the default: the ports' protocol, and the zero of what is always written.
+        let Shape::Object(id) = self.shape else { return None };
+        let field = id.get().field(key)?;
+        match key {
+            "protocol" => Some(&ZEROS.tcp),
+            _ if field.pointer || !field.written_when_absent() => None,
+            _ => Some(zero(field)),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use machinery::managed_fields::{Update, update};
+    use machinery::managed_fields::{Resets, Update, update};
 
     #[test]
     fn a_write_owns_fields_by_key_and_atomic_values_as_one() {
@@ -111,15 +156,14 @@ mod tests {
                 "nodeSelector": { "a": "b" },
             },
         });
-        let ty = crate::schema::kind("", "v1", "Pod").expect("known");
         let write = Update {
             manager: "m",
             api_version: "v1",
             subresource: "",
             now: jiff::Timestamp::UNIX_EPOCH,
-            resets: &[&["status"]],
+            resets: Resets::Below(&[&["status"]]),
         };
-        update(&Value::Null, &mut pod, root(ty), &write);
+        update(&Value::Null, &mut pod, &Kind("Pod"), &write);
         let fields = &pod["metadata"]["managedFields"][0]["fieldsV1"];
         assert_eq!(fields["f:metadata"]["f:labels"], json!({ ".": {}, "f:x": {} }));
         let container = &fields["f:spec"]["f:containers"]["k:{\"name\":\"c\"}"];

@@ -4,6 +4,7 @@
 //! To add a resource: its line here, in its group, and its rules in `registry/<group>/<kind>/`.
 
 use machinery::gvk::GroupVersionKind;
+use machinery::managed_fields::Resets;
 
 use super::{Resource, Verb};
 
@@ -40,6 +41,9 @@ const CREATE: &[Verb] = &[Verb::Create];
 const READ_WRITE: &[Verb] = &[Verb::Get, Verb::Patch, Verb::Update];
 const PROXY: &[Verb] = &[Verb::Create, Verb::Delete, Verb::Get, Verb::Patch, Verb::Update];
 const STREAM: &[Verb] = &[Verb::Create, Verb::Get];
+
+/// What a write to `status` of most newer kinds leaves as it is.
+const SPEC_AND_METADATA: Resets = Resets::Below(&[&["metadata"], &["spec"]]);
 
 /// Every built-in resource.
 pub fn rows() -> Vec<Resource> {

@@ -7,7 +7,8 @@ use super::{Row, each, empty, inner, inner_if, or, or_zero, text};
 pub(super) const RULES: &[Row] = &[
     ("core.v1", "ReplicationController", replication_controller),
     ("core.v1", "Service", service),
-    ("core.v1", "Secret", |m| or_zero(m, "type", "Opaque")),
+    ("core.v1", "Secret", secret),
+    ("core.v1", "NodeSpec", node_spec),
     ("core.v1", "PersistentVolume", persistent_volume),
     ("core.v1", "PersistentVolumeClaim", |m| or_zero(inner(m, "status"), "phase", "Pending")),
     ("core.v1", "PersistentVolumeClaimSpec", |m| or(m, "volumeMode", "Filesystem")),
@@ -23,6 +24,25 @@ fn replication_controller(rc: &mut Map<String, Value>) {
     let Some(labels) = labels.filter(Value::is_object) else { return };
     or_zero(inner(rc, "spec"), "selector", labels.clone());
     or_zero(inner(rc, "metadata"), "labels", labels);
+}
+
+// `stringData` is for writing: upstream's conversion moves it over what is in `data`.
+fn secret(secret: &mut Map<String, Value>) {
+    use base64::Engine;
+    if let Some(Value::Object(given)) = secret.remove("stringData") {
+        for (key, value) in given {
+            let encoded = base64::engine::general_purpose::STANDARD.encode(value.as_str().unwrap_or_default());
+            inner(secret, "data").insert(key, encoded.into());
+        }
+    }
+    or_zero(secret, "type", "Opaque");
+}
+
+// The first of `podCIDRs` is `podCIDR`; upstream's conversion makes the list of the one.
+fn node_spec(spec: &mut Map<String, Value>) {
+    if let Some(one) = spec.get("podCIDR").filter(|one| one.as_str().is_some_and(|text| !text.is_empty())).cloned() {
+        or_zero(spec, "podCIDRs", json!([one]));
+    }
 }
 
 fn service(service: &mut Map<String, Value>) {

@@ -1,6 +1,6 @@
 //! What a write added, changed and removed.
 
-use super::{MergeSchema, Relation, Set};
+use super::{MergeSchema, Relation, Set, element};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,15 +13,6 @@ pub struct Comparison {
     pub modified: Set,
     /// Only in the old one.
     pub removed: Set,
-}
-
-impl Comparison {
-    /// Leaves these fields and all below them out.
-    pub fn exclude(&mut self, fields: &Set) {
-        for set in [&mut self.added, &mut self.modified, &mut self.removed] {
-            set.subtract_below(fields);
-        }
-    }
 }
 
 /// Compares two objects of one kind.
@@ -48,10 +39,9 @@ fn descend<'a, S: MergeSchema<'a>>(old: Option<&Value>, new: Option<&Value>, sch
         }
         Relation::Map(values) => maps(old, new, |_| Some(values), out),
         Relation::Deduced => deduced(old, new, out),
-        Relation::Set => list(old, new, |item| Some(format!("v:{item}")), |_, _, _| true, out),
+        Relation::Set => list(old, new, |item| element::value(item).ok(), |_, _, _| true, out),
         Relation::Keyed(items, keys) => {
-            let element = |item: &Value| key_of(item, items, keys);
-            list(old, new, element, |o, n, out| descend(o, n, items, out), out)
+            list(old, new, |item| element::key(item, items, keys).ok(), |o, n, out| descend(o, n, items, out), out)
         }
     }
 }
@@ -83,7 +73,7 @@ fn field<'a, S: MergeSchema<'a>>(
         Some(schema) => descend(old, new, schema, &mut inner),
         None => deduced(old, new, &mut inner),
     };
-    put(out, format!("f:{name}"), old.is_some(), new.is_some(), inner, leaf);
+    put(out, element::field(name), old.is_some(), new.is_some(), inner, leaf);
 }
 
 fn structs<'a, S: MergeSchema<'a>>(
@@ -155,21 +145,10 @@ fn deduced(old: Option<&Value>, new: Option<&Value>, out: &mut Comparison) -> bo
         }
         let mut inner = Comparison::default();
         let leaf = deduced(o, n, &mut inner);
-        put(out, format!("f:{name}"), o.is_some(), n.is_some(), inner, leaf);
+        put(out, element::field(name), o.is_some(), n.is_some(), inner, leaf);
     }
     // A map that meets something else: that something is replaced as a whole.
     old.is_some_and(|v| !v.is_object() && !v.is_null()) || new.is_some_and(|v| !v.is_object() && !v.is_null())
-}
-
-// `k:{"name":"a"}`; None when the element has none of the keys.
-fn key_of<'a, S: MergeSchema<'a>>(item: &Value, schema: S, keys: &[&str]) -> Option<String> {
-    let mut out = Map::new();
-    for key in keys {
-        if let Some(value) = item.get(*key).or_else(|| schema.key_default(key)) {
-            out.insert((*key).to_owned(), value.clone());
-        }
-    }
-    (!out.is_empty()).then(|| format!("k:{}", Value::Object(out)))
 }
 
 fn items(list: Option<&Value>) -> &[Value] {

@@ -1,5 +1,6 @@
 //! A set of fields.
 
+use super::{MergeSchema, Relation, element};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -102,6 +103,25 @@ impl Set {
         });
     }
 
+    /// Keeps what is at or below one of these paths; a name is a field's, `*` is any element.
+    pub(super) fn keep(&mut self, paths: &[&[&str]]) {
+        self.0.retain(|element, node| {
+            let hit =
+                |path: &&&[&str]| path.first().is_some_and(|p| *p == "*" || element.strip_prefix("f:") == Some(p));
+            let mut rest: Vec<&[&str]> = Vec::new();
+            for path in paths.iter().filter(hit) {
+                match &path[1..] {
+                    [] => return true,
+                    more => rest.push(more),
+                }
+            }
+            // Upstream keeps what is on the way to a path, too.
+            node.member &= !rest.is_empty();
+            node.children.keep(&rest);
+            node.member || !node.children.is_empty()
+        });
+    }
+
     /// Whether the path of these elements is in it.
     pub fn contains(&self, path: &[&str]) -> bool {
         let Some((first, rest)) = path.split_first() else { return false };
@@ -109,6 +129,63 @@ impl Set {
             None => false,
             Some(node) if rest.is_empty() => node.member,
             Some(node) => node.children.contains(rest),
+        }
+    }
+
+    /// Whether the element is in the set itself, and what of the set is below it.
+    pub(super) fn get(&self, element: &str) -> Option<(bool, &Set)> {
+        self.0.get(element).map(|node| (node.member, &node.children))
+    }
+
+    /// The paths in it as `.spec.replicas`, what ends at a place before what is below it, as upstream lists conflicts.
+    pub fn paths(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        self.list(&mut String::new(), &mut out);
+        out
+    }
+
+    fn list(&self, path: &mut String, out: &mut Vec<String>) {
+        let mut nodes: Vec<(&String, &Node)> = self.0.iter().collect();
+        nodes.sort_by(|a, b| element::order(a.0, b.0));
+        let length = path.len();
+        for (element, _) in nodes.iter().filter(|(_, node)| node.member) {
+            element::show(element, path);
+            out.push(path.clone());
+            path.truncate(length);
+        }
+        for (element, node) in nodes {
+            element::show(element, path);
+            node.children.list(path, out);
+            path.truncate(length);
+        }
+    }
+
+    /// With the fields of structs that have something below them in it (`EnsureNamedFieldsAreMembers`).
+    pub(super) fn named<'a, S: MergeSchema<'a>>(&self, schema: S) -> Set {
+        self.named_below(Some(schema))
+    }
+
+    fn named_below<'a, S: MergeSchema<'a>>(&self, schema: Option<S>) -> Set {
+        let nodes = self.0.iter().map(|(element, node)| {
+            let child = schema.and_then(|schema| below(schema, element));
+            let is_struct = schema.is_some_and(|schema| matches!(schema.relation(), Relation::Struct));
+            let member = node.member || (is_struct && child.is_some());
+            (element.clone(), Node { member, children: node.children.named_below(child) })
+        });
+        Set(nodes.collect())
+    }
+
+    /// Where a value has become one that is owned as a whole, whoever owned something in it owns it
+    /// (`ReconcileFieldSetWithSchema`).
+    pub(super) fn reconcile<'a, S: MergeSchema<'a>>(&mut self, schema: S) {
+        for (element, node) in self.0.iter_mut().filter(|(_, node)| !node.children.is_empty()) {
+            match below(schema, element) {
+                Some(child) if matches!(child.relation(), Relation::Leaf) => {
+                    *node = Node { member: true, children: Set::default() };
+                }
+                Some(child) => node.children.reconcile(child),
+                None => {}
+            }
         }
     }
 
@@ -144,5 +221,14 @@ impl Set {
             set.0.insert(element.clone(), Node { member, children });
         }
         Ok(set)
+    }
+}
+
+fn below<'a, S: MergeSchema<'a>>(schema: S, element: &str) -> Option<S> {
+    match (schema.relation(), element.split_at_checked(2)?) {
+        (Relation::Struct, ("f:", name)) => schema.field(name),
+        (Relation::Map(values), ("f:", _)) => Some(values),
+        (Relation::Keyed(items, _), ("k:", _)) => Some(items),
+        _ => None,
     }
 }

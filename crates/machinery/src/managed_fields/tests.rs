@@ -64,13 +64,28 @@ impl MergeSchema<'static> for Kind {
     }
 }
 
+/// A kind of one version.
+struct One;
+
+impl Versions<'static> for One {
+    type Schema = Kind;
+
+    fn schema(&self, api_version: &str) -> Option<Kind> {
+        (api_version == "v1").then_some(Kind::Root)
+    }
+
+    fn convert(&self, _: &Value, _: &str, _: &str) -> Option<Value> {
+        None
+    }
+}
+
 fn write<'w>(manager: &'w str, second: i64) -> Update<'w> {
     Update {
         manager,
         api_version: "v1",
         subresource: "",
         now: jiff::Timestamp::from_second(second).expect("in range"),
-        resets: &[&["status"]],
+        resets: Resets::Below(&[&["status"]]),
     }
 }
 
@@ -81,7 +96,7 @@ fn created() -> Value {
         "spec": {"replicas": 1, "containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 80}]}]},
         "status": {"x": 1},
     });
-    update(&Value::Null, &mut new, Kind::Root, &write("kubectl", 10));
+    update(&Value::Null, &mut new, &One, &write("kubectl", 10));
     new
 }
 
@@ -112,7 +127,7 @@ fn an_update_takes_what_it_changes() {
     let mut new = live.clone();
     new["spec"]["replicas"] = json!(2);
     new["metadata"]["labels"] = json!({"b": "1"});
-    update(&live, &mut new, Kind::Root, &write("controller", 20));
+    update(&live, &mut new, &One, &write("controller", 20));
     let entries = new["metadata"]["managedFields"].as_array().expect("a list").clone();
     assert_eq!(entries.len(), 2);
     assert_eq!(entries[0]["manager"], "kubectl");
@@ -121,9 +136,9 @@ fn an_update_takes_what_it_changes() {
     assert_eq!(entries[1]["fieldsV1"], json!({"f:metadata": {"f:labels": {"f:b": {}}}, "f:spec": {"f:replicas": {}}}));
     // A write that changes nothing leaves them alone, whatever list the client sent back.
     let before = new.clone();
-    update(&before, &mut new, Kind::Root, &write("controller", 30));
+    update(&before, &mut new, &One, &write("controller", 30));
     assert_eq!(new, before);
-    update(&before, &mut new, Kind::Root, &write("", 30));
+    update(&before, &mut new, &One, &write("", 30));
     assert_eq!(new, before);
 }
 
@@ -133,8 +148,8 @@ fn subresources_have_entries_of_their_own() {
     let mut new = live.clone();
     new["status"] = json!({"x": 2});
     new["spec"]["replicas"] = json!(5);
-    let write = Update { subresource: "status", resets: &[&["spec"]], ..write("kubelet", 20) };
-    update(&live, &mut new, Kind::Root, &write);
+    let write = Update { subresource: "status", resets: Resets::Below(&[&["spec"]]), ..write("kubelet", 20) };
+    update(&live, &mut new, &One, &write);
     let entries = &new["metadata"]["managedFields"];
     assert_eq!(entries[1]["subresource"], "status");
     assert_eq!(entries[1]["fieldsV1"], json!({"f:status": {"f:x": {}}}));
@@ -145,19 +160,19 @@ fn resets_untracked_and_caps() {
     let live = created();
     let mut new = live.clone();
     new["metadata"]["managedFields"] = json!([{}]);
-    update(&live, &mut new, Kind::Root, &write("x", 20));
+    update(&live, &mut new, &One, &write("x", 20));
     assert_eq!(new["metadata"].get("managedFields"), None);
 
     let mut next = new.clone();
     next["spec"]["replicas"] = json!(9);
-    update(&new, &mut next, Kind::Root, &write("x", 20));
+    update(&new, &mut next, &One, &write("x", 20));
     assert_eq!(next["metadata"].get("managedFields"), None);
 
     let mut live = created();
     for i in 0..20 {
         let mut new = live.clone();
         new["metadata"]["labels"][format!("l{i}")] = json!("1");
-        update(&live, &mut new, Kind::Root, &write(&format!("m{i}"), 100 + i));
+        update(&live, &mut new, &One, &write(&format!("m{i}"), 100 + i));
         live = new;
     }
     let entries = live["metadata"]["managedFields"].as_array().expect("a list");
@@ -194,3 +209,5 @@ fn duplicates_in_keyed_lists_are_one_value() {
     assert_eq!(found.added.to_value(), json!({"f:spec": {"f:containers": {"k:{\"name\":\"c\"}": {}}}}));
     assert!(!found.removed.is_empty());
 }
+
+mod apply;

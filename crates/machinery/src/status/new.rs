@@ -167,6 +167,11 @@ impl StatusError {
         }
     }
 
+    /// 500 without a reason: upstream's form of an error that nobody gave one.
+    pub fn unknown(message: impl Into<String>) -> Self {
+        plain(500, "", message)
+    }
+
     /// 504 Timeout.
     pub fn timeout(message: impl fmt::Display, retry_after_seconds: i32) -> Self {
         StatusError {

@@ -46,11 +46,12 @@ pub(super) fn duplicate(text: &str) -> Option<String> {
 fn message(error: &serde_saphyr::Error) -> String {
     let text = error.without_snippet().to_string();
     match error.location() {
-        Some(at) if at.line() > 0 => {
+        // go-yaml says no line for the first.
+        Some(at) if at.line() > 1 => {
             let text = text.split(" at line ").next().unwrap_or(&text).to_owned();
             format!("line {}: {text}", at.line())
         }
-        _ => text,
+        _ => text.split(" at line ").next().unwrap_or(&text).to_owned(),
     }
 }
 

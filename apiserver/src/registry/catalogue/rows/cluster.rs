@@ -1,9 +1,10 @@
 //! Everything around the workloads: access, network, storage, devices, extension, flow control.
 
+use machinery::managed_fields::Resets;
 use machinery::names;
 
 use super::super::Resource;
-use super::{CREATE, READ_WRITE, any_name, ip_address, stored};
+use super::{CREATE, READ_WRITE, SPEC_AND_METADATA, any_name, ip_address, stored};
 use crate::registry::{network, rbac as roles};
 
 pub(super) fn rows() -> Vec<Resource> {
@@ -30,6 +31,9 @@ fn access() -> Vec<Resource> {
             .short(&["csr"])
             .sub("approval", request, READ_WRITE)
             .part("status")
+            .resetting("", Resets::Below(&[&["spec"], &["status"]]))
+            .resetting("status", Resets::Below(&[&["spec"], &["status", "conditions"]]))
+            .resetting("approval", Resets::Below(&[&["spec"], &["status", "certificate"]]))
             .select("spec.signerName")
             .name_rule(any_name),
         rbac("clusterrolebindings", "ClusterRoleBinding").cluster().rules(roles::cluster_role_bindings()),
@@ -49,7 +53,7 @@ fn networking() -> Vec<Resource> {
             .part("status"),
         networking("ipaddresses", "IPAddress").cluster().short(&["ip"]).name_rule(ip_address),
         networking("networkpolicies", "NetworkPolicy").short(&["netpol"]).generation(),
-        networking("servicecidrs", "ServiceCIDR").cluster().part("status"),
+        networking("servicecidrs", "ServiceCIDR").cluster().part("status").resetting("status", SPEC_AND_METADATA),
         stored("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
             .generation()
             .rules(network::endpoint_slices()),
@@ -67,11 +71,15 @@ fn storage() -> Vec<Resource> {
         storage("volumeattachments", "VolumeAttachment")
             .cluster()
             .part("status")
+            .resetting("status", SPEC_AND_METADATA)
             .conditional_update()
             .returns_deleted(),
         storage("volumeattributesclasses", "VolumeAttributesClass").cluster().short(&["vac"]).returns_deleted(),
         device("deviceclasses", "DeviceClass").cluster().generation().returns_deleted(),
-        device("resourceclaims", "ResourceClaim").part("status").returns_deleted(),
+        device("resourceclaims", "ResourceClaim")
+            .part("status")
+            .resetting("status", SPEC_AND_METADATA)
+            .returns_deleted(),
         device("resourceclaimtemplates", "ResourceClaimTemplate").returns_deleted(),
         device("resourceslices", "ResourceSlice")
             .cluster()
@@ -92,13 +100,16 @@ fn extension() -> Vec<Resource> {
             .conditional_update()
     };
     let flow = |resource, kind| {
-        stored("flowcontrol.apiserver.k8s.io", "v1", resource, kind).cluster().generation().part("status")
+        let row = stored("flowcontrol.apiserver.k8s.io", "v1", resource, kind);
+        row.cluster().generation().part("status").resetting("status", SPEC_AND_METADATA)
     };
     vec![
         admission("mutatingadmissionpolicies", "MutatingAdmissionPolicy"),
         admission("mutatingadmissionpolicybindings", "MutatingAdmissionPolicyBinding"),
         admission("mutatingwebhookconfigurations", "MutatingWebhookConfiguration"),
-        admission("validatingadmissionpolicies", "ValidatingAdmissionPolicy").part("status"),
+        admission("validatingadmissionpolicies", "ValidatingAdmissionPolicy")
+            .part("status")
+            .resetting("status", SPEC_AND_METADATA),
         admission("validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding"),
         admission("validatingwebhookconfigurations", "ValidatingWebhookConfiguration"),
         Resource::stored(
@@ -122,7 +133,8 @@ fn extension() -> Vec<Resource> {
         )
         .cluster()
         .categories(extension)
-        .part("status"),
+        .part("status")
+        .resetting("status", SPEC_AND_METADATA),
         stored("coordination.k8s.io", "v1", "leases", "Lease")
             .create_on_update()
             .conditional_update()

@@ -1,6 +1,7 @@
 //! The core group, and the events of events.k8s.io, which live in its store.
 
 use machinery::gvk::{GroupResource, GroupVersionKind};
+use machinery::managed_fields::Resets;
 use machinery::names;
 
 use super::super::{Resource, Sort, Verb};
@@ -12,6 +13,16 @@ use crate::registry::network;
 
 /// Events are kept for an hour.
 const EVENT_TTL_SECONDS: u64 = 3600;
+
+const POD_STATUS_RESETS: Resets =
+    Resets::Below(&[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]]);
+
+const RESIZE_RESETS: Resets = Resets::AllBut(&[
+    &["spec", "containers", "*", "resources"],
+    &["spec", "containers", "*", "resizePolicy"],
+    &["spec", "initContainers", "*", "resources"],
+    &["spec", "initContainers", "*", "resizePolicy"],
+]);
 
 pub(super) fn rows() -> Vec<Resource> {
     let stored = |resource, kind| super::stored("", "v1", resource, kind);
@@ -87,6 +98,7 @@ fn namespaces() -> Resource {
     Resource { verbs, ..row }
         .sub("finalize", core_kind("Namespace"), &[Verb::Update])
         .part("status")
+        .resetting("finalize", Resets::Below(&[&["status"]]))
         .select("status.phase")
         .rules(namespace::Namespaces)
 }
@@ -106,6 +118,9 @@ fn pods() -> Resource {
         .sub("proxy", core_kind("PodProxyOptions"), PROXY)
         .sub("resize", core_kind("Pod"), READ_WRITE)
         .part("status")
+        .resetting("status", POD_STATUS_RESETS)
+        .resetting("ephemeralcontainers", Resets::AllBut(&[&["spec", "ephemeralContainers"]]))
+        .resetting("resize", RESIZE_RESETS)
         .select("spec.nodeName")
         .select_as("spec.host", "spec.nodeName", "")
         .select("spec.restartPolicy")

@@ -1,6 +1,7 @@
 //! What runs and scales: apps, batch, autoscaling, policy, scheduling.
 
 use machinery::gvk::GroupVersionKind;
+use machinery::managed_fields::Resets;
 use machinery::names;
 
 use super::super::Resource;
@@ -17,6 +18,7 @@ pub(super) fn rows() -> Vec<Resource> {
         scaled(workload("deployments", "Deployment"))
             .short(&["deploy"])
             .part("status")
+            .resetting("status", Resets::Below(&[&["spec"], &["metadata", "labels"]]))
             .rules(apps::deployment::Deployments),
         scaled(workload("replicasets", "ReplicaSet"))
             .short(&["rs"])

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::Server;
 use crate::filters::request_info::RequestInfo;
-use crate::registry::options::Write;
+use crate::registry::options::{Ownership, Write};
 use crate::registry::strategy::WriteContext;
 use crate::registry::virtual_::Virtual;
 
@@ -69,7 +69,7 @@ impl Virtual for Binding {
             set_scheduled(&mut pod, cx.now);
             Ok(pod)
         };
-        let options = Write { dry_run: cx.dry_run, field_manager: "kube-scheduler".into(), ..Write::default() };
+        let options = Write { dry_run: cx.dry_run, ownership: Ownership::AsGiven, ..Write::default() };
         crate::endpoints::update::update(&pod_cx, &name, &options, &mut bind).await?;
         Ok(json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 }))
     }
