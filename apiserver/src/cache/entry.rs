@@ -1,12 +1,13 @@
-//! One cached object: its bytes without resourceVersion, and what selectors need of it. Reading splices and copies;
-//! decoding is the slow way, for Tables, other versions, patches and admission.
+//! One cached object: its bytes without resourceVersion, and what selectors need of it, read when the first of them
+//! asks (most objects of a large cluster are never selected, only copied). Reading splices and copies; decoding is the
+//! slow way, for Tables, other versions, patches and admission.
 
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::scan::{Malformed, scan};
+use super::scan::{self, Index, Malformed};
 use crate::registry::catalogue::SelectableField;
 
 /// A cached object at one revision.
@@ -18,13 +19,10 @@ pub struct Entry {
     pub revision: i64,
     /// JSON in the cached version, without resourceVersion.
     pub body: Bytes,
-    /// `metadata.labels`.
-    pub labels: Box<[(Box<str>, Box<str>)]>,
-    /// The row's selectable fields, in its order.
-    pub fields: Box<[Box<str>]>,
     splice: u32,
     item: u32,
     comma: Comma,
+    index: OnceLock<Box<Index>>,
     decoded: OnceLock<Arc<Value>>,
 }
 
@@ -38,16 +36,15 @@ enum Comma {
 
 impl Entry {
     /// Takes bytes into the cache. `body` is canonical JSON, see [`scan`].
-    pub fn new(key: Arc<str>, revision: i64, body: Bytes, selectable: &[SelectableField]) -> Result<Self, Malformed> {
-        let found = scan(&body, selectable)?;
+    pub fn new(key: Arc<str>, revision: i64, body: Bytes) -> Result<Self, Malformed> {
+        let found = scan::head(&body)?;
         let comma = match (found.first, found.lone) {
             (false, _) => Comma::Before,
             (true, true) => Comma::None,
             (true, false) => Comma::After,
         };
         let (splice, item) = (found.splice as u32, found.item as u32);
-        let (labels, fields) = (found.labels.into(), found.fields.into());
-        Ok(Self { key, revision, body, labels, fields, splice, item, comma, decoded: OnceLock::new() })
+        Ok(Self { key, revision, body, splice, item, comma, index: OnceLock::new(), decoded: OnceLock::new() })
     }
 
     /// The same object at another revision: what a DELETED event carries.
@@ -56,11 +53,10 @@ impl Entry {
             key: self.key.clone(),
             revision,
             body: self.body.clone(),
-            labels: self.labels.clone(),
-            fields: self.fields.clone(),
             splice: self.splice,
             item: self.item,
             comma: self.comma,
+            index: OnceLock::new(),
             decoded: OnceLock::new(),
         }
     }
@@ -75,9 +71,17 @@ impl Entry {
         self.key.rsplit_once('/').map_or(&self.key, |(_, name)| name)
     }
 
-    /// A label's value.
-    pub fn label(&self, key: &str) -> Option<&str> {
-        self.labels.iter().find(|(k, _)| &**k == key).map(|(_, v)| &**v)
+    /// The labels, and the selectable fields of the resource in its order.
+    pub fn indexed(&self, selectable: &[SelectableField]) -> &Index {
+        self.index.get_or_init(|| {
+            let found = scan::index(&self.body, selectable).unwrap_or_else(|error| {
+                tracing::error!(key = %self.key, revision = self.revision, %error, "a stored value cannot be selected");
+                // As an object without any of them.
+                let fields = selectable.iter().map(|f| Box::from(f.absent)).collect();
+                Index { fields, ..Index::default() }
+            });
+            Box::new(found)
+        })
     }
 
     /// Bytes that [`write`](Self::write) will append, about.
@@ -152,7 +156,7 @@ mod tests {
     fn an_entry_is_its_bytes_with_the_revision_spliced_in() {
         let body =
             Bytes::from_static(br#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","uid":"u"},"spec":{}}"#);
-        let entry = Entry::new("ns/a".into(), 1204, body, &[]).expect("valid");
+        let entry = Entry::new("ns/a".into(), 1204, body).expect("valid");
         assert_eq!(
             String::from_utf8_lossy(&entry.bytes()),
             r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","uid":"u","resourceVersion":"1204"},"spec":{}}"#

@@ -6,12 +6,12 @@
 //! tokens. Everything is fed by one storage watch (`feed.rs`), which is why all caches share one applied revision.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use imbl::OrdMap;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 mod entry;
@@ -29,6 +29,9 @@ const WINDOW_AGE: Duration = Duration::from_secs(75);
 const WINDOW_LEAST: usize = 1_000;
 /// The most events a window holds.
 const WINDOW_MOST: usize = 100_000;
+/// The latest events keep the frame that watchers share; a watcher that is further behind makes its own, so that a
+/// window does not hold every object twice.
+const FRAMES: usize = 256;
 
 /// What happened to a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,12 +52,22 @@ pub struct Change {
     /// The object before it.
     pub previous: Option<Arc<Entry>>,
     at: Instant,
-    frame: OnceLock<Bytes>,
+    frame: Mutex<Frame>,
+}
+
+/// An event's frame, encoded.
+#[derive(Debug)]
+enum Frame {
+    /// Nobody has asked for it yet.
+    Unmade,
+    Made(Bytes),
+    /// Not kept any more.
+    Past,
 }
 
 impl Change {
     fn new(kind: ChangeKind, entry: Arc<Entry>, previous: Option<Arc<Entry>>, at: Instant) -> Self {
-        Self { kind, entry, previous, at, frame: OnceLock::new() }
+        Self { kind, entry, previous, at, frame: Mutex::new(Frame::Unmade) }
     }
 
     /// The revision of the event.
@@ -62,9 +75,17 @@ impl Change {
         self.entry.revision
     }
 
-    /// The event as a JSON watch frame, made once and shared by all watchers.
+    /// The event as a JSON watch frame, made once and shared by all watchers that are not far behind.
     pub fn frame(&self) -> Bytes {
-        self.frame.get_or_init(|| watcher::frame(self.kind, &self.entry)).clone()
+        let mut frame = self.frame.lock();
+        if let Frame::Made(bytes) = &*frame {
+            return bytes.clone();
+        }
+        let bytes = watcher::frame(self.kind, &self.entry);
+        if matches!(*frame, Frame::Unmade) {
+            *frame = Frame::Made(bytes.clone());
+        }
+        bytes
     }
 }
 
@@ -191,6 +212,7 @@ impl WatchCache {
     /// Applies a batch of events, in revision order, and wakes the watchers once.
     fn apply(&self, batch: impl IntoIterator<Item = (Arc<str>, Result<Entry, i64>)>, now: Instant) {
         let mut state = self.state.write();
+        let before = state.window.len();
         for (key, outcome) in batch {
             let change = match outcome {
                 Ok(entry) => {
@@ -206,6 +228,10 @@ impl WatchCache {
             };
             state.last = change.revision();
             state.window.push_back(Arc::new(change));
+        }
+        let len = state.window.len();
+        for past in state.window.range(before.saturating_sub(FRAMES)..len.saturating_sub(FRAMES)) {
+            *past.frame.lock() = Frame::Past;
         }
         while state.window.len() > WINDOW_LEAST {
             let full = state.window.len() > WINDOW_MOST;
