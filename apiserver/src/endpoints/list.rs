@@ -219,9 +219,10 @@ fn stream_response(row: &Resource, metadata: &Value, entries: Vec<Arc<Entry>>) -
     response
 }
 
-/// Appends items from index `at` on until `out` holds `most` bytes; returns the next index.
+/// Appends items from index `at` on, one at least, as long as `out` stays below `most` bytes; returns the next index.
 fn write_items(entries: &[Arc<Entry>], mut at: usize, out: &mut Vec<u8>, most: usize) -> usize {
-    while at < entries.len() && out.len() < most {
+    let first = at;
+    while at < entries.len() && (at == first || out.len() + entries[at].size() < most) {
         if at > 0 {
             out.push(b',');
         }

@@ -1,6 +1,7 @@
 //! Watch: a cursor into the cache's window, turned into frames. Frames of unselective JSON watchers are made once an
 //! event and shared; what waits is sent in one write. A watcher that falls out of the window is told so (410) and ends.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use machinery::gvk::GroupVersionKind;
 use machinery::status::StatusError;
 use rand::RngExt;
 use serde_json::{Value, json};
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{Call, respond};
 use crate::cache::{Change, ChangeKind, Entry, Watcher};
@@ -69,7 +71,8 @@ pub(super) async fn handle(call: Call, row: &Arc<Resource>) -> Result<Response<B
     let mut bookmarks = tokio::time::interval_at(Instant::now() + BOOKMARK_EVERY, BOOKMARK_EVERY);
     bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let session = Session {
-        end: Instant::now() + Duration::from_secs(lifetime),
+        end: Box::pin(tokio::time::sleep(Duration::from_secs(lifetime))),
+        cancelled: Box::pin(encoder.call.server.cancel.clone().cancelled_owned()),
         bookmarks: options.bookmarks.then_some(bookmarks),
         state: State::Initial { initial, close: options.initial_events == Some(true) && options.bookmarks },
         watcher: None,
@@ -102,8 +105,10 @@ enum State {
     Ended,
 }
 
+/// Timers and the like are made once and not for each event: there are many watches, and each event wakes them all.
 struct Session {
-    end: Instant,
+    end: Pin<Box<Sleep>>,
+    cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
     bookmarks: Option<Interval>,
     state: State,
     watcher: Option<Watcher>,
@@ -147,7 +152,6 @@ impl Session {
                 State::Live => {}
             }
             let watcher = self.watcher.as_mut()?;
-            let cancel = self.encoder.call.server.cancel.clone();
             let tick = async {
                 match &mut self.bookmarks {
                     Some(interval) => interval.tick().await,
@@ -164,8 +168,8 @@ impl Session {
                     }
                     Err(expired) => self.state = State::Failed(StatusError::expired(expired.to_string())),
                 },
-                () = tokio::time::sleep_until(self.end) => self.state = State::Ended,
-                () = cancel.cancelled() => self.state = State::Ended,
+                () = self.end.as_mut() => self.state = State::Ended,
+                () = self.cancelled.as_mut() => self.state = State::Ended,
                 _ = tick => if let Some(revision) = watcher.bookmark() {
                     return Some(self.encoder.bookmark(revision, false));
                 },
