@@ -150,7 +150,7 @@ async fn subresource(call: Call, row: &Arc<Resource>) -> Result<Response<Body>, 
 
 /// Resources that store nothing: a body in, an answer out.
 async fn virtual_(mut call: Call, row: &Arc<Resource>) -> Result<Response<Body>, StatusError> {
-    let accept = negotiation::Accept::parse(&call.parts.headers, &call.info.query)?;
+    let accept = negotiation::Accept::parse(&call.parts.headers, &call.info.query)?.plain()?;
     let resource = row.group_resource();
     let handler = crate::registry::virtual_::handler(&resource, &call.info.subresource).ok_or_else(no_such_path)?;
     let part = row.subresource(&call.info.subresource);

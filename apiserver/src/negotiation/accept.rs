@@ -80,6 +80,11 @@ impl Accept {
         (accept.form == Form::Plain || group == "meta.k8s.io").then_some(accept)
     }
 
+    /// For answers that have no other form: 406 where a Table or metadata only is asked for.
+    pub fn plain(self) -> Result<Self, StatusError> {
+        if self.form == Form::Plain { Ok(self) } else { Err(StatusError::not_acceptable(SUPPORTED)) }
+    }
+
     /// Whether the answer is the resident encoding: bytes that are only copied.
     pub fn resident(&self) -> bool {
         !self.yaml && self.form == Form::Plain && !self.pretty
