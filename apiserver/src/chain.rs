@@ -16,15 +16,16 @@ use crate::filters::authn::{self, Peer};
 use crate::filters::authz::Attributes;
 use crate::filters::request_info::RequestInfo;
 use crate::filters::{audit, authz, fairness, impersonation, observe};
-use crate::negotiation::{self, Body};
+use crate::negotiation::{self, Asked, Body};
 
 /// Serves one request. Always answers: an error is a Status, a panic in a step is a 500 and a log line.
 pub async fn serve(server: Arc<Server>, peer: Arc<Peer>, request: Request<Incoming>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let info = RequestInfo::of(&parts);
     let record = observe::begin(&server.metrics, &info);
-    let outcome = observe::guarded(pass(server, peer, parts, body, info)).await;
-    let response = outcome.unwrap_or_else(|error| negotiation::status_response(&error));
+    let asked = Asked::of(&parts, &info.query);
+    let outcome = observe::guarded(pass(server, peer, parts, body, info, asked.clone())).await;
+    let response = outcome.unwrap_or_else(|error| negotiation::status_response(&error, &asked));
     record.end(response)
 }
 
@@ -34,6 +35,7 @@ async fn pass(
     parts: http::request::Parts,
     body: Incoming,
     info: RequestInfo,
+    answer: Asked,
 ) -> Result<Response<Body>, StatusError> {
     let user = authn::identify(&*server.authenticator, &parts, &peer).await?;
     let mut event = audit::received(&info, &user);
@@ -44,7 +46,8 @@ async fn pass(
     event.authorized(&user);
     // What follows is the endpoint's: decode and default, mutating admission, prepare, validate, validating admission,
     // store, encode.
-    let call = Call { server, parts, body: Some(body), info, user, peer, now: Timestamp::now(), warnings: Vec::new() };
+    let (body, now, warnings) = (Some(body), Timestamp::now(), Vec::new());
+    let call = Call { server, parts, body, info, answer, user, peer, now, warnings };
     let response = endpoints::dispatch(call).await?;
     Ok(seat.keep_while_sending(response))
 }

@@ -1,13 +1,13 @@
-//! One cached object: its bytes without resourceVersion, and what selectors need of it, read when the first of them
-//! asks (most objects of a large cluster are never selected, only copied). Reading splices and copies; decoding is the
-//! slow way, for Tables, other versions, patches and admission.
+//! One cached object: its bytes without resourceVersion, and what selectors need of it. Reading splices and copies;
+//! decoding is the slow way, for Tables, other versions, patches and admission.
 
 use std::sync::{Arc, OnceLock};
 
+use api::protobuf::{Part, Resident};
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::scan::{self, Index, Malformed};
+use super::scan::{Malformed, scan};
 use crate::registry::catalogue::SelectableField;
 
 /// A cached object at one revision.
@@ -19,11 +19,15 @@ pub struct Entry {
     pub revision: i64,
     /// JSON in the cached version, without resourceVersion.
     pub body: Bytes,
+    /// `metadata.labels`.
+    pub labels: Box<[(Box<str>, Box<str>)]>,
+    /// The row's selectable fields, in its order.
+    pub fields: Box<[Box<str>]>,
     splice: u32,
     item: u32,
     comma: Comma,
-    index: OnceLock<Box<Index>>,
     decoded: OnceLock<Arc<Value>>,
+    protobuf: OnceLock<Option<Arc<Resident>>>,
 }
 
 /// Where the spliced member needs a comma.
@@ -36,15 +40,17 @@ enum Comma {
 
 impl Entry {
     /// Takes bytes into the cache. `body` is canonical JSON, see [`scan`].
-    pub fn new(key: Arc<str>, revision: i64, body: Bytes) -> Result<Self, Malformed> {
-        let found = scan::head(&body)?;
+    pub fn new(key: Arc<str>, revision: i64, body: Bytes, selectable: &[SelectableField]) -> Result<Self, Malformed> {
+        let found = scan(&body, selectable)?;
         let comma = match (found.first, found.lone) {
             (false, _) => Comma::Before,
             (true, true) => Comma::None,
             (true, false) => Comma::After,
         };
         let (splice, item) = (found.splice as u32, found.item as u32);
-        Ok(Self { key, revision, body, splice, item, comma, index: OnceLock::new(), decoded: OnceLock::new() })
+        let (labels, fields) = (found.labels.into(), found.fields.into());
+        let (decoded, protobuf) = (OnceLock::new(), OnceLock::new());
+        Ok(Self { key, revision, body, labels, fields, splice, item, comma, decoded, protobuf })
     }
 
     /// The same object at another revision: what a DELETED event carries.
@@ -53,11 +59,13 @@ impl Entry {
             key: self.key.clone(),
             revision,
             body: self.body.clone(),
+            labels: self.labels.clone(),
+            fields: self.fields.clone(),
             splice: self.splice,
             item: self.item,
             comma: self.comma,
-            index: OnceLock::new(),
             decoded: OnceLock::new(),
+            protobuf: self.protobuf.clone(),
         }
     }
 
@@ -71,17 +79,9 @@ impl Entry {
         self.key.rsplit_once('/').map_or(&self.key, |(_, name)| name)
     }
 
-    /// The labels, and the selectable fields of the resource in its order.
-    pub fn indexed(&self, selectable: &[SelectableField]) -> &Index {
-        self.index.get_or_init(|| {
-            let found = scan::index(&self.body, selectable).unwrap_or_else(|error| {
-                tracing::error!(key = %self.key, revision = self.revision, %error, "a stored value cannot be selected");
-                // As an object without any of them.
-                let fields = selectable.iter().map(|f| Box::from(f.absent)).collect();
-                Index { fields, ..Index::default() }
-            });
-            Box::new(found)
-        })
+    /// A label's value.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.labels.iter().find(|(k, _)| &**k == key).map(|(_, v)| &**v)
     }
 
     /// Bytes that [`write`](Self::write) will append, about.
@@ -109,8 +109,7 @@ impl Entry {
             out.push(b',');
         }
         out.extend_from_slice(b"\"resourceVersion\":\"");
-        let mut digits = [0u8; 20];
-        out.extend_from_slice(decimal(self.revision, &mut digits));
+        out.extend_from_slice(Decimal::of(self.revision).digits());
         out.push(b'"');
         if matches!(self.comma, Comma::After) {
             out.push(b',');
@@ -125,6 +124,17 @@ impl Entry {
         out
     }
 
+    /// The object in protobuf, made when it is first asked for and kept; `None` for kinds that have none.
+    pub fn protobuf(&self) -> Option<Protobuf<'_>> {
+        let make = || {
+            let value: Value = serde_json::from_slice(&self.body).ok()?;
+            let schema = api::schema::of(&machinery::meta::gvk(&value))?;
+            Resident::new(&value, schema).map(Arc::new)
+        };
+        let resident = self.protobuf.get_or_init(make).as_deref()?;
+        Some(Protobuf { resident, revision: Decimal::of(self.revision) })
+    }
+
     /// The slow way: the decoded object with resourceVersion, not kept.
     pub fn decode(&self) -> Value {
         serde_json::from_slice(&self.bytes()).unwrap_or_default()
@@ -136,15 +146,58 @@ impl Entry {
     }
 }
 
-fn decimal(mut n: i64, buffer: &mut [u8; 20]) -> &[u8] {
-    let mut at = buffer.len();
-    loop {
-        at -= 1;
-        buffer[at] = b'0' + (n % 10) as u8;
-        n /= 10;
-        if n == 0 {
-            return &buffer[at..];
+/// An entry's protobuf at its revision.
+pub struct Protobuf<'e> {
+    resident: &'e Resident,
+    revision: Decimal,
+}
+
+impl Protobuf<'_> {
+    /// Appends the object, or its metadata alone, in its envelope.
+    pub fn write(&self, part: Part, out: &mut Vec<u8>) {
+        out.reserve(self.resident.length(self.revision.digits(), part));
+        self.resident.write(self.revision.digits(), part, out);
+    }
+
+    /// Appends it as an item of a list.
+    pub fn write_item(&self, part: Part, out: &mut Vec<u8>) {
+        self.resident.write_item(self.revision.digits(), part, out);
+    }
+
+    /// Bytes that [`write_item`](Self::write_item) appends.
+    pub fn item_length(&self, part: Part) -> usize {
+        self.resident.item_length(self.revision.digits(), part)
+    }
+
+    /// Appends it as the object of a watch event.
+    pub fn write_frame(&self, event: &str, part: Part, out: &mut Vec<u8>) {
+        let revision = self.revision.digits();
+        let length = self.resident.length(revision, part);
+        api::protobuf::frame(event, length, |out| self.resident.write(revision, part, out), out);
+    }
+}
+
+/// A number's decimal digits, without allocating.
+struct Decimal {
+    buffer: [u8; 20],
+    at: usize,
+}
+
+impl Decimal {
+    fn of(mut n: i64) -> Self {
+        let mut decimal = Self { buffer: [0; 20], at: 20 };
+        loop {
+            decimal.at -= 1;
+            decimal.buffer[decimal.at] = b'0' + (n % 10) as u8;
+            n /= 10;
+            if n == 0 {
+                return decimal;
+            }
         }
+    }
+
+    fn digits(&self) -> &[u8] {
+        &self.buffer[self.at..]
     }
 }
 
@@ -156,7 +209,7 @@ mod tests {
     fn an_entry_is_its_bytes_with_the_revision_spliced_in() {
         let body =
             Bytes::from_static(br#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","uid":"u"},"spec":{}}"#);
-        let entry = Entry::new("ns/a".into(), 1204, body).expect("valid");
+        let entry = Entry::new("ns/a".into(), 1204, body, &[]).expect("valid");
         assert_eq!(
             String::from_utf8_lossy(&entry.bytes()),
             r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","uid":"u","resourceVersion":"1204"},"spec":{}}"#
@@ -169,5 +222,26 @@ mod tests {
         );
         assert_eq!((entry.namespace(), entry.name()), (Some("ns"), "a"));
         assert_eq!(entry.value()["metadata"]["resourceVersion"], "1204");
+    }
+    #[test]
+    fn protobuf_is_made_once_and_shared_by_revisions() {
+        let body =
+            br#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a"},"spec":{"containers":null},"status":{}}"#;
+        let entry = Entry::new("ns/a".into(), 7, Bytes::from_static(body), &[]).expect("valid");
+        let shown = |entry: &Entry| {
+            let mut out = Vec::new();
+            entry.protobuf().expect("a built-in kind").write(Part::Whole, &mut out);
+            let envelope = api::protobuf::open(&out).expect("an envelope");
+            let pod = api::schema::of_object("v1", "Pod").expect("a kind");
+            (envelope.kind.to_string(), api::protobuf::decode(envelope.raw, pod).expect("a pod")["metadata"].clone())
+        };
+        assert_eq!(shown(&entry), ("Pod".into(), serde_json::json!({"name": "a", "resourceVersion": "7"})));
+        let later = entry.at(12);
+        assert_eq!(shown(&later).1["resourceVersion"], "12");
+        assert!(std::ptr::eq(entry.protobuf().expect("kept").resident, later.protobuf().expect("kept").resident));
+
+        let custom = br#"{"kind":"Fixture","apiVersion":"example.com/v1","metadata":{"name":"a"}}"#;
+        let entry = Entry::new("a".into(), 7, Bytes::from_static(custom), &[]).expect("valid");
+        assert!(entry.protobuf().is_none(), "kinds without a schema have no protobuf");
     }
 }

@@ -21,7 +21,7 @@ use crate::registry::catalogue::{Resource, Sort};
 
 /// The root of all keys.
 pub const ROOT: &str = "/registry/";
-/// Keys read at once while loading over a network.
+/// Keys read at once while loading.
 const PAGE: usize = 5_000;
 /// How long a consistent read waits for the caches before it says so.
 const CATCH_UP: Duration = Duration::from_secs(3);
@@ -135,10 +135,10 @@ async fn load(
 ) -> Result<Loaded, storage::Error> {
     let mut loaded = Loaded { revision: 0, objects: HashMap::new() };
     let mut start_after = None;
-    let limit = if storage.is_shared() { PAGE } else { 0 };
     loop {
         let revision = (loaded.revision > 0).then_some(loaded.revision);
-        let options = RangeOptions { revision, limit, start_after: start_after.take(), ..RangeOptions::default() };
+        let options =
+            RangeOptions { revision, limit: PAGE, start_after: start_after.take(), ..RangeOptions::default() };
         let page = storage.range(ROOT, options).await?;
         if loaded.revision == 0 {
             loaded.revision = page.revision;
@@ -158,7 +158,7 @@ async fn load(
 
 fn entry(row: &Resource, key: Arc<str>, revision: i64, value: &Bytes, canonicalise: &Canonicalise) -> Option<Entry> {
     let body = canonicalise(row, value).unwrap_or_else(|| value.clone());
-    match Entry::new(key.clone(), revision, body) {
+    match Entry::new(key.clone(), revision, body, &row.selectable) {
         Ok(entry) => Some(entry),
         Err(error) => {
             tracing::error!(resource = %row.resource, %key, revision, %error, "a stored value cannot be served");

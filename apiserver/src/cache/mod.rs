@@ -6,12 +6,13 @@
 //! tokens. Everything is fed by one storage watch (`feed.rs`), which is why all caches share one applied revision.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use api::protobuf::Part;
 use bytes::Bytes;
 use imbl::OrdMap;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use tokio::sync::watch;
 
 mod entry;
@@ -21,7 +22,7 @@ mod watcher;
 
 pub use entry::Entry;
 pub use feed::{Canonicalise, Feed, start};
-pub use watcher::{Expired, Watcher, frame};
+pub use watcher::{Expired, Watcher, frame, protobuf_frame};
 
 /// Events younger than this stay in the window, up to [`WINDOW_MOST`].
 const WINDOW_AGE: Duration = Duration::from_secs(75);
@@ -29,9 +30,6 @@ const WINDOW_AGE: Duration = Duration::from_secs(75);
 const WINDOW_LEAST: usize = 1_000;
 /// The most events a window holds.
 const WINDOW_MOST: usize = 100_000;
-/// The latest events keep the frame that watchers share; a watcher that is further behind makes its own, so that a
-/// window does not hold every object twice.
-const FRAMES: usize = 256;
 
 /// What happened to a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +38,17 @@ pub enum ChangeKind {
     Added,
     Modified,
     Deleted,
+}
+
+impl ChangeKind {
+    /// The name in a watch event.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "ADDED",
+            Self::Modified => "MODIFIED",
+            Self::Deleted => "DELETED",
+        }
+    }
 }
 
 /// One event of the window.
@@ -52,22 +61,13 @@ pub struct Change {
     /// The object before it.
     pub previous: Option<Arc<Entry>>,
     at: Instant,
-    frame: Mutex<Frame>,
-}
-
-/// An event's frame, encoded.
-#[derive(Debug)]
-enum Frame {
-    /// Nobody has asked for it yet.
-    Unmade,
-    Made(Bytes),
-    /// Not kept any more.
-    Past,
+    frame: OnceLock<Bytes>,
+    protobuf: OnceLock<Option<Bytes>>,
 }
 
 impl Change {
     fn new(kind: ChangeKind, entry: Arc<Entry>, previous: Option<Arc<Entry>>, at: Instant) -> Self {
-        Self { kind, entry, previous, at, frame: Mutex::new(Frame::Unmade) }
+        Self { kind, entry, previous, at, frame: OnceLock::new(), protobuf: OnceLock::new() }
     }
 
     /// The revision of the event.
@@ -75,17 +75,14 @@ impl Change {
         self.entry.revision
     }
 
-    /// The event as a JSON watch frame, made once and shared by all watchers that are not far behind.
+    /// The event as a JSON watch frame, made once and shared by all watchers.
     pub fn frame(&self) -> Bytes {
-        let mut frame = self.frame.lock();
-        if let Frame::Made(bytes) = &*frame {
-            return bytes.clone();
-        }
-        let bytes = watcher::frame(self.kind, &self.entry);
-        if matches!(*frame, Frame::Unmade) {
-            *frame = Frame::Made(bytes.clone());
-        }
-        bytes
+        self.frame.get_or_init(|| watcher::frame(self.kind, &self.entry)).clone()
+    }
+
+    /// The event as a protobuf watch frame, shared likewise; `None` for kinds without protobuf.
+    pub fn protobuf_frame(&self) -> Option<Bytes> {
+        self.protobuf.get_or_init(|| watcher::protobuf_frame(self.kind, &self.entry, Part::Whole)).clone()
     }
 }
 
@@ -212,7 +209,6 @@ impl WatchCache {
     /// Applies a batch of events, in revision order, and wakes the watchers once.
     fn apply(&self, batch: impl IntoIterator<Item = (Arc<str>, Result<Entry, i64>)>, now: Instant) {
         let mut state = self.state.write();
-        let before = state.window.len();
         for (key, outcome) in batch {
             let change = match outcome {
                 Ok(entry) => {
@@ -228,10 +224,6 @@ impl WatchCache {
             };
             state.last = change.revision();
             state.window.push_back(Arc::new(change));
-        }
-        let len = state.window.len();
-        for past in state.window.range(before.saturating_sub(FRAMES)..len.saturating_sub(FRAMES)) {
-            *past.frame.lock() = Frame::Past;
         }
         while state.window.len() > WINDOW_LEAST {
             let full = state.window.len() > WINDOW_MOST;

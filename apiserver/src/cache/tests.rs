@@ -8,7 +8,7 @@ fn body(name: &str, n: u32) -> Bytes {
 
 fn put(key: &str, revision: i64) -> (Arc<str>, Result<Entry, i64>) {
     let key: Arc<str> = key.into();
-    (key.clone(), Ok(Entry::new(key.clone(), revision, body(&key, revision as u32)).expect("valid")))
+    (key.clone(), Ok(Entry::new(key.clone(), revision, body(&key, revision as u32), &[]).expect("valid")))
 }
 
 fn delete(key: &str, revision: i64) -> (Arc<str>, Result<Entry, i64>) {
@@ -78,21 +78,4 @@ fn old_events_leave_the_window_and_raise_the_floor() {
     assert!(cache.watch(11).is_ok(), "young events stay");
     cache.apply([put("ns/a", 5_000)], long_ago + WINDOW_AGE * 2);
     assert_eq!(cache.watch(11).err(), Some(Expired { asked: 11, floor: 16 }));
-}
-
-#[test]
-fn only_the_latest_events_keep_their_frames() {
-    let (cache, _applied) = cache();
-    cache.apply((0..400).map(|n| put("ns/a", 11 + n)), Instant::now());
-    let frames = |cache: &WatchCache| -> usize {
-        let changes = cache.after(10, usize::MAX).expect("in the window");
-        for change in &changes {
-            let text = format!("\"resourceVersion\":\"{}\"", change.revision());
-            assert!(String::from_utf8_lossy(&change.frame()).contains(&text), "every event can be sent");
-        }
-        changes.iter().filter(|c| matches!(*c.frame.lock(), Frame::Made(_))).count()
-    };
-    assert_eq!(frames(&cache), FRAMES);
-    cache.apply((400..500).map(|n| put("ns/a", 11 + n)), Instant::now());
-    assert_eq!(frames(&cache), FRAMES);
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use api::protobuf::Part;
 use bytes::Bytes;
 use tokio::sync::watch;
 
@@ -41,13 +42,11 @@ impl Watcher {
     /// The next events, at least one; waits for them. Cancel-safe.
     pub async fn next(&mut self) -> Result<Vec<Arc<Change>>, Expired> {
         loop {
-            let newest = *self.changed.borrow_and_update();
-            if newest > self.cursor {
-                let batch = self.cache.after(self.cursor, BATCH)?;
-                if let Some(last) = batch.last() {
-                    self.cursor = last.revision();
-                    return Ok(batch);
-                }
+            self.changed.mark_unchanged();
+            let batch = self.cache.after(self.cursor, BATCH)?;
+            if let Some(last) = batch.last() {
+                self.cursor = last.revision();
+                return Ok(batch);
             }
             if self.changed.changed().await.is_err() {
                 std::future::pending::<()>().await;
@@ -71,16 +70,18 @@ impl Watcher {
 
 /// A JSON watch frame.
 pub fn frame(kind: ChangeKind, entry: &Entry) -> Bytes {
-    let name: &[u8] = match kind {
-        ChangeKind::Added => b"ADDED",
-        ChangeKind::Modified => b"MODIFIED",
-        ChangeKind::Deleted => b"DELETED",
-    };
     let mut out = Vec::with_capacity(entry.size() + 40);
     out.extend_from_slice(b"{\"type\":\"");
-    out.extend_from_slice(name);
+    out.extend_from_slice(kind.as_str().as_bytes());
     out.extend_from_slice(b"\",\"object\":");
     entry.write(&mut out);
     out.extend_from_slice(b"}\n");
     out.into()
+}
+
+/// A protobuf watch frame of an object or its metadata; `None` for kinds without protobuf.
+pub fn protobuf_frame(kind: ChangeKind, entry: &Entry, part: Part) -> Option<Bytes> {
+    let mut out = Vec::new();
+    entry.protobuf()?.write_frame(kind.as_str(), part, &mut out);
+    Some(out.into())
 }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::update::{Updated, update};
 use super::{Call, create, respond};
 use crate::filters::authz;
-use crate::negotiation::{self, Accept, Body};
+use crate::negotiation::{self, Body};
 use crate::registry::catalogue::Resource;
 use crate::registry::managed_fields;
 use crate::registry::options::{FieldValidation, Write};
@@ -59,7 +59,7 @@ impl Configuration {
 }
 
 pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Response<Body>, StatusError> {
-    let accept = Accept::parse(&call.parts.headers, &call.info.query)?;
+    let accept = call.accept(&row.kind())?;
     let options = Write::parse_patch(&call.info.query, &call.parts.headers, true)?;
     let config = Configuration::parse(&call.bytes().await?)?;
     let name = call.info.name.clone();

@@ -17,7 +17,7 @@ use crate::registry::options::List;
 const PARALLEL: usize = 16;
 
 pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Response<Body>, StatusError> {
-    let accept = negotiation::Accept::parse(&call.parts.headers, &call.info.query)?;
+    let accept = call.accept(&row.kind())?;
     let list_options = List::parse(&call.info.query, false)?;
     let options = delete::options(&mut call).await?;
     let selected = list::select(&call, row, &list_options).await?;

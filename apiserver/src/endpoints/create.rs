@@ -23,7 +23,7 @@ use crate::registry::{managed_fields, metadata};
 const NAME_TRIES: usize = 8;
 
 pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Response<Body>, StatusError> {
-    let accept = negotiation::Accept::parse(&call.parts.headers, &call.info.query)?;
+    let accept = call.accept(&row.kind())?;
     let options = Write::parse(&call.info.query, &call.parts.headers, "CreateOptions")?;
     let bytes = call.bytes().await?;
     let decoded = negotiation::object(&call.parts.headers, &bytes, &row.kind(), options.field_validation)?;
@@ -66,6 +66,7 @@ pub async fn create(cx: &WriteContext<'_>, obj: Value, options: &Write) -> Resul
 async fn create_once(cx: &WriteContext<'_>, mut obj: Value, options: &Write) -> Result<Arc<Entry>, StatusError> {
     let row = cx.resource;
     metadata::prepare_for_create(cx, &mut obj)?;
+    negotiation::normalise(&mut obj, &row.kind());
     managed_fields::on_write(cx, None, &mut obj, options);
     let name = machinery::meta::name(&obj).to_string();
     let request = admission_request(cx, Operation::Create, &name, None);

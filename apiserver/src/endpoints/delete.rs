@@ -32,7 +32,7 @@ pub enum Deleted {
 }
 
 pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Response<Body>, StatusError> {
-    let accept = negotiation::Accept::parse(&call.parts.headers, &call.info.query)?;
+    let accept = call.accept(&row.kind())?;
     let options = options(&mut call).await?;
     let name = call.info.name.clone();
     let deleted = {

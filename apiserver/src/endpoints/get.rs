@@ -6,13 +6,13 @@ use http::{Response, StatusCode};
 use machinery::status::StatusError;
 
 use super::{Call, respond};
-use crate::negotiation::{Accept, Body};
+use crate::negotiation::Body;
 use crate::registry::catalogue::Resource;
 use crate::registry::options::parse_revision;
 use crate::registry::store;
 
 pub(super) async fn handle(call: Call, row: &Arc<Resource>) -> Result<Response<Body>, StatusError> {
-    let accept = Accept::parse(&call.parts.headers, &call.info.query)?;
+    let accept = call.accept(&row.kind())?;
     let registry = &call.server.registry;
     match call.info.query.get("resourceVersion") {
         // "0" asks for whatever there is.

@@ -1,28 +1,23 @@
-//! List: a snapshot of the cache, filtered by what the entries carry and copied out in pieces while it is sent, so that
-//! a long list costs one piece of memory and holds no lock. Continue tokens are upstream's.
+//! List: a snapshot of the cache, filtered by what the entries carry and copied out (`pieces.rs`) without a lock.
+//! Continue tokens are upstream's.
 
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
-use bytes::Bytes;
-use futures::stream;
-use http::{HeaderValue, Response, StatusCode, header};
-use http_body::Frame;
-use http_body_util::{BodyExt, StreamBody};
+use http::{Response, StatusCode};
 use machinery::status::StatusError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::pieces::Pieces;
+use super::respond::Copied;
 use super::{Call, respond};
 use crate::cache::{Entry, Snapshot};
-use crate::negotiation::{self, Accept, Body, Form};
+use crate::negotiation::{self, Body, Form};
 use crate::registry::catalogue::Resource;
 use crate::registry::options::{List, ReadAt};
 use crate::registry::selection::Selection;
-
-/// Bytes sent at once.
-const PIECE_BYTES: usize = 128 * 1024;
 
 /// The page that a list request is answered with.
 pub(super) struct Selected {
@@ -35,7 +30,8 @@ pub(super) struct Selected {
 }
 
 pub(super) async fn handle(call: Call, row: &Arc<Resource>) -> Result<Response<Body>, StatusError> {
-    let accept = Accept::parse(&call.parts.headers, &call.info.query)?;
+    let accept = call.accept(&row.kind())?;
+    respond::check_form(&call, row, &accept, true)?;
     let options = List::parse(&call.info.query, false)?;
     let page = select(&call, row, &options).await?;
     let mut metadata = json!({ "resourceVersion": page.revision.to_string() });
@@ -46,13 +42,15 @@ pub(super) async fn handle(call: Call, row: &Arc<Resource>) -> Result<Response<B
         }
     }
     let registry = &call.server.registry;
-    if accept.resident() && registry.storing(row).storage_version == row.kind() {
-        return Ok(stream_response(row, &metadata, page.entries));
+    if let Some(copied) = Copied::of(&accept, registry.storing(row).storage_version == row.kind())
+        && let Some(pieces) = Pieces::new(row, copied, &metadata, &page.entries).await
+    {
+        return Ok(pieces.response(page.entries, &accept));
     }
     let objects: Vec<Value> = page.entries.iter().map(|entry| respond::value(registry, row, entry)).collect();
     let (answer, kind) = match accept.form {
         Form::Table => (respond::table(&call, row, objects, metadata, &accept), respond::meta_kind("Table", &accept)),
-        Form::Metadata => {
+        Form::Metadata | Form::MetadataList => {
             let items: Vec<Value> = objects.iter().map(|o| respond::partial(o, &accept)).collect();
             let kind = respond::meta_kind("PartialObjectMetadataList", &accept);
             let version = format!("meta.k8s.io/{}", accept.form_version);
@@ -183,63 +181,4 @@ fn expired_token(token: &Token, _newest: i64) -> StatusError {
     );
     error.continue_token = fresh;
     error
-}
-
-fn stream_response(row: &Resource, metadata: &Value, entries: Vec<Arc<Entry>>) -> Response<Body> {
-    let head = format!(
-        "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{},\"items\":[",
-        row.kind,
-        row.api_version(),
-        list_metadata(metadata)
-    );
-    let total: usize = entries.iter().map(|e| e.size()).sum();
-    if total <= PIECE_BYTES {
-        let mut out = Vec::with_capacity(head.len() + total + 4);
-        out.extend_from_slice(head.as_bytes());
-        write_items(&entries, 0, &mut out, usize::MAX);
-        out.extend_from_slice(b"]}\n");
-        return negotiation::json_response(StatusCode::OK, out);
-    }
-    let pieces =
-        stream::unfold((head.into_bytes(), entries, 0usize, false), |(mut out, entries, at, done)| async move {
-            if done {
-                return None;
-            }
-            out.reserve(PIECE_BYTES);
-            let at = write_items(&entries, at, &mut out, PIECE_BYTES);
-            let done = at == entries.len();
-            if done {
-                out.extend_from_slice(b"]}\n");
-            }
-            let piece: Result<Frame<Bytes>, std::io::Error> = Ok(Frame::data(out.into()));
-            Some((piece, (Vec::new(), entries, at, done)))
-        });
-    let mut response = Response::new(StreamBody::new(pieces).boxed_unsync());
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-}
-
-/// Appends items from index `at` on, one at least, as long as `out` stays below `most` bytes; returns the next index.
-fn write_items(entries: &[Arc<Entry>], mut at: usize, out: &mut Vec<u8>, most: usize) -> usize {
-    let first = at;
-    while at < entries.len() && (at == first || out.len() + entries[at].size() < most) {
-        if at > 0 {
-            out.push(b',');
-        }
-        entries[at].write_item(out);
-        at += 1;
-    }
-    at
-}
-
-/// ListMeta in upstream's field order.
-fn list_metadata(metadata: &Value) -> String {
-    let mut out = format!("{{\"resourceVersion\":{}", metadata["resourceVersion"]);
-    for key in ["continue", "remainingItemCount"] {
-        if let Some(value) = metadata.get(key) {
-            out.push_str(&format!(",\"{key}\":{value}"));
-        }
-    }
-    out.push('}');
-    out
 }

@@ -7,13 +7,14 @@ use http::request::Parts;
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
 use jiff::Timestamp;
+use machinery::gvk::GroupVersionKind;
 use machinery::status::StatusError;
 use serde_json::Value;
 
 use crate::Server;
 use crate::filters::authn::{Peer, UserInfo};
 use crate::filters::request_info::RequestInfo;
-use crate::negotiation::{self, Body};
+use crate::negotiation::{self, Accept, Asked, Body, Offer};
 use crate::registry::catalogue::{Resource, Sort, Verb};
 use crate::registry::strategy::WriteContext;
 
@@ -26,6 +27,7 @@ mod general;
 mod get;
 mod list;
 pub mod patch;
+mod pieces;
 mod respond;
 pub mod scale;
 pub mod update;
@@ -41,6 +43,8 @@ pub struct Call {
     pub body: Option<Incoming>,
     /// What it is about.
     pub info: RequestInfo,
+    /// What the answer is to be.
+    pub answer: Asked,
     /// Who asks.
     pub user: UserInfo,
     /// Where from.
@@ -55,6 +59,11 @@ impl Call {
     /// The namespace, if the request is in one.
     pub fn namespace(&self) -> Option<&str> {
         (!self.info.namespace.is_empty() && self.info.resource != "namespaces").then_some(self.info.namespace.as_str())
+    }
+
+    /// What is answered with objects of that kind.
+    pub fn accept(&self, kind: &GroupVersionKind) -> Result<Accept, StatusError> {
+        self.answer.negotiate(offer(kind))
     }
 
     /// The body's bytes.
@@ -77,6 +86,11 @@ impl Call {
             registry: &self.server.registry,
         }
     }
+}
+
+/// What can be made of objects of a kind.
+fn offer(kind: &GroupVersionKind) -> Offer {
+    Offer { protobuf: api::schema::of(kind).is_some(), forms: true }
 }
 
 /// Upstream's answer where nothing is served.
@@ -150,11 +164,11 @@ async fn subresource(call: Call, row: &Arc<Resource>) -> Result<Response<Body>, 
 
 /// Resources that store nothing: a body in, an answer out.
 async fn virtual_(mut call: Call, row: &Arc<Resource>) -> Result<Response<Body>, StatusError> {
-    let accept = negotiation::Accept::parse(&call.parts.headers, &call.info.query)?.plain()?;
     let resource = row.group_resource();
     let handler = crate::registry::virtual_::handler(&resource, &call.info.subresource).ok_or_else(no_such_path)?;
     let part = row.subresource(&call.info.subresource);
     let kind = part.map_or_else(|| row.kind(), |part| part.kind.clone());
+    let accept = call.accept(&kind)?;
     let body = match call.info.verb {
         "create" => {
             let options =

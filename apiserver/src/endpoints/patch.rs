@@ -9,7 +9,7 @@ use machinery::status::StatusError;
 use serde_json::Value;
 
 use super::{Call, apply, respond, update};
-use crate::negotiation::{self, Accept, Body};
+use crate::negotiation::{self, Body};
 use crate::registry::catalogue::Resource;
 use crate::registry::options::Write;
 
@@ -82,7 +82,7 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
     if media_type(&call) == APPLY {
         return apply::handle(call, row).await;
     }
-    let accept = Accept::parse(&call.parts.headers, &call.info.query)?;
+    let accept = call.accept(&row.kind())?;
     let options = Write::parse_patch(&call.info.query, &call.parts.headers, false)?;
     let bytes = call.bytes().await?;
     let patch = Patch::parse(&call, &bytes)?;

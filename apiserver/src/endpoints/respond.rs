@@ -1,6 +1,7 @@
 //! Answers with an object: its resident bytes where the client takes those, and otherwise the slow way over a value
 //! (another version, YAML, a Table, metadata only).
 
+use api::protobuf::Part;
 use http::{Response, StatusCode};
 use machinery::gvk::GroupVersionKind;
 use machinery::status::StatusError;
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::Call;
 use crate::cache::Entry;
-use crate::negotiation::{self, Accept, Body, Form};
+use crate::negotiation::{self, Accept, Body, Encoding, Form};
 use crate::registry::Registry;
 use crate::registry::catalogue::Resource;
 use crate::registry::strategy::WriteContext;
@@ -22,15 +23,17 @@ pub fn entry(
     accept: &Accept,
 ) -> Result<Response<Body>, StatusError> {
     let storing = call.server.registry.storing(row);
-    let mut response = if accept.resident() && storing.storage_version == row.kind() {
-        let mut bytes = entry.bytes();
-        bytes.push(b'\n');
-        negotiation::json_response(code, bytes)
+    check_form(call, row, accept, false)?;
+    let copied = Copied::of(accept, storing.storage_version == row.kind()).and_then(|copied| copied.body(entry));
+    let mut response = if let Some(bytes) = copied {
+        negotiation::bytes_response(code, bytes, accept)
     } else {
         let object = value(&call.server.registry, row, entry);
         let (answer, kind) = match accept.form {
             Form::Plain => (object, row.kind()),
-            Form::Metadata => (partial(&object, accept), meta_kind("PartialObjectMetadata", accept)),
+            Form::Metadata | Form::MetadataList => {
+                (partial(&object, accept), meta_kind("PartialObjectMetadata", accept))
+            }
             Form::Table => {
                 let metadata = json!({ "resourceVersion": object["metadata"]["resourceVersion"] });
                 (table(call, row, vec![object], metadata, accept), meta_kind("Table", accept))
@@ -40,6 +43,53 @@ pub fn entry(
     };
     negotiation::add_warnings(response.headers_mut(), &call.warnings);
     Ok(response)
+}
+
+/// What is answered by copying an entry's bytes; all else goes the slow way over a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Copied {
+    /// The JSON.
+    Json,
+    /// The protobuf, or its metadata.
+    Protobuf(Part),
+}
+
+impl Copied {
+    /// `cached`: whether the version that is asked for is the cached one. Metadata is the same in all.
+    pub fn of(accept: &Accept, cached: bool) -> Option<Self> {
+        match (accept.encoding, accept.form) {
+            (Encoding::Json, Form::Plain) if cached && !accept.pretty => Some(Self::Json),
+            (Encoding::Protobuf, Form::Plain) if cached => Some(Self::Protobuf(Part::Whole)),
+            (Encoding::Protobuf, Form::Metadata | Form::MetadataList) => Some(Self::Protobuf(Part::Metadata)),
+            _ => None,
+        }
+    }
+
+    /// An entry as a body; `None` where its kind has no protobuf.
+    fn body(self, entry: &Entry) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        match self {
+            Self::Json => {
+                bytes.reserve(entry.size() + 1);
+                entry.write(&mut bytes);
+                bytes.push(b'\n');
+            }
+            Self::Protobuf(part) => entry.protobuf()?.write(part, &mut bytes),
+        }
+        Some(bytes)
+    }
+}
+
+fn not_a(asked: &str, what: &str, row: &Resource, suffix: &str) -> StatusError {
+    // Upstream names its internal type: the package is the group's first label, and events are core's.
+    let package = match row.group.split('.').next() {
+        Some("" | "events") | None => "core",
+        Some(label) => label,
+    };
+    let kind = format!("*{package}.{}{suffix}", row.kind);
+    let mut error = StatusError::not_acceptable(&[]);
+    error.message = format!("you requested {asked}, but the requested object is {what} ({kind})");
+    error
 }
 
 /// A cached object as a value in the row's version.
@@ -63,6 +113,23 @@ pub fn table(call: &Call, row: &Resource, objects: Vec<Value>, metadata: Value, 
     let mut table = negotiation::table::render(row, &objects, metadata, include, call.now);
     table["apiVersion"] = format!("meta.k8s.io/{}", accept.form_version).into();
     table
+}
+
+/// 406 and 400 for forms that cannot be made: of lists where there is one object (or the other way around), or of Tables
+/// whose rows are to carry what is none of `None`, `Metadata`, `Object`.
+pub fn check_form(call: &Call, row: &Resource, accept: &Accept, list: bool) -> Result<(), StatusError> {
+    match accept.form {
+        Form::Metadata if list => Err(not_a("PartialObjectMetadata", "a list", row, "List")),
+        Form::MetadataList if !list => Err(not_a("PartialObjectMetadataList", "not a list", row, "")),
+        Form::Table => match call.info.query.get("includeObject") {
+            None | Some("None" | "Metadata" | "Object") => Ok(()),
+            Some(other) => Err(StatusError::bad_request(format!(
+                "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be 'Metadata', \
+                 'Object', 'None', or empty"
+            ))),
+        },
+        _ => Ok(()),
+    }
 }
 
 /// A kind of meta.k8s.io in the accepted version.

@@ -10,7 +10,7 @@ use machinery::status::StatusError;
 use serde_json::{Value, json};
 
 use super::{Call, patch::Patch, update};
-use crate::negotiation::{self, Accept, Body};
+use crate::negotiation::{self, Body};
 use crate::registry::catalogue::Resource;
 use crate::registry::options::{FieldValidation, Write};
 use crate::registry::store;
@@ -20,7 +20,7 @@ fn kind() -> GroupVersionKind {
 }
 
 pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Response<Body>, StatusError> {
-    let accept = Accept::parse(&call.parts.headers, &call.info.query)?;
+    let accept = call.accept(&kind())?;
     let name = call.info.name.clone();
     let scale = match call.info.verb {
         "get" => {

@@ -37,7 +37,7 @@ pub struct Updated {
 pub type Change<'c> = dyn for<'v> FnMut(&'v Value) -> Result<Value, StatusError> + Send + 'c;
 
 pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Response<Body>, StatusError> {
-    let accept = negotiation::Accept::parse(&call.parts.headers, &call.info.query)?;
+    let accept = call.accept(&row.kind())?;
     let options = Write::parse(&call.info.query, &call.parts.headers, "UpdateOptions")?;
     let bytes = call.bytes().await?;
     let decoded = negotiation::object(&call.parts.headers, &bytes, &row.kind(), options.field_validation)?;
@@ -144,6 +144,7 @@ async fn attempt(
         old = converted;
     }
     let mut obj = change(&old)?;
+    negotiation::normalise(&mut obj, &row.kind());
     managed_fields::on_write(cx, Some(&old), &mut obj, options);
     check_preconditions(cx, name, &obj, &old)?;
     // An unconditional update is one of whatever is there.

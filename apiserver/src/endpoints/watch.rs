@@ -1,10 +1,10 @@
-//! Watch: a cursor into the cache's window, turned into frames. Frames of unselective JSON watchers are made once an
-//! event and shared; what waits is sent in one write. A watcher that falls out of the window is told so (410) and ends.
+//! Watch: a cursor into the cache's window, turned into frames. Frames that only copy an event's object are made once
+//! and shared; what waits is sent in one write. A watcher that falls out of the window is told so (410) and ends.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::protobuf::Part;
 use bytes::{Bytes, BytesMut};
 use futures::stream;
 use http::{HeaderValue, Response, header};
@@ -14,12 +14,12 @@ use machinery::gvk::GroupVersionKind;
 use machinery::status::StatusError;
 use rand::RngExt;
 use serde_json::{Value, json};
-use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
-use tokio_util::sync::WaitForCancellationFutureOwned;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
+use super::respond::Copied;
 use super::{Call, respond};
 use crate::cache::{Change, ChangeKind, Entry, Watcher};
-use crate::negotiation::{self, Accept, Body, Form};
+use crate::negotiation::{self, Accept, Body, Encoding, Form};
 use crate::registry::catalogue::Resource;
 use crate::registry::options::List;
 use crate::registry::selection::Selection;
@@ -32,7 +32,10 @@ const LIFETIME_SECONDS: u64 = 1_800;
 const PIECE_BYTES: usize = 64 * 1024;
 
 pub(super) async fn handle(call: Call, row: &Arc<Resource>) -> Result<Response<Body>, StatusError> {
-    let accept = Accept::parse(&call.parts.headers, &call.info.query)?;
+    let accept = call.answer.negotiate_stream(super::offer(&row.kind()))?;
+    if accept.form == Form::Table {
+        respond::check_form(&call, row, &accept, true)?;
+    }
     let options = List::parse(&call.info.query, true)?;
     let registry = call.server.registry.clone();
     let cache = registry.cache(row).ok_or_else(super::no_such_path)?;
@@ -61,18 +64,16 @@ pub(super) async fn handle(call: Call, row: &Arc<Resource>) -> Result<Response<B
         };
         cache.watch(from)
     };
-    // Without a selection a cluster-wide watcher of resident bytes takes the shared frames.
-    let resident = accept.resident() && registry.storing(row).storage_version == row.kind();
+    let copied = Copied::of(&accept, registry.storing(row).storage_version == row.kind());
     let lifetime = options
         .timeout_seconds
         .filter(|s| *s > 0)
         .unwrap_or_else(|| rand::rng().random_range(LIFETIME_SECONDS..LIFETIME_SECONDS * 2));
-    let encoder = Encoder { call, row: row.clone(), accept, resident, selection, first_table: true };
+    let encoder = Encoder { call, row: row.clone(), accept, copied, selection, first_table: true };
     let mut bookmarks = tokio::time::interval_at(Instant::now() + BOOKMARK_EVERY, BOOKMARK_EVERY);
     bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let session = Session {
-        end: Box::pin(tokio::time::sleep(Duration::from_secs(lifetime))),
-        cancelled: Box::pin(encoder.call.server.cancel.clone().cancelled_owned()),
+        end: Instant::now() + Duration::from_secs(lifetime),
         bookmarks: options.bookmarks.then_some(bookmarks),
         state: State::Initial { initial, close: options.initial_events == Some(true) && options.bookmarks },
         watcher: None,
@@ -82,13 +83,12 @@ pub(super) async fn handle(call: Call, row: &Arc<Resource>) -> Result<Response<B
         Ok(watcher) => Session { watcher: Some(watcher), ..session },
         Err(expired) => Session { state: State::Failed(StatusError::expired(expired.to_string())), ..session },
     };
-    let yaml = session.encoder.accept.yaml;
+    let content = session.encoder.accept.encoding.stream_type();
     let pieces = stream::unfold(session, |mut session| async move {
         let piece = session.next().await?;
         Some((Ok::<_, std::io::Error>(Frame::data(piece)), session))
     });
     let mut response = Response::new(StreamBody::new(pieces).boxed_unsync());
-    let content = if yaml { "application/yaml;stream=watch" } else { "application/json" };
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content));
     Ok(response)
 }
@@ -105,10 +105,8 @@ enum State {
     Ended,
 }
 
-/// Timers and the like are made once and not for each event: there are many watches, and each event wakes them all.
 struct Session {
-    end: Pin<Box<Sleep>>,
-    cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
+    end: Instant,
     bookmarks: Option<Interval>,
     state: State,
     watcher: Option<Watcher>,
@@ -152,6 +150,7 @@ impl Session {
                 State::Live => {}
             }
             let watcher = self.watcher.as_mut()?;
+            let cancel = self.encoder.call.server.cancel.clone();
             let tick = async {
                 match &mut self.bookmarks {
                     Some(interval) => interval.tick().await,
@@ -168,8 +167,8 @@ impl Session {
                     }
                     Err(expired) => self.state = State::Failed(StatusError::expired(expired.to_string())),
                 },
-                () = self.end.as_mut() => self.state = State::Ended,
-                () = self.cancelled.as_mut() => self.state = State::Ended,
+                () = tokio::time::sleep_until(self.end) => self.state = State::Ended,
+                () = cancel.cancelled() => self.state = State::Ended,
                 _ = tick => if let Some(revision) = watcher.bookmark() {
                     return Some(self.encoder.bookmark(revision, false));
                 },
@@ -183,7 +182,7 @@ struct Encoder {
     call: Call,
     row: Arc<Resource>,
     accept: Accept,
-    resident: bool,
+    copied: Option<Copied>,
     selection: Selection,
     first_table: bool,
 }
@@ -194,10 +193,17 @@ impl Encoder {
         let mut frames: Vec<Bytes> = Vec::with_capacity(batch.len());
         for change in batch {
             match self.selected(change) {
-                Some((kind, None)) if self.resident && kind == change.kind => frames.push(change.frame()),
+                // What the event is to everybody is made once.
+                Some((kind, None)) if kind == change.kind => {
+                    let shared = match self.copied {
+                        Some(Copied::Json) => Some(change.frame()),
+                        Some(Copied::Protobuf(Part::Whole)) => change.protobuf_frame(),
+                        _ => None,
+                    };
+                    frames.push(shared.unwrap_or_else(|| self.event(kind, &change.entry)));
+                }
                 Some((kind, object)) => {
-                    let entry = object.as_ref().unwrap_or(&change.entry);
-                    let frame = self.event(kind, entry);
+                    let frame = self.event(kind, object.as_ref().unwrap_or(&change.entry));
                     frames.push(frame);
                 }
                 None => {}
@@ -227,22 +233,21 @@ impl Encoder {
     }
 
     fn event(&mut self, kind: ChangeKind, entry: &Entry) -> Bytes {
-        if self.resident {
-            return crate::cache::frame(kind, entry);
-        }
-        let name = match kind {
-            ChangeKind::Added => "ADDED",
-            ChangeKind::Modified => "MODIFIED",
-            ChangeKind::Deleted => "DELETED",
+        let copied = match self.copied {
+            Some(Copied::Json) => Some(crate::cache::frame(kind, entry)),
+            Some(Copied::Protobuf(part)) => crate::cache::protobuf_frame(kind, entry, part),
+            None => None,
         };
-        let object = respond::value(&self.call.server.registry, &self.row, entry);
-        self.value(name, object)
+        copied.unwrap_or_else(|| {
+            let object = respond::value(&self.call.server.registry, &self.row, entry);
+            self.value(kind.as_str(), object)
+        })
     }
 
     fn value(&mut self, name: &str, object: Value) -> Bytes {
         let (object, kind) = match self.accept.form {
             Form::Plain => (object, self.row.kind()),
-            Form::Metadata => {
+            Form::Metadata | Form::MetadataList => {
                 (respond::partial(&object, &self.accept), respond::meta_kind("PartialObjectMetadata", &self.accept))
             }
             Form::Table => {
@@ -259,9 +264,10 @@ impl Encoder {
     }
 
     fn raw(&self, name: &str, object: &Value, kind: &GroupVersionKind) -> Bytes {
-        if self.accept.yaml {
-            let text = machinery::yaml::from_json(&json!({ "type": name, "object": object }));
-            return format!("---\n{text}").into();
+        if self.accept.encoding == Encoding::Protobuf {
+            let (bytes, mut out) = (negotiation::protobuf(object, kind), Vec::new());
+            api::protobuf::frame(name, bytes.len(), |out| out.extend_from_slice(&bytes), &mut out);
+            return out.into();
         }
         let mut out = format!("{{\"type\":\"{name}\",\"object\":").into_bytes();
         out.extend_from_slice(&negotiation::encode(object, kind));

@@ -1,9 +1,10 @@
-//! The Accept header: a media type this server can produce, and a form (the object itself, a Table, metadata only).
-//! Clients list what they like in order (`application/json;as=Table;v=v1;g=meta.k8s.io,application/json`); the first
-//! that can be served wins among equal q-values.
+//! What a client accepts: an encoding, and a form (the object itself, a Table, metadata only). Follows
+//! `apiserver/pkg/endpoints/handlers/negotiation` and, for the order of the header's clauses, `munnerz/goautoneg`:
+//! the first clause that an endpoint can serve wins, and a clause that asks for a form it cannot serve is passed over.
 
-use http::HeaderMap;
-use http::header::ACCEPT;
+use http::HeaderValue;
+use http::header::{ACCEPT, ACCEPT_ENCODING, USER_AGENT};
+use http::request::Parts;
 use machinery::status::StatusError;
 
 use crate::filters::request_info::Query;
@@ -16,112 +17,212 @@ pub enum Form {
     Plain,
     /// `as=Table`.
     Table,
-    /// `as=PartialObjectMetadata` or `...List`.
+    /// `as=PartialObjectMetadata`.
     Metadata,
+    /// `as=PartialObjectMetadataList`.
+    MetadataList,
+}
+
+/// How the answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub enum Encoding {
+    #[default]
+    Json,
+    Yaml,
+    Protobuf,
+}
+
+impl Encoding {
+    /// In the order in which upstream prefers them for `*/*`.
+    const ALL: [Self; 3] = [Self::Json, Self::Yaml, Self::Protobuf];
+
+    /// The media type.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Yaml => "application/yaml",
+            Self::Protobuf => api::protobuf::MEDIA_TYPE,
+        }
+    }
+
+    /// The media type of a watch.
+    pub fn stream_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Yaml => "application/yaml;stream=watch",
+            Self::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
+        }
+    }
+
+    fn matches(self, kind: &str, subtype: &str) -> bool {
+        let (own, own_subtype) = self.media_type().split_once('/').unwrap_or_default();
+        (kind == own && (subtype == own_subtype || subtype == "*")) || (kind == "*" && subtype == "*")
+    }
+}
+
+/// What an endpoint can serve.
+#[derive(Debug, Clone, Copy)]
+pub struct Offer {
+    /// Whether objects have a protobuf form: custom ones have none.
+    pub protobuf: bool,
+    /// Whether Tables and metadata are made.
+    pub forms: bool,
 }
 
 /// The outcome.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Accept {
-    /// YAML instead of JSON.
-    pub yaml: bool,
+    /// How it is written.
+    pub encoding: Encoding,
     /// Table or metadata only.
     pub form: Form,
     /// The version of `form`'s kinds: `v1`, or `v1beta1` for old clients.
     pub form_version: &'static str,
-    /// `?pretty=true`, or a browser or curl looks.
+    /// JSON indented: `?pretty=true`, or a browser or curl looks.
     pub pretty: bool,
+    /// Whether a large answer may be compressed.
+    pub gzip: bool,
 }
 
-const SUPPORTED: &[&str] = &["application/json", "application/yaml"];
+/// What a request says of its answer. Kept beside it, so that an error from any step is written as the client wants.
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    accept: Option<HeaderValue>,
+    pretty: bool,
+    gzip: bool,
+}
 
-impl Accept {
-    /// Reads the header; 406 where nothing it lists can be served.
-    pub fn parse(headers: &HeaderMap, query: &Query) -> Result<Self, StatusError> {
-        let agent = headers.get(http::header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        let looks = agent.starts_with("curl") || agent.starts_with("Wget") || agent.starts_with("Mozilla/5.0");
-        let pretty = if query.has("pretty") { query.flag("pretty") } else { looks };
-        let header = headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>().join(",");
-        if header.trim().is_empty() {
-            return Ok(Self { pretty, form_version: "v1", ..Self::default() });
-        }
-        let mut clauses: Vec<(f32, &str)> = header.split(',').map(|c| (quality(c), c.trim())).collect();
-        clauses.sort_by(|a, b| b.0.total_cmp(&a.0));
-        clauses
-            .into_iter()
-            .filter(|(q, _)| *q > 0.0)
-            .find_map(|(_, clause)| Self::clause(clause))
-            .map(|accept| Self { pretty, ..accept })
-            .ok_or_else(|| StatusError::not_acceptable(SUPPORTED))
+impl Asked {
+    /// From the head of a request.
+    pub fn of(parts: &Parts, query: &Query) -> Self {
+        let header = |name| parts.headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok()).unwrap_or_default();
+        let agent = header(USER_AGENT);
+        let looks = ["curl", "Wget", "Mozilla/5.0"].iter().any(|known| agent.starts_with(known));
+        let pretty =
+            query.get("pretty").map_or(looks, |text| matches!(text, "1" | "t" | "T" | "true" | "TRUE" | "True"));
+        let gzip = header(ACCEPT_ENCODING).split(',').any(|token| token.trim() == "gzip");
+        Self { accept: parts.headers.get(ACCEPT).cloned(), pretty, gzip }
     }
 
-    fn clause(clause: &str) -> Option<Self> {
-        let mut parts = clause.split(';').map(str::trim);
-        let yaml = match parts.next()? {
-            "application/json" | "*/*" | "application/*" => false,
-            "application/yaml" => true,
-            _ => return None,
+    /// What an endpoint answers with; 406 where it can serve nothing of what is asked for.
+    pub fn negotiate(&self, offer: Offer) -> Result<Accept, StatusError> {
+        self.find(offer).ok_or_else(|| StatusError::not_acceptable(&Encoding::ALL.map(Encoding::media_type)))
+    }
+
+    /// [`negotiate`](Self::negotiate) for a watch, which YAML has no frames for.
+    pub fn negotiate_stream(&self, offer: Offer) -> Result<Accept, StatusError> {
+        let accept = self.negotiate(offer)?;
+        if accept.encoding == Encoding::Yaml {
+            return Err(StatusError::not_acceptable(&[
+                "application/json;stream=watch",
+                Encoding::Protobuf.stream_type(),
+            ]));
+        }
+        Ok(Accept { gzip: false, ..accept })
+    }
+
+    /// What an error is written in; `None` where nothing fits, and it is indented JSON then.
+    pub fn for_error(&self) -> Option<Accept> {
+        self.find(Offer { protobuf: true, forms: false })
+    }
+
+    fn find(&self, offer: Offer) -> Option<Accept> {
+        let plain = Accept { form_version: "v1", pretty: self.pretty, gzip: self.gzip, ..Accept::default() };
+        let header = self.accept.as_ref().map_or(Some(""), |v| v.to_str().ok()).unwrap_or_default();
+        if header.is_empty() {
+            return Some(plain);
+        }
+        clauses(header).into_iter().find_map(|clause| {
+            let fits = |encoding: &Encoding| encoding.matches(clause.kind, clause.subtype);
+            Encoding::ALL.into_iter().filter(fits).find_map(|encoding| clause.accept(encoding, offer, &plain))
+        })
+    }
+}
+
+/// One media range of the header.
+struct Clause<'h> {
+    kind: &'h str,
+    subtype: &'h str,
+    quality: f32,
+    parameters: Vec<(&'h str, &'h str)>,
+}
+
+impl<'h> Clause<'h> {
+    fn parse(text: &'h str) -> Option<Self> {
+        let space = |text: &'h str| text.trim_matches(' ');
+        let mut parts = text.split(';');
+        let mut media = parts.next()?.splitn(2, '/');
+        let kind = space(media.next()?);
+        let subtype = match media.next().filter(|s| !s.is_empty()) {
+            Some(subtype) if subtype.contains('/') => return None,
+            Some(subtype) => space(subtype),
+            None if kind == "*" => "*",
+            None => return None,
         };
-        let mut accept = Self { yaml, form_version: "v1", ..Self::default() };
-        let mut group = "meta.k8s.io";
-        for part in parts {
-            match part.split_once('=') {
-                Some(("as", "Table")) => accept.form = Form::Table,
-                Some(("as", "PartialObjectMetadata" | "PartialObjectMetadataList")) => accept.form = Form::Metadata,
-                // Discovery's own forms are negotiated by discovery.
-                Some(("as", _)) => return None,
-                Some(("v", "v1")) => accept.form_version = "v1",
-                Some(("v", "v1beta1")) => accept.form_version = "v1beta1",
-                Some(("v", _)) => return None,
-                Some(("g", name)) => group = name,
+        let mut clause = Self { kind, subtype, quality: 1.0, parameters: Vec::new() };
+        for (name, value) in parts.filter_map(|p| p.split_once('=')).filter(|(_, v)| !v.is_empty() && !v.contains('='))
+        {
+            match space(name) {
+                "q" => clause.quality = value.parse().unwrap_or(0.0),
+                name => clause.parameters.push((name, space(value))),
+            }
+        }
+        Some(clause)
+    }
+
+    /// Whether it stands before another. No order in the strict sense, which is why the sort below is upstream's.
+    fn before(&self, other: &Self) -> bool {
+        self.quality > other.quality
+            || (self.kind != "*" && other.kind == "*")
+            || (self.subtype != "*" && other.subtype == "*")
+    }
+
+    fn accept(&self, encoding: Encoding, offer: Offer, plain: &Accept) -> Option<Accept> {
+        let mut accept = Accept { encoding, ..plain.clone() };
+        let (mut group, mut version, mut kind, mut converts) = ("", "", "", false);
+        for (name, value) in &self.parameters {
+            match *name {
+                "as" => (kind, converts) = (value, true),
+                "g" => (group, converts) = (value, true),
+                "v" => (version, converts) = (value, true),
+                "stream" if *value != "watch" || encoding == Encoding::Yaml => return None,
+                "sv" if !offer.forms || *value != "v1" => return None,
+                "pretty" => accept.pretty |= *value == "1",
                 _ => {}
             }
         }
-        (accept.form == Form::Plain || group == "meta.k8s.io").then_some(accept)
-    }
-
-    /// For answers that have no other form: 406 where a Table or metadata only is asked for.
-    pub fn plain(self) -> Result<Self, StatusError> {
-        if self.form == Form::Plain { Ok(self) } else { Err(StatusError::not_acceptable(SUPPORTED)) }
-    }
-
-    /// Whether the answer is the resident encoding: bytes that are only copied.
-    pub fn resident(&self) -> bool {
-        !self.yaml && self.form == Form::Plain && !self.pretty
+        if !converts {
+            return (offer.protobuf || encoding != Encoding::Protobuf).then_some(accept);
+        }
+        accept.form = match kind {
+            "Table" if encoding != Encoding::Protobuf => Form::Table,
+            "PartialObjectMetadata" => Form::Metadata,
+            "PartialObjectMetadataList" => Form::MetadataList,
+            _ => return None,
+        };
+        accept.form_version = match version {
+            "v1" => "v1",
+            // Its list has other field numbers; clients that old speak JSON.
+            "v1beta1" if encoding != Encoding::Protobuf => "v1beta1",
+            _ => return None,
+        };
+        (offer.forms && group == "meta.k8s.io").then_some(accept)
     }
 }
 
-fn quality(clause: &str) -> f32 {
-    clause.split(';').find_map(|p| p.trim().strip_prefix("q=")).and_then(|q| q.parse().ok()).unwrap_or(1.0)
+fn clauses(header: &str) -> Vec<Clause<'_>> {
+    let mut clauses: Vec<Clause<'_>> =
+        header.split(',').filter_map(|text| Clause::parse(text.trim_matches(' '))).collect();
+    for i in 1..clauses.len() {
+        let mut at = i;
+        while at > 0 && clauses[at].before(&clauses[at - 1]) {
+            clauses.swap(at, at - 1);
+            at -= 1;
+        }
+    }
+    clauses
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_clause_that_can_be_served_wins() {
-        for (header, expect) in [
-            ("", "json Plain v1"),
-            ("*/*", "json Plain v1"),
-            ("application/json;as=Table;v=v1;g=meta.k8s.io,application/json", "json Table v1"),
-            ("application/json;as=Table;v=v1beta1;g=meta.k8s.io", "json Table v1beta1"),
-            ("application/vnd.kubernetes.protobuf,application/json", "json Plain v1"),
-            ("application/json;q=0.5,application/yaml", "yaml Plain v1"),
-            ("application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io", "json Metadata v1"),
-            ("application/json;as=Table;v=v2;g=meta.k8s.io,application/json", "json Plain v1"),
-            ("text/html", "406"),
-            ("application/vnd.kubernetes.protobuf", "406"),
-        ] {
-            let mut headers = HeaderMap::new();
-            if !header.is_empty() {
-                headers.insert(ACCEPT, header.parse().expect("header"));
-            }
-            let got = match Accept::parse(&headers, &Query::default()) {
-                Ok(a) => format!("{} {:?} {}", if a.yaml { "yaml" } else { "json" }, a.form, a.form_version),
-                Err(error) => error.code.to_string(),
-            };
-            assert_eq!(got, expect, "{header}");
-        }
-    }
-}
+mod tests;

@@ -1,7 +1,5 @@
 //! Between bytes on the wire and JSON values: what the client sends is checked against the schema table, what it gets
-//! is chosen by its Accept header. The resident encoding is copied from the cache; everything else is made here.
-
-use std::cell::RefCell;
+//! is chosen by its Accept header. Resident encodings are copied from the cache; everything else is made here.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -15,9 +13,11 @@ use crate::registry::catalogue::Resource;
 
 mod accept;
 mod decode;
+pub mod gzip;
+mod pretty;
 pub mod table;
 
-pub use accept::{Accept, Form};
+pub use accept::{Accept, Asked, Encoding, Form, Offer};
 pub use decode::{Decoded, LIMIT_BYTES, body, object, value};
 
 /// Every response body of the server.
@@ -28,29 +28,21 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
     http_body_util::Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-thread_local! {
-    /// Where objects are encoded before their size is known.
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+/// Encodes an object in the field order of its kind; kinds without a schema (custom resources) in name order.
+pub fn encode(obj: &Value, kind: &GroupVersionKind) -> Bytes {
+    let mut out = Vec::with_capacity(1024);
+    match api::schema::of(kind) {
+        Some(schema) => api::encode::json(obj, schema, &mut out),
+        None => serde_json::to_writer(&mut out, obj).expect("a JSON value is always encodable into memory"),
+    }
+    out.into()
 }
 
-/// A scratch buffer that grew beyond this is given back.
-const SCRATCH_KEPT_BYTES: usize = 256 * 1024;
-
-/// Encodes an object in the field order of its kind; kinds without a schema (custom resources) in name order. The bytes
-/// take exactly the memory that they need: stores and caches keep them.
-pub fn encode(obj: &Value, kind: &GroupVersionKind) -> Bytes {
-    SCRATCH.with_borrow_mut(|out| {
-        out.clear();
-        match api::schema::of(kind) {
-            Some(schema) => api::encode::json(obj, schema, out),
-            None => serde_json::to_writer(&mut *out, obj).expect("a JSON value is always encodable into memory"),
-        }
-        let bytes = Bytes::copy_from_slice(out);
-        if out.capacity() > SCRATCH_KEPT_BYTES {
-            *out = Vec::new();
-        }
-        bytes
-    })
+/// Makes a client's object comparable with a stored one: see [`api::encode::normalise`].
+pub fn normalise(obj: &mut Value, kind: &GroupVersionKind) {
+    if let Some(schema) = api::schema::of(kind) {
+        api::encode::normalise(obj, schema);
+    }
 }
 
 /// The object in another version of its kind; `None` where it is already in it.
@@ -73,83 +65,67 @@ pub fn canonicalise(row: &Resource, stored: &Bytes) -> Option<Bytes> {
 
 /// A response with a JSON body that is already encoded.
 pub fn json_response(code: StatusCode, bytes: impl Into<Bytes>) -> Response<Body> {
+    response(code, "application/json", bytes.into())
+}
+
+fn response(code: StatusCode, content: &'static str, bytes: Bytes) -> Response<Body> {
     let mut response = Response::new(full(bytes));
     *response.status_mut() = code;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content));
     response
 }
 
-/// A value of a kind in the form the client accepts (YAML or JSON; Tables and partial metadata are `accept`'s).
-pub fn value_response(code: StatusCode, value: &Value, kind: &GroupVersionKind, accept: &Accept) -> Response<Body> {
-    let mut bytes = encode(value, kind).to_vec();
-    bytes.push(b'\n');
-    if accept.pretty
-        && let Ok(pretty) = serde_json::from_slice::<Box<serde_json::value::RawValue>>(&bytes)
-    {
-        bytes = prettify(pretty.get());
+/// A response of bytes that are encoded as the client accepts; compressed where that is asked for and worth it.
+pub fn bytes_response(code: StatusCode, bytes: Vec<u8>, accept: &Accept) -> Response<Body> {
+    let content = accept.encoding.media_type();
+    if !(accept.gzip && bytes.len() > gzip::THRESHOLD_BYTES) {
+        return response(code, content, bytes.into());
     }
-    if accept.yaml {
-        let text = machinery::yaml::from_json(value);
-        let mut response = json_response(code, text);
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
-        return response;
-    }
-    json_response(code, bytes)
+    let mut response = response(code, content, gzip::whole(&bytes));
+    gzip::mark(response.headers_mut());
+    response
 }
 
-/// JSON indented by two spaces, member order kept.
-fn prettify(json: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(json.len() * 2);
-    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
-    let newline = |out: &mut Vec<u8>, depth: usize| {
-        out.push(b'\n');
-        out.extend(std::iter::repeat_n(b' ', depth * 2));
-    };
-    let bytes = json.trim_end().as_bytes();
-    for (at, byte) in bytes.iter().enumerate() {
-        if in_string {
-            out.push(*byte);
-            in_string = escaped || *byte != b'"';
-            escaped = !escaped && *byte == b'\\';
-            continue;
-        }
-        match byte {
-            b'{' | b'[' => {
-                out.push(*byte);
-                if !matches!(bytes.get(at + 1), Some(b'}' | b']')) {
-                    depth += 1;
-                    newline(&mut out, depth);
-                }
-            }
-            b'}' | b']' => {
-                if !matches!(bytes[at - 1], b'{' | b'[') {
-                    depth = depth.saturating_sub(1);
-                    newline(&mut out, depth);
-                }
-                out.push(*byte);
-            }
-            b',' => {
-                out.push(b',');
-                newline(&mut out, depth);
-            }
-            b':' => out.extend_from_slice(b": "),
-            b'"' => {
-                in_string = true;
-                out.push(b'"');
-            }
-            _ => out.push(*byte),
+/// A value of a kind in the encoding the client accepts (Tables and partial metadata are kinds of their own).
+pub fn value_response(code: StatusCode, value: &Value, kind: &GroupVersionKind, accept: &Accept) -> Response<Body> {
+    bytes_response(code, encode_as(value, kind, accept), accept)
+}
+
+/// A whole body of one value.
+fn encode_as(value: &Value, kind: &GroupVersionKind, accept: &Accept) -> Vec<u8> {
+    if accept.encoding == Encoding::Protobuf {
+        return protobuf(value, kind);
+    }
+    let mut bytes = encode(value, kind).to_vec();
+    match accept.encoding {
+        // What upstream writes of a field it writes in every encoding.
+        Encoding::Yaml => machinery::yaml::from_json(&serde_json::from_slice(&bytes).unwrap_or_default()).into_bytes(),
+        _ if accept.pretty => pretty::indent(&bytes),
+        _ => {
+            bytes.push(b'\n');
+            bytes
         }
     }
-    out.push(b'\n');
+}
+
+/// An object in protobuf, in its envelope. Kinds without protobuf are never asked for it, see [`Offer`].
+pub fn protobuf(value: &Value, kind: &GroupVersionKind) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1024);
+    if let Some(schema) = api::schema::of(kind) {
+        api::protobuf::encode(value, schema, &mut out);
+    }
     out
 }
 
-/// An error as the client sees it. A 401 says how to authenticate, a 429 or 503 when to come again.
-pub fn status_response(error: &StatusError) -> Response<Body> {
-    let mut bytes = encode(&error.to_value(), &GroupVersionKind::new("", "v1", "Status")).to_vec();
-    bytes.push(b'\n');
+/// An error as the client sees it, in an encoding it accepts. A 401 says how to authenticate, a 429 or 503 when to come
+/// again.
+pub fn status_response(error: &StatusError, asked: &Asked) -> Response<Body> {
     let code = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = json_response(code, bytes);
+    let (status, kind) = (error.to_value(), GroupVersionKind::new("", "v1", "Status"));
+    let mut response = match asked.for_error() {
+        Some(accept) => value_response(code, &status, &kind, &accept),
+        None => json_response(code, pretty::indent(&encode(&status, &kind))),
+    };
     if let Some(seconds) = error.details.as_ref().map(|d| d.retry_after_seconds).filter(|s| *s > 0) {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }

@@ -1,9 +1,9 @@
-//! Selectors against cache entries: labels and fields are extracted from an entry's bytes once, and nothing is decoded.
+//! Selectors against cache entries: labels and fields were extracted when the entry was made, so nothing is decoded.
 
 use machinery::selector::{FieldOperator, FieldSelector, LabelSelector};
 use machinery::status::StatusError;
 
-use super::catalogue::{Resource, SelectableField};
+use super::catalogue::Resource;
 use super::options::List;
 use crate::cache::Entry;
 
@@ -12,8 +12,6 @@ pub struct Selection {
     namespace: Option<Box<str>>,
     labels: LabelSelector,
     fields: Vec<(Slot, bool, Box<str>)>,
-    /// The resource's, which an entry is indexed by.
-    selectable: Vec<SelectableField>,
 }
 
 enum Slot {
@@ -26,7 +24,7 @@ impl Selection {
     /// 400 for fields the resource does not offer, with upstream's text.
     pub fn new(row: &Resource, options: &List) -> Result<Self, StatusError> {
         let fields = Self::resolve(row, &options.fields)?;
-        Ok(Self { namespace: None, labels: options.labels.clone(), fields, selectable: row.selectable.clone() })
+        Ok(Self { namespace: None, labels: options.labels.clone(), fields })
     }
 
     fn resolve(row: &Resource, selector: &FieldSelector) -> Result<Vec<(Slot, bool, Box<str>)>, StatusError> {
@@ -68,10 +66,10 @@ impl Selection {
             let actual = match slot {
                 Slot::Name => entry.name(),
                 Slot::Namespace => entry.namespace().unwrap_or_default(),
-                Slot::Field(at) => &entry.indexed(&self.selectable).fields[*at],
+                Slot::Field(at) => &entry.fields[*at],
             };
             (actual == &**value) == *equals
-        }) && (self.labels.is_everything() || self.labels.matches(&*entry.indexed(&self.selectable).labels))
+        }) && self.labels.matches(&*entry.labels)
     }
 }
 

@@ -16,6 +16,24 @@ pub struct Answer {
     pub warnings: Vec<String>,
 }
 
+/// What the server answered, not interpreted.
+#[derive(Debug, Clone)]
+pub struct Raw {
+    /// The status code.
+    pub code: u16,
+    /// The headers.
+    pub headers: http::HeaderMap,
+    /// The body.
+    pub bytes: Vec<u8>,
+}
+
+impl Raw {
+    /// A header's text.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
+    }
+}
+
 /// One identity's way to the server.
 #[derive(Clone)]
 pub struct Caller {
@@ -55,6 +73,39 @@ impl Caller {
         let bytes = response.into_body().collect().await?.to_bytes();
         let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into());
         Ok(Answer { code, body, warnings })
+    }
+
+    /// Sends bytes with headers.
+    pub async fn raw(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> anyhow::Result<Raw> {
+        let request = Request::builder().method(method).uri(path);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let response = self.client.send(request.body(Body::from(body))?).await?;
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await?.to_bytes().to_vec();
+        Ok(Raw { code: parts.status.as_u16(), headers: parts.headers, bytes })
+    }
+
+    /// The first event of a watch in an encoding whose frames begin with their length: without it.
+    pub async fn first_frame(&self, path: &str, accept: &str) -> anyhow::Result<Raw> {
+        let request = Request::builder().uri(path).header("accept", accept).body(Body::empty())?;
+        let (parts, mut body) = self.client.send(request).await?.into_parts();
+        let mut bytes = Vec::new();
+        while let Some(frame) = body.frame().await {
+            bytes.extend_from_slice(frame?.data_ref().map(|d| d.as_ref()).unwrap_or_default());
+            let Some((length, event)) = bytes.split_first_chunk::<4>() else { continue };
+            let length = u32::from_be_bytes(*length) as usize;
+            if event.len() >= length {
+                let bytes = event[..length].to_vec();
+                return Ok(Raw { code: parts.status.as_u16(), headers: parts.headers, bytes });
+            }
+        }
+        anyhow::bail!("the watch ended without an event: {bytes:?}")
     }
 
     /// GET.

@@ -7,6 +7,6 @@ mod caller;
 mod cluster;
 mod fixture;
 
-pub use caller::{Answer, Caller};
+pub use caller::{Answer, Caller, Raw};
 pub use cluster::Cluster;
 pub use fixture::fixture;

@@ -5,10 +5,12 @@ use serde_json::{Map, Value};
 
 use crate::schema::{Field, Shape, Type};
 
+mod normal;
 #[cfg(test)]
 mod tests;
 mod text;
 
+pub use normal::normalise;
 pub use text::{number as write_number, string as write_string, untyped as write_untyped};
 
 /// Appends `value` as an object of type `ty`; fields that the type does not have are left out.

@@ -34,6 +34,44 @@ fn order_and_zero_values_are_upstreams() {
     );
 }
 
+/// Normalised, what a client sent is what is read back from the encoding of it, but for `null`s.
+#[test]
+fn a_normalised_object_is_what_its_encoding_says() {
+    fn without_nulls(value: Value) -> Value {
+        match value {
+            Value::Object(map) => {
+                map.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k, without_nulls(v))).collect()
+            }
+            Value::Array(items) => items.into_iter().map(without_nulls).collect(),
+            value => value,
+        }
+    }
+    for (version, kind, value) in [
+        (
+            "v1",
+            "Pod",
+            json!({"metadata": {"generation": 0}, "spec": {"containers": [{"name": "c", "image": ""}], "hostNetwork": false}}),
+        ),
+        (
+            "apps/v1",
+            "Deployment",
+            json!({"spec": {"template": {"spec": {"volumes": [{"name": "v"}]}}, "minReadySeconds": 0}}),
+        ),
+        ("networking.k8s.io/v1", "Ingress", json!({"spec": {"rules": [{"http": {"paths": [{"backend": {}}]}}]}})),
+        (
+            "apiextensions.k8s.io/v1",
+            "CustomResourceDefinition",
+            json!({"spec": {"versions": [{"schema": {"openAPIV3Schema": {"items": [{"title": ""}]}}}]}}),
+        ),
+    ] {
+        let ty = schema::of_object(version, kind).unwrap();
+        let mut normal = value.clone();
+        super::normalise(&mut normal, ty);
+        let read: Value = serde_json::from_slice(&super::to_vec(&value, ty)).unwrap();
+        assert_eq!(without_nulls(normal), without_nulls(read), "{kind}");
+    }
+}
+
 #[test]
 fn texts_and_numbers_are_gos() {
     let mut out = Vec::new();

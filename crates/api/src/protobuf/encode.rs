@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::wire::{write_bytes, write_number, write_tag};
+use super::wire::{write_bytes, write_nested as nested, write_number, write_tag};
 use super::{Node, Plan, duration};
 use crate::encode::write_untyped;
 use crate::schema::{Field, Shape, Type};
@@ -25,12 +25,6 @@ fn message(value: Option<&Value>, plan: &Plan, out: &mut Vec<u8>) {
             }
         }
     }
-}
-
-fn nested(number: u16, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-    let mut inner = Vec::new();
-    write(&mut inner);
-    write_bytes(number, &inner, out);
 }
 
 fn set(number: u16, field: &Field, value: Option<&Value>, out: &mut Vec<u8>) {

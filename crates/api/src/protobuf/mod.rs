@@ -16,14 +16,20 @@ use crate::schema::{self, Field, Type};
 mod decode;
 mod duration;
 mod encode;
+mod resident;
 #[cfg(test)]
 mod tests;
 mod wire;
+
+pub use resident::{Part, Resident, event, frame, list_head};
 
 /// The content type.
 pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
 /// What an enveloped object begins with.
 pub const MAGIC: &[u8] = b"k8s\0";
+
+/// What an enveloped object ends with: neither a content encoding nor a content type.
+pub const TAIL: &[u8] = b"\x1a\0\x22\0";
 
 /// Why bytes are not an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +54,17 @@ pub struct Envelope<'b> {
     pub raw: &'b [u8],
     /// What `raw` is, if not protobuf.
     pub content_type: &'b str,
+}
+
+impl Envelope<'_> {
+    /// Appends what precedes the object's bytes and their length.
+    fn begin(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(MAGIC);
+        wire::write_nested(1, out, |out| {
+            wire::write_bytes(1, self.api_version.as_bytes(), out);
+            wire::write_bytes(2, self.kind.as_bytes(), out);
+        });
+    }
 }
 
 /// Opens an envelope.
@@ -84,16 +101,9 @@ pub fn decode(raw: &[u8], ty: &'static Type) -> Result<Map<String, Value>, Error
 /// Appends an object in its envelope; kind and apiVersion are the object's own.
 pub fn encode(value: &Value, ty: &'static Type, out: &mut Vec<u8>) {
     let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
-    out.extend_from_slice(MAGIC);
-    let mut meta = Vec::new();
-    wire::write_bytes(1, text("apiVersion").as_bytes(), &mut meta);
-    wire::write_bytes(2, text("kind").as_bytes(), &mut meta);
-    wire::write_bytes(1, &meta, out);
-    let mut raw = Vec::with_capacity(1024);
-    encode::object(Some(value), ty, &mut raw);
-    wire::write_bytes(2, &raw, out);
-    wire::write_bytes(3, b"", out);
-    wire::write_bytes(4, b"", out);
+    Envelope { api_version: text("apiVersion"), kind: text("kind"), ..Envelope::default() }.begin(out);
+    wire::write_nested(2, out, |out| encode::object(Some(value), ty, out));
+    out.extend_from_slice(TAIL);
 }
 
 /// A message's fields by number, ascending.

@@ -33,6 +33,55 @@ fn objects_come_back_as_they_were() {
     assert_eq!(round("v1", "Secret", secret.clone()), secret);
 }
 
+/// What a resident encoding shows is what encoding the object at that revision makes.
+#[test]
+fn a_resident_encoding_serves_every_revision() {
+    let long = "x".repeat(300);
+    for metadata in [json!({}), json!({"name": "a", "uid": "u", "labels": {"a": "b"}}), json!({"name": long})] {
+        for revision in ["7", "123456789012"] {
+            let mut pod =
+                json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata.clone(), "spec": {"nodeName": "n"}});
+            let ty = schema::of_object("v1", "Pod").unwrap();
+            let resident = Resident::new(&pod, ty).unwrap();
+            pod["metadata"]["resourceVersion"] = revision.into();
+            let partial =
+                json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": pod["metadata"]});
+            let list = json!({"apiVersion": "v1", "kind": "PodList", "metadata": {"resourceVersion": "9"}, "items": [pod.clone(), pod.clone()]});
+            let plain = |value: &Value| {
+                let (version, kind) = (value["apiVersion"].as_str().unwrap(), value["kind"].as_str().unwrap());
+                let mut out = Vec::new();
+                encode(value, schema::of_object(version, kind).unwrap(), &mut out);
+                out
+            };
+            let revision = revision.as_bytes();
+            for (part, value) in [(Part::Whole, &pod), (Part::Metadata, &partial)] {
+                let mut out = Vec::new();
+                resident.write(revision, part, &mut out);
+                assert_eq!(out, plain(value));
+                assert_eq!(out.len(), resident.length(revision, part));
+            }
+            let mut out = Vec::new();
+            let items = resident.item_length(revision, Part::Whole) * 2;
+            list_head("v1", "PodList", &list["metadata"], items, &mut out);
+            (0..2).for_each(|_| resident.write_item(revision, Part::Whole, &mut out));
+            out.extend_from_slice(TAIL);
+            assert_eq!(out, plain(&list));
+        }
+    }
+    let status = json!({"kind": "Status", "apiVersion": "v1"});
+    assert!(Resident::new(&status, schema::of_object("v1", "Status").unwrap()).is_none(), "it has no revision");
+}
+
+#[test]
+fn a_frame_is_a_length_and_an_event_around_an_object() {
+    let object = [MAGIC, &[7; 200]].concat();
+    let mut out = Vec::new();
+    frame("ADDED", object.len(), |out| out.extend_from_slice(&object), &mut out);
+    let (length, event) = out.split_at(4);
+    assert_eq!(u32::from_be_bytes(length.try_into().unwrap()) as usize, event.len());
+    assert_eq!(super::event(event), Ok(("ADDED", object.as_slice())));
+}
+
 #[test]
 fn zero_values_mean_not_set() {
     let value =

@@ -53,6 +53,11 @@ fn take<'b>(bytes: &mut &'b [u8], length: u64) -> Result<&'b [u8], Error> {
 }
 
 impl<'b> Fields<'b> {
+    /// What has not been read.
+    pub fn rest(&self) -> &'b [u8] {
+        self.rest
+    }
+
     fn read(&mut self) -> Result<(u64, Wire<'b>), Error> {
         let rest = &mut self.rest;
         let tag = varint(rest)?;
@@ -107,6 +112,33 @@ pub fn write_bytes(number: u16, bytes: &[u8], out: &mut Vec<u8>) {
     write_tag(number, 2, out);
     write_varint(bytes.len() as u64, out);
     out.extend_from_slice(bytes);
+}
+
+/// How many bytes a varint takes.
+pub fn length_of_varint(value: u64) -> usize {
+    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
+}
+
+/// How many bytes [`write_bytes`] appends for so many.
+pub fn length_of_bytes(number: u16, length: usize) -> usize {
+    length_of_varint(u64::from(number) << 3) + length_of_varint(length as u64) + length
+}
+
+/// Appends a message whose length is known once it is written.
+pub fn write_nested(number: u16, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    write_tag(number, 2, out);
+    let at = out.len();
+    out.push(0);
+    write(out);
+    let length = out.len() - at - 1;
+    if length < 0x80 {
+        out[at] = length as u8;
+        return;
+    }
+    // Most messages are short; the few long ones are moved by what their length takes more.
+    let mut varint = Vec::with_capacity(5);
+    write_varint(length as u64, &mut varint);
+    out.splice(at..=at, varint);
 }
 
 #[cfg(test)]

@@ -7,9 +7,8 @@ mod watch;
 
 use std::time::Duration;
 
-use super::report::{Report, bytes, percent};
+use super::report::{Report, megabytes};
 use super::{Flags, Target, objects};
-use requests::Encoding;
 
 pub(crate) use node::pods;
 
@@ -19,9 +18,8 @@ pub(crate) async fn idle(target: &Target, report: &mut Report) -> anyhow::Result
     let before = target.processes.cpu();
     tokio::time::sleep(WATCHED).await;
     if let (Some(before), Some(after), Some(resident)) = (before, target.processes.cpu(), target.processes.resident()) {
-        let used = after.iter().sum::<Duration>().saturating_sub(before.iter().sum());
-        let share = used.as_secs_f64() / WATCHED.as_secs_f64() * 100.0;
-        report.line(&target.name, "idle", vec![bytes("resident", resident), percent("CPU", share)]);
+        let share = after.saturating_sub(before).as_secs_f64() / WATCHED.as_secs_f64() * 100.0;
+        report.figure(&target.name, "idle", format!("{}, {share:.1} % of a core", megabytes(resident)), None);
     }
     Ok(())
 }
@@ -62,7 +60,7 @@ async fn in_namespaces(
     }
     let filled = ["create", "get", "list", "restart"].iter().any(|shape| flags.wants(shape));
     if filled {
-        requests::create(target, many, 0..flags.create, Encoding::Json, flags.connections, report).await?;
+        requests::create(target, many, 0..flags.create, flags.connections, report).await?;
     }
     if flags.wants("get") {
         requests::get(target, many, flags.create, flags.connections, report).await?;
@@ -71,9 +69,7 @@ async fn in_namespaces(
         list::list(target, many, flags.create, report).await?;
     }
     if flags.many > flags.create && (flags.wants("list") || flags.wants("restart")) {
-        // The rest in protobuf, as controllers write.
-        let rest = flags.create..flags.many;
-        requests::create(target, many, rest, Encoding::Protobuf, flags.connections, report).await?;
+        requests::create(target, many, flags.create..flags.many, flags.connections, report).await?;
         if flags.wants("list") {
             list::list(target, many, flags.many, report).await?;
         }

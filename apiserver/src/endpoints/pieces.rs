@@ -1,0 +1,153 @@
+//! A list's body, copied from the entries in pieces while it is sent, so that a long list costs one piece of memory.
+//! What cannot be copied (Tables, other versions) goes the slow way, see `list.rs`.
+
+use std::sync::Arc;
+
+use api::protobuf::{Part, TAIL, list_head};
+use bytes::Bytes;
+use futures::stream;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use serde_json::Value;
+
+use super::respond::Copied;
+use crate::cache::Entry;
+use crate::negotiation::gzip::{self, Compressor};
+use crate::negotiation::{self, Accept, Body};
+use crate::registry::catalogue::Resource;
+
+/// Bytes made at once; as many as an answer needs to be compressed.
+const PIECE_BYTES: usize = gzip::THRESHOLD_BYTES;
+/// Entries that are encoded before others have their turn.
+const ENTRIES_AT_ONCE: usize = 64;
+
+/// How one list is written.
+pub(super) struct Pieces {
+    copied: Copied,
+    head: Vec<u8>,
+    /// About, for JSON; exactly, for protobuf.
+    size: usize,
+}
+
+impl Pieces {
+    /// Prepares a list of these entries; `None` where they cannot be copied. Entries that have no protobuf yet get it
+    /// here: their lengths stand at the list's beginning.
+    pub async fn new(row: &Resource, copied: Copied, metadata: &Value, entries: &[Arc<Entry>]) -> Option<Self> {
+        let mut head = Vec::with_capacity(PIECE_BYTES / 64);
+        let size = match copied {
+            Copied::Json => {
+                let (kind, version) = (&row.kind, row.api_version());
+                let start = format!("{{\"kind\":\"{kind}List\",\"apiVersion\":\"{version}\",\"metadata\":");
+                head.extend_from_slice(start.as_bytes());
+                head.extend_from_slice(list_metadata(metadata).as_bytes());
+                head.extend_from_slice(b",\"items\":[");
+                entries.iter().map(|e| e.size()).sum()
+            }
+            Copied::Protobuf(part) => {
+                let mut size = 0;
+                for some in entries.chunks(ENTRIES_AT_ONCE) {
+                    for entry in some {
+                        size += entry.protobuf()?.item_length(part);
+                    }
+                    tokio::task::yield_now().await;
+                }
+                match part {
+                    Part::Whole => {
+                        list_head(&row.api_version(), &format!("{}List", row.kind), metadata, size, &mut head);
+                    }
+                    Part::Metadata => {
+                        list_head("meta.k8s.io/v1", "PartialObjectMetadataList", metadata, size, &mut head);
+                    }
+                }
+                size
+            }
+        };
+        Some(Self { copied, head, size })
+    }
+
+    /// The answer: in one piece if it is small.
+    pub fn response(self, entries: Vec<Arc<Entry>>, accept: &Accept) -> Response<Body> {
+        let writer = Writer { copied: self.copied, entries, at: 0 };
+        if self.size <= PIECE_BYTES {
+            let mut out = self.head;
+            out.reserve(self.size + 4);
+            { writer }.write(&mut out, usize::MAX);
+            return negotiation::bytes_response(StatusCode::OK, out, accept);
+        }
+        let compressor = accept.gzip.then(Compressor::default);
+        let pieces = stream::unfold(Some((self.head, writer, compressor)), |state| async move {
+            let (mut out, mut writer, mut compressor) = state?;
+            loop {
+                out.reserve(PIECE_BYTES);
+                let more = writer.write(&mut out, PIECE_BYTES);
+                let mut piece: Bytes = match &mut compressor {
+                    Some(compressor) => compressor.piece(&out),
+                    None => std::mem::take(&mut out).into(),
+                };
+                if !more && let Some(compressor) = compressor.take() {
+                    piece = [piece, compressor.finish()].concat().into();
+                }
+                out.clear();
+                if more && piece.is_empty() {
+                    continue;
+                }
+                let piece: Result<Frame<Bytes>, std::io::Error> = Ok(Frame::data(piece));
+                return Some((piece, more.then_some((out, writer, compressor))));
+            }
+        });
+        let mut response = Response::new(StreamBody::new(pieces).boxed_unsync());
+        let content = HeaderValue::from_static(accept.encoding.media_type());
+        response.headers_mut().insert(header::CONTENT_TYPE, content);
+        if accept.gzip {
+            gzip::mark(response.headers_mut());
+        }
+        response
+    }
+}
+
+struct Writer {
+    copied: Copied,
+    entries: Vec<Arc<Entry>>,
+    at: usize,
+}
+
+impl Writer {
+    /// Appends items until `out` holds `most` bytes, and the end after the last; whether there are more.
+    fn write(&mut self, out: &mut Vec<u8>, most: usize) -> bool {
+        while self.at < self.entries.len() {
+            if out.len() >= most {
+                return true;
+            }
+            let entry = &self.entries[self.at];
+            match self.copied {
+                Copied::Json => {
+                    if self.at > 0 {
+                        out.push(b',');
+                    }
+                    entry.write_item(out);
+                }
+                // Made when the head was.
+                Copied::Protobuf(part) => entry.protobuf().into_iter().for_each(|p| p.write_item(part, out)),
+            }
+            self.at += 1;
+        }
+        match self.copied {
+            Copied::Json => out.extend_from_slice(b"]}\n"),
+            Copied::Protobuf(_) => out.extend_from_slice(TAIL),
+        }
+        false
+    }
+}
+
+/// ListMeta in upstream's field order.
+fn list_metadata(metadata: &Value) -> String {
+    let mut out = format!("{{\"resourceVersion\":{}", metadata["resourceVersion"]);
+    for key in ["continue", "remainingItemCount"] {
+        if let Some(value) = metadata.get(key) {
+            out.push_str(&format!(",\"{key}\":{value}"));
+        }
+    }
+    out.push('}');
+    out
+}
