@@ -7,6 +7,7 @@ pub mod field;
 pub mod go;
 pub mod gvk;
 pub mod json;
+pub mod jsonpath;
 pub mod managed_fields;
 pub mod meta;
 pub mod names;

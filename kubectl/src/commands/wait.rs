@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use machinery::jsonpath::Template;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -12,7 +13,7 @@ use crate::{
         failure::{Failure, Outcome},
         flags::{Flag, switch, value},
     },
-    printers::{self, Format, columns, done, jsonpath::Template},
+    printers::{self, Format, columns, done},
     resource_builder::{
         Info, files,
         select::{self, Selection},

@@ -1,8 +1,9 @@
 //! `-o custom-columns=NAME:.metadata.name,...`.
 
+use machinery::jsonpath::Template;
 use serde_json::Value;
 
-use super::{jsonpath::Template, table::Writer};
+use super::table::Writer;
 use crate::cli::failure::{Failure, Outcome};
 
 /// See the module.

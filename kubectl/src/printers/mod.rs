@@ -1,10 +1,10 @@
 //! How objects are written: `-o` in all its forms.
 
 pub mod columns;
-pub mod jsonpath;
 pub mod table;
 pub mod tabs;
 
+use machinery::jsonpath;
 use serde_json::{Value, json};
 
 use crate::{

@@ -1,4 +1,5 @@
-//! kubectl's JSONPath templates (client-go `util/jsonpath`): text with `{.paths}`, `{range}`, filters, slices, `..`.
+//! JSONPath templates (client-go `util/jsonpath`), in kubectl's output, printer columns and selectable fields: text with
+//! `{.paths}`, `{range}`, filters, slices, `..`.
 
 use serde_json::Value;
 
@@ -388,7 +389,7 @@ fn text_of(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => String::new(),
-        Value::Array(_) | Value::Object(_) => super::to_compact_json(value),
+        Value::Array(_) | Value::Object(_) => crate::go::json(value),
         other => other.to_string(),
     }
 }
