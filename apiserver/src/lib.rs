@@ -23,6 +23,7 @@ pub mod chain;
 pub mod command;
 pub mod discovery;
 pub mod endpoints;
+pub mod extensions;
 pub mod filters;
 pub mod listener;
 pub mod negotiation;

@@ -1,0 +1,107 @@
+//! How values of a custom resource are owned (`kube-openapi/pkg/schemaconv`): by the schema's list and map types, and
+//! metadata by the built-in table.
+
+use std::sync::LazyLock;
+
+use machinery::managed_fields::{MergeSchema, Relation};
+use serde_json::Value;
+
+use super::parse::{Additional, Schema};
+
+/// A place in a custom resource.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a>(At<'a>);
+
+#[derive(Clone, Copy, Debug)]
+enum At<'a> {
+    /// A whole resource.
+    Resource(&'a Schema),
+    Node(&'a Schema),
+    Builtin(api::merge::Place),
+    /// `kind` and `apiVersion`.
+    Text,
+    /// Below fields that are kept without being known.
+    Free,
+}
+
+/// The root of a resource.
+pub(super) fn root(schema: &Schema) -> Place<'_> {
+    Place(At::Resource(schema))
+}
+
+static METADATA: LazyLock<api::merge::Place> = LazyLock::new(|| api::merge::root(api::schema::object_meta()));
+
+fn node(schema: &Schema) -> Place<'_> {
+    Place(if schema.embedded { At::Resource(schema) } else { At::Node(schema) })
+}
+
+fn lift<'a>(relation: Relation<'static, api::merge::Place>) -> Relation<'a, Place<'a>> {
+    match relation {
+        Relation::Leaf => Relation::Leaf,
+        Relation::Struct => Relation::Struct,
+        Relation::Map(values) => Relation::Map(Place(At::Builtin(values))),
+        Relation::Set => Relation::Set,
+        Relation::Keyed(items, keys) => Relation::Keyed(Place(At::Builtin(items)), keys),
+        Relation::Deduced => Relation::Deduced,
+    }
+}
+
+fn relation(schema: &Schema) -> Relation<'_, Place<'_>> {
+    let atomic = schema.map_type.as_deref() == Some("atomic");
+    match schema.ty.as_str() {
+        "object" | "" if atomic => Relation::Leaf,
+        "object" | "" if !schema.properties.is_empty() => Relation::Struct,
+        "object" => match &schema.additional {
+            Some(Additional::Schema(other)) => Relation::Map(node(other)),
+            _ => Relation::Deduced,
+        },
+        "" => Relation::Deduced,
+        "array" => match (schema.list_type.as_deref(), schema.item()) {
+            (Some("set"), _) => Relation::Set,
+            (Some("map"), Some(item)) => Relation::Keyed(node(item), &schema.map_keys),
+            _ => Relation::Leaf,
+        },
+        _ => Relation::Leaf,
+    }
+}
+
+impl<'a> MergeSchema<'a> for Place<'a> {
+    fn relation(self) -> Relation<'a, Self> {
+        match self.0 {
+            At::Resource(schema) if schema.map_type.as_deref() == Some("atomic") => Relation::Leaf,
+            At::Resource(_) => Relation::Struct,
+            At::Node(schema) => relation(schema),
+            At::Builtin(place) => lift(place.relation()),
+            At::Text => Relation::Leaf,
+            At::Free => Relation::Deduced,
+        }
+    }
+
+    fn field(self, name: &str) -> Option<Self> {
+        match self.0 {
+            At::Resource(_) if name == "metadata" => Some(Place(At::Builtin(*METADATA))),
+            At::Resource(_) if matches!(name, "kind" | "apiVersion") => Some(Place(At::Text)),
+            At::Resource(schema) | At::Node(schema) => match schema.at(name) {
+                Some(field) => Some(node(field)),
+                // What is kept without being known, is owned without being known.
+                None => Some(Place(At::Free)),
+            },
+            At::Builtin(place) => place.field(name).map(|place| Place(At::Builtin(place))),
+            At::Text | At::Free => None,
+        }
+    }
+
+    fn always(self, visit: &mut dyn FnMut(&'a str, &'a Value, Self)) {
+        if let At::Builtin(place) = self.0 {
+            place.always(&mut |name, value, place| visit(name, value, Place(At::Builtin(place))));
+        }
+    }
+
+    fn key_default(self, key: &str) -> Option<&'a Value> {
+        match self.0 {
+            At::Resource(schema) | At::Node(schema) => schema.properties.get(key).and_then(|k| k.default.as_ref()),
+            At::Builtin(place) => place.key_default(key),
+            At::Text | At::Free => None,
+        }
+    }
+}
