@@ -9,10 +9,12 @@ use serde_json::Value;
 
 use parse::Schema;
 
+pub use definition::{definition_warnings, validate_definition, validate_definition_status};
 pub use merge::Place;
 
 mod correlate;
 mod defaulting;
+mod definition;
 mod list_type;
 mod merge;
 mod object_meta;

@@ -234,7 +234,8 @@ mod tests {
 
     #[test]
     fn formats() {
-        let table: &[(fn(&str) -> bool, &[&str], &[&str])] = &[
+        type Row = (fn(&str) -> bool, &'static [&'static str], &'static [&'static str]);
+        let table: &[Row] = &[
             (
                 uri,
                 &["http://a.b/c?d#e", "/x", "mailto:a@b", "http://[::1]:80/", "http://a:b@c"],

@@ -20,6 +20,8 @@ mod format_text;
 mod number;
 mod types;
 
+pub(super) use format::recognized;
+
 /// Faults of a value. `path` is where it stands; with an old value, parts that did not change may stay as they are.
 pub(super) fn validate(value: &Value, schema: &Schema, old: Option<&Value>, path: &Path) -> ErrorList {
     let correlated = old.map(|old| Correlated { new: value, old, schema });

@@ -106,7 +106,7 @@ impl<'a> Range<'a> {
                 f.fract() == 0.0 && f >= f64::from(i32::MIN) && f <= f64::from(i32::MAX)
             }
             ("integer", _, Held::Float(f)) => {
-                f.fract() == 0.0 && (-9.223_372_036_854_775_8e18..9.223_372_036_854_775_8e18).contains(&f)
+                f.fract() == 0.0 && (-9.223_372_036_854_776e18..9.223_372_036_854_776e18).contains(&f)
             }
             ("number", "float", held) => held.float().abs() <= f64::from(f32::MAX),
             _ => true,
