@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use machinery::managed_fields::{MergeSchema, Relation};
+use machinery::managed_fields::{Form, MergeSchema, Relation};
 use serde_json::Value;
 
 use super::parse::{Additional, Schema};
@@ -65,6 +65,31 @@ fn relation(schema: &Schema) -> Relation<'_, Place<'_>> {
     }
 }
 
+fn lift_form<'a>(form: Form<api::merge::Place>) -> Form<Place<'a>> {
+    match form {
+        Form::Any => Form::Any,
+        Form::Text => Form::Text,
+        Form::Number => Form::Number,
+        Form::Truth => Form::Truth,
+        Form::Scalar => Form::Scalar,
+        Form::Struct => Form::Struct,
+        Form::Map(values) => Form::Map(Place(At::Builtin(values))),
+        Form::List(items) => Form::List(Place(At::Builtin(items))),
+    }
+}
+
+fn form(schema: &Schema) -> Form<Place<'_>> {
+    match schema.ty.as_str() {
+        "string" => Form::Text,
+        "integer" | "number" => Form::Number,
+        "boolean" => Form::Truth,
+        "array" => schema.item().map_or(Form::Any, |item| Form::List(node(item))),
+        "object" if !schema.properties.is_empty() => Form::Struct,
+        "object" => schema.other().map_or(Form::Any, |other| Form::Map(node(other))),
+        _ => Form::Any,
+    }
+}
+
 impl<'a> MergeSchema<'a> for Place<'a> {
     fn relation(self) -> Relation<'a, Self> {
         match self.0 {
@@ -74,6 +99,16 @@ impl<'a> MergeSchema<'a> for Place<'a> {
             At::Builtin(place) => lift(place.relation()),
             At::Text => Relation::Leaf,
             At::Free => Relation::Deduced,
+        }
+    }
+
+    fn form(self) -> Form<Self> {
+        match self.0 {
+            At::Resource(_) => Form::Struct,
+            At::Node(schema) => form(schema),
+            At::Builtin(place) => lift_form(place.form()),
+            At::Text => Form::Text,
+            At::Free => Form::Any,
         }
     }
 

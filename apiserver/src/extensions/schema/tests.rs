@@ -294,7 +294,17 @@ fn what_did_not_change_may_stay_faulty() {
 
 #[test]
 fn managed_fields_follow_the_schema() {
-    use machinery::managed_fields::{Update, update};
+    use machinery::managed_fields::{Resets, Update, Versions, update};
+    struct One<'a>(&'a Structural);
+    impl<'a> Versions<'a> for One<'a> {
+        type Schema = super::Place<'a>;
+        fn schema(&self, version: &str) -> Option<super::Place<'a>> {
+            (version == "g/v1").then(|| self.0.merge())
+        }
+        fn convert(&self, _: &Value, _: &str, _: &str) -> Option<Value> {
+            None
+        }
+    }
     let schema = structural(json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {
         "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
         "ports": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["port", "protocol"],
@@ -305,9 +315,14 @@ fn managed_fields_follow_the_schema() {
     }}}}));
     let mut object = json!({"apiVersion": "g/v1", "kind": "K", "metadata": {"name": "n", "labels": {"a": "b"}}, "spec": {
         "set": ["x"], "ports": [{"port": 80, "name": "p"}], "atomic": {"k": "v"}, "map": {"k": "v"}}});
-    let write =
-        Update { manager: "m", api_version: "g/v1", subresource: "", now: jiff::Timestamp::UNIX_EPOCH, resets: &[] };
-    update(&Value::Null, &mut object, schema.merge(), &write);
+    let write = Update {
+        manager: "m",
+        api_version: "g/v1",
+        subresource: "",
+        now: jiff::Timestamp::UNIX_EPOCH,
+        resets: Resets::Below(&[]),
+    };
+    update(&Value::Null, &mut object, &One(&schema), &write);
     assert_eq!(
         object["metadata"]["managedFields"][0]["fieldsV1"],
         json!({
