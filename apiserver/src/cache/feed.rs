@@ -3,49 +3,77 @@
 //! The alternative, a storage watch a resource, needs a progress notification for each before a consistent read may
 //! trust its cache, and old etcd versions do not give those reliably. With one watch over everything, whatever raised
 //! the store's revision is itself an event of that watch: the caches have caught up when it has been applied
-//! (`docs/decisions/003`).
+//! (`docs/decisions/003`). Caches come and go with the definitions of custom resources (`joining.rs`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use arc_swap::ArcSwap;
 use futures::StreamExt;
 use machinery::status::{Cause, StatusError};
-use storage::{EventKind, RangeOptions, Storage, WatchItem};
-use tokio::sync::watch;
+use storage::{Event, EventKind, Storage, WatchItem};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Entry, Objects, WatchCache};
+use super::WatchCache;
+use super::joining::Joining;
+use super::load::{Canonicalise, ROOT, entry, load, route};
 use crate::registry::catalogue::{Resource, Sort};
 
-/// The root of all keys.
-pub const ROOT: &str = "/registry/";
-/// Keys read at once while loading.
-const PAGE: usize = 5_000;
 /// How long a consistent read waits for the caches before it says so.
 const CATCH_UP: Duration = Duration::from_secs(3);
+/// How long to wait before a storage watch that ended is begun again.
+pub(super) const AGAIN: Duration = Duration::from_millis(200);
 
-/// Makes a stored value canonical JSON of the storage version (defaults, field order); `None` where it already is.
-pub type Canonicalise = Arc<dyn Fn(&Resource, &Bytes) -> Option<Bytes> + Send + Sync>;
+/// A cache, and the row in whose storage version it is kept.
+pub(super) struct Sink {
+    pub row: Arc<Resource>,
+    pub cache: Arc<WatchCache>,
+}
 
-struct Sink {
-    row: Arc<Resource>,
-    cache: Arc<WatchCache>,
+/// The caches by storage prefix. Only the follower changes which there are.
+pub(super) type Sinks = HashMap<String, Arc<Sink>>;
+
+/// What is asked of the follower.
+pub(super) enum Command {
+    /// Keep a cache of that row's prefix from now on, in place of the one there is.
+    Join(Arc<Resource>, oneshot::Sender<()>),
+    /// Keep none any more.
+    Leave(String, oneshot::Sender<()>),
 }
 
 /// The running feed.
 #[derive(Clone)]
 pub struct Feed {
-    sinks: Arc<HashMap<String, Sink>>,
+    pub(super) sinks: Arc<ArcSwap<Sinks>>,
     applied: watch::Receiver<i64>,
-    storage: Arc<dyn Storage>,
+    pub(super) storage: Arc<dyn Storage>,
+    commands: mpsc::UnboundedSender<Command>,
 }
 
 impl Feed {
     /// The cache of the row with that storage prefix.
     pub fn cache(&self, prefix: &str) -> Option<Arc<WatchCache>> {
-        self.sinks.get(prefix).map(|s| s.cache.clone())
+        self.sinks.load().get(prefix).map(|s| s.cache.clone())
+    }
+
+    /// Keeps a cache of a row's storage prefix, also when there is one already (of the row before it was changed): then
+    /// the new one takes its place and the watches of the old one end. Returns when the cache is there; it has then every
+    /// event up to [`applied`](Self::applied). No other cache waits for it.
+    pub async fn join(&self, row: Arc<Resource>) {
+        let (done, wait) = oneshot::channel();
+        if self.commands.send(Command::Join(row, done)).is_ok() {
+            let _ = wait.await;
+        }
+    }
+
+    /// Ends a cache and its watches.
+    pub async fn leave(&self, prefix: &str) {
+        let (done, wait) = oneshot::channel();
+        if self.commands.send(Command::Leave(prefix.to_string(), done)).is_ok() {
+            let _ = wait.await;
+        }
     }
 
     /// The revision up to which all caches are exact.
@@ -70,6 +98,11 @@ impl Feed {
             Ok(Ok(_)) => Ok(()),
             _ => Err(too_large(revision, self.applied())),
         }
+    }
+
+    /// What caches made now are told of the applied revision by.
+    pub(super) fn applied_receiver(&self) -> watch::Receiver<i64> {
+        self.applied.clone()
     }
 }
 
@@ -97,170 +130,129 @@ pub async fn start(
             rows_by_prefix.entry(prefix.to_string()).or_insert(row.clone());
         }
     }
-    let mut loaded = load(&*storage, &rows_by_prefix, &canonicalise).await?;
+    let mut loaded = load(&*storage, ROOT, None, &rows_by_prefix, &canonicalise).await?;
     let publish = watch::Sender::new(loaded.revision);
-    let sinks: HashMap<String, Sink> = rows_by_prefix
+    let sinks: Sinks = rows_by_prefix
         .into_iter()
         .map(|(prefix, row)| {
             let objects = loaded.objects.remove(&prefix).unwrap_or_default();
             let cache = Arc::new(WatchCache::new(objects, loaded.revision, publish.subscribe()));
-            (prefix, Sink { row, cache })
+            (prefix, Arc::new(Sink { row, cache }))
         })
         .collect();
-    let feed = Feed { sinks: Arc::new(sinks), applied: publish.subscribe(), storage };
-    tokio::spawn(run(feed.clone(), publish, canonicalise, cancel));
+    let (commands, inbox) = mpsc::unbounded_channel();
+    let sinks = Arc::new(ArcSwap::from_pointee(sinks));
+    let feed = Feed { sinks, applied: publish.subscribe(), storage, commands };
+    let joining = Joining::new(feed.clone(), canonicalise.clone());
+    let follower = Follower { feed: feed.clone(), publish, canonicalise, inbox, joining };
+    tokio::spawn(follower.run(cancel));
     Ok(feed)
 }
 
-/// `services/specs/ns/name` -> (`services/specs`, `ns/name`): prefixes have one segment or two.
-fn route<'k, V>(sinks: &HashMap<String, V>, key: &'k str) -> Option<(&'k str, &'k str)> {
-    let (first, rest) = key.split_once('/')?;
-    if sinks.contains_key(first) {
-        return Some((first, rest));
-    }
-    let second = first.len() + 1 + rest.find('/')?;
-    let prefix = &key[..second];
-    sinks.contains_key(prefix).then(|| (prefix, &key[second + 1..]))
+/// The one task that changes caches.
+struct Follower {
+    feed: Feed,
+    publish: watch::Sender<i64>,
+    canonicalise: Canonicalise,
+    inbox: mpsc::UnboundedReceiver<Command>,
+    joining: Joining,
 }
 
-struct Loaded {
-    revision: i64,
-    objects: HashMap<String, Objects>,
-}
-
-async fn load(
-    storage: &dyn Storage,
-    rows: &HashMap<String, Arc<Resource>>,
-    canonicalise: &Canonicalise,
-) -> Result<Loaded, storage::Error> {
-    let mut loaded = Loaded { revision: 0, objects: HashMap::new() };
-    let mut start_after = None;
-    loop {
-        let revision = (loaded.revision > 0).then_some(loaded.revision);
-        let options =
-            RangeOptions { revision, limit: PAGE, start_after: start_after.take(), ..RangeOptions::default() };
-        let page = storage.range(ROOT, options).await?;
-        if loaded.revision == 0 {
-            loaded.revision = page.revision;
-        }
-        for kv in &page.kvs {
-            let Some((prefix, key)) = kv.key.strip_prefix(ROOT).and_then(|k| route(rows, k)) else { continue };
-            if let Some(entry) = entry(&rows[prefix], key.into(), kv.mod_revision, &kv.value, canonicalise) {
-                loaded.objects.entry(prefix.to_string()).or_default().insert(entry.key.clone(), Arc::new(entry));
-            }
-        }
-        match page.kvs.last() {
-            Some(last) if page.more => start_after = Some(last.key.to_string()),
-            _ => return Ok(loaded),
-        }
-    }
-}
-
-fn entry(row: &Resource, key: Arc<str>, revision: i64, value: &Bytes, canonicalise: &Canonicalise) -> Option<Entry> {
-    let body = canonicalise(row, value).unwrap_or_else(|| value.clone());
-    match Entry::new(key.clone(), revision, body, &row.selectable) {
-        Ok(entry) => Some(entry),
-        Err(error) => {
-            tracing::error!(resource = %row.resource, %key, revision, %error, "a stored value cannot be served");
-            None
-        }
-    }
-}
-
-async fn run(feed: Feed, publish: watch::Sender<i64>, canonicalise: Canonicalise, cancel: CancellationToken) {
-    while !cancel.is_cancelled() {
-        let outcome = tokio::select! {
-            () = cancel.cancelled() => return,
-            outcome = follow(&feed, &publish, &canonicalise) => outcome,
-        };
-        if let Err(storage::Error::Compacted { .. }) = outcome {
-            tracing::warn!("the store was compacted past the caches: loading anew");
-            if let Err(error) = reload(&feed, &publish, &canonicalise).await {
-                tracing::warn!(%error, "loading failed");
-            }
-        } else if let Err(error) = outcome {
-            tracing::warn!(%error, "the storage watch ended");
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-}
-
-/// Applies events from where the caches are until the watch ends.
-async fn follow(feed: &Feed, publish: &watch::Sender<i64>, canonicalise: &Canonicalise) -> Result<(), storage::Error> {
-    let from = *publish.borrow() + 1;
-    // All keys, not only those under the root: another user of an etcd (upstream's compactor, for one) raises its revision
-    // too, and a consistent read would wait for an event that never comes.
-    let mut items = feed.storage.watch("", from).await?;
-    while let Some(item) = items.next().await {
-        let reached = match item? {
-            WatchItem::Progress(revision) => revision,
-            WatchItem::Events(events) => {
-                let now = Instant::now();
-                let reached = events.last().map_or(0, |e| e.revision);
-                let mut batches: HashMap<&str, Vec<_>> = HashMap::new();
-                for event in &events {
-                    let key: &str = &event.key;
-                    let Some((prefix, key)) = key.strip_prefix(ROOT).and_then(|k| route(&feed.sinks, k)) else {
-                        continue;
-                    };
-                    let key: Arc<str> = key.into();
-                    let outcome = match event.kind {
-                        EventKind::Delete => Err(event.revision),
-                        EventKind::Put => match entry(
-                            &feed.sinks[prefix].row,
-                            key.clone(),
-                            event.revision,
-                            &event.value,
-                            canonicalise,
-                        ) {
-                            Some(entry) => Ok(entry),
-                            None => continue,
-                        },
-                    };
-                    batches.entry(prefix).or_default().push((key, outcome));
+impl Follower {
+    async fn run(mut self, cancel: CancellationToken) {
+        while !cancel.is_cancelled() {
+            let outcome = tokio::select! {
+                () = cancel.cancelled() => return,
+                outcome = self.follow() => outcome,
+            };
+            if let Err(storage::Error::Compacted { .. }) = outcome {
+                tracing::warn!("the store was compacted past the caches: loading anew");
+                if let Err(error) = self.reload().await {
+                    tracing::warn!(%error, "loading failed");
                 }
-                for (prefix, batch) in batches {
-                    feed.sinks[prefix].cache.apply(batch, now);
-                }
-                reached
+            } else if let Err(error) = outcome {
+                tracing::warn!(%error, "the storage watch ended");
             }
-        };
-        publish.send_if_modified(|at| {
-            let newer = reached > *at;
-            *at = (*at).max(reached);
-            newer
-        });
+            tokio::time::sleep(AGAIN).await;
+        }
     }
-    Ok(())
+
+    /// Applies events from where the caches are until the watch ends.
+    async fn follow(&mut self) -> Result<(), storage::Error> {
+        let from = *self.publish.borrow() + 1;
+        // All keys, not only those under the root: another user of an etcd (upstream's compactor, for one) raises its
+        // revision too, and a consistent read would wait for an event that never comes.
+        let mut items = self.feed.storage.watch("", from).await?;
+        loop {
+            // A cache comes or goes between two items of the watch: at a revision that all caches have reached.
+            let item = tokio::select! {
+                item = items.next() => item,
+                Some(command) = self.inbox.recv() => {
+                    self.joining.command(command, *self.publish.borrow());
+                    continue;
+                }
+                Some(loaded) = self.joining.loaded() => {
+                    self.joining.take(loaded, *self.publish.borrow());
+                    continue;
+                }
+            };
+            let Some(item) = item else { return Ok(()) };
+            let reached = match item? {
+                WatchItem::Progress(revision) => revision,
+                WatchItem::Events(events) => self.apply(&events),
+            };
+            self.publish.send_if_modified(|at| {
+                let newer = reached > *at;
+                *at = (*at).max(reached);
+                newer
+            });
+        }
+    }
+
+    /// Applies events to the caches; the revision that is reached by them.
+    fn apply(&mut self, events: &[Event]) -> i64 {
+        let now = Instant::now();
+        let sinks = self.feed.sinks.load_full();
+        let mut batches: HashMap<&str, Vec<_>> = HashMap::new();
+        for event in events {
+            let known = |prefix: &str| sinks.contains_key(prefix) || self.joining.has(prefix);
+            let Some((prefix, key)) = event.key.strip_prefix(ROOT).and_then(|k| route(known, k)) else { continue };
+            self.joining.note(prefix, event);
+            let Some(sink) = sinks.get(prefix) else { continue };
+            if let Some(outcome) = outcome(&sink.row, key.into(), event, &self.canonicalise) {
+                batches.entry(prefix).or_default().push(outcome);
+            }
+        }
+        for (prefix, batch) in batches {
+            sinks[prefix].cache.apply(batch, now);
+        }
+        events.last().map_or(0, |e| e.revision)
+    }
+
+    /// Replaces all caches' states; watchers from before are told 410.
+    async fn reload(&mut self) -> Result<(), storage::Error> {
+        let sinks = self.feed.sinks.load_full();
+        let rows = sinks.iter().map(|(prefix, sink)| (prefix.clone(), sink.row.clone())).collect();
+        let mut loaded = load(&*self.feed.storage, ROOT, None, &rows, &self.canonicalise).await?;
+        for (prefix, sink) in sinks.iter() {
+            sink.cache.reset(loaded.objects.remove(prefix).unwrap_or_default(), loaded.revision);
+        }
+        self.publish.send_replace(loaded.revision);
+        self.joining.again(loaded.revision);
+        Ok(())
+    }
 }
 
-/// Replaces all caches' states; watchers from before are told 410.
-async fn reload(feed: &Feed, publish: &watch::Sender<i64>, canonicalise: &Canonicalise) -> Result<(), storage::Error> {
-    let rows = feed.sinks.iter().map(|(prefix, sink)| (prefix.clone(), sink.row.clone())).collect();
-    let mut loaded = load(&*feed.storage, &rows, canonicalise).await?;
-    for (prefix, sink) in feed.sinks.iter() {
-        sink.cache.reset(loaded.objects.remove(prefix).unwrap_or_default(), loaded.revision);
-    }
-    publish.send_replace(loaded.revision);
-    Ok(())
-}
+/// What an event makes of a key: an entry, or nothing as of a revision.
+pub(super) type Applied = (Arc<str>, Result<super::Entry, i64>);
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_are_routed_by_one_segment_or_two() {
-        let sinks: HashMap<String, ()> =
-            ["pods", "services/specs", "apiregistration.k8s.io/apiservices"].map(|p| (p.to_string(), ())).into();
-        for (key, expect) in [
-            ("pods/ns/a", Some(("pods", "ns/a"))),
-            ("services/specs/ns/a", Some(("services/specs", "ns/a"))),
-            ("apiregistration.k8s.io/apiservices/v1.", Some(("apiregistration.k8s.io/apiservices", "v1."))),
-            ("services/endpoints/ns/a", None),
-            ("pods", None),
-        ] {
-            assert_eq!(route(&sinks, key), expect, "{key}");
+/// What an event does to the cache of a row; `None` where its value cannot be served.
+pub(super) fn outcome(row: &Resource, key: Arc<str>, event: &Event, canonicalise: &Canonicalise) -> Option<Applied> {
+    match event.kind {
+        EventKind::Delete => Some((key, Err(event.revision))),
+        EventKind::Put => {
+            let entry = entry(row, key.clone(), event.revision, &event.value, canonicalise)?;
+            Some((key, Ok(entry)))
         }
     }
 }

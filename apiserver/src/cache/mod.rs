@@ -14,14 +14,18 @@ use bytes::Bytes;
 use imbl::OrdMap;
 use parking_lot::RwLock;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 mod entry;
 mod feed;
+mod joining;
+mod load;
 mod scan;
 mod watcher;
 
 pub use entry::Entry;
-pub use feed::{Canonicalise, Feed, start};
+pub use feed::{Feed, start};
+pub use load::Canonicalise;
 pub use watcher::{Expired, Watcher, frame, protobuf_frame};
 
 /// Events younger than this stay in the window, up to [`WINDOW_MOST`].
@@ -128,13 +132,25 @@ pub struct WatchCache {
     state: RwLock<State>,
     changed: watch::Sender<i64>,
     applied: watch::Receiver<i64>,
+    closed: CancellationToken,
 }
 
 impl WatchCache {
     /// An empty cache that is exact at `revision`; `applied` is the feed's.
     pub fn new(objects: Objects, revision: i64, applied: watch::Receiver<i64>) -> Self {
         let state = State { objects, window: VecDeque::new(), floor: revision, last: revision };
-        Self { state: RwLock::new(state), changed: watch::Sender::new(revision), applied }
+        let closed = CancellationToken::new();
+        Self { state: RwLock::new(state), changed: watch::Sender::new(revision), applied, closed }
+    }
+
+    /// Says that nothing is fed to this cache any more: its resource is not served now, or another cache took its place.
+    fn close(&self) {
+        self.closed.cancel();
+    }
+
+    /// Ends when the cache is fed no more; its watches end then.
+    pub fn closed(&self) -> CancellationToken {
+        self.closed.clone()
     }
 
     /// The object as it is now.
@@ -239,5 +255,7 @@ impl WatchCache {
     }
 }
 
+#[cfg(test)]
+mod feed_tests;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use api::protobuf::Part;
 use bytes::Bytes;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::{Change, ChangeKind, Entry, WatchCache};
 
@@ -37,6 +38,11 @@ impl Watcher {
     /// The revision up to which events were taken.
     pub fn cursor(&self) -> i64 {
         self.cursor
+    }
+
+    /// Ends when no more events will come: the resource is not served any more.
+    pub fn closed(&self) -> CancellationToken {
+        self.cache.closed()
     }
 
     /// The next events, at least one; waits for them. Cancel-safe.

@@ -27,8 +27,8 @@ pub(super) async fn serve(call: Call) -> Result<Response<Body>, StatusError> {
             Ok(response)
         }
         ["api" | "apis", ..] => discover(&call),
-        ["openapi", "v2"] => Ok(negotiation::json_response(StatusCode::OK, openapi::v2::document(rows(&call)))),
-        ["openapi", "v3"] => Ok(negotiation::json_response(StatusCode::OK, openapi::index(rows(&call)))),
+        ["openapi", "v2"] => Ok(negotiation::json_response(StatusCode::OK, openapi::v2::document(rows(&call).all()))),
+        ["openapi", "v3"] => Ok(negotiation::json_response(StatusCode::OK, openapi::index(rows(&call).all()))),
         ["openapi", "v3", "api", version] => open_api(&call, "", version),
         ["openapi", "v3", "apis", group, version] => open_api(&call, group, version),
         [".well-known", "openid-configuration"] => issuer(&call, "application/json", Issuer::configuration),
@@ -37,13 +37,13 @@ pub(super) async fn serve(call: Call) -> Result<Response<Body>, StatusError> {
     }
 }
 
-fn rows(call: &Call) -> &[std::sync::Arc<crate::registry::catalogue::Resource>] {
-    call.server.registry.rows().all()
+fn rows(call: &Call) -> std::sync::Arc<crate::registry::Rows> {
+    call.server.registry.rows()
 }
 
 /// A group version's OpenAPI; with the hash in its URL it never changes.
 fn open_api(call: &Call, group: &str, version: &str) -> Result<Response<Body>, StatusError> {
-    let document = openapi::document(rows(call), group, version).ok_or_else(no_such_path)?;
+    let document = openapi::document(rows(call).all(), group, version).ok_or_else(no_such_path)?;
     let mut response = negotiation::json_response(StatusCode::OK, document);
     if call.info.query.has("hash") {
         let forever = HeaderValue::from_static("public, immutable");
@@ -56,10 +56,11 @@ fn open_api(call: &Call, group: &str, version: &str) -> Result<Response<Body>, S
 fn discover(call: &Call) -> Result<Response<Body>, StatusError> {
     let headers = &call.parts.headers;
     let text = |name| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let rows = call.server.registry.rows().all();
+    let rows = rows(call);
     // HTTP/2 says in the URL what HTTP/1 says in a header.
     let host = call.parts.uri.authority().map_or_else(|| text(header::HOST), |authority| authority.as_str());
-    let document = discovery::document(rows, &call.info.path, text(header::ACCEPT), host).ok_or_else(no_such_path)?;
+    let document =
+        discovery::document(rows.all(), &call.info.path, text(header::ACCEPT), host).ok_or_else(no_such_path)?;
     let etag = document.etag.as_deref().and_then(|tag| HeaderValue::from_str(tag).ok());
     let known = document.etag.as_deref().is_some_and(|tag| text(header::IF_NONE_MATCH) == tag);
     let mut response = if known {

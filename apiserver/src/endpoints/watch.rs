@@ -151,6 +151,7 @@ impl Session {
             }
             let watcher = self.watcher.as_mut()?;
             let cancel = self.encoder.call.server.cancel.clone();
+            let closed = watcher.closed();
             let tick = async {
                 match &mut self.bookmarks {
                     Some(interval) => interval.tick().await,
@@ -169,6 +170,7 @@ impl Session {
                 },
                 () = tokio::time::sleep_until(self.end) => self.state = State::Ended,
                 () = cancel.cancelled() => self.state = State::Ended,
+                () = closed.cancelled() => self.state = State::Ended,
                 _ = tick => if let Some(revision) = watcher.bookmark() {
                     return Some(self.encoder.bookmark(revision, false));
                 },

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use machinery::gvk::GroupResource;
 use machinery::status::StatusError;
@@ -35,7 +36,7 @@ pub mod store;
 pub mod strategy;
 pub mod virtual_;
 
-/// The catalogue's rows, found by what a path says and by what a strategy names.
+/// Rows, found by what a path says and by what a strategy names.
 #[derive(Default, Clone)]
 pub struct Rows {
     all: Vec<Arc<Resource>>,
@@ -47,13 +48,15 @@ impl Rows {
     /// Indexes rows; the first of several versions of a resource is the preferred one.
     pub fn new(rows: impl IntoIterator<Item = Resource>) -> Self {
         let mut index = Self::default();
-        for row in rows {
-            let at = index.all.len();
-            index.by_path.insert((row.group.to_string(), row.version.to_string(), row.resource.to_string()), at);
-            index.by_resource.entry(row.group_resource()).or_insert(at);
-            index.all.push(Arc::new(row));
-        }
+        rows.into_iter().for_each(|row| index.push(Arc::new(row)));
         index
+    }
+
+    fn push(&mut self, row: Arc<Resource>) {
+        let at = self.all.len();
+        self.by_path.insert((row.group.to_string(), row.version.to_string(), row.resource.to_string()), at);
+        self.by_resource.entry(row.group_resource()).or_insert(at);
+        self.all.push(row);
     }
 
     /// All rows, in the catalogue's order.
@@ -79,7 +82,8 @@ impl Rows {
 
 /// All resources of the server.
 pub struct Registry {
-    rows: Rows,
+    built_in: Rows,
+    rows: ArcSwap<Rows>,
     feed: Feed,
     storage: Arc<dyn Storage>,
     admission: OnceLock<Chain>,
@@ -90,7 +94,8 @@ impl Registry {
     /// A registry over a store whose feed runs. Admission is set once, later: its plugins read the registry.
     pub fn new(rows: Rows, feed: Feed, storage: Arc<dyn Storage>) -> Self {
         let system = UserInfo { name: "system:apiserver".into(), groups: vec![MASTERS.into()], ..UserInfo::default() };
-        Self { rows, feed, storage, admission: OnceLock::new(), system }
+        let served = ArcSwap::from_pointee(rows.clone());
+        Self { built_in: rows, rows: served, feed, storage, admission: OnceLock::new(), system }
     }
 
     /// Sets the admission chain; the first call wins.
@@ -103,9 +108,17 @@ impl Registry {
         self.admission.get_or_init(Chain::default)
     }
 
-    /// The catalogue.
-    pub fn rows(&self) -> &Rows {
-        &self.rows
+    /// What is served now: the catalogue, and custom resources. One request works with one state of it.
+    pub fn rows(&self) -> Arc<Rows> {
+        self.rows.load_full()
+    }
+
+    /// Replaces the custom resources that are served: of several versions of one the preferred one comes first. Their
+    /// caches are in the feed already.
+    pub fn serve_custom(&self, custom: impl IntoIterator<Item = Arc<Resource>>) {
+        let mut rows = self.built_in.clone();
+        custom.into_iter().for_each(|row| rows.push(row));
+        self.rows.store(Arc::new(rows));
     }
 
     /// The feed of the caches.
@@ -118,10 +131,10 @@ impl Registry {
         &self.storage
     }
 
-    /// The row whose store keeps a row's objects: itself, or the one it cohabits with.
+    /// The row whose store keeps a row's objects: itself, or the built-in one it cohabits with.
     pub fn storing<'a>(&'a self, row: &'a Resource) -> &'a Resource {
         match &row.sort {
-            Sort::Cohabiting { with } => self.rows.of(with).map_or(row, |row| row),
+            Sort::Cohabiting { with } => self.built_in.of(with).map_or(row, |row| row),
             _ => row,
         }
     }
@@ -135,7 +148,7 @@ impl Registry {
     }
 
     fn cache_of(&self, resource: &GroupResource) -> Option<Arc<WatchCache>> {
-        self.rows.of(resource).and_then(|row| self.cache(row))
+        self.rows.load().of(resource).and_then(|row| self.cache(row))
     }
 
     /// The object as the cache has it now, with resourceVersion; `None` where there is none. Never waits. The decoded
@@ -208,7 +221,7 @@ impl Registry {
     }
 
     fn row(&self, resource: &GroupResource) -> Result<Arc<Resource>, StatusError> {
-        self.rows.of(resource).cloned().ok_or_else(|| StatusError::not_found(resource, ""))
+        self.rows.load().of(resource).cloned().ok_or_else(|| StatusError::not_found(resource, ""))
     }
 
     fn context<'a>(&'a self, row: &'a Resource, namespace: Option<&'a str>) -> WriteContext<'a> {

@@ -1,0 +1,75 @@
+//! Caches that join and leave a running feed: over a store in memory, with writes going on.
+
+use std::sync::Arc;
+
+use storage::{EmbeddedStore, Expect, Storage};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::registry::catalogue::Resource;
+
+const PREFIX: &str = "example.com/widgets";
+
+fn row() -> Arc<Resource> {
+    Arc::new(Resource::stored("example.com", "v1", "widgets", "Widget", PREFIX))
+}
+
+async fn put(store: &dyn Storage, n: usize) {
+    let body = format!(r#"{{"kind":"T","apiVersion":"v1","metadata":{{"name":"w{n}","uid":"{n}"}}}}"#);
+    store.put(&format!("/registry/{PREFIX}/ns/w{n:04}"), body.into(), Expect::Absent, None).await.expect("stored");
+}
+
+#[tokio::test]
+async fn a_cache_that_joins_misses_nothing_and_doubles_nothing() {
+    let store: Arc<dyn Storage> = Arc::new(EmbeddedStore::in_memory());
+    let cancel = CancellationToken::new();
+    let feed = start(store.clone(), [], Arc::new(|_, _| None), cancel.clone()).await.expect("starts");
+    assert!(feed.cache(PREFIX).is_none());
+    for n in 0..50 {
+        put(&*store, n).await;
+    }
+    let writer = tokio::spawn({
+        let store = store.clone();
+        async move {
+            for n in 50..500 {
+                put(&*store, n).await;
+            }
+        }
+    });
+    feed.join(row()).await;
+    let cache = feed.cache(PREFIX).expect("joined");
+    let start = cache.snapshot();
+    let mut watcher = cache.watch(start.revision).expect("at its revision");
+    let mut seen = start.objects.len();
+    writer.await.expect("wrote");
+    feed.caught_up().await.expect("caught up");
+    assert_eq!(cache.len(), 500);
+    while seen < 500 {
+        let batch = watcher.next().await.expect("in the window");
+        assert!(batch.iter().all(|change| change.kind == ChangeKind::Added), "each comes once");
+        seen += batch.len();
+    }
+    assert_eq!(seen, 500);
+    cancel.cancel();
+}
+
+#[tokio::test]
+async fn watches_end_when_a_cache_leaves_or_is_replaced() {
+    let store: Arc<dyn Storage> = Arc::new(EmbeddedStore::in_memory());
+    let feed = start(store.clone(), [], Arc::new(|_, _| None), CancellationToken::new()).await.expect("starts");
+    feed.join(row()).await;
+    let first = feed.cache(PREFIX).expect("joined");
+    put(&*store, 1).await;
+    feed.caught_up().await.expect("caught up");
+    let mut watcher = first.watch(first.snapshot().revision - 1).expect("in the window");
+
+    feed.join(row()).await;
+    let second = feed.cache(PREFIX).expect("replaced");
+    assert!(first.closed().is_cancelled() && !second.closed().is_cancelled());
+    assert_eq!(second.len(), 1, "what was stored before is there at once");
+    assert_eq!(watcher.next().await.expect("kept").len(), 1, "what came before the end is still told");
+    watcher.closed().cancelled().await;
+
+    feed.leave(PREFIX).await;
+    assert!(second.closed().is_cancelled() && feed.cache(PREFIX).is_none());
+}
