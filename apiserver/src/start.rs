@@ -18,6 +18,7 @@ use crate::Server;
 use crate::admission::Chain;
 use crate::cache;
 use crate::endpoints::connect::Nodes;
+use crate::extensions::controller::Extensions;
 use crate::filters::authn::Authenticator;
 use crate::filters::authn::bearer::Tokens;
 use crate::filters::authn::service_account::Issuer;
@@ -125,14 +126,18 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
         Store::Etcd(etcd) => Arc::new(storage::EtcdStore::connect(etcd.clone()).await.context("connecting to etcd")?),
     };
     let rows = Rows::new(catalogue::rows());
-    // The embedded store has only what this program wrote; an etcd may have another's values.
+    // The embedded store has only what this program wrote; an etcd may have another's values, and a custom resource's
+    // schema may be another now.
     let foreign = matches!(config.store, Store::Etcd(_));
-    let canonicalise: cache::Canonicalise =
-        Arc::new(move |row, bytes| foreign.then(|| negotiation::canonicalise(row, bytes)).flatten());
+    let canonicalise: cache::Canonicalise = Arc::new(move |row, bytes| match foreign || row.types.custom().is_some() {
+        true => negotiation::canonicalise(row, bytes),
+        false => None,
+    });
     let feed = cache::start(storage.clone(), rows.iter().cloned(), canonicalise, cancel.clone()).await?;
     let registry = Arc::new(Registry::new(rows, feed, storage.clone()));
     let access = (config.access)(&registry)?;
     registry.set_admission(access.admission);
+    let extensions = Extensions::start(registry.clone()).await;
     let server = Arc::new(Server {
         registry,
         authenticator: access.authenticator,
@@ -152,6 +157,9 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
         let listener = TcpListener::bind(at).await.with_context(|| format!("listening on {at}"))?;
         address = Some(listener.local_addr()?);
         stopped.spawn(listener::serve(server.clone(), listener, tls, cancel.clone()));
+    }
+    if let Some(extensions) = extensions {
+        stopped.spawn(extensions.run(cancel.clone()));
     }
     stopped.spawn(bootstrap(server.clone(), config.bootstrap, cancel.clone()));
     stopped.spawn(storage::compact_every(COMPACT_EVERY, storage, cancel.clone()));

@@ -92,8 +92,48 @@ impl Client {
         (code, serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into()))
     }
 
+    /// A GET's headers and text.
+    pub(crate) async fn text(&mut self, path: &str) -> (http::HeaderMap, String) {
+        let request = Request::get(path).header("user-agent", "tester/1").body(Full::new(Bytes::new()));
+        self.sender.ready().await.expect("connection");
+        let response = self.sender.send_request(request.expect("request")).await.expect("answer");
+        let headers = response.headers().clone();
+        let bytes = response.into_body().collect().await.expect("body").to_bytes();
+        (headers, String::from_utf8_lossy(&bytes).into())
+    }
+
+    /// A watch, which takes the connection.
+    pub(crate) async fn watch(mut self, path: &str) -> Watch {
+        let request = Request::get(path).body(Full::new(Bytes::new())).expect("request");
+        self.sender.ready().await.expect("connection");
+        let body = self.sender.send_request(request).await.expect("answer").into_body();
+        Watch { body, text: String::new(), _client: self }
+    }
+
     pub(crate) async fn json(&mut self, method: Method, path: &str, body: Value) -> (StatusCode, Value) {
         self.send(method, path, "application/json", body).await
+    }
+}
+
+/// Events as they come.
+pub(crate) struct Watch {
+    body: hyper::body::Incoming,
+    text: String,
+    _client: Client,
+}
+
+impl Watch {
+    /// The next event; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Option<Value> {
+        loop {
+            if let Some((line, rest)) = self.text.split_once('\n') {
+                let event = serde_json::from_str(line).expect("json");
+                self.text = rest.to_string();
+                return Some(event);
+            }
+            let frame = self.body.frame().await?.expect("frame").into_data().expect("data");
+            self.text.push_str(std::str::from_utf8(&frame).expect("utf-8"));
+        }
     }
 }
 

@@ -16,7 +16,7 @@ pub struct Scanned {
     /// Whether members of metadata follow `splice` directly without a comma of their own.
     pub lone: bool,
     /// End of the leading `"kind":...,"apiVersion":...,` members, which items of a list leave out; 0 where the object
-    /// does not begin with them.
+    /// does not begin with them, or is a custom resource, whose items keep them.
     pub item: usize,
     /// `metadata.labels`.
     pub labels: Vec<(Box<str>, Box<str>)>,
@@ -36,19 +36,20 @@ pub fn scan(bytes: &[u8], selectable: &[SelectableField]) -> Result<Scanned> {
     let mut found = Scanned { fields: selectable.iter().map(|f| Box::from(f.absent)).collect(), ..Scanned::default() };
     let paths: Vec<(usize, Vec<&str>)> =
         selectable.iter().enumerate().map(|(i, f)| (i, f.path.split('.').collect())).collect();
-    let (mut metadata, mut head) = (false, 0);
+    let (mut metadata, mut head, mut sorted) = (false, 0, false);
     members(bytes, 0, &mut |key, start, end| {
         match key {
             b"kind" | b"apiVersion" if head < 2 => {
+                sorted |= head == 0 && key == b"apiVersion";
                 head += 1;
-                if head == 2 && bytes.get(end) == Some(&b',') {
+                if head == 2 && !sorted && bytes.get(end) == Some(&b',') {
                     found.item = end + 1;
                 }
             }
             b"metadata" => {
                 metadata = true;
                 head = 2;
-                scan_metadata(bytes, start, &mut found)?;
+                scan_metadata(bytes, start, sorted, &mut found)?;
             }
             _ => head = 2,
         }
@@ -59,21 +60,25 @@ pub fn scan(bytes: &[u8], selectable: &[SelectableField]) -> Result<Scanned> {
     if metadata { Ok(found) } else { Err(Malformed(0)) }
 }
 
-/// resourceVersion stands after uid in upstream's order, before generation and the timestamps.
-fn scan_metadata(bytes: &[u8], start: usize, found: &mut Scanned) -> Result<()> {
+/// resourceVersion stands after uid in upstream's order, before generation and the timestamps; in an object whose members
+/// are sorted (a custom resource: `apiVersion` comes first) at its place by name.
+fn scan_metadata(bytes: &[u8], start: usize, sorted: bool, found: &mut Scanned) -> Result<()> {
     found.splice = start + 1;
     found.first = true;
     members(bytes, start, &mut |key, from, end| {
-        match key {
-            b"name" | b"generateName" | b"namespace" | b"selfLink" | b"uid" => {
-                found.splice = end;
-                found.first = false;
-            }
-            b"labels" => members(bytes, from, &mut |label, from, end| {
+        let before = match sorted {
+            true => key < b"resourceVersion".as_slice(),
+            false => matches!(key, b"name" | b"generateName" | b"namespace" | b"selfLink" | b"uid"),
+        };
+        if before {
+            found.splice = end;
+            found.first = false;
+        }
+        if key == b"labels" {
+            members(bytes, from, &mut |label, from, end| {
                 found.labels.push((text(label), string(bytes, from, end)?));
                 Ok(())
-            })?,
-            _ => {}
+            })?;
         }
         Ok(())
     })?;
@@ -228,6 +233,10 @@ mod tests {
             (
                 r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","uid":"u","generation":1}}"#,
                 r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","uid":"u","resourceVersion":"7","generation":1}}"#,
+            ),
+            (
+                r#"{"apiVersion":"g/v1","kind":"T","metadata":{"generation":1,"name":"a","uid":"u"},"spec":{}}"#,
+                r#"{"apiVersion":"g/v1","kind":"T","metadata":{"generation":1,"name":"a","resourceVersion":"7","uid":"u"},"spec":{}}"#,
             ),
             (r#"{"metadata":{}}"#, r#"{"metadata":{"resourceVersion":"7"}}"#),
             (r#"{"metadata":{"labels":{}}}"#, r#"{"metadata":{"resourceVersion":"7","labels":{}}}"#),

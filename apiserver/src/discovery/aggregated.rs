@@ -71,7 +71,7 @@ fn resource(row: &Resource) -> Value {
         .into_iter()
         .map(|part| {
             let own = part.kind.group == row.group && part.kind.version == row.version;
-            let kind = if own {
+            let kind = if own && row.types.custom().is_none() {
                 json!({"group": "", "version": "", "kind": part.kind.kind})
             } else {
                 json!({"group": part.kind.group, "version": part.kind.version, "kind": part.kind.kind})
@@ -79,12 +79,14 @@ fn resource(row: &Resource) -> Value {
             json!({"subresource": part.name, "responseKind": kind, "verbs": verbs(part.verbs)})
         })
         .collect();
+    // Of its own kinds upstream does not say the group and version here, of custom ones it does.
+    let (group, version) = if row.types.custom().is_some() { (&*row.group, &*row.version) } else { ("", "") };
     json!({
         "resource": row.resource,
-        "responseKind": {"group": "", "version": "", "kind": row.kind},
+        "responseKind": {"group": group, "version": version, "kind": row.kind},
         "scope": if row.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": row.singular,
-        "verbs": verbs(row.verbs),
+        "verbs": verbs(row.advertised()),
         "shortNames": row.short_names,
         "categories": row.categories,
         "subresources": parts,

@@ -91,7 +91,7 @@ fn group_versions<'a>(rows: &'a [Arc<Resource>], group: &str) -> Vec<&'a str> {
 }
 
 /// Kubernetes' order of versions: stable before beta before alpha, higher numbers first, other names last.
-fn version_order(version: &str) -> (u8, u64, u64) {
+pub(crate) fn version_order(version: &str) -> (u8, u64, u64) {
     let parse = || {
         let rest = version.strip_prefix('v')?;
         let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
@@ -153,7 +153,7 @@ fn resources(rows: &[Arc<Resource>], group: &str, version: &str) -> Option<Value
     for row in found {
         list.push(json!({
             "name": row.resource, "singularName": row.singular, "namespaced": row.namespaced, "kind": row.kind,
-            "verbs": verbs(row.verbs), "shortNames": row.short_names, "categories": row.categories,
+            "verbs": verbs(row.advertised()), "shortNames": row.short_names, "categories": row.categories,
             "storageVersionHash": storage_version_hash(row),
         }));
         for part in sorted_parts(row) {

@@ -105,8 +105,8 @@ fn applied(
 ) -> Result<Value, StatusError> {
     let kind = cx.resource.kind();
     let merged = managed_fields::apply(cx, live, config.value(), options)?;
-    let mut object = negotiation::value(merged, &kind, FieldValidation::Ignore)?.object;
-    api::defaults::apply(&kind, &mut object);
+    let mut object = negotiation::value(merged, &kind, &cx.resource.types, FieldValidation::Ignore)?.object;
+    cx.resource.types.default(&kind, &mut object);
     if meta::uid(live).is_empty() && !meta::uid(&object).is_empty() {
         let uid = meta::uid(&object);
         let why = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");

@@ -40,7 +40,7 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
             .await?
     };
     let answer = json!({
-        "kind": format!("{}List", row.kind),
+        "kind": row.list_kind,
         "apiVersion": row.api_version(),
         "metadata": { "resourceVersion": selected.revision.to_string() },
         "items": deleted,

@@ -169,7 +169,7 @@ fn mark(cx: &WriteContext<'_>, options: &Delete, obj: &mut Value) {
         Grace::Seconds(seconds) => seconds.max(0),
         Grace::None => 0,
     };
-    row.strategy.mark_deleting(obj);
+    row.strategy.mark_deleting(cx, obj);
     let marked = meta::deletion_timestamp(obj).is_some();
     let given = obj["metadata"]["deletionGracePeriodSeconds"].as_i64();
     // A second request can only shorten the time that is left.

@@ -58,7 +58,11 @@ pub(super) async fn handle(call: Call, row: &Arc<Resource>) -> Result<Response<B
         }
         Form::Plain => {
             let kind = row.list_kind();
-            let items: Vec<Value> = objects.into_iter().map(without_kind).collect();
+            let custom = row.types.custom().is_some();
+            if custom && metadata.get("continue").is_none() {
+                metadata["continue"] = "".into();
+            }
+            let items: Vec<Value> = objects.into_iter().map(|o| if custom { o } else { without_kind(o) }).collect();
             (json!({ "kind": kind.kind, "apiVersion": row.api_version(), "metadata": metadata, "items": items }), kind)
         }
     };

@@ -17,6 +17,7 @@ use crate::filters::request_info::RequestInfo;
 use crate::negotiation::{self, Accept, Asked, Body, Offer};
 use crate::registry::catalogue::{Resource, Sort, Verb};
 use crate::registry::strategy::WriteContext;
+use crate::registry::types::Types;
 
 mod apply;
 mod collection;
@@ -116,23 +117,32 @@ pub async fn dispatch(call: Call) -> Result<Response<Body>, StatusError> {
     if in_namespace != row.namespaced && !(row.namespaced && whole_collection) {
         return Err(no_such_path());
     }
+    let mut response = serve(call, &row).await?;
+    if let Some(text) = &row.deprecation {
+        negotiation::add_warnings(response.headers_mut(), &[text.to_string()]);
+    }
+    Ok(response)
+}
+
+async fn serve(call: Call, row: &Arc<Resource>) -> Result<Response<Body>, StatusError> {
+    let info = &call.info;
     if !info.subresource.is_empty() {
-        return subresource(call, &row).await;
+        return subresource(call, row).await;
     }
     let verb = verb(info.verb).filter(|verb| row.verbs.contains(verb));
     let Some(verb) = verb else {
         return Err(StatusError::method_not_supported(&row.group_resource(), info.verb));
     };
     match (&row.sort, verb) {
-        (Sort::Virtual, _) => virtual_(call, &row).await,
-        (_, Verb::Create) => create::handle(call, &row).await,
-        (_, Verb::Get) => get::handle(call, &row).await,
-        (_, Verb::List) => list::handle(call, &row).await,
-        (_, Verb::Watch) => watch::handle(call, &row).await,
-        (_, Verb::Update) => update::handle(call, &row).await,
-        (_, Verb::Patch) => patch::handle(call, &row).await,
-        (_, Verb::Delete) => delete::handle(call, &row).await,
-        (_, Verb::DeleteCollection) => collection::handle(call, &row).await,
+        (Sort::Virtual, _) => virtual_(call, row).await,
+        (_, Verb::Create) => create::handle(call, row).await,
+        (_, Verb::Get) => get::handle(call, row).await,
+        (_, Verb::List) => list::handle(call, row).await,
+        (_, Verb::Watch) => watch::handle(call, row).await,
+        (_, Verb::Update) => update::handle(call, row).await,
+        (_, Verb::Patch) => patch::handle(call, row).await,
+        (_, Verb::Delete) => delete::handle(call, row).await,
+        (_, Verb::DeleteCollection) => collection::handle(call, row).await,
     }
 }
 
@@ -174,10 +184,11 @@ async fn virtual_(mut call: Call, row: &Arc<Resource>) -> Result<Response<Body>,
             let options =
                 crate::registry::options::Write::parse(&call.info.query, &call.parts.headers, "CreateOptions")?;
             let bytes = call.bytes().await?;
-            let decoded = negotiation::object(&call.parts.headers, &bytes, &kind, options.field_validation)?;
+            let types = Types::of(&kind);
+            let decoded = negotiation::object(&call.parts.headers, &bytes, &kind, &types, options.field_validation)?;
             call.warnings.extend(decoded.warnings);
             let mut object = decoded.object;
-            api::defaults::apply(&kind, &mut object);
+            types.default(&kind, &mut object);
             (object, options.dry_run)
         }
         _ => (Value::Null, false),

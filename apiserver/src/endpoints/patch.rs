@@ -12,6 +12,7 @@ use super::{Call, apply, respond, update};
 use crate::negotiation::{self, Body};
 use crate::registry::catalogue::Resource;
 use crate::registry::options::Write;
+use crate::registry::types::Types;
 
 /// A patch, parsed once, applied as often as the write is tried.
 pub enum Patch {
@@ -25,6 +26,9 @@ pub enum Patch {
 
 const ACCEPTED: &[&str] =
     &["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json", APPLY];
+
+/// Without a strategic merge, which takes a type to know merge keys.
+const ACCEPTED_CUSTOM: &[&str] = &["application/json-patch+json", "application/merge-patch+json", APPLY];
 
 /// Server-side apply, which is `apply.rs`.
 pub(super) const APPLY: &str = "application/apply-patch+yaml";
@@ -64,11 +68,11 @@ impl Patch {
     }
 
     /// The patched object, before it is decoded.
-    pub fn apply(&self, old: &Value, kind: &machinery::gvk::GroupVersionKind) -> Result<Value, StatusError> {
+    pub fn apply(&self, old: &Value, types: &Types) -> Result<Value, StatusError> {
         match self {
             Self::Json(patch) => Ok(patch.apply(old)?),
             Self::Merge(patch) => machinery::patch::merge::apply(old.clone(), patch.clone()),
-            Self::Strategic(patch) => match api::schema::of(kind) {
+            Self::Strategic(patch) => match types.built_in() {
                 Some(schema) => {
                     Ok(machinery::patch::strategic::apply(old.clone(), patch.clone(), &api::patch::TypeSchema(schema))?)
                 }
@@ -82,6 +86,9 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
     if media_type(&call) == APPLY {
         return apply::handle(call, row).await;
     }
+    if row.types.custom().is_some() && !ACCEPTED_CUSTOM.contains(&media_type(&call)) {
+        return Err(StatusError::unsupported_media_type(ACCEPTED_CUSTOM));
+    }
     let accept = call.accept(&row.kind())?;
     let options = Write::parse_patch(&call.info.query, &call.parts.headers, false)?;
     let bytes = call.bytes().await?;
@@ -93,10 +100,10 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
         let cx = call.write_context(row, options.dry_run);
         let (mut told, patch) = (Vec::new(), &patch);
         let updated = update::update(&cx, &name, &options, &mut |old| {
-            let patched = patch.apply(old, &kind)?;
-            let decoded = negotiation::value(patched, &kind, options.field_validation)?;
+            let patched = patch.apply(old, &row.types)?;
+            let decoded = negotiation::value(patched, &kind, &row.types, options.field_validation)?;
             let mut object = decoded.object;
-            api::defaults::apply(&kind, &mut object);
+            row.types.default(&kind, &mut object);
             told = decoded.warnings;
             told.extend(respond::write_warnings(&cx, &object, Some(old)));
             if machinery::meta::name(&object) != machinery::meta::name(old) {

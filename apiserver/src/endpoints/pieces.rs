@@ -26,6 +26,7 @@ const ENTRIES_AT_ONCE: usize = 64;
 pub(super) struct Pieces {
     copied: Copied,
     head: Vec<u8>,
+    tail: Vec<u8>,
     /// About, for JSON; exactly, for protobuf.
     size: usize,
 }
@@ -35,10 +36,19 @@ impl Pieces {
     /// here: their lengths stand at the list's beginning.
     pub async fn new(row: &Resource, copied: Copied, metadata: &Value, entries: &[Arc<Entry>]) -> Option<Self> {
         let mut head = Vec::with_capacity(PIECE_BYTES / 64);
+        let mut tail = b"]}\n".to_vec();
         let size = match copied {
+            // A list of custom resources is a map, in name order.
+            Copied::Json if row.types.custom().is_some() => {
+                let version = row.api_version();
+                head.extend_from_slice(format!("{{\"apiVersion\":\"{version}\",\"items\":[").as_bytes());
+                let metadata = untyped_metadata(metadata);
+                tail = format!("],\"kind\":\"{}\",\"metadata\":{metadata}}}\n", row.list_kind).into_bytes();
+                entries.iter().map(|e| e.size()).sum::<usize>() + tail.len()
+            }
             Copied::Json => {
-                let (kind, version) = (&row.kind, row.api_version());
-                let start = format!("{{\"kind\":\"{kind}List\",\"apiVersion\":\"{version}\",\"metadata\":");
+                let (kind, version) = (&row.list_kind, row.api_version());
+                let start = format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{version}\",\"metadata\":");
                 head.extend_from_slice(start.as_bytes());
                 head.extend_from_slice(list_metadata(metadata).as_bytes());
                 head.extend_from_slice(b",\"items\":[");
@@ -54,7 +64,7 @@ impl Pieces {
                 }
                 match part {
                     Part::Whole => {
-                        list_head(&row.api_version(), &format!("{}List", row.kind), metadata, size, &mut head);
+                        list_head(&row.api_version(), &row.list_kind, metadata, size, &mut head);
                     }
                     Part::Metadata => {
                         list_head("meta.k8s.io/v1", "PartialObjectMetadataList", metadata, size, &mut head);
@@ -63,12 +73,12 @@ impl Pieces {
                 size
             }
         };
-        Some(Self { copied, head, size })
+        Some(Self { copied, head, tail, size })
     }
 
     /// The answer: in one piece if it is small.
     pub fn response(self, entries: Vec<Arc<Entry>>, accept: &Accept) -> Response<Body> {
-        let writer = Writer { copied: self.copied, entries, at: 0 };
+        let writer = Writer { copied: self.copied, entries, at: 0, tail: self.tail };
         if self.size <= PIECE_BYTES {
             let mut out = self.head;
             out.reserve(self.size + 4);
@@ -110,6 +120,8 @@ struct Writer {
     copied: Copied,
     entries: Vec<Arc<Entry>>,
     at: usize,
+    /// What closes a list in JSON.
+    tail: Vec<u8>,
 }
 
 impl Writer {
@@ -133,11 +145,24 @@ impl Writer {
             self.at += 1;
         }
         match self.copied {
-            Copied::Json => out.extend_from_slice(b"]}\n"),
+            Copied::Json => out.extend_from_slice(&self.tail),
             Copied::Protobuf(_) => out.extend_from_slice(TAIL),
         }
         false
     }
+}
+
+/// The metadata of a list of custom resources: in name order, and with `continue` always.
+fn untyped_metadata(metadata: &Value) -> String {
+    let none = Value::from("");
+    let mut out = format!("{{\"continue\":{}", metadata.get("continue").unwrap_or(&none));
+    for key in ["remainingItemCount", "resourceVersion"] {
+        if let Some(value) = metadata.get(key) {
+            out.push_str(&format!(",\"{key}\":{value}"));
+        }
+    }
+    out.push('}');
+    out
 }
 
 /// ListMeta in upstream's field order.

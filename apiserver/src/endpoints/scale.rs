@@ -1,5 +1,6 @@
 //! The `scale` subresource: an `autoscaling/v1` Scale read from, and written through, an object with `spec.replicas`.
-//! Where a kind keeps its replicas and selector is the same for all built-in kinds; only the selector's form differs.
+//! Where a kind keeps its replicas and selector is the same for all built-in kinds, and only the selector's form differs;
+//! a custom resource's definition says where.
 
 use std::sync::Arc;
 
@@ -9,14 +10,21 @@ use machinery::gvk::{GroupKind, GroupVersionKind};
 use machinery::status::StatusError;
 use serde_json::{Value, json};
 
-use super::{Call, patch::Patch, update};
+use super::{Call, patch::Patch, respond, update};
+use crate::extensions::definition::Scale;
+use crate::extensions::scale::set;
 use crate::negotiation::{self, Body};
 use crate::registry::catalogue::Resource;
 use crate::registry::options::{FieldValidation, Write};
 use crate::registry::store;
+use crate::registry::types::Types;
 
 fn kind() -> GroupVersionKind {
     GroupVersionKind::new("autoscaling", "v1", "Scale")
+}
+
+fn types() -> Types {
+    Types::of(&kind())
 }
 
 pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Response<Body>, StatusError> {
@@ -27,7 +35,14 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
             call.server.registry.feed().caught_up().await?;
             let cache = call.server.registry.cache(row).ok_or_else(super::no_such_path)?;
             let entry = cache.get(&store::key(call.namespace(), &name));
-            of(&entry.ok_or_else(|| StatusError::not_found(&row.group_resource(), &name))?.decode())
+            let entry = entry.ok_or_else(|| StatusError::not_found(&row.group_resource(), &name))?;
+            let obj = respond::value(&call.server.registry, row, &entry);
+            let scale = of(row, &obj)?;
+            if let Some(paths) = paths(row).filter(|paths| !paths.sets_replicas(&obj)) {
+                let path = machinery::go::quote(&paths.spec_replicas);
+                return Err(StatusError::internal(format!("the spec replicas field {path} does not exist")));
+            }
+            scale
         }
         verb => {
             let options = Write::parse(&call.info.query, &call.parts.headers, "UpdateOptions")?;
@@ -35,17 +50,20 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
             let wanted: Wanted = if verb == "patch" {
                 let patch = Patch::parse(&call, &bytes)?;
                 Box::new(move |old| {
-                    Ok(negotiation::value(patch.apply(old, &kind())?, &kind(), FieldValidation::Ignore)?.object)
+                    let patched = patch.apply(old, &types())?;
+                    Ok(negotiation::value(patched, &kind(), &types(), FieldValidation::Ignore)?.object)
                 })
             } else {
-                let decoded = negotiation::object(&call.parts.headers, &bytes, &kind(), options.field_validation)?;
+                let decoded =
+                    negotiation::object(&call.parts.headers, &bytes, &kind(), &types(), options.field_validation)?;
                 Box::new(move |_| Ok(decoded.object.clone()))
             };
             let mut cx = call.write_context(row, options.dry_run);
             // To the store it is an ordinary update of the object, with spec.replicas changed.
             cx.subresource = None;
-            let change = &mut |old: &Value| write(row, &name, &wanted(&of(old))?, old);
-            of(&update::update(&cx, &name, &options, change).await?.entry.decode())
+            let change = &mut |old: &Value| write(row, &name, &wanted(&before(row, old)?)?, old);
+            let entry = update::update(&cx, &name, &options, change).await?.entry;
+            of(row, &respond::value(&call.server.registry, row, &entry))?
         }
     };
     Ok(negotiation::value_response(StatusCode::OK, &scale, &kind(), &accept))
@@ -54,8 +72,29 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
 /// Makes the wanted Scale from the stored one.
 type Wanted = Box<dyn Fn(&Value) -> Result<Value, StatusError> + Send + Sync>;
 
+/// What stands for replicas that were never set, to whoever changes them.
+const UNSET: i32 = i32::MIN;
+
+/// Where a custom resource has its numbers.
+fn paths(row: &Resource) -> Option<&Scale> {
+    row.types.custom()?.scale.as_ref()
+}
+
+/// The Scale that an update or patch begins with.
+fn before(row: &Resource, old: &Value) -> Result<Value, StatusError> {
+    let mut scale = of(row, old)?;
+    if paths(row).is_some_and(|paths| !paths.sets_replicas(old)) {
+        scale["spec"]["replicas"] = UNSET.into();
+    }
+    Ok(scale)
+}
+
 /// The Scale of an object.
-pub fn of(obj: &Value) -> Value {
+fn of(row: &Resource, obj: &Value) -> Result<Value, StatusError> {
+    let (replicas, observed, selector) = match paths(row) {
+        Some(paths) => paths.read(obj).map_err(StatusError::internal)?,
+        None => built_in(obj),
+    };
     let meta = &obj["metadata"];
     let mut metadata = json!({});
     for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
@@ -63,6 +102,17 @@ pub fn of(obj: &Value) -> Value {
             metadata[key] = value.clone();
         }
     }
+    Ok(json!({
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": metadata,
+        "spec": { "replicas": replicas },
+        "status": { "replicas": observed, "selector": selector },
+    }))
+}
+
+/// Replicas wanted and observed, and the selector, of a built-in kind.
+fn built_in(obj: &Value) -> (i64, i64, String) {
     let selector = match &obj["spec"]["selector"] {
         selector @ Value::Object(members)
             if members.contains_key("matchLabels") || members.contains_key("matchExpressions") =>
@@ -75,19 +125,19 @@ pub fn of(obj: &Value) -> Value {
         _ => String::new(),
     };
     let replicas = |part: &str| obj[part]["replicas"].as_i64().unwrap_or_default();
-    json!({
-        "kind": "Scale",
-        "apiVersion": "autoscaling/v1",
-        "metadata": metadata,
-        "spec": { "replicas": replicas("spec") },
-        "status": { "replicas": replicas("status"), "selector": selector },
-    })
+    (replicas("spec"), replicas("status"), selector)
 }
 
 /// The object with the Scale's replicas; 422 where they are negative, 409 where it is another object's.
 fn write(row: &Resource, name: &str, scale: &Value, old: &Value) -> Result<Value, StatusError> {
     let replicas = scale["spec"]["replicas"].as_i64().unwrap_or_default();
-    if replicas < 0 {
+    let custom = paths(row);
+    if let Some(paths) = custom.filter(|_| replicas == i64::from(UNSET)) {
+        let path = machinery::go::quote(&paths.spec_replicas);
+        return Err(StatusError::bad_request(format!("the spec replicas field {path} cannot be empty")));
+    }
+    // A custom resource's replicas are looked at with the rest of it.
+    if replicas < 0 && custom.is_none() {
         let path = Path::new("spec").child("replicas");
         let errors = ErrorList::from_iter([Error::invalid(&path, replicas, "must be greater than or equal to 0")]);
         return Err(StatusError::invalid(&GroupKind::new("autoscaling", "Scale"), name, errors));
@@ -99,10 +149,12 @@ fn write(row: &Resource, name: &str, scale: &Value, old: &Value) -> Result<Value
         )));
     }
     let mut obj = old.clone();
-    obj["spec"]["replicas"] = json!(replicas);
+    set(&mut obj, custom.map_or(".spec.replicas", |paths| &paths.spec_replicas), json!(replicas));
     let meta = &scale["metadata"];
-    // Preconditions are the client's; without them the write is unconditional.
-    obj["metadata"]["resourceVersion"] = meta.get("resourceVersion").cloned().unwrap_or_else(|| json!(""));
+    // Preconditions are the client's; without them the write is to the object as it is.
+    if let Some(version) = meta.get("resourceVersion") {
+        obj["metadata"]["resourceVersion"] = version.clone();
+    }
     if let Some(uid) = meta.get("uid").filter(|uid| uid.as_str().is_some_and(|u| !u.is_empty()))
         && *uid != old["metadata"]["uid"]
     {

@@ -40,10 +40,10 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
     let accept = call.accept(&row.kind())?;
     let options = Write::parse(&call.info.query, &call.parts.headers, "UpdateOptions")?;
     let bytes = call.bytes().await?;
-    let decoded = negotiation::object(&call.parts.headers, &bytes, &row.kind(), options.field_validation)?;
+    let decoded = negotiation::object(&call.parts.headers, &bytes, &row.kind(), &row.types, options.field_validation)?;
     call.warnings.extend(decoded.warnings);
     let mut object = decoded.object;
-    api::defaults::apply(&row.kind(), &mut object);
+    row.types.default(&row.kind(), &mut object);
     let name = call.info.name.clone();
     let given = meta::name(&object);
     if given.is_empty() {

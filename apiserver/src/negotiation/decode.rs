@@ -11,6 +11,7 @@ use machinery::status::StatusError;
 use serde_json::Value;
 
 use crate::registry::options::FieldValidation;
+use crate::registry::types::{Source, Types};
 
 /// The largest body of a write.
 pub const LIMIT_BYTES: usize = 3 * 1024 * 1024;
@@ -34,16 +35,17 @@ pub struct Decoded {
     pub warnings: Vec<String>,
 }
 
-/// Decodes a body of an endpoint of that kind. `accepted` names further kinds the endpoint takes (a cohabiting group's).
+/// Decodes a body of an endpoint of that kind, whose schema is `types`.
 pub fn object(
     headers: &HeaderMap,
     bytes: &[u8],
     expected: &GroupVersionKind,
+    types: &Types,
     validation: FieldValidation,
 ) -> Result<Decoded, StatusError> {
     let json;
     let bytes = match content_type(headers)? {
-        Media::Protobuf => return protobuf(bytes, expected),
+        Media::Protobuf => return protobuf(bytes, expected, types),
         Media::Json => bytes,
         Media::Yaml => {
             let value = machinery::yaml::to_json(bytes).map_err(|e| unrecognised(expected, &e.to_string(), bytes))?;
@@ -51,28 +53,35 @@ pub fn object(
             &json
         }
     };
-    checked(bytes, expected, validation)
+    checked(bytes, expected, types, validation)
 }
 
-/// Decodes an object in protobuf. It cannot have unknown fields: what the schema lacks is skipped, as proto has it.
-fn protobuf(bytes: &[u8], expected: &GroupVersionKind) -> Result<Decoded, StatusError> {
+/// Decodes an object in protobuf.
+fn protobuf(bytes: &[u8], expected: &GroupVersionKind, types: &Types) -> Result<Decoded, StatusError> {
     let envelope = api::protobuf::open(bytes).map_err(|e| unrecognised(expected, &e.0, bytes))?;
     let text = |text: &str| (!text.is_empty()).then(|| text.to_string());
     let head = Head { api_version: text(envelope.api_version), kind: text(envelope.kind) };
-    finish(head, expected, FieldValidation::Ignore, |schema| {
-        let map = api::protobuf::decode(envelope.raw, schema).map_err(|e| api::decode::Error(e.0))?;
-        Ok(api::decode::Decoded { value: map.into(), strict: Vec::new() })
-    })
+    finish(head, expected, types, FieldValidation::Ignore, Source::Protobuf(envelope.raw))
 }
 
 /// Checks a value that was made here (a patched object) as [`object`] does a body.
-pub fn value(value: Value, expected: &GroupVersionKind, validation: FieldValidation) -> Result<Decoded, StatusError> {
+pub fn value(
+    value: Value,
+    expected: &GroupVersionKind,
+    types: &Types,
+    validation: FieldValidation,
+) -> Result<Decoded, StatusError> {
     let text = |key: &str| value[key].as_str().map(str::to_string);
     let head = Head { api_version: text("apiVersion"), kind: text("kind") };
-    finish(head, expected, validation, |schema| api::decode::value(value, schema))
+    finish(head, expected, types, validation, Source::Value(value))
 }
 
-fn checked(bytes: &[u8], expected: &GroupVersionKind, validation: FieldValidation) -> Result<Decoded, StatusError> {
+fn checked(
+    bytes: &[u8],
+    expected: &GroupVersionKind,
+    types: &Types,
+    validation: FieldValidation,
+) -> Result<Decoded, StatusError> {
     if bytes.is_empty() {
         return Err(unrecognised(
             expected,
@@ -82,14 +91,15 @@ fn checked(bytes: &[u8], expected: &GroupVersionKind, validation: FieldValidatio
     }
     let head: Head = serde_json::from_slice(bytes)
         .map_err(|e| unrecognised(expected, &format!("couldn't get version/kind; json parse error: {e}"), bytes))?;
-    finish(head, expected, validation, |schema| api::decode::json(bytes, schema))
+    finish(head, expected, types, validation, Source::Json(bytes))
 }
 
 fn finish(
     head: Head,
     expected: &GroupVersionKind,
+    types: &Types,
     validation: FieldValidation,
-    decode: impl FnOnce(&'static api::schema::Type) -> Result<api::decode::Decoded, api::decode::Error>,
+    source: Source<'_>,
 ) -> Result<Decoded, StatusError> {
     let expected_version = api_version(expected);
     let version = head.api_version.filter(|v| !v.is_empty()).unwrap_or_else(|| expected_version.clone());
@@ -109,8 +119,7 @@ fn finish(
     if kind != expected.kind {
         return Err(fault(&format!("converting (v1.{kind}) to (v1.{}): unknown conversion", expected.kind)));
     }
-    let schema = api::schema::of(expected).ok_or_else(|| fault("no schema"))?;
-    let mut decoded = decode(schema).map_err(|why| fault(&why.0))?;
+    let mut decoded = types.decode(source).map_err(|why| fault(&why.0))?;
     if validation == FieldValidation::Strict
         && let Some(strict) = decoded.strict_error()
     {

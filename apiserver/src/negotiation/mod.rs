@@ -10,6 +10,7 @@ use machinery::status::StatusError;
 use serde_json::Value;
 
 use crate::registry::catalogue::Resource;
+use crate::registry::types::{Source, Types};
 
 mod accept;
 mod decode;
@@ -28,12 +29,12 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
     http_body_util::Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// Encodes an object in the field order of its kind; kinds without a schema (custom resources) in name order.
+/// Encodes an object in the field order of its kind; custom resources, which the table does not have, in name order.
 pub fn encode(obj: &Value, kind: &GroupVersionKind) -> Bytes {
     let mut out = Vec::with_capacity(1024);
     match api::schema::of(kind) {
         Some(schema) => api::encode::json(obj, schema, &mut out),
-        None => serde_json::to_writer(&mut out, obj).expect("a JSON value is always encodable into memory"),
+        None => api::encode::write_untyped(obj, &mut out),
     }
     out.into()
 }
@@ -47,16 +48,38 @@ pub fn normalise(obj: &mut Value, kind: &GroupVersionKind) {
 
 /// The object in another version of its kind; `None` where it is already in it.
 pub fn convert(obj: &Value, from: &GroupVersionKind, to: &GroupVersionKind) -> Option<Value> {
-    (from != to).then(|| api::convert::convert(obj, from, to))
+    if from == to {
+        return None;
+    }
+    if api::schema::of(to).is_none() {
+        // A custom resource: the same fields under another version's name.
+        let mut converted = obj.clone();
+        converted["apiVersion"] =
+            machinery::gvk::GroupVersion::new(to.group.as_str(), to.version.as_str()).to_string().into();
+        return Some(converted);
+    }
+    Some(api::convert::convert(obj, from, to))
 }
 
 /// A stored value as this server would have written it: decoded, defaulted, encoded. `None` where the bytes cannot be
 /// decoded; they are then served as they are.
 pub fn canonicalise(row: &Resource, stored: &Bytes) -> Option<Bytes> {
-    let schema = api::schema::of(&row.storage_version)?;
-    let decoded = api::decode::json(stored, schema).ok()?;
-    let mut value = decoded.value;
-    api::defaults::apply(&row.storage_version, &mut value);
+    let mut value = match row.types.custom() {
+        Some(custom) => {
+            let mut value = serde_json::from_slice(stored).ok()?;
+            custom.restore(&mut value);
+            // Stored in another version, before the definition changed: the same fields, by conversion strategy None.
+            value["apiVersion"] = row.api_version().into();
+            value["kind"] = row.kind.as_ref().into();
+            value
+        }
+        None => {
+            let types = Types::of(&row.storage_version);
+            let mut value = types.decode(Source::Json(stored)).ok()?.value;
+            types.default(&row.storage_version, &mut value);
+            value
+        }
+    };
     if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("resourceVersion");
     }

@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use crate::extensions;
 use crate::registry::catalogue::Resource;
 
 mod cluster;
@@ -20,6 +21,10 @@ type Cells = fn(&Value, Timestamp) -> Vec<Value>;
 /// A `meta.k8s.io/v1` Table of objects in the row's version. `include` is `None`, `Metadata` or `Object`: what each row
 /// carries beside its cells. `metadata` is the list's.
 pub fn render(row: &Resource, objects: &[Value], metadata: Value, include: &str, now: Timestamp) -> Value {
+    if let Some(custom) = row.types.custom() {
+        let row = |object: &Value| json!({"cells": extensions::columns::cells(&custom.columns, object, now), "object": carried(object, include)});
+        return table(metadata, extensions::columns::definitions(&custom.columns), objects.iter().map(row).collect());
+    }
     let (columns, cells) = columns::of(row);
     let shown = columns::shown_kind(row);
     let rows: Vec<Value> = objects
@@ -34,11 +39,15 @@ pub fn render(row: &Resource, objects: &[Value], metadata: Value, include: &str,
             out
         })
         .collect();
+    table(metadata, columns::definitions(columns), rows)
+}
+
+fn table(metadata: Value, columns: Value, rows: Vec<Value>) -> Value {
     json!({
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
         "metadata": metadata,
-        "columnDefinitions": columns::definitions(columns),
+        "columnDefinitions": columns,
         "rows": rows,
     })
 }

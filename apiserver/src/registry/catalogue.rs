@@ -9,6 +9,7 @@ use std::sync::Arc;
 use machinery::gvk::{GroupKind, GroupResource, GroupVersionKind, GroupVersionResource};
 
 use super::strategy::{Plain, Strategy};
+use super::types::Types;
 use machinery::managed_fields::Resets;
 use machinery::names::{self, NameRule};
 
@@ -112,14 +113,20 @@ pub struct Resource {
     pub singular: Text,
     /// Kind.
     pub kind: Text,
+    /// The kind of lists.
+    pub list_kind: Text,
     /// Whether objects live in namespaces.
     pub namespaced: bool,
+    /// The schema of its objects in this version.
+    pub types: Types,
     /// Where the objects are.
     pub sort: Sort,
     /// The version in which objects are stored and cached (equals `version` for nearly all).
     pub storage_version: GroupVersionKind,
     /// Verbs of the resource itself.
     pub verbs: &'static [Verb],
+    /// The verbs that discovery shows, where these are not all: of a resource on its way out.
+    pub advertised: Option<&'static [Verb]>,
     /// Short names for kubectl.
     pub short_names: Vec<Text>,
     /// Categories for kubectl (`all`).
@@ -130,6 +137,8 @@ pub struct Resource {
     pub generation: bool,
     /// Fields that selectors may name.
     pub selectable: Vec<SelectableField>,
+    /// Those of them that this version does not offer: all versions of a custom resource share what is extracted.
+    pub withheld: Vec<Text>,
     /// Seconds until a stored object expires (Events: 3600).
     pub ttl_seconds: Option<u64>,
     /// What names may be.
@@ -143,6 +152,8 @@ pub struct Resource {
     /// Fields that a write leaves as they are, where that is not the usual (see [`Resource::resets`]): by subresource, ""
     /// for the object itself.
     pub resets: Vec<(Text, Resets)>,
+    /// What clients of a deprecated version are told with every answer.
+    pub deprecation: Option<Text>,
     /// The kind's own rules.
     pub strategy: Arc<dyn Strategy>,
     /// Whether validation is as upstream's; a write to a kind without carries a `Warning`.
@@ -165,21 +176,26 @@ impl Resource {
             resource: resource.into(),
             singular: kind.to_ascii_lowercase().into(),
             kind: kind.into(),
+            list_kind: format!("{kind}List").into(),
             namespaced: true,
+            types: Types::of(&GroupVersionKind::new(group, version, kind)),
             sort: Sort::Stored { prefix: prefix.into() },
             storage_version: GroupVersionKind::new(group, version, kind),
             verbs: ALL,
+            advertised: None,
             short_names: Vec::new(),
             categories: Vec::new(),
             subresources: Vec::new(),
             generation: false,
             selectable: Vec::new(),
+            withheld: Vec::new(),
             ttl_seconds: None,
             name_rule: names::name_is_dns_subdomain,
             create_on_update: false,
             unconditional_update: true,
             returns_deleted: false,
             resets: Vec::new(),
+            deprecation: None,
             strategy: Arc::new(Plain),
             validated: false,
         }
@@ -296,9 +312,9 @@ impl Resource {
         GroupKind::new(self.group.as_ref(), self.kind.as_ref())
     }
 
-    /// The kind of lists.
+    /// Group, version and kind of lists.
     pub fn list_kind(&self) -> GroupVersionKind {
-        GroupVersionKind::new(self.group.as_ref(), self.version.as_ref(), format!("{}List", self.kind))
+        GroupVersionKind::new(self.group.as_ref(), self.version.as_ref(), self.list_kind.as_ref())
     }
 
     /// Group and resource.
@@ -331,6 +347,11 @@ impl Resource {
             None if part.is_empty() && self.has_status() => Resets::Below(&[&["status"]]),
             None => Resets::Below(&[]),
         }
+    }
+
+    /// The verbs that discovery shows.
+    pub fn advertised(&self) -> &'static [Verb] {
+        self.advertised.unwrap_or(self.verbs)
     }
 
     /// Whether the kind has a `status` that ordinary writes do not touch.

@@ -10,11 +10,12 @@ use serde_json::Value;
 
 use super::options::{Ownership, Write};
 use super::strategy::WriteContext;
+use super::types::Types;
 
 /// Notes who owns which fields after a write by any verb but apply, which has done so when it made the object.
 pub fn on_write(cx: &WriteContext<'_>, old: Option<&Value>, obj: &mut Value, options: &Write) {
     let row = cx.resource;
-    if options.ownership == Ownership::AsGiven || api::schema::of(&row.kind()).is_none() {
+    if options.ownership == Ownership::AsGiven {
         return;
     }
     let write = Update {
@@ -24,7 +25,12 @@ pub fn on_write(cx: &WriteContext<'_>, old: Option<&Value>, obj: &mut Value, opt
         now: cx.now,
         resets: row.resets(cx.subresource),
     };
-    update(old.unwrap_or(&Value::Null), obj, &api::merge::Kind(&row.kind), &write);
+    let old = old.unwrap_or(&Value::Null);
+    match &row.types {
+        Types::BuiltIn(_) => update(old, obj, &api::merge::Kind(&row.kind), &write),
+        Types::Custom(custom) => update(old, obj, &custom.versions(), &write),
+        Types::None => {}
+    }
 }
 
 /// The object with a configuration applied to it, undefaulted, with its managedFields.
@@ -39,7 +45,10 @@ pub fn apply(cx: &WriteContext<'_>, live: &Value, config: &Value, options: &Writ
         resets: row.resets(cx.subresource),
         force: options.force,
     };
-    merge(live, config, &api::merge::Kind(&row.kind), &write)
+    match &row.types {
+        Types::Custom(custom) => merge(live, config, &custom.versions(), &write),
+        Types::BuiltIn(_) | Types::None => merge(live, config, &api::merge::Kind(&row.kind), &write),
+    }
 }
 
 /// Where the two lists say the same but for times: whether they do, and are not the same.

@@ -76,13 +76,15 @@ pub fn prepare_for_update(cx: &WriteContext<'_>, obj: &mut Value, old: &Value) -
     Ok(())
 }
 
-/// Raises `metadata.generation` when anything but metadata and status changed. After the strategy had its say.
+/// Raises `metadata.generation` when anything but metadata and status changed (a status that is no part of its own is like
+/// any field). After the strategy had its say.
 pub fn count_generation(cx: &WriteContext<'_>, obj: &mut Value, old: &Value) {
     // A binding is no change of what is wanted: upstream's does not count it either.
     if !cx.resource.generation || cx.subresource == Some("binding") {
         return;
     }
-    let same = |key: &String| key == "metadata" || key == "status" || equal(obj.get(key), old.get(key));
+    let apart = |key: &str| key == "metadata" || (key == "status" && cx.resource.has_status());
+    let same = |key: &String| apart(key) || equal(obj.get(key), old.get(key));
     let keys = |v: &Value| v.as_object().map(|m| m.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
     let unchanged = keys(obj).iter().all(same)
         && keys(old).iter().all(same)

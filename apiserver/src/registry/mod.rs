@@ -34,6 +34,7 @@ pub mod rbac;
 pub mod selection;
 pub mod store;
 pub mod strategy;
+pub mod types;
 pub mod virtual_;
 
 /// Rows, found by what a path says and by what a strategy names.
@@ -202,9 +203,21 @@ impl Registry {
         name: &str,
         change: &mut (dyn for<'v> FnMut(&'v Value) -> Result<Value, StatusError> + Send),
     ) -> Result<Value, StatusError> {
+        self.update_part(resource, namespace, name, "", change).await
+    }
+
+    /// The same for a part of an object (`status`).
+    pub async fn update_part(
+        &self,
+        resource: &GroupResource,
+        namespace: Option<&str>,
+        name: &str,
+        part: &str,
+        change: &mut (dyn for<'v> FnMut(&'v Value) -> Result<Value, StatusError> + Send),
+    ) -> Result<Value, StatusError> {
         let row = self.row(resource)?;
-        let updated =
-            endpoints::update::update(&self.context(&row, namespace), name, &options::Write::own(), change).await?;
+        let cx = WriteContext { subresource: (!part.is_empty()).then_some(part), ..self.context(&row, namespace) };
+        let updated = endpoints::update::update(&cx, name, &options::Write::own(), change).await?;
         Ok(updated.entry.decode())
     }
 
@@ -224,7 +237,8 @@ impl Registry {
         self.rows.load().of(resource).cloned().ok_or_else(|| StatusError::not_found(resource, ""))
     }
 
-    fn context<'a>(&'a self, row: &'a Resource, namespace: Option<&'a str>) -> WriteContext<'a> {
+    /// The context of a write by the server itself.
+    pub fn context<'a>(&'a self, row: &'a Resource, namespace: Option<&'a str>) -> WriteContext<'a> {
         WriteContext {
             resource: row,
             subresource: None,

@@ -39,7 +39,7 @@ impl Selection {
                         let at = row
                             .selectable
                             .iter()
-                            .position(|s| s.name == field)
+                            .position(|s| s.name == field && !row.withheld.contains(&s.name))
                             .ok_or_else(|| unsupported(row, field))?;
                         Slot::Field(at)
                     }
@@ -74,7 +74,7 @@ impl Selection {
 }
 
 fn unsupported(row: &Resource, field: &str) -> StatusError {
-    let error = if row.namespaced || !row.selectable.is_empty() {
+    let error = if row.namespaced || !row.selectable.is_empty() || row.types.custom().is_some() {
         format!("field label not supported: {field}")
     } else {
         format!("\"{field}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")

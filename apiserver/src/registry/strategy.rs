@@ -94,8 +94,9 @@ pub trait Strategy: Send + Sync + 'static {
         false
     }
 
-    /// A last change to an object that a delete request marks as terminating (namespaces: `status.phase`).
-    fn mark_deleting(&self, _obj: &mut Value) {}
+    /// A last change to an object that a delete request marks as terminating (namespaces: `status.phase`; definitions: the
+    /// finalizer that holds them until their objects are gone).
+    fn mark_deleting(&self, _cx: &WriteContext<'_>, _obj: &mut Value) {}
 
     /// Allocations of a create (service IPs, node ports): runs after admission and before validation, may change `obj`.
     async fn begin_create(&self, _cx: &WriteContext<'_>, _obj: &mut Value) -> Result<Option<Finish>, StatusError> {

@@ -76,7 +76,7 @@ impl Strategy for Namespaces {
         !namespace["spec"].list("finalizers").is_empty()
     }
 
-    fn mark_deleting(&self, namespace: &mut Value) {
+    fn mark_deleting(&self, _cx: &WriteContext<'_>, namespace: &mut Value) {
         if !namespace["status"].is_object() {
             namespace["status"] = json!({});
         }

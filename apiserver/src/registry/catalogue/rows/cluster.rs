@@ -5,6 +5,7 @@ use machinery::names;
 
 use super::super::Resource;
 use super::{CREATE, READ_WRITE, SPEC_AND_METADATA, any_name, ip_address, stored};
+use crate::extensions::strategy::Definitions;
 use crate::registry::{network, rbac as roles};
 
 pub(super) fn rows() -> Vec<Resource> {
@@ -123,7 +124,9 @@ fn extension() -> Vec<Resource> {
         .short(&["crd", "crds"])
         .categories(extension)
         .generation()
-        .part("status"),
+        .conditional_update()
+        .part("status")
+        .rules(Definitions),
         Resource::stored(
             "apiregistration.k8s.io",
             "v1",
