@@ -53,6 +53,8 @@ pub struct Server {
     pub fairness: Fairness,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// OpenAPI documents, as far as they were asked for.
+    pub openapi: openapi::Documents,
     /// How kubelets are reached, for logs, exec, attach and port-forward.
     pub nodes: endpoints::connect::Nodes,
     /// Whether the server is ready for traffic: bootstrap is done, it is not draining.

@@ -147,6 +147,7 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
         issuer: access.issuer,
         fairness: Fairness::new(config.max_requests_inflight, config.max_mutating_requests_inflight),
         metrics: Arc::default(),
+        openapi: Default::default(),
         nodes: config.nodes,
         ready: Arc::new(AtomicBool::new(false)),
         cancel: cancel.clone(),

@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering;
 
 use super::{Call, no_such_path};
 use crate::VERSION;
+use crate::discovery;
 use crate::filters::authn::service_account::Issuer;
 use crate::negotiation::{self, Body};
-use crate::{discovery, openapi};
 
 pub(super) async fn serve(call: Call) -> Result<Response<Body>, StatusError> {
     if !matches!(call.parts.method, Method::GET | Method::HEAD) {
@@ -27,29 +27,11 @@ pub(super) async fn serve(call: Call) -> Result<Response<Body>, StatusError> {
             Ok(response)
         }
         ["api" | "apis", ..] => discover(&call),
-        ["openapi", "v2"] => Ok(negotiation::json_response(StatusCode::OK, openapi::v2::document(rows(&call).all()))),
-        ["openapi", "v3"] => Ok(negotiation::json_response(StatusCode::OK, openapi::index(rows(&call).all()))),
-        ["openapi", "v3", "api", version] => open_api(&call, "", version),
-        ["openapi", "v3", "apis", group, version] => open_api(&call, group, version),
+        ["openapi", ..] => super::openapi::serve(&call, path.trim_start_matches("/openapi/")).await,
         [".well-known", "openid-configuration"] => issuer(&call, "application/json", Issuer::configuration),
         ["openid", "v1", "jwks"] => issuer(&call, "application/jwk-set+json", Issuer::key_set),
         _ => Err(no_such_path()),
     }
-}
-
-fn rows(call: &Call) -> std::sync::Arc<crate::registry::Rows> {
-    call.server.registry.rows()
-}
-
-/// A group version's OpenAPI; with the hash in its URL it never changes.
-fn open_api(call: &Call, group: &str, version: &str) -> Result<Response<Body>, StatusError> {
-    let document = openapi::document(rows(call).all(), group, version).ok_or_else(no_such_path)?;
-    let mut response = negotiation::json_response(StatusCode::OK, document);
-    if call.info.query.has("hash") {
-        let forever = HeaderValue::from_static("public, immutable");
-        response.headers_mut().insert(header::CACHE_CONTROL, forever);
-    }
-    Ok(response)
 }
 
 /// Discovery documents; one that the client has already (by its ETag) is not sent again.

@@ -27,6 +27,7 @@ pub mod delete;
 mod general;
 mod get;
 mod list;
+mod openapi;
 pub mod patch;
 mod pieces;
 mod respond;

@@ -1,45 +1,53 @@
-//! OpenAPI: the index and each group's document (v3), and one document of everything (v2).
+//! OpenAPI: an index and a document for each group's version (v3), and one document of everything (v2).
 //!
-//! Derived from the catalogue and the schema table when asked for, and dropped when sent: all of them together are seven
-//! megabytes, which an idle server should not hold for clients that ask once and cache by hash.
+//! Derived from the catalogue, the schema table and the API's published texts when first asked for: all of it together is
+//! seven megabytes. What was made is kept compressed (`served.rs`), for as long as the rows it was made from are served.
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha512};
 
 use crate::registry::catalogue::Resource;
 
+mod connect;
+mod gnostic;
+mod groups;
 mod paths;
 mod schemas;
+mod served;
 #[cfg(test)]
 mod tests;
-pub mod v2;
+mod texts;
+mod v2;
 
-pub use v2::document as v2_document;
+pub use served::{Documents, Served};
+use texts::Texts;
 
-/// `/openapi/v3`: where each group's document is, with a hash of what it is made from.
-pub fn index(rows: &[Arc<Resource>]) -> Vec<u8> {
-    let mut groups: Vec<(&str, &str)> = rows.iter().map(|r| (r.group.as_ref(), r.version.as_ref())).collect();
-    groups.sort_unstable();
-    groups.dedup();
-    let paths: Map<String, Value> = groups
-        .into_iter()
-        .map(|(group, version)| {
-            let name = base(group, version);
-            let name = name.trim_start_matches('/');
-            let url = format!("/openapi/v3/{name}?hash={}", hash(rows, group, version));
-            (name.to_owned(), json!({"serverRelativeURL": url}))
-        })
-        .collect();
-    bytes(&json!({"paths": paths}))
+/// The names of all documents of v3, which are the paths they describe: `api/v1`, `apis/apps/v1`, `apis/apps`, `version`.
+pub fn names(rows: &[Arc<Resource>]) -> Vec<String> {
+    let mut names = groups::names(rows);
+    names.extend(rows.iter().map(|r| base(&r.group, &r.version).split_off(1)));
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
-/// The hash of a group's document: of its inputs, so that the document need not be made to name it.
-pub fn hash(rows: &[Arc<Resource>], group: &str, version: &str) -> String {
+/// `/openapi/v3`: where each document is, with a hash of what it is made from.
+pub fn index(rows: &[Arc<Resource>]) -> Vec<u8> {
+    let place = |name: String| {
+        let url = format!("/openapi/v3/{name}?hash={}", hash(rows, &name));
+        (name, json!({"serverRelativeURL": url}))
+    };
+    bytes(&json!({"paths": names(rows).into_iter().map(place).collect::<Value>()}))
+}
+
+/// The hash of a document: of its inputs, so that the document need not be made to name it.
+pub fn hash(rows: &[Arc<Resource>], name: &str) -> String {
     let mut digest = Sha512::new();
-    digest.update(env!("CARGO_PKG_VERSION"));
-    for row in rows.iter().filter(|r| r.group == group && r.version == version) {
+    digest.update(env!("FERRY_OPENAPI_SOURCES"));
+    digest.update(format!("{} {name}\n", crate::VERSION));
+    for row in relevant(rows, name) {
         let parts: Vec<_> = row.subresources.iter().map(|p| (&p.name, &p.kind, p.verbs)).collect();
         digest
             .update(format!("{}/{}/{}/{}/{:?}/{parts:?}\n", row.group, row.version, row.resource, row.kind, row.verbs));
@@ -47,36 +55,50 @@ pub fn hash(rows: &[Arc<Resource>], group: &str, version: &str) -> String {
     digest.finalize().iter().map(|b| format!("{b:02X}")).collect()
 }
 
-/// `/openapi/v3/api/v1`, `/openapi/v3/apis/apps/v1`; `None` where nothing is served in that version.
-pub fn document(rows: &[Arc<Resource>], group: &str, version: &str) -> Option<Vec<u8>> {
-    value(rows, group, version).map(|v| bytes(&v))
+/// The rows that a document is about: of one group's version, or all.
+fn relevant<'a>(rows: &'a [Arc<Resource>], name: &str) -> Vec<&'a Arc<Resource>> {
+    match group_version(name) {
+        Some((group, version)) => rows.iter().filter(|r| r.group == group && r.version == version).collect(),
+        None => rows.iter().collect(),
+    }
 }
 
-fn value(rows: &[Arc<Resource>], group: &str, version: &str) -> Option<Value> {
-    let rows: Vec<&Resource> =
-        rows.iter().map(Arc::as_ref).filter(|r| r.group == group && r.version == version).collect();
+fn group_version(name: &str) -> Option<(&str, &str)> {
+    match name.split('/').collect::<Vec<_>>().as_slice() {
+        ["api", version] => Some(("", version)),
+        ["apis", group, version] => Some((group, version)),
+        _ => None,
+    }
+}
+
+/// A document of v3 by its name; `None` where there is none.
+fn value(rows: &[Arc<Resource>], name: &str, texts: &Texts) -> Option<Value> {
+    let Some((group, version)) = group_version(name) else {
+        return groups::document(rows, name, schemas::Wanted::new("", "", texts));
+    };
+    let rows: Vec<&Resource> = relevant(rows, name).into_iter().map(Arc::as_ref).collect();
     if rows.is_empty() {
         return None;
     }
-    let mut wanted = schemas::Wanted::new(group, version);
-    let paths = paths::paths(&rows, group, version, &mut wanted);
-    Some(json!({
+    let (paths, wanted) = paths::paths(&rows, group, version, schemas::Wanted::new(group, version, texts));
+    Some(whole(paths, wanted))
+}
+
+/// A document of these paths.
+fn whole(paths: Value, wanted: schemas::Wanted) -> Value {
+    let mut components = json!({"securitySchemes": {"BearerToken": {
+        "type": "apiKey", "description": "Bearer Token authentication", "name": "authorization", "in": "header",
+    }}});
+    let schemas = wanted.schemas();
+    if schemas != json!({}) {
+        components["schemas"] = schemas;
+    }
+    json!({
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": "1.36"},
         "paths": paths,
-        "components": {
-            "schemas": wanted.schemas(),
-            "securitySchemes": {"BearerToken": {
-                "type": "apiKey", "description": "Bearer Token authentication", "name": "authorization", "in": "header",
-            }},
-        },
-    }))
-}
-
-/// The text that describes a type, or a field of it. None has one until k8s-openapi is built with its `schemars` feature,
-/// which carries them.
-fn description(_name: &str, _field: Option<&str>) -> Option<String> {
-    None
+        "components": components,
+    })
 }
 
 fn base(group: &str, version: &str) -> String {

@@ -32,23 +32,23 @@ const DELETE: &[(&str, &str)] = &[
     ("propagationPolicy", "string"),
 ];
 
-type Operations = Vec<(&'static str, Value)>;
+pub(super) type Operations = Vec<(&'static str, Value)>;
 
-pub(super) fn paths(rows: &[&Resource], group: &str, version: &str, wanted: &mut Wanted) -> Value {
+pub(super) fn paths<'t>(rows: &[&Resource], group: &str, version: &str, wanted: Wanted<'t>) -> (Value, Wanted<'t>) {
     let base = super::base(group, version);
     let mut writer = Writer { group, version, wanted, paths: Map::new() };
     writer.resources_document(&base);
     for row in rows {
         writer.resource(&base, row);
     }
-    Value::Object(writer.paths)
+    (Value::Object(writer.paths), writer.wanted)
 }
 
-struct Writer<'a> {
+pub(super) struct Writer<'a, 't> {
     group: &'a str,
     version: &'a str,
-    wanted: &'a mut Wanted,
-    paths: Map<String, Value>,
+    wanted: Wanted<'t>,
+    pub(super) paths: Map<String, Value>,
 }
 
 /// What an operation of a path answers with.
@@ -62,7 +62,7 @@ const CREATED: &[(&str, &str)] = &[("200", "OK"), ("201", "Created")];
 const ACCEPTED: &[(&str, &str)] = &[("200", "OK"), ("202", "Accepted")];
 const ANY: &[(&str, &str)] = &[("200", "OK"), ("201", "Created"), ("202", "Accepted")];
 
-impl Writer<'_> {
+impl Writer<'_, '_> {
     fn resources_document(&mut self, base: &str) {
         let list = schema::named("meta.v1", "APIResourceList").expect("the table has the kinds of discovery");
         let operation = json!({
@@ -74,22 +74,13 @@ impl Writer<'_> {
         self.paths.insert(format!("{base}/"), json!({"get": operation}));
     }
 
-    /// `core_v1`, `rbacAuthorization_v1`.
     fn tag(&self) -> String {
-        let name = self.group_name();
-        let mut chars = name.chars();
-        let first = chars.next().map(|c| c.to_ascii_lowercase()).into_iter();
-        format!("{}_{}", first.chain(chars).collect::<String>(), self.version)
+        format!("{}_{}", group_name(self.group).0, self.version)
     }
 
     /// `CoreV1`, `RbacAuthorizationV1`: part of an operation's id.
-    fn id(&self) -> String {
-        format!("{}{}", self.group_name(), capital(self.version))
-    }
-
-    fn group_name(&self) -> String {
-        let name = if self.group.is_empty() { "core" } else { self.group.trim_end_matches(".k8s.io") };
-        name.split('.').map(capital).collect()
+    pub(super) fn id(&self) -> String {
+        format!("{}{}", group_name(self.group).1, capital(self.version))
     }
 
     fn resource(&mut self, base: &str, row: &Resource) {
@@ -146,9 +137,8 @@ impl Writer<'_> {
 
     fn part(&mut self, item: &str, row: &Resource, part: &Subresource, scope: &str) {
         let Some(ty) = schema::of(&part.kind) else { return };
-        // Streams and proxies are not described by schemas: clients of theirs do not read this document.
         if part.kind.kind.ends_with("Options") || part.name == "log" {
-            return;
+            return self.connect(item, row, part, scope);
         }
         let suffix: String = capital(&part.name);
         let id = |verb: &str| format!("{verb}{}{scope}{}{suffix}", self.id(), row.kind);
@@ -218,7 +208,7 @@ impl Writer<'_> {
         }
     }
 
-    fn operation(
+    pub(super) fn operation(
         &self,
         kind: &GroupVersionKind,
         id: &str,
@@ -230,10 +220,19 @@ impl Writer<'_> {
             "tags": [self.tag()],
             "description": text,
             "operationId": id,
-            "parameters": query.iter().map(|(name, ty)| parameter(name, "query", ty)).collect::<Vec<_>>(),
+            "parameters": query.iter().map(|(name, ty)| self.query(name, ty)).collect::<Vec<_>>(),
             "x-kubernetes-action": action,
             "x-kubernetes-group-version-kind": {"group": kind.group, "version": kind.version, "kind": kind.kind},
         })
+    }
+
+    /// A parameter of a query. Those of deletions, which can be sent as a body too, are described as its fields are.
+    fn query(&self, name: &str, ty: &str) -> Value {
+        let mut parameter = parameter(name, "query", ty);
+        if let Some(text) = self.wanted.described_option(name) {
+            parameter["description"] = text.into();
+        }
+        parameter
     }
 
     fn list(&mut self, row: &Resource, id: &str) -> Value {
@@ -338,16 +337,7 @@ impl Writer<'_> {
             }
             item.insert(method.into(), operation);
         }
-        if let Some(kind) = name {
-            let mut parameter = parameter("name", "path", "string");
-            parameter["description"] = format!("name of the {kind}").into();
-            shared.push(parameter);
-        }
-        if namespaced {
-            let mut parameter = parameter("namespace", "path", "string");
-            parameter["description"] = "object name and auth scope, such as for teams and projects".into();
-            shared.push(parameter);
-        }
+        shared.extend(places(name, namespaced));
         shared.push(parameter("pretty", "query", "string"));
         shared.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
         item.insert("parameters".into(), shared.into());
@@ -355,16 +345,41 @@ impl Writer<'_> {
     }
 }
 
+/// The parameters that a path itself has: the name of an object of that kind, the namespace.
+pub(super) fn places(name: Option<&str>, namespaced: bool) -> Vec<Value> {
+    let mut places = Vec::new();
+    if let Some(kind) = name {
+        let mut parameter = parameter("name", "path", "string");
+        parameter["description"] = format!("name of the {kind}").into();
+        places.push(parameter);
+    }
+    if namespaced {
+        let mut parameter = parameter("namespace", "path", "string");
+        parameter["description"] = "object name and auth scope, such as for teams and projects".into();
+        places.push(parameter);
+    }
+    places
+}
+
 fn parameters(operation: &Value) -> Vec<Value> {
     operation["parameters"].as_array().cloned().unwrap_or_default()
 }
 
-fn parameter(name: &str, place: &str, ty: &str) -> Value {
+pub(super) fn parameter(name: &str, place: &str, ty: &str) -> Value {
     let mut parameter = json!({"name": name, "in": place, "schema": {"type": ty, "uniqueItems": true}});
     if place == "path" {
         parameter["required"] = true.into();
     }
     parameter
+}
+
+/// A group as tags and as ids name it: `rbacAuthorization`, `RbacAuthorization`.
+pub(super) fn group_name(group: &str) -> (String, String) {
+    let name = if group.is_empty() { "core" } else { group.trim_end_matches(".k8s.io") };
+    let id: String = name.split('.').map(capital).collect();
+    let mut chars = id.chars();
+    let first = chars.next().map(|c| c.to_ascii_lowercase()).into_iter();
+    (first.chain(chars).collect(), id)
 }
 
 fn delete_options() -> &'static Type {
@@ -375,13 +390,16 @@ fn status() -> &'static Type {
     schema::named("meta.v1", "Status").expect("the table has Status")
 }
 
-fn capital(text: &str) -> String {
+pub(super) fn capital(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map(|c| c.to_ascii_uppercase()).into_iter().chain(chars).collect()
 }
 
-/// `a Pod`, `an Ingress`.
+/// `a Pod`, `an Ingress`; plurals have none (`Endpoints`).
 fn article(kind: &str) -> String {
+    if kind.ends_with('s') && !kind.ends_with("ss") {
+        return kind.to_owned();
+    }
     let vowel = kind.starts_with(['A', 'E', 'I', 'O', 'U']);
     format!("{} {kind}", if vowel { "an" } else { "a" })
 }

@@ -5,23 +5,43 @@ use std::collections::BTreeMap;
 use api::schema::{self, Field, ListType, Shape, Type};
 use serde_json::{Map, Value, json};
 
+use super::texts::{self, Texts};
+
 const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
 const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
 const RAW: &str = "io.k8s.apimachinery.pkg.runtime.RawExtension";
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 const EXTENSIONS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1";
 
+/// The fields of `/version`, and whether each is always there.
+const VERSION: &[(&str, bool)] = &[
+    ("major", true),
+    ("minor", true),
+    ("emulationMajor", false),
+    ("emulationMinor", false),
+    ("minCompatibilityMajor", false),
+    ("minCompatibilityMinor", false),
+    ("gitVersion", true),
+    ("gitCommit", true),
+    ("gitTreeState", true),
+    ("buildDate", true),
+    ("goVersion", true),
+    ("compiler", true),
+    ("platform", true),
+];
+
 /// The schemas that one document needs, collected as its parts refer to them.
-pub(super) struct Wanted {
+pub(super) struct Wanted<'a> {
     group: String,
     version: String,
     found: BTreeMap<String, Value>,
     open: Vec<&'static Type>,
+    texts: &'a Texts,
 }
 
-impl Wanted {
-    pub(super) fn new(group: &str, version: &str) -> Self {
-        Self { group: group.into(), version: version.into(), found: BTreeMap::new(), open: Vec::new() }
+impl<'a> Wanted<'a> {
+    pub(super) fn new(group: &str, version: &str, texts: &'a Texts) -> Self {
+        Self { group: group.into(), version: version.into(), found: BTreeMap::new(), open: Vec::new(), texts }
     }
 
     /// A reference to a type, which is then among the schemas.
@@ -34,15 +54,37 @@ impl Wanted {
         reference(&name)
     }
 
+    /// What a field of DeleteOptions is for.
+    pub(super) fn described_option(&self, name: &str) -> Option<&str> {
+        self.texts.of(&format!("{META}.DeleteOptions"), Some(name))
+    }
+
     /// A reference to the body of a patch, which is any object.
     pub(super) fn refer_patch(&mut self) -> Value {
         self.refer_special(&format!("{META}.Patch"), || json!({"type": "object"}))
     }
 
+    /// A reference to what `/version` answers, which is no kind of the API: the texts it has.
+    pub(super) fn refer_version(&mut self) -> Value {
+        const NAME: &str = "io.k8s.apimachinery.pkg.version.Info";
+        let properties: Map<String, Value> = VERSION
+            .iter()
+            .map(|(field, always)| {
+                let mut property = self.described(json!({"type": "string"}), NAME, field);
+                if *always {
+                    property["default"] = "".into();
+                }
+                ((*field).to_owned(), property)
+            })
+            .collect();
+        let required: Vec<&str> = VERSION.iter().filter(|(_, always)| *always).map(|(field, _)| *field).collect();
+        self.refer_special(NAME, || json!({"type": "object", "properties": properties, "required": required}))
+    }
+
     fn refer_special(&mut self, name: &str, schema: impl FnOnce() -> Value) -> Value {
         if !self.found.contains_key(name) {
             let mut schema = schema();
-            if let Some(text) = super::description(name, None) {
+            if let Some(text) = self.texts.of(name, None) {
                 schema["description"] = text.into();
             }
             self.found.insert(name.to_owned(), schema);
@@ -64,7 +106,7 @@ impl Wanted {
         let mut properties = Map::new();
         if ty.is_kind {
             for field in ["apiVersion", "kind"] {
-                properties.insert(field.into(), described(json!({"type": "string"}), &name, field));
+                properties.insert(field.into(), self.described(json!({"type": "string"}), &name, field));
             }
         }
         for field in ty.fields {
@@ -72,7 +114,7 @@ impl Wanted {
         }
         let required: Vec<&str> = ty.fields.iter().filter(|f| f.required).map(|f| f.name).collect();
         let mut schema = json!({"type": "object"});
-        if let Some(text) = super::description(&name, None) {
+        if let Some(text) = self.texts.of(&name, None) {
             schema["description"] = text.into();
         }
         if !properties.is_empty() {
@@ -87,6 +129,13 @@ impl Wanted {
         let kinds = self.kinds(ty);
         if !kinds.is_empty() {
             schema["x-kubernetes-group-version-kind"] = kinds.into();
+        }
+        schema
+    }
+
+    fn described(&self, mut schema: Value, owner: &str, field: &str) -> Value {
+        if let Some(text) = self.texts.of(owner, Some(field)) {
+            schema["description"] = text.into();
         }
         schema
     }
@@ -116,8 +165,12 @@ impl Wanted {
     }
 
     fn property(&mut self, owner: &str, ty: &'static Type, field: &'static Field) -> Value {
-        let mut property = self.shape(&field.shape);
-        let text = super::description(owner, Some(field.name));
+        let mut property = self.shape(ty, &field.shape);
+        let mut text = self.texts.of(owner, Some(field.name)).map(str::to_owned);
+        if let Some(values) = property["enum"].as_array() {
+            let values: String = values.iter().map(|v| format!("\n - `{v}`")).collect();
+            text = Some(format!("{}\n\nPossible enum values:{values}", text.unwrap_or_default()));
+        }
         // Beside a reference nothing else is allowed; what is to be said of the field goes around it.
         let wrapped = property.get("$ref").is_some();
         if wrapped && !(text.is_none() && undescribed(ty, field)) {
@@ -153,9 +206,12 @@ impl Wanted {
         property
     }
 
-    fn shape(&mut self, shape: &'static Shape) -> Value {
+    fn shape(&mut self, ty: &'static Type, shape: &'static Shape) -> Value {
         match shape {
-            Shape::String(_) => json!({"type": "string"}),
+            Shape::String(name) => match texts::values(ty.package.alias, name) {
+                Some(values) => json!({"type": "string", "enum": values}),
+                None => json!({"type": "string"}),
+            },
             Shape::Int32(_) => json!({"type": "integer", "format": "int32"}),
             Shape::Int64(_) => json!({"type": "integer", "format": "int64"}),
             Shape::Bool => json!({"type": "boolean"}),
@@ -163,8 +219,8 @@ impl Wanted {
             Shape::Bytes => json!({"type": "string", "format": "byte"}),
             Shape::Strings => json!({"type": "array", "items": {"type": "string"}}),
             Shape::Object(id) => self.refer(id.get()),
-            Shape::List(item) => json!({"type": "array", "items": self.shape(item)}),
-            Shape::Map(item) => json!({"type": "object", "additionalProperties": self.shape(item)}),
+            Shape::List(item) => json!({"type": "array", "items": self.shape(ty, item)}),
+            Shape::Map(item) => json!({"type": "object", "additionalProperties": self.shape(ty, item)}),
             Shape::Time => self.refer_special(&format!("{META}.Time"), date_time),
             Shape::MicroTime => self.refer_special(&format!("{META}.MicroTime"), date_time),
             Shape::Duration => self.refer_special(&format!("{META}.Duration"), || json!({"type": "string"})),
@@ -193,13 +249,6 @@ fn reference(name: &str) -> Value {
 
 fn date_time() -> Value {
     json!({"type": "string", "format": "date-time"})
-}
-
-fn described(mut schema: Value, owner: &str, field: &str) -> Value {
-    if let Some(text) = super::description(owner, Some(field)) {
-        schema["description"] = text.into();
-    }
-    schema
 }
 
 /// The few fields that upstream does not describe.

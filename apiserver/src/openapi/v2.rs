@@ -1,39 +1,44 @@
 //! `/openapi/v2`: everything in one Swagger document, for clients that do not know v3. The same schemas and paths, in the
-//! older words.
+//! older words. Parameters that many paths have are named once, as upstream does
+//! (`kube-openapi/pkg/builder/parameters.go`): a third of the size.
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE;
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
+use super::texts::Texts;
 use crate::registry::catalogue::Resource;
 
-/// The document, as JSON.
-pub fn document(rows: &[Arc<Resource>]) -> Vec<u8> {
-    let mut groups: Vec<(&str, &str)> = rows.iter().map(|r| (r.group.as_ref(), r.version.as_ref())).collect();
-    groups.sort_unstable();
-    groups.dedup();
-    let (mut paths, mut definitions) = (Map::new(), Map::new());
-    for (group, version) in groups {
-        let Some(mut document) = super::value(rows, group, version) else { continue };
+/// The document.
+pub(super) fn document(rows: &[Arc<Resource>], texts: &Texts) -> Value {
+    let (mut paths, mut definitions, mut shared) = (Map::new(), Map::new(), Shared::default());
+    let mut add = |mut document: Value| {
         if let Value::Object(schemas) = document["components"]["schemas"].take() {
             for (name, schema) in schemas {
                 merge(&mut definitions, name, definition(schema));
             }
         }
         if let Value::Object(found) = document["paths"].take() {
-            paths.extend(found.into_iter().map(|(path, item)| (path, path_item(item))));
+            paths.extend(found.into_iter().map(|(path, item)| (path, shared.path_item(item))));
         }
+    };
+    for name in super::names(rows) {
+        super::value(rows, &name, texts).map(&mut add);
     }
-    super::bytes(&json!({
+    json!({
         "swagger": "2.0",
-        "info": {"title": "Kubernetes", "version": "v1.36.2"},
+        "info": {"title": "Kubernetes", "version": "1.36"},
         "paths": paths,
         "definitions": definitions,
+        "parameters": shared.0,
         "securityDefinitions": {"BearerToken": {
             "description": "Bearer Token authentication", "in": "header", "name": "authorization", "type": "apiKey",
         }},
         "security": [{"BearerToken": []}],
-    }))
+    })
 }
 
 /// A type that several groups have (DeleteOptions) is registered under all of them.
@@ -88,14 +93,85 @@ fn definition(value: Value) -> Value {
     }
 }
 
-fn path_item(item: Value) -> Value {
-    let Value::Object(item) = item else { return item };
-    item.into_iter()
-        .map(|(key, value)| match key.as_str() {
-            "parameters" => (key, value.as_array().into_iter().flatten().cloned().map(parameter).collect()),
-            _ => (key, operation(value)),
-        })
-        .collect()
+/// Parameters that are named once for all paths.
+#[derive(Default)]
+struct Shared(Map<String, Value>);
+
+impl Shared {
+    fn path_item(&mut self, item: Value) -> Value {
+        let Value::Object(item) = item else { return item };
+        item.into_iter()
+            .map(|(key, value)| match (key.as_str(), value) {
+                ("parameters", Value::Array(found)) => {
+                    (key, found.into_iter().map(|p| self.share(parameter(p))).collect())
+                }
+                (_, value) => (key, self.operation(value)),
+            })
+            .collect()
+    }
+
+    /// A reference to the parameter, but for those whose texts name a kind, and those that kubectl before 1.27 looks for.
+    fn share(&mut self, parameter: Value) -> Value {
+        let name = parameter["name"].as_str().unwrap_or_default();
+        let body = parameter["schema"]["$ref"].as_str().is_some_and(|r| !r.starts_with(GENERIC));
+        if body || matches!(name, "name" | "fieldValidation" | "dryRun") {
+            return parameter;
+        }
+        let hash = Sha256::digest(parameter.to_string());
+        let name = format!("{name}-{}", URL_SAFE.encode(&hash[..6]));
+        let reference = json!({"$ref": format!("#/parameters/{name}")});
+        self.0.entry(name).or_insert(parameter);
+        reference
+    }
+
+    fn operation(&mut self, mut operation: Value) -> Value {
+        let mut parameters: Vec<Value> = match operation["parameters"].take() {
+            Value::Array(found) => found.into_iter().map(parameter).collect(),
+            _ => Vec::new(),
+        };
+        let mut consumes = None;
+        if let Some(mut body) = operation.as_object_mut().and_then(|o| o.remove("requestBody")) {
+            consumes = Some(types(&body["content"]));
+            let mut entry = json!({"name": "body", "in": "body", "schema": schema(&mut body["content"])});
+            if body["required"] == true {
+                entry["required"] = true.into();
+            }
+            parameters.insert(0, entry);
+        }
+        let mut produces = Vec::new();
+        for response in operation["responses"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+            if let Some(mut content) = response.as_object_mut().and_then(|r| r.remove("content")) {
+                produces = types(&content);
+                response["schema"] = schema(&mut content);
+            }
+        }
+        let Value::Object(map) = &mut operation else { return operation };
+        // Paths that are no resource's say what they answer only.
+        let discovery = !map.contains_key("x-kubernetes-action");
+        let consumes = consumes.unwrap_or_else(|| if discovery { produces.clone() } else { vec!["*/*".into()] });
+        if !(discovery && produces.len() == 1) || produces == ["application/json"] && map["tags"][0] == "version" {
+            map.insert("consumes".into(), consumes.into());
+        }
+        map.insert("produces".into(), produces.into());
+        map.insert("schemes".into(), json!(["https"]));
+        map.remove("parameters");
+        if !parameters.is_empty() {
+            map.insert("parameters".into(), parameters.into_iter().map(|p| self.share(p)).collect());
+        }
+        operation
+    }
+}
+
+const GENERIC: &str = "#/definitions/io.k8s.apimachinery";
+
+fn types(content: &Value) -> Vec<String> {
+    content.as_object().into_iter().flatten().map(|(media, _)| media.clone()).collect()
+}
+
+/// The schema of the first media type: they are all alike.
+fn schema(content: &mut Value) -> Value {
+    let first = content.as_object_mut().and_then(|c| c.values_mut().next());
+    definition(first.map(|c| c["schema"].take()).unwrap_or_default())
 }
 
 fn parameter(mut parameter: Value) -> Value {
@@ -105,44 +181,4 @@ fn parameter(mut parameter: Value) -> Value {
         parameter.extend(schema);
     }
     parameter
-}
-
-fn operation(mut operation: Value) -> Value {
-    let types =
-        |content: &Value| content.as_object().into_iter().flatten().map(|(k, _)| k.clone()).collect::<Vec<String>>();
-    let schema =
-        |content: &Value| content.as_object().and_then(|c| c.values().next()).map(|c| definition(c["schema"].clone()));
-    let mut parameters: Vec<Value> =
-        operation["parameters"].as_array().into_iter().flatten().cloned().map(parameter).collect();
-    let body = operation.as_object_mut().and_then(|o| o.remove("requestBody"));
-    if let Some(body) = &body {
-        let mut entry = json!({"name": "body", "in": "body", "schema": schema(&body["content"])});
-        if body["required"] == true {
-            entry["required"] = true.into();
-        }
-        parameters.push(entry);
-    }
-    let consumes = body.as_ref().map_or_else(|| vec!["*/*".to_owned()], |b| types(&b["content"]));
-    let mut produces = Vec::new();
-    if let Some(responses) = operation["responses"].as_object_mut() {
-        for response in responses.values_mut().filter_map(Value::as_object_mut) {
-            if let Some(content) = response.remove("content") {
-                produces = types(&content);
-                if let Some(schema) = schema(&content) {
-                    response.insert("schema".into(), schema);
-                }
-            }
-        }
-    }
-    if let Some(map) = operation.as_object_mut() {
-        map.insert("consumes".into(), consumes.into());
-        map.insert("produces".into(), produces.into());
-        map.insert("schemes".into(), json!(["https"]));
-        if parameters.is_empty() {
-            map.remove("parameters");
-        } else {
-            map.insert("parameters".into(), parameters.into());
-        }
-    }
-    operation
 }
