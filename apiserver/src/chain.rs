@@ -15,18 +15,21 @@ use crate::endpoints::{self, Call};
 use crate::filters::authn::{self, Peer};
 use crate::filters::authz::Attributes;
 use crate::filters::request_info::RequestInfo;
-use crate::filters::{audit, authz, fairness, impersonation, observe};
+use crate::filters::{audit, authz, deadline, fairness, guard, impersonation};
+use crate::metrics;
 use crate::negotiation::{self, Asked, Body};
 
 /// Serves one request. Always answers: an error is a Status, a panic in a step is a 500 and a log line.
 pub async fn serve(server: Arc<Server>, peer: Arc<Peer>, request: Request<Incoming>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let info = RequestInfo::of(&parts);
-    let record = observe::begin(&server.metrics, &info);
+    let record = metrics::begin(&server.metrics, &info);
     let asked = Asked::of(&parts, &info.query);
-    let outcome = observe::guarded(pass(server, peer, parts, body, info, asked.clone())).await;
+    let limit = deadline::limit(server.request_timeout, &info);
+    let passed = guard::guarded(pass(server.clone(), peer, parts, body, info, asked.clone()));
+    let outcome = deadline::within(limit, &server.metrics, passed).await;
     let response = outcome.unwrap_or_else(|error| negotiation::status_response(&error, &asked));
-    record.end(response)
+    record.end(&server.registry, response)
 }
 
 async fn pass(
@@ -37,7 +40,9 @@ async fn pass(
     info: RequestInfo,
     answer: Asked,
 ) -> Result<Response<Body>, StatusError> {
-    let user = authn::identify(&*server.authenticator, &parts, &peer).await?;
+    let identified = authn::identify(&*server.authenticator, &parts, &peer).await;
+    server.metrics.authenticated(identified.is_ok());
+    let user = identified?;
     let mut event = audit::received(&info, &user);
     let asked = Attributes::of(&user, &info);
     let user = impersonation::apply(&*server.authorizer, &asked, &parts.headers)?.unwrap_or(user);

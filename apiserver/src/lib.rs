@@ -12,7 +12,7 @@ use crate::filters::authn::service_account::Issuer;
 use crate::filters::authz::Authorizer;
 use crate::filters::authz::rbac::Rbac;
 use crate::filters::fairness::Fairness;
-use crate::filters::observe::Metrics;
+use crate::metrics::Metrics;
 use crate::registry::Registry;
 
 pub mod access;
@@ -26,6 +26,7 @@ pub mod endpoints;
 pub mod extensions;
 pub mod filters;
 pub mod listener;
+pub mod metrics;
 pub mod negotiation;
 pub mod openapi;
 pub mod pki;
@@ -59,8 +60,19 @@ pub struct Server {
     pub nodes: endpoints::connect::Nodes,
     /// Whether the server is ready for traffic: bootstrap is done, it is not draining.
     pub ready: Arc<std::sync::atomic::AtomicBool>,
-    /// Ends watches when the server drains.
+    /// The most that a request which is not long-running may take.
+    pub request_timeout: std::time::Duration,
+    /// Told to end: no longer ready, though what comes is still served for a while.
+    pub draining: CancellationToken,
+    /// Ends watches, and with them connections.
     pub cancel: CancellationToken,
+}
+
+impl Server {
+    /// Whether the server was told to end.
+    pub fn draining(&self) -> bool {
+        self.draining.is_cancelled()
+    }
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ const CONNECTIONS: usize = 20_000;
 /// Bytes of an in-process connection under way each way.
 const DUPLEX_BYTES: usize = 256 * 1024;
 /// How long open requests may go on when the server stops.
-const DRAIN: Duration = Duration::from_secs(10);
+const DRAIN: Duration = Duration::from_secs(60);
 
 /// The TLS configuration in force; changed when certificates are renewed.
 pub type Tls = Arc<arc_swap::ArcSwap<rustls::ServerConfig>>;

@@ -26,6 +26,7 @@ use crate::filters::authz::Authorizer;
 use crate::filters::authz::rbac::Rbac;
 use crate::filters::fairness::Fairness;
 use crate::listener::{self, InProcess, Tls};
+use crate::metrics::{Measured, Metrics};
 use crate::negotiation;
 use crate::registry::catalogue;
 use crate::registry::{Registry, Rows};
@@ -58,8 +59,25 @@ pub struct Config {
     pub max_requests_inflight: usize,
     /// Writes at once.
     pub max_mutating_requests_inflight: usize,
+    /// Times.
+    pub times: Times,
     /// Makes the objects that every cluster has; called again until it succeeds.
     pub bootstrap: Bootstrap,
+}
+
+/// See [`Config::times`].
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// The most that a request which is not long-running may take.
+    pub request: Duration,
+    /// How long requests are still taken after the server was told to end and says that it is not ready.
+    pub shutdown_delay: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self { request: Duration::from_secs(60), shutdown_delay: Duration::ZERO }
+    }
 }
 
 /// See [`Config::access`].
@@ -125,7 +143,10 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
         Store::Memory => Arc::new(storage::EmbeddedStore::in_memory()),
         Store::Etcd(etcd) => Arc::new(storage::EtcdStore::connect(etcd.clone()).await.context("connecting to etcd")?),
     };
-    let rows = Rows::new(catalogue::rows());
+    let metrics: Arc<Metrics> = Arc::default();
+    let rows = catalogue::rows();
+    let storage: Arc<dyn Storage> = Arc::new(Measured::new(storage, metrics.clone(), &rows));
+    let rows = Rows::new(rows);
     // The embedded store has only what this program wrote; an etcd may have another's values, and a custom resource's
     // schema may be another now.
     let foreign = matches!(config.store, Store::Etcd(_));
@@ -133,7 +154,9 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
         true => negotiation::canonicalise(row, bytes),
         false => None,
     });
-    let feed = cache::start(storage.clone(), rows.iter().cloned(), canonicalise, cancel.clone()).await?;
+    // What requests need goes on until the last one is answered.
+    let (closing, closed) = (CancellationToken::new(), CancellationToken::new());
+    let feed = cache::start(storage.clone(), rows.iter().cloned(), canonicalise, closed.clone()).await?;
     let registry = Arc::new(Registry::new(rows, feed, storage.clone()));
     let access = (config.access)(&registry)?;
     registry.set_admission(access.admission);
@@ -146,25 +169,41 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
         tokens: access.tokens,
         issuer: access.issuer,
         fairness: Fairness::new(config.max_requests_inflight, config.max_mutating_requests_inflight),
-        metrics: Arc::default(),
+        metrics,
         openapi: Default::default(),
         nodes: config.nodes,
         ready: Arc::new(AtomicBool::new(false)),
-        cancel: cancel.clone(),
+        request_timeout: config.times.request,
+        draining: cancel.clone(),
+        cancel: closing.clone(),
     });
     let stopped = tokio_util::task::TaskTracker::new();
     let mut address = None;
+    let mut serving = None;
     if let Some((at, tls)) = config.listen {
         let listener = TcpListener::bind(at).await.with_context(|| format!("listening on {at}"))?;
         address = Some(listener.local_addr()?);
-        stopped.spawn(listener::serve(server.clone(), listener, tls, cancel.clone()));
+        serving = Some(listener::serve(server.clone(), listener, tls, closing.clone()));
     }
     if let Some(extensions) = extensions {
         stopped.spawn(extensions.run(cancel.clone()));
     }
     stopped.spawn(bootstrap(server.clone(), config.bootstrap, cancel.clone()));
-    stopped.spawn(storage::compact_every(COMPACT_EVERY, storage, cancel.clone()));
-    Ok(Running { server, address, cancel, stopped })
+    stopped.spawn(storage::compact_every(COMPACT_EVERY, storage, closed.clone()));
+    let (told, delay, close) = (cancel.clone(), config.times.shutdown_delay, closing.clone());
+    stopped.spawn(async move {
+        let drain = async {
+            told.cancelled().await;
+            tokio::time::sleep(delay).await;
+            close.cancel();
+        };
+        match serving {
+            Some(serving) => drop(tokio::join!(drain, serving)),
+            None => drain.await,
+        }
+        closed.cancel();
+    });
+    Ok(Running { server, address, cancel: closing, stopped })
 }
 
 /// Makes what every cluster has, again until it is there.

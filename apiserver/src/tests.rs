@@ -58,6 +58,7 @@ impl Client {
                 Ok(Access { authenticator, authorizer, admission: Chain::default(), rbac, tokens, issuer: None })
             }),
             nodes: Nodes { tls: Arc::new(tls), address_types: Vec::new() },
+            times: Default::default(),
             max_requests_inflight: 10,
             max_mutating_requests_inflight: 10,
             bootstrap: Box::new(|_| Box::pin(async { Ok(()) })),

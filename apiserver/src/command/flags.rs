@@ -122,6 +122,12 @@ pub struct Flags {
     /// The most mutating requests in flight
     #[arg(long, default_value_t = 200)]
     pub max_mutating_requests_inflight: usize,
+    /// How long a request that is not long-running may take
+    #[arg(long, default_value = "1m0s")]
+    pub request_timeout: String,
+    /// How long requests are still served after the server was told to end
+    #[arg(long, default_value = "0s")]
+    pub shutdown_delay_duration: String,
     /// Number for the log level verbosity
     #[arg(long, short = 'v', default_value_t = 0)]
     pub v: u8,
@@ -156,9 +162,7 @@ pub const UNSUPPORTED: &[(&str, Unsupported)] = &[
     ("enable-priority-and-fairness", Warn),
     ("enable-aggregator-routing", Warn),
     ("goaway-chance", Warn),
-    ("request-timeout", Warn),
     ("min-request-timeout", Warn),
-    ("shutdown-delay-duration", Warn),
     ("etcd-compaction-interval", Warn),
     ("etcd-count-metric-poll-period", Warn),
     ("etcd-healthcheck-timeout", Warn),

@@ -5,8 +5,10 @@ mod flags;
 mod own;
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio_util::sync::CancellationToken;
@@ -14,7 +16,9 @@ use tokio_util::sync::CancellationToken;
 pub use assemble::Assembly;
 pub use flags::{Flags, UNSUPPORTED};
 
-use crate::start::{Config, Running, Store, start};
+use crate::filters::deadline::go_duration;
+use crate::registry::core::service::set_node_port_range;
+use crate::start::{Config, Running, Store, Times, start};
 
 /// The process: flags, logging, serving until a signal, drain.
 pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
@@ -40,6 +44,7 @@ pub async fn serve(flags: &Flags, cancel: CancellationToken) -> anyhow::Result<R
         }),
         (None, true) => bail!("--data-dir or --etcd-servers must be specified"),
     };
+    set_node_port_range(port_range(&flags.service_node_port_range).context("--service-node-port-range")?);
     let advertise = advertise_address(flags);
     let assembly = Assembly::new(flags, advertise)?;
     let config = Config {
@@ -48,10 +53,32 @@ pub async fn serve(flags: &Flags, cancel: CancellationToken) -> anyhow::Result<R
         nodes: assembly.nodes()?,
         access: assembly.access(),
         bootstrap: assembly.bootstrap()?,
+        times: Times {
+            request: duration("--request-timeout", &flags.request_timeout)?,
+            shutdown_delay: duration("--shutdown-delay-duration", &flags.shutdown_delay_duration)?,
+        },
         max_requests_inflight: flags.max_requests_inflight,
         max_mutating_requests_inflight: flags.max_mutating_requests_inflight,
     };
     start(config, cancel).await
+}
+
+fn duration(flag: &str, text: &str) -> anyhow::Result<Duration> {
+    go_duration(text).with_context(|| format!("{flag}: invalid duration {text:?}"))
+}
+
+/// A range of ports as upstream reads it: `30000-32767`, `30000+2767`, `30000`.
+fn port_range(text: &str) -> anyhow::Result<RangeInclusive<u16>> {
+    let port = |text: &str| text.trim().parse::<u16>().with_context(|| format!("{text:?} is not a port"));
+    let range = match (text.split_once('-'), text.split_once('+')) {
+        (Some((first, last)), _) => port(first)?..=port(last)?,
+        (_, Some((first, more))) => port(first)?..=port(first)?.saturating_add(port(more)?),
+        _ => port(text)?..=port(text)?,
+    };
+    if range.is_empty() {
+        bail!("the range {text:?} is empty: its end is before its beginning");
+    }
+    Ok(range)
 }
 
 /// Under which address other members of the cluster reach the server: as given, the bound one, or the address that the
@@ -99,4 +126,19 @@ fn kubelet_client(certificate: Option<(&[u8], &[u8])>, ca: Option<&[u8]>) -> any
         }
         None => builder.with_no_client_auth(),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_ports_are_upstreams() {
+        for (text, expect) in [("30000-32767", 30000..=32767), ("30000+10", 30000..=30010), ("80", 80..=80)] {
+            assert_eq!(port_range(text).unwrap(), expect);
+        }
+        for text in ["", "a-b", "90-80", "1-70000"] {
+            assert!(port_range(text).is_err(), "{text}");
+        }
+    }
 }

@@ -3,9 +3,8 @@
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use machinery::status::StatusError;
 use serde_json::json;
-use std::sync::atomic::Ordering;
 
-use super::{Call, no_such_path};
+use super::{Call, health, no_such_path};
 use crate::VERSION;
 use crate::discovery;
 use crate::filters::authn::service_account::Issuer;
@@ -19,9 +18,9 @@ pub(super) async fn serve(call: Call) -> Result<Response<Body>, StatusError> {
     let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
     match segments.as_slice() {
         ["version"] => Ok(json_value(&version())),
-        ["healthz" | "livez" | "readyz", check @ ..] => health(&call, segments[0], check.first().copied()).await,
+        [path @ ("healthz" | "livez" | "readyz"), check @ ..] => health::serve(&call, path, &check.join("/")).await,
         ["metrics"] => {
-            let mut response = text(StatusCode::OK, call.server.metrics.text());
+            let mut response = text(StatusCode::OK, call.server.metrics.text(&call.server.registry));
             let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
             response.headers_mut().insert(header::CONTENT_TYPE, kind);
             Ok(response)
@@ -30,19 +29,48 @@ pub(super) async fn serve(call: Call) -> Result<Response<Body>, StatusError> {
         ["openapi", ..] => super::openapi::serve(&call, path.trim_start_matches("/openapi/")).await,
         [".well-known", "openid-configuration"] => issuer(&call, "application/json", Issuer::configuration),
         ["openid", "v1", "jwks"] => issuer(&call, "application/jwk-set+json", Issuer::key_set),
-        _ => Err(no_such_path()),
+        [] => Ok(json_value(&paths(&call))),
+        _ => Ok(not_found()),
     }
+}
+
+/// What there is, for people who look around: `/`.
+fn paths(call: &Call) -> serde_json::Value {
+    let mut paths: Vec<String> = [
+        "/.well-known/openid-configuration",
+        "/api",
+        "/apis",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openid/v1/jwks",
+        "/version",
+    ]
+    .map(String::from)
+    .into();
+    for row in call.server.registry.rows().all() {
+        paths.push(if row.group.is_empty() { "/api/v1".into() } else { format!("/apis/{}", row.group) });
+        paths.push(format!("/{}/{}", if row.group.is_empty() { "api" } else { "apis" }, row.api_version()));
+    }
+    for path in ["/healthz", "/livez", "/readyz"] {
+        paths.push(path.into());
+        paths.extend(health::names(path).map(|name| format!("{path}/{name}")));
+    }
+    paths.sort_unstable();
+    paths.dedup();
+    json!({ "paths": paths })
 }
 
 /// Discovery documents; one that the client has already (by its ETag) is not sent again.
 fn discover(call: &Call) -> Result<Response<Body>, StatusError> {
     let headers = &call.parts.headers;
     let text = |name| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let rows = rows(call);
+    let rows = call.server.registry.rows();
     // HTTP/2 says in the URL what HTTP/1 says in a header.
     let host = call.parts.uri.authority().map_or_else(|| text(header::HOST), |authority| authority.as_str());
-    let document =
-        discovery::document(rows.all(), &call.info.path, text(header::ACCEPT), host).ok_or_else(no_such_path)?;
+    let Some(document) = discovery::document(rows.all(), &call.info.path, text(header::ACCEPT), host) else {
+        return Ok(not_found());
+    };
     let etag = document.etag.as_deref().and_then(|tag| HeaderValue::from_str(tag).ok());
     let known = document.etag.as_deref().is_some_and(|tag| text(header::IF_NONE_MATCH) == tag);
     let mut response = if known {
@@ -92,40 +120,12 @@ fn json_value(value: &serde_json::Value) -> Response<Body> {
     negotiation::json_response(StatusCode::OK, serde_json::to_vec_pretty(value).unwrap_or_default())
 }
 
-/// `/livez` is that the process serves; `/readyz` that the store answers and the bootstrap is done.
-async fn health(call: &Call, path: &str, only: Option<&str>) -> Result<Response<Body>, StatusError> {
-    let stored = call.server.registry.feed().caught_up().await.is_ok();
-    let mut checks = vec![("ping", true), ("log", true), ("etcd", stored)];
-    if path != "livez" {
-        checks.push(("poststarthook/bootstrap-controller", call.server.ready.load(Ordering::Acquire)));
-        checks.push(("shutdown", !call.server.cancel.is_cancelled()));
-    }
-    if let Some(name) = only {
-        checks.retain(|(check, _)| *check == name);
-        if checks.is_empty() {
-            return Err(no_such_path());
-        }
-    }
-    let excluded: Vec<&str> = call.info.query.all("exclude").collect();
-    let good = checks.iter().all(|(check, good)| *good || excluded.contains(check));
-    let code = if good { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
-    if good && !call.info.query.has("verbose") {
-        return Ok(text(code, "ok".into()));
-    }
-    let mut out = String::new();
-    for (check, good) in checks {
-        let line = match (good, excluded.contains(&check)) {
-            (_, true) => format!("[+]{check} excluded: ok\n"),
-            (true, _) => format!("[+]{check} ok\n"),
-            (false, _) => format!("[-]{check} failed: reason withheld\n"),
-        };
-        out.push_str(&line);
-    }
-    out.push_str(&format!("{path} check {}\n", if good { "passed" } else { "failed" }));
-    Ok(text(code, out))
+/// Upstream's answer where there is nothing, which is no Status.
+pub(super) fn not_found() -> Response<Body> {
+    text(StatusCode::NOT_FOUND, "404 page not found\n".into())
 }
 
-fn text(code: StatusCode, body: String) -> Response<Body> {
+pub(super) fn text(code: StatusCode, body: String) -> Response<Body> {
     let mut response = Response::new(negotiation::full(body));
     *response.status_mut() = code;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

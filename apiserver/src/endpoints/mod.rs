@@ -26,6 +26,7 @@ pub mod create;
 pub mod delete;
 mod general;
 mod get;
+mod health;
 mod list;
 mod openapi;
 pub mod patch;

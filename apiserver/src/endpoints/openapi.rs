@@ -4,7 +4,7 @@
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use machinery::status::StatusError;
 
-use super::{Call, no_such_path};
+use super::Call;
 use crate::negotiation::{self, Body};
 use crate::openapi::{self, Served};
 
@@ -37,7 +37,7 @@ pub(super) async fn serve(call: &Call, path: &str) -> Result<Response<Body>, Sta
         }
         None if path == "v2" => (path, FORMS[0]),
         Some(("v3", name)) => (name, FORMS[1]),
-        _ => return Err(no_such_path()),
+        _ => return Ok(super::general::not_found()),
     };
     let accept = text(&call.parts.headers, header::ACCEPT);
     let Some(kind) = negotiated(accept, forms) else {

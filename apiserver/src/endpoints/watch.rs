@@ -19,6 +19,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use super::respond::Copied;
 use super::{Call, respond};
 use crate::cache::{Change, ChangeKind, Entry, Watcher};
+use crate::metrics::WatchEvents;
 use crate::negotiation::{self, Accept, Body, Encoding, Form};
 use crate::registry::catalogue::Resource;
 use crate::registry::options::List;
@@ -69,7 +70,8 @@ pub(super) async fn handle(call: Call, row: &Arc<Resource>) -> Result<Response<B
         .timeout_seconds
         .filter(|s| *s > 0)
         .unwrap_or_else(|| rand::rng().random_range(LIFETIME_SECONDS..LIFETIME_SECONDS * 2));
-    let encoder = Encoder { call, row: row.clone(), accept, copied, selection, first_table: true };
+    let events = call.server.metrics.watch_events(&row.group, &row.version, &row.resource);
+    let encoder = Encoder { events, call, row: row.clone(), accept, copied, selection, first_table: true };
     let mut bookmarks = tokio::time::interval_at(Instant::now() + BOOKMARK_EVERY, BOOKMARK_EVERY);
     bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let session = Session {
@@ -187,6 +189,7 @@ struct Encoder {
     copied: Option<Copied>,
     selection: Selection,
     first_table: bool,
+    events: WatchEvents,
 }
 
 impl Encoder {
@@ -202,7 +205,13 @@ impl Encoder {
                         Some(Copied::Protobuf(Part::Whole)) => change.protobuf_frame(),
                         _ => None,
                     };
-                    frames.push(shared.unwrap_or_else(|| self.event(kind, &change.entry)));
+                    frames.push(match shared {
+                        Some(frame) => {
+                            self.events.sent(frame.len());
+                            frame
+                        }
+                        None => self.event(kind, &change.entry),
+                    });
                 }
                 Some((kind, object)) => {
                     let frame = self.event(kind, object.as_ref().unwrap_or(&change.entry));
@@ -235,6 +244,12 @@ impl Encoder {
     }
 
     fn event(&mut self, kind: ChangeKind, entry: &Entry) -> Bytes {
+        let frame = self.encoded(kind, entry);
+        self.events.sent(frame.len());
+        frame
+    }
+
+    fn encoded(&mut self, kind: ChangeKind, entry: &Entry) -> Bytes {
         let copied = match self.copied {
             Some(Copied::Json) => Some(crate::cache::frame(kind, entry)),
             Some(Copied::Protobuf(part)) => crate::cache::protobuf_frame(kind, entry, part),

@@ -3,7 +3,8 @@
 pub mod audit;
 pub mod authn;
 pub mod authz;
+pub mod deadline;
 pub mod fairness;
+pub mod guard;
 pub mod impersonation;
-pub mod observe;
 pub mod request_info;

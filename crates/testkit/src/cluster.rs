@@ -37,6 +37,7 @@ impl Cluster {
             listen: None,
             access: Box::new(access),
             nodes: Nodes { tls: Arc::new(tls), address_types: Vec::new() },
+            times: Default::default(),
             max_requests_inflight: 400,
             max_mutating_requests_inflight: 200,
             bootstrap: Box::new(|registry| {

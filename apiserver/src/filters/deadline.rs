@@ -1,0 +1,113 @@
+//! How long a request may take: as long as the server allows, or less if its `timeout` parameter says so. Long-running
+//! requests end by their own rules. Follows `apiserver/pkg/endpoints/filters/request_deadline.go` and
+//! `apiserver/pkg/server/filters/timeout.go`. The time of a request's body counts too, so that a slow one ends.
+
+use std::future::Future;
+use std::time::Duration;
+
+use machinery::status::StatusError;
+
+use super::request_info::RequestInfo;
+use crate::metrics::Metrics;
+
+/// The time a request has, as [`within`] takes it: 400 where its parameter cannot be read.
+pub type Limit = Result<Option<Duration>, StatusError>;
+
+/// Runs a request's future within its time: 504 beyond.
+pub async fn within<T>(
+    limit: Limit,
+    metrics: &Metrics,
+    future: impl Future<Output = Result<T, StatusError>>,
+) -> Result<T, StatusError> {
+    let Some(limit) = limit? else { return future.await };
+    match tokio::time::timeout(limit, future).await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            metrics.timed_out();
+            Err(StatusError::timeout("request did not complete within the allotted timeout", 0))
+        }
+    }
+}
+
+/// The time a request has; `None` for long-running ones.
+pub fn limit(most: Duration, info: &RequestInfo) -> Limit {
+    if info.long_running() {
+        return Ok(None);
+    }
+    let Some(text) = info.query.get("timeout") else { return Ok(Some(most)) };
+    let asked = go_duration(text).ok_or_else(|| {
+        let why = format!("time: invalid duration {}", machinery::go::quote(text));
+        StatusError::bad_request(format!("invalid timeout specified in the request URL - {why}"))
+    })?;
+    Ok(Some(if asked.is_zero() { most } else { asked.min(most) }))
+}
+
+/// Reads a duration as Go writes it (`1m30s`, `500ms`); a negative one is none.
+pub fn go_duration(text: &str) -> Option<Duration> {
+    let negative = text.starts_with('-');
+    let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if rest == "0" {
+        return Some(Duration::ZERO);
+    }
+    if rest.is_empty() {
+        return None;
+    }
+    let mut seconds = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let unit = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        seconds += number
+            * match &rest[..unit] {
+                "ns" => 1e-9,
+                "us" | "µs" => 1e-6,
+                "ms" => 1e-3,
+                "s" => 1.0,
+                "m" => 60.0,
+                "h" => 3600.0,
+                _ => return None,
+            };
+        rest = &rest[unit..];
+    }
+    if negative { Some(Duration::ZERO) } else { Duration::try_from_secs_f64(seconds).ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+
+    const MOST: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_timeout_parameter_shortens_and_never_lengthens() {
+        for (path, expect) in [
+            ("/api/v1/pods", "Ok(Some(60s))"),
+            ("/api/v1/pods?timeout=1m30s", "Ok(Some(60s))"),
+            ("/api/v1/pods?timeout=1.5s", "Ok(Some(1.5s))"),
+            ("/api/v1/pods?timeout=0", "Ok(Some(60s))"),
+            ("/api/v1/pods?watch=1&timeout=1s", "Ok(None)"),
+        ] {
+            let (path, query) = path.split_once('?').unwrap_or((path, ""));
+            let info = RequestInfo::parse(&Method::GET, path, query);
+            assert_eq!(format!("{:?}", limit(MOST, &info)), expect, "{path}?{query}");
+        }
+        for text in ["5", "x", "1d", "1.s2"] {
+            let info = RequestInfo::parse(&Method::GET, "/api/v1/pods", &format!("timeout={text}"));
+            let error = limit(MOST, &info).unwrap_err();
+            let message = format!("invalid timeout specified in the request URL - time: invalid duration \"{text}\"");
+            assert_eq!((error.code, error.message), (400, message));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_takes_too_long_is_told_so() {
+        let info = RequestInfo::parse(&Method::GET, "/api/v1/pods", "timeout=2s");
+        let never = std::future::pending::<Result<(), StatusError>>();
+        let error = within(limit(MOST, &info), &Metrics::default(), never).await.unwrap_err();
+        assert_eq!(error.code, 504);
+        assert_eq!(error.message, "Timeout: request did not complete within the allotted timeout");
+    }
+}
