@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api,
-    api::{AttachParams, TerminalSize},
+    api::{AttachParams, AttachedProcess, TerminalSize},
 };
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use tokio::io::AsyncWriteExt;
@@ -17,7 +17,7 @@ use crate::{
         failure::{Failure, Outcome},
         flags::{Flag, switch, value},
     },
-    resource_builder::files,
+    resource_builder::{Info, files},
 };
 
 /// The table row.
@@ -62,36 +62,33 @@ async fn run(context: Context) -> Outcome {
     if matches!(phase, "Succeeded" | "Failed") {
         return Err(Failure::new(format!("cannot exec into a container in a completed pod; current phase is {phase}")));
     }
-    let container = match flags.get("container") {
-        Some(wanted) => {
-            let all = logs::container_names(&pod.object, &["containers", "initContainers", "ephemeralContainers"]);
-            if !all.iter().any(|name| name == wanted) {
-                return Err(Failure::new(format!(
-                    "container {wanted} is not valid for pod {} out of: {}",
-                    pod.name,
-                    all.join(", ")
-                )));
-            }
-            wanted.to_owned()
-        }
-        None => logs::default_container(&pod.object, &pod.name, !flags.is("quiet"))?,
-    };
+    let container = container(&context, pod, !flags.is("quiet"))?;
     let stdin = flags.is("stdin");
     let mut tty = flags.is("tty");
-    let terminal = terminal();
-    if tty && stdin && terminal.is_none() {
+    if tty && stdin && terminal().is_none() {
         eprintln!("Unable to use a TTY - input is not a terminal or the right kind of file");
         tty = false;
     }
     let api: Api<Pod> = Api::namespaced(context.client().await?.clone(), &pod.namespace);
     let parameters =
         AttachParams { container: Some(container), tty, stdin, stdout: true, stderr: !tty, ..AttachParams::default() };
-    let mut process = api.exec(&pod.name, command.to_vec(), &parameters).await.map_err(|error| match error {
+    let process = api.exec(&pod.name, command.to_vec(), &parameters).await.map_err(failed)?;
+    session(process, stdin, tty).await
+}
+
+/// A refusal of the server.
+pub(super) fn failed(error: kube::Error) -> Failure {
+    match error {
         kube::Error::Api(status) => {
             Failure::from_status(status.code, &serde_json::json!({"reason": status.reason, "message": status.message}))
         }
         other => Failure::new(other.to_string()),
-    })?;
+    }
+}
+
+/// Passes a process's streams through until it ends; its exit code is ours.
+pub(super) async fn session(mut process: AttachedProcess, stdin: bool, tty: bool) -> Outcome {
+    let terminal = terminal();
     let _raw = if tty && stdin { terminal.map(Raw::enter) } else { None };
     if tty && let Some(mut sizes) = process.terminal_size() {
         tokio::spawn(async move {
@@ -136,6 +133,19 @@ async fn run(context: Context) -> Outcome {
     finish(status).await
 }
 
+/// The container that is meant: `-c`, or the pod's default one.
+pub(super) fn container(context: &Context, pod: &Info, say: bool) -> Outcome<String> {
+    let Some(wanted) = context.flags.get("container") else {
+        return logs::default_container(&pod.object, &pod.name, say);
+    };
+    let all = logs::container_names(&pod.object, &["containers", "initContainers", "ephemeralContainers"]);
+    if all.iter().any(|name| name == wanted) {
+        return Ok(wanted.to_owned());
+    }
+    let all = all.join(", ");
+    Err(Failure::new(format!("container {wanted} is not valid for pod {} out of: {all}", pod.name)))
+}
+
 async fn finish(
     status: Option<impl Future<Output = Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Status>>>,
 ) -> Outcome {
@@ -156,7 +166,7 @@ async fn finish(
     }
 }
 
-fn terminal() -> Option<Termios> {
+pub(super) fn terminal() -> Option<Termios> {
     tcgetattr(std::io::stdin().as_fd()).ok()
 }
 

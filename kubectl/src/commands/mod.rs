@@ -3,23 +3,29 @@
 mod annotate;
 mod api_resources;
 mod apply;
+mod attach;
 mod auth;
 mod cluster_info;
 mod config;
 mod create;
 mod delete;
 mod describe;
+mod drain;
 mod edit;
 mod exec;
+mod explain;
 mod expose;
 mod get;
 mod label;
 mod logs;
 mod metadata;
 mod patch;
+mod replace;
 mod rollout;
 mod run;
 mod scale;
+mod set;
+mod taint;
 mod version;
 mod wait;
 
@@ -72,6 +78,8 @@ pub const ALL: &[Command] = &[
     apply::COMMAND,
     delete::COMMAND,
     edit::COMMAND,
+    replace::COMMAND,
+    set::COMMAND,
     patch::COMMAND,
     run::COMMAND,
     expose::COMMAND,
@@ -80,8 +88,14 @@ pub const ALL: &[Command] = &[
     scale::COMMAND,
     rollout::COMMAND,
     wait::COMMAND,
+    drain::CORDON,
+    drain::UNCORDON,
+    drain::COMMAND,
+    taint::COMMAND,
     logs::COMMAND,
+    attach::COMMAND,
     exec::COMMAND,
+    explain::COMMAND,
     api_resources::RESOURCES,
     api_resources::VERSIONS,
     auth::COMMAND,
