@@ -31,9 +31,6 @@ use crate::negotiation;
 use crate::registry::catalogue;
 use crate::registry::{Registry, Rows};
 
-/// Revisions older than this are compacted away, as upstream's `--etcd-compaction-interval`.
-const COMPACT_EVERY: Duration = Duration::from_secs(300);
-
 /// Where objects are kept.
 #[derive(Debug, Clone)]
 pub enum Store {
@@ -72,11 +69,13 @@ pub struct Times {
     pub request: Duration,
     /// How long requests are still taken after the server was told to end and says that it is not ready.
     pub shutdown_delay: Duration,
+    /// Revisions older than this are compacted away, and with them exact lists and continue tokens of that age.
+    pub compaction: Duration,
 }
 
 impl Default for Times {
     fn default() -> Self {
-        Self { request: Duration::from_secs(60), shutdown_delay: Duration::ZERO }
+        Self { request: Duration::from_secs(60), shutdown_delay: Duration::ZERO, compaction: Duration::from_secs(300) }
     }
 }
 
@@ -189,7 +188,7 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
         stopped.spawn(extensions.run(cancel.clone()));
     }
     stopped.spawn(bootstrap(server.clone(), config.bootstrap, cancel.clone()));
-    stopped.spawn(storage::compact_every(COMPACT_EVERY, storage, closed.clone()));
+    stopped.spawn(storage::compact_every(config.times.compaction, storage, closed.clone()));
     let (told, delay, close) = (cancel.clone(), config.times.shutdown_delay, closing.clone());
     stopped.spawn(async move {
         let drain = async {

@@ -49,6 +49,7 @@ pub struct Feed {
     pub(super) sinks: Arc<ArcSwap<Sinks>>,
     applied: watch::Receiver<i64>,
     pub(super) storage: Arc<dyn Storage>,
+    pub(super) canonicalise: Canonicalise,
     commands: mpsc::UnboundedSender<Command>,
 }
 
@@ -142,7 +143,7 @@ pub async fn start(
         .collect();
     let (commands, inbox) = mpsc::unbounded_channel();
     let sinks = Arc::new(ArcSwap::from_pointee(sinks));
-    let feed = Feed { sinks, applied: publish.subscribe(), storage, commands };
+    let feed = Feed { sinks, applied: publish.subscribe(), storage, canonicalise: canonicalise.clone(), commands };
     let joining = Joining::new(feed.clone(), canonicalise.clone());
     let follower = Follower { feed: feed.clone(), publish, canonicalise, inbox, joining };
     tokio::spawn(follower.run(cancel));

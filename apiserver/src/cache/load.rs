@@ -13,7 +13,7 @@ use crate::registry::catalogue::Resource;
 /// The root of all keys.
 pub(super) const ROOT: &str = "/registry/";
 /// Keys read at once while loading.
-const PAGE: usize = 5_000;
+pub(super) const PAGE: usize = 5_000;
 
 /// Makes a stored value canonical JSON of the storage version (defaults, field order); `None` where it already is.
 pub type Canonicalise = Arc<dyn Fn(&Resource, &Bytes) -> Option<Bytes> + Send + Sync>;

@@ -20,12 +20,14 @@ mod entry;
 mod feed;
 mod joining;
 mod load;
+mod past;
 mod scan;
 mod watcher;
 
 pub use entry::Entry;
 pub use feed::{Feed, start};
 pub use load::Canonicalise;
+pub use past::Past;
 pub use watcher::{Expired, Watcher, frame, protobuf_frame};
 
 /// Events younger than this stay in the window, up to [`WINDOW_MOST`].

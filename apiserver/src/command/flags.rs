@@ -23,6 +23,9 @@ pub struct Flags {
     /// SSL key file used to secure etcd communication
     #[arg(long)]
     pub etcd_keyfile: Option<PathBuf>,
+    /// The interval of compaction requests; 0: no compaction by this server
+    #[arg(long, default_value = "5m0s")]
+    pub etcd_compaction_interval: String,
     /// The IP address on which to listen for the --secure-port port
     #[arg(long, default_value = "0.0.0.0")]
     pub bind_address: IpAddr,
@@ -163,7 +166,6 @@ pub const UNSUPPORTED: &[(&str, Unsupported)] = &[
     ("enable-aggregator-routing", Warn),
     ("goaway-chance", Warn),
     ("min-request-timeout", Warn),
-    ("etcd-compaction-interval", Warn),
     ("etcd-count-metric-poll-period", Warn),
     ("etcd-healthcheck-timeout", Warn),
     ("etcd-readycheck-timeout", Warn),

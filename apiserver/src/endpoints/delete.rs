@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use http::{Response, StatusCode};
+use machinery::gvk::GroupResource;
 use machinery::meta;
 use machinery::status::StatusError;
 use serde_json::{Value, json};
@@ -70,7 +71,37 @@ pub(super) async fn options(call: &mut Call) -> Result<Delete, StatusError> {
             serde_json::from_slice(&bytes).or_else(|_| machinery::yaml::to_json(&bytes)).map_err(|e| fault(&e))?
         })
     };
+    if let Some(body) = &body {
+        known_kind(body)?;
+    }
     Delete::parse(&call.info.query, body.as_ref())
+}
+
+/// That a body is an object of kind DeleteOptions, of whatever group, or says no kind.
+fn known_kind(body: &Value) -> Result<(), StatusError> {
+    let bad = |why: String| Err(StatusError::bad_request(why));
+    let go = machinery::go::json_kind(body);
+    if !body.is_object() {
+        return bad(format!(
+            r#"couldn't get version/kind; json parse error: json: cannot unmarshal {go} into Go value of type struct {{ APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }}"#
+        ));
+    }
+    let text = |name: &str| body[name].as_str().unwrap_or_default();
+    if !matches!(text("kind"), "" | "DeleteOptions") {
+        return bad(format!(
+            r#"no kind "{}" is registered for version "{}" in scheme "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27""#,
+            text("kind"),
+            text("apiVersion")
+        ));
+    }
+    let seconds = &body["gracePeriodSeconds"];
+    if !(seconds.is_null() || seconds.is_i64()) {
+        let go = machinery::go::json_kind(seconds);
+        return bad(format!(
+            "json: cannot unmarshal {go} into Go struct field DeleteOptions.gracePeriodSeconds of type int64"
+        ));
+    }
+    Ok(())
 }
 
 fn protobuf(bytes: &[u8]) -> Result<Value, api::protobuf::Error> {
@@ -195,14 +226,18 @@ pub fn due(cx: &WriteContext<'_>, obj: &Value) -> bool {
 }
 
 fn check_preconditions(cx: &WriteContext<'_>, name: &str, options: &Delete, old: &Value) -> Result<(), StatusError> {
-    let conflict = |what: &str, asked: &str, there: &str| {
-        let why = format!("Precondition failed: {what} in precondition: {asked}, {what} in object meta: {there}");
-        Err(StatusError::conflict(&cx.resource.group_resource(), name, &why))
+    let conflict = |what: &str, asked: &str, there: &str, perhaps: &str| {
+        let why = format!(
+            "the {what} in the precondition ({asked}) does not match the {what} in record ({there}). The object might have been {perhaps}"
+        );
+        // Upstream names the kind here.
+        let kind = GroupResource::new(cx.resource.group.as_ref(), cx.resource.kind.as_ref());
+        Err(StatusError::conflict(&kind, name, &why))
     };
     match (&options.uid, &options.resource_version) {
-        (Some(uid), _) if uid != meta::uid(old) => conflict("UID", uid, meta::uid(old)),
+        (Some(uid), _) if uid != meta::uid(old) => conflict("UID", uid, meta::uid(old), "deleted and then recreated"),
         (_, Some(version)) if version != meta::resource_version(old) => {
-            conflict("ResourceVersion", version, meta::resource_version(old))
+            conflict("ResourceVersion", version, meta::resource_version(old), "modified")
         }
         _ => Ok(()),
     }

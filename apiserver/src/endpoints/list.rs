@@ -1,20 +1,21 @@
 //! List: a snapshot of the cache, filtered by what the entries carry and copied out (`pieces.rs`) without a lock.
-//! Continue tokens are upstream's.
+//! A state that the cache has forgotten is read from the store.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use http::{Response, StatusCode};
+use machinery::selector::{FieldOperator, FieldTerm};
 use machinery::status::StatusError;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::Call;
+use super::continue_token::Token;
 use super::pieces::Pieces;
-use super::respond::Copied;
-use super::{Call, respond};
+use super::respond::{self, Copied};
 use crate::cache::{Entry, Snapshot};
-use crate::negotiation::{self, Body, Form};
+use crate::negotiation::{self, Accept, Body, Form};
+use crate::registry::Registry;
 use crate::registry::catalogue::Resource;
 use crate::registry::options::{List, ReadAt};
 use crate::registry::selection::Selection;
@@ -32,8 +33,18 @@ pub(super) struct Selected {
 pub(super) async fn handle(call: Call, row: &Arc<Resource>) -> Result<Response<Body>, StatusError> {
     let accept = call.accept(&row.kind())?;
     respond::check_form(&call, row, &accept, true)?;
-    let options = List::parse(&call.info.query, false)?;
+    let options = List::parse(&call.info.query)?;
     let page = select(&call, row, &options).await?;
+    answer(&call, row, &accept, page).await
+}
+
+/// A page as a response.
+pub(super) async fn answer(
+    call: &Call,
+    row: &Arc<Resource>,
+    accept: &Accept,
+    page: Selected,
+) -> Result<Response<Body>, StatusError> {
     let mut metadata = json!({ "resourceVersion": page.revision.to_string() });
     if let Some(next) = &page.next {
         metadata["continue"] = next.as_str().into();
@@ -42,17 +53,17 @@ pub(super) async fn handle(call: Call, row: &Arc<Resource>) -> Result<Response<B
         }
     }
     let registry = &call.server.registry;
-    if let Some(copied) = Copied::of(&accept, registry.storing(row).storage_version == row.kind())
+    if let Some(copied) = Copied::of(accept, registry.storing(row).storage_version == row.kind())
         && let Some(pieces) = Pieces::new(row, copied, &metadata, &page.entries).await
     {
-        return Ok(pieces.response(page.entries, &accept));
+        return Ok(pieces.response(page.entries, accept));
     }
     let objects: Vec<Value> = page.entries.iter().map(|entry| respond::value(registry, row, entry)).collect();
     let (answer, kind) = match accept.form {
-        Form::Table => (respond::table(&call, row, objects, metadata, &accept), respond::meta_kind("Table", &accept)),
+        Form::Table => (respond::table(call, row, objects, metadata, accept), respond::meta_kind("Table", accept)),
         Form::Metadata | Form::MetadataList => {
-            let items: Vec<Value> = objects.iter().map(|o| respond::partial(o, &accept)).collect();
-            let kind = respond::meta_kind("PartialObjectMetadataList", &accept);
+            let items: Vec<Value> = objects.iter().map(|o| respond::partial(o, accept)).collect();
+            let kind = respond::meta_kind("PartialObjectMetadataList", accept);
             let version = format!("meta.k8s.io/{}", accept.form_version);
             (json!({ "kind": kind.kind, "apiVersion": version, "metadata": metadata, "items": items }), kind)
         }
@@ -66,7 +77,7 @@ pub(super) async fn handle(call: Call, row: &Arc<Resource>) -> Result<Response<B
             (json!({ "kind": kind.kind, "apiVersion": row.api_version(), "metadata": metadata, "items": items }), kind)
         }
     };
-    Ok(negotiation::value_response(StatusCode::OK, &answer, &kind, &accept))
+    Ok(negotiation::value_response(StatusCode::OK, &answer, &kind, accept))
 }
 
 fn without_kind(mut object: Value) -> Value {
@@ -81,39 +92,96 @@ fn without_kind(mut object: Value) -> Value {
 pub(super) async fn select(call: &Call, row: &Resource, options: &List) -> Result<Selected, StatusError> {
     let registry = &call.server.registry;
     let cache = registry.cache(row).ok_or_else(super::no_such_path)?;
-    let selection = Selection::new(registry.storing(row), options)?;
-    let expired = |e: crate::cache::Expired| StatusError::expired(e.to_string());
-    let (snapshot, start) = match &options.continue_token {
-        Some(token) => {
-            let token = Token::decode(token)?;
-            let snapshot = if token.rv > 0 {
-                cache.snapshot_at(token.rv).map_err(|_| expired_token(&token, cache.snapshot().revision))?
-            } else {
-                registry.feed().caught_up().await?;
-                cache.snapshot()
-            };
-            (snapshot, Some(token.start))
+    let options = named(options, &call.info.name)?;
+    let selection = Selection::new(registry, row, &options)?;
+    let token = options.continue_token.as_deref().map(Token::decode).transpose()?;
+    let (at, start) = match token {
+        Some(token) if token.rv > 0 => (ReadAt::Exact(token.rv), Some(token.start)),
+        Some(token) => (ReadAt::MostRecent, Some(token.start)),
+        None => (options.at, None),
+    };
+    // Tokens are relative to the namespace, as upstream's.
+    let namespace = call.namespace();
+    let start = start.map(|start| namespace.map_or_else(|| start.clone(), |n| format!("{n}/{start}")));
+    let snapshot = match at {
+        ReadAt::Any => cache.snapshot(),
+        ReadAt::MostRecent => {
+            registry.feed().caught_up().await?;
+            cache.snapshot()
         }
-        None => {
-            let snapshot = match options.at {
-                ReadAt::Any => cache.snapshot(),
-                ReadAt::MostRecent => {
-                    registry.feed().caught_up().await?;
-                    cache.snapshot()
+        ReadAt::NotOlderThan(revision) => {
+            registry.feed().reached(revision).await?;
+            cache.snapshot()
+        }
+        ReadAt::Exact(revision) => {
+            // Upstream's store says no time to try again after.
+            registry.feed().reached(revision).await.map_err(|e| e.retry_after(0))?;
+            match cache.snapshot_at(revision) {
+                Ok(snapshot) => snapshot,
+                // Older than the window: the store may still have it.
+                Err(_) => {
+                    let past = Past { revision, namespace, start: start.as_deref(), limit: options.limit };
+                    return past.read(registry, row, &selection).await.map_err(|error| match &start {
+                        Some(start) if error.is_expired() => expired_token(relative(start, namespace)),
+                        _ => error,
+                    });
                 }
-                ReadAt::NotOlderThan(revision) => {
-                    registry.feed().reached(revision).await?;
-                    cache.snapshot()
-                }
-                ReadAt::Exact(revision) => {
-                    registry.feed().reached(revision).await?;
-                    cache.snapshot_at(revision).map_err(expired)?
-                }
-            };
-            (snapshot, None)
+            }
         }
     };
-    Ok(page(&snapshot, call.namespace(), start.as_deref(), &selection, options.limit))
+    Ok(page(&snapshot, namespace, start.as_deref(), &selection, options.limit))
+}
+
+/// Options with the name of the path (a watch of one object) as a selector.
+pub(super) fn named<'o>(options: &'o List, name: &str) -> Result<Cow<'o, List>, StatusError> {
+    if name.is_empty() || options.fields.exact_match("metadata.name") == Some(name) {
+        return Ok(Cow::Borrowed(options));
+    }
+    if !options.fields.is_everything() {
+        return Err(StatusError::bad_request("fieldSelector metadata.name doesn't match requested name"));
+    }
+    let mut options = options.clone();
+    let (field, value) = ("metadata.name".to_owned(), name.to_owned());
+    options.fields.terms.push(FieldTerm { field, operator: FieldOperator::Equals, value });
+    Ok(Cow::Owned(options))
+}
+
+/// A page of a state that the cache has forgotten: read from the store, as far back as it is compacted.
+struct Past<'a> {
+    revision: i64,
+    namespace: Option<&'a str>,
+    start: Option<&'a str>,
+    limit: usize,
+}
+
+impl Past<'_> {
+    async fn read(&self, registry: &Registry, row: &Resource, selection: &Selection) -> Result<Selected, StatusError> {
+        let mut entries: Vec<Arc<Entry>> = Vec::new();
+        let mut after = self.start.map(|start| start.trim_end_matches('\0').to_owned());
+        let wanted = if self.limit == 0 { usize::MAX } else { self.limit };
+        let mut total = None;
+        loop {
+            // One more than wanted tells whether there are more.
+            let most = wanted.saturating_sub(entries.len()).saturating_add(1);
+            let read = registry.past(row, self.namespace, self.revision, after.as_deref(), most).await?;
+            let Some(last) = &read.last else { break };
+            let total = *total.get_or_insert(read.count);
+            for entry in read.entries.into_iter().filter(|entry| selection.matches(entry)) {
+                if entries.len() == wanted {
+                    let last = entries.last().map(|entry| entry.key.clone()).unwrap_or_default();
+                    let remaining = selection.is_everything().then_some(total.saturating_sub(wanted as u64));
+                    let next = Token::after(self.revision, relative(&last, self.namespace));
+                    return Ok(Selected { entries, revision: self.revision, next: Some(next), remaining });
+                }
+                entries.push(entry);
+            }
+            if !read.more {
+                break;
+            }
+            after = Some(last.clone());
+        }
+        Ok(Selected { entries, revision: self.revision, next: None, remaining: None })
+    }
 }
 
 fn page(
@@ -134,55 +202,22 @@ fn page(
     }
     let entries: Vec<Arc<Entry>> = matching.by_ref().take(limit).cloned().collect();
     let more = matching.next().is_some();
-    let next = entries.last().filter(|_| more).map(|last| Token::after(snapshot.revision, &last.key));
+    let next = entries.last().filter(|_| more);
+    let next = next.map(|last| Token::after(snapshot.revision, relative(&last.key, namespace)));
     // Upstream does not count what selectors would leave out.
     let remaining = (more && selection.is_everything()).then(|| 1 + matching.count() as u64);
     Selected { entries, revision: snapshot.revision, next, remaining }
 }
 
-/// Upstream's continue token: base64 of JSON.
-#[derive(Serialize, Deserialize)]
-struct Token {
-    v: String,
-    #[serde(default)]
-    rv: i64,
-    start: String,
-}
-
-impl Token {
-    fn after(revision: i64, key: &str) -> String {
-        let token = Self { v: "meta.k8s.io/v1".into(), rv: revision, start: format!("{key}\0") };
-        URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("a token is always encodable"))
-    }
-
-    fn decode(text: &str) -> Result<Self, StatusError> {
-        let bad = |why: &str| StatusError::bad_request(format!("continue key is not valid: {why}"));
-        let bytes = URL_SAFE_NO_PAD
-            .decode(text)
-            .or_else(|_| URL_SAFE.decode(text))
-            .or_else(|_| STANDARD_NO_PAD.decode(text))
-            .map_err(|e| bad(&e.to_string()))?;
-        let token: Self = serde_json::from_slice(&bytes).map_err(|e| bad(&e.to_string()))?;
-        if token.v != "meta.k8s.io/v1" {
-            return Err(bad(&format!("server does not recognize this encoded version \"{}\"", token.v)));
-        }
-        if token.start.is_empty() {
-            return Err(bad("encoded start key empty (version meta.k8s.io/v1)"));
-        }
-        if token.start.split('/').any(|part| part == "..") {
-            return Err(bad(&token.start));
-        }
-        Ok(token)
-    }
+fn relative<'k>(key: &'k str, namespace: Option<&str>) -> &'k str {
+    namespace.and_then(|n| key.strip_prefix(n)?.strip_prefix('/')).unwrap_or(key)
 }
 
 /// 410 with a token that continues inconsistently at the newest state, as upstream.
-fn expired_token(token: &Token, _newest: i64) -> StatusError {
-    let fresh = Token { v: token.v.clone(), rv: -1, start: token.start.clone() };
-    let fresh = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&fresh).expect("a token is always encodable"));
+fn expired_token(start: &str) -> StatusError {
     let mut error = StatusError::expired(
         "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
     );
-    error.continue_token = fresh;
+    error.continue_token = Token::inconsistent(start);
     error
 }

@@ -22,6 +22,7 @@ use crate::registry::types::Types;
 mod apply;
 mod collection;
 pub mod connect;
+mod continue_token;
 pub mod create;
 pub mod delete;
 mod general;

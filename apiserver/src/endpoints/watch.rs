@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::respond::Copied;
-use super::{Call, respond};
-use crate::cache::{Change, ChangeKind, Entry, Watcher};
+use super::{Call, list, respond};
+use crate::cache::{Change, ChangeKind, Entry, WatchCache, Watcher};
 use crate::metrics::WatchEvents;
 use crate::negotiation::{self, Accept, Body, Encoding, Form};
 use crate::registry::catalogue::Resource;
@@ -27,6 +27,8 @@ use crate::registry::selection::Selection;
 
 /// How often a watcher that wants bookmarks gets one.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// How long before its end a watcher gets a last one.
+const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 /// A watch without timeoutSeconds lives this long at least, and twice that at most.
 const LIFETIME_SECONDS: u64 = 1_800;
 /// Bytes of waiting events put in one write.
@@ -37,54 +39,27 @@ pub(super) async fn handle(call: Call, row: &Arc<Resource>) -> Result<Response<B
     if accept.form == Form::Table {
         respond::check_form(&call, row, &accept, true)?;
     }
-    let options = List::parse(&call.info.query, true)?;
+    let options = List::parse_watch(&call.info.query)?;
     let registry = call.server.registry.clone();
     let cache = registry.cache(row).ok_or_else(super::no_such_path)?;
-    let mut selection = Selection::new(registry.storing(row), &options)?;
+    let mut selection = Selection::new(&registry, row, &*list::named(&options, &call.info.name)?)?;
     selection.within(call.namespace());
-
-    let revision = options.resource_version;
-    let with_state = options.initial_events.unwrap_or(revision.unwrap_or(0) == 0);
-    let mut initial = Vec::new();
-    let started = if with_state {
-        match revision {
-            Some(0) => {}
-            Some(revision) => registry.feed().reached(revision).await?,
-            None => registry.feed().caught_up().await?,
-        }
-        let snapshot = cache.snapshot();
-        initial = snapshot.range(call.namespace(), None).filter(|e| selection.matches(e)).cloned().collect();
-        cache.watch(snapshot.revision)
-    } else {
-        let from = match revision {
-            Some(revision) if revision > 0 => revision,
-            _ => {
-                registry.feed().caught_up().await?;
-                cache.snapshot().revision
-            }
-        };
-        cache.watch(from)
-    };
+    let started = begin(&call, &cache, &options, &selection).await;
     let copied = Copied::of(&accept, registry.storing(row).storage_version == row.kind());
-    let lifetime = options
-        .timeout_seconds
-        .filter(|s| *s > 0)
-        .unwrap_or_else(|| rand::rng().random_range(LIFETIME_SECONDS..LIFETIME_SECONDS * 2));
+    let lifetime = match options.timeout_seconds {
+        None | Some(0) => rand::rng().random_range(LIFETIME_SECONDS..LIFETIME_SECONDS * 2),
+        Some(seconds) => u64::try_from(seconds).unwrap_or_default(),
+    };
+    let end = Instant::now() + Duration::from_secs(lifetime);
     let events = call.server.metrics.watch_events(&row.group, &row.version, &row.resource);
     let encoder = Encoder { events, call, row: row.clone(), accept, copied, selection, first_table: true };
-    let mut bookmarks = tokio::time::interval_at(Instant::now() + BOOKMARK_EVERY, BOOKMARK_EVERY);
-    bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let session = Session {
-        end: Instant::now() + Duration::from_secs(lifetime),
-        bookmarks: options.bookmarks.then_some(bookmarks),
-        state: State::Initial { initial, close: options.initial_events == Some(true) && options.bookmarks },
-        watcher: None,
-        encoder,
+    let close = options.initial_events == Some(true) && options.bookmarks;
+    // As upstream: once access was granted and the options are good, faults are events.
+    let (state, watcher) = match started {
+        Ok((initial, watcher)) => (State::Initial { initial, close }, Some(watcher)),
+        Err(error) => (State::Failed(error), None),
     };
-    let session = match started {
-        Ok(watcher) => Session { watcher: Some(watcher), ..session },
-        Err(expired) => Session { state: State::Failed(StatusError::expired(expired.to_string())), ..session },
-    };
+    let session = Session { end, bookmarks: options.bookmarks.then(|| Bookmarks::until(end)), state, watcher, encoder };
     let content = session.encoder.accept.encoding.stream_type();
     let pieces = stream::unfold(session, |mut session| async move {
         let piece = session.next().await?;
@@ -93,6 +68,67 @@ pub(super) async fn handle(call: Call, row: &Arc<Resource>) -> Result<Response<B
     let mut response = Response::new(StreamBody::new(pieces).boxed_unsync());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content));
     Ok(response)
+}
+
+/// The objects that a watch begins with, and the cursor after them.
+async fn begin(
+    call: &Call,
+    cache: &Arc<WatchCache>,
+    options: &List,
+    selection: &Selection,
+) -> Result<(Vec<Arc<Entry>>, Watcher), StatusError> {
+    let feed = call.server.registry.feed();
+    let revision = options.resource_version;
+    let with_state = options.initial_events.unwrap_or(revision.unwrap_or(0) == 0);
+    if with_state {
+        match revision {
+            Some(0) => {}
+            Some(revision) => feed.reached(revision).await?,
+            None => feed.caught_up().await?,
+        }
+    } else if revision.is_none() {
+        feed.caught_up().await?;
+    }
+    let snapshot = cache.snapshot();
+    let (initial, from) = match revision {
+        _ if with_state => {
+            let selected = snapshot.range(call.namespace(), None).filter(|e| selection.matches(e));
+            (selected.cloned().collect(), snapshot.revision)
+        }
+        Some(revision) if revision > 0 => (Vec::new(), revision),
+        _ => (Vec::new(), snapshot.revision),
+    };
+    let watcher = cache.watch(from).map_err(|expired| StatusError::expired(expired.to_string()))?;
+    Ok((initial, watcher))
+}
+
+/// When a watcher gets its bookmarks: at intervals, and shortly before the watch ends, so that the next one need not
+/// begin long ago (`cacher/cache_watcher.go`).
+struct Bookmarks {
+    every: Interval,
+    last: Option<Instant>,
+}
+
+impl Bookmarks {
+    fn until(end: Instant) -> Self {
+        let mut every = tokio::time::interval_at(Instant::now() + BOOKMARK_EVERY, BOOKMARK_EVERY);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { every, last: end.checked_sub(BOOKMARK_BEFORE_END).filter(|at| *at > Instant::now()) }
+    }
+
+    async fn due(&mut self) {
+        let last = self.last;
+        let before_end = async {
+            match last {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.every.tick() => {}
+            () = before_end => self.last = None,
+        }
+    }
 }
 
 enum State {
@@ -109,7 +145,7 @@ enum State {
 
 struct Session {
     end: Instant,
-    bookmarks: Option<Interval>,
+    bookmarks: Option<Bookmarks>,
     state: State,
     watcher: Option<Watcher>,
     encoder: Encoder,
@@ -156,7 +192,7 @@ impl Session {
             let closed = watcher.closed();
             let tick = async {
                 match &mut self.bookmarks {
-                    Some(interval) => interval.tick().await,
+                    Some(bookmarks) => bookmarks.due().await,
                     None => std::future::pending().await,
                 }
             };
@@ -173,7 +209,7 @@ impl Session {
                 () = tokio::time::sleep_until(self.end) => self.state = State::Ended,
                 () = cancel.cancelled() => self.state = State::Ended,
                 () = closed.cancelled() => self.state = State::Ended,
-                _ = tick => if let Some(revision) = watcher.bookmark() {
+                () = tick => if let Some(revision) = watcher.bookmark() {
                     return Some(self.encoder.bookmark(revision, false));
                 },
             }

@@ -28,10 +28,7 @@ impl Query {
 
     /// A boolean as Go's conversion reads it: present without value, or anything but `0` and `false`.
     pub fn flag(&self, name: &str) -> bool {
-        self.0
-            .iter()
-            .find(|(k, _)| k == name)
-            .is_some_and(|(_, v)| !matches!(v.as_str(), "false" | "0" | "False" | "FALSE"))
+        self.0.iter().find(|(k, _)| k == name).is_some_and(|(_, v)| *v != "0" && !v.eq_ignore_ascii_case("false"))
     }
 
     /// Whether a parameter is there at all.
@@ -123,8 +120,6 @@ impl RequestInfo {
             info.verb = if info.query.flag("watch") { "watch" } else { "list" };
         } else if info.name.is_empty() && info.verb == "delete" {
             info.verb = "deletecollection";
-        } else if info.verb == "get" && info.subresource.is_empty() && info.query.flag("watch") {
-            info.verb = "watch";
         }
         if info.name.is_empty() && matches!(info.verb, "list" | "watch" | "deletecollection") {
             let selector = info.query.get("fieldSelector").unwrap_or_default();
@@ -190,6 +185,9 @@ mod tests {
             ("GET", "/api/v1/pods", "list v1 /pods"),
             ("GET", "/api/v1/pods?watch=1", "watch v1 /pods"),
             ("GET", "/api/v1/watch/namespaces/a/pods", "watch v1 a/pods"),
+            // As upstream: a name makes it a get, whatever the query says.
+            ("GET", "/api/v1/namespaces/a/pods/b?watch=1", "get v1 a/pods/b"),
+            ("GET", "/api/v1/watch/namespaces/a/pods/b", "watch v1 a/pods/b"),
             ("GET", "/api/v1/namespaces/a/pods/b", "get v1 a/pods/b"),
             ("GET", "/api/v1/namespaces/a/pods/b/log", "get v1 a/pods/b/log"),
             ("GET", "/api/v1/namespaces/a", "get v1 a/namespaces/a"),

@@ -12,7 +12,7 @@ use serde_json::Value;
 use storage::Storage;
 
 use crate::admission::Chain;
-use crate::cache::{Feed, WatchCache};
+use crate::cache::{self, Feed, WatchCache};
 use crate::endpoints;
 use crate::filters::authn::{MASTERS, UserInfo};
 use catalogue::{Resource, Sort};
@@ -174,6 +174,27 @@ impl Registry {
     pub fn list(&self, resource: &GroupResource, namespace: Option<&str>) -> Vec<Arc<Value>> {
         let Some(cache) = self.cache_of(resource) else { return Vec::new() };
         cache.snapshot().range(namespace, None).map(|entry| entry.value()).collect()
+    }
+
+    /// A part of a resource's objects as they were at a revision: from after the key `after` on, about `most` of them. 410
+    /// where the store has been compacted past it.
+    pub async fn past(
+        &self,
+        row: &Resource,
+        namespace: Option<&str>,
+        revision: i64,
+        after: Option<&str>,
+        most: usize,
+    ) -> Result<cache::Past, StatusError> {
+        let Sort::Stored { prefix } = &self.storing(row).sort else {
+            return Err(StatusError::method_not_supported(&row.group_resource(), "list"));
+        };
+        self.feed.past(prefix, namespace, revision, after, most).await.map_err(|error| match error {
+            storage::Error::Compacted { .. } => {
+                StatusError::expired("The resourceVersion for the provided list is too old.")
+            }
+            other => store::unavailable(other),
+        })
     }
 
     /// A number that changes whenever any object of the resource changes: what an index built from `list` compares.

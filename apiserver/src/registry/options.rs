@@ -2,14 +2,17 @@
 //! once. Messages follow `apimachinery/pkg/apis/meta/v1/validation` and `.../internalversion/validation`.
 
 use http::HeaderMap;
-use machinery::field::{Error, ErrorList, Path};
+use machinery::field::ErrorList;
 use machinery::gvk::GroupKind;
 use machinery::meta;
-use machinery::selector::{FieldSelector, LabelSelector};
 use machinery::status::StatusError;
 use serde_json::{Value, json};
 
 use crate::filters::request_info::Query;
+
+mod list;
+
+pub use list::{List, ReadAt, parse_revision};
 
 /// What happens to unknown and duplicate fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -127,13 +130,11 @@ impl Delete {
     pub fn parse(query: &Query, body: Option<&Value>) -> Result<Self, StatusError> {
         let mut options = body.cloned().unwrap_or_else(|| json!({}));
         if body.is_none() {
-            for text in ["propagationPolicy"] {
-                if let Some(value) = query.get(text) {
-                    options[text] = value.into();
-                }
+            if let Some(value) = query.all("propagationPolicy").next() {
+                options["propagationPolicy"] = value.into();
             }
-            if let Some(seconds) = query.get("gracePeriodSeconds").and_then(|s| s.parse::<i64>().ok()) {
-                options["gracePeriodSeconds"] = seconds.into();
+            if let Some(seconds) = query.all("gracePeriodSeconds").next() {
+                options["gracePeriodSeconds"] = integer(seconds)?.into();
             }
             if query.has("orphanDependents") {
                 options["orphanDependents"] = query.flag("orphanDependents").into();
@@ -161,131 +162,14 @@ impl Delete {
     }
 }
 
-/// How exact a read's revision must be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReadAt {
-    /// Everything acknowledged before the read.
-    MostRecent,
-    /// Whatever is there.
-    Any,
-    /// At least this revision.
-    NotOlderThan(i64),
-    /// This very revision.
-    Exact(i64),
-}
-
-/// ListOptions.
-#[derive(Debug, Clone)]
-pub struct List {
-    /// Which labels.
-    pub labels: LabelSelector,
-    /// Which fields.
-    pub fields: FieldSelector,
-    /// Which revision, for lists.
-    pub at: ReadAt,
-    /// The resourceVersion as given; a watch starts after it.
-    pub resource_version: Option<i64>,
-    /// The most items; 0: all.
-    pub limit: usize,
-    /// Where the page before ended.
-    pub continue_token: Option<String>,
-    /// Whether a watch wants bookmarks.
-    pub bookmarks: bool,
-    /// Whether a watch begins with the state.
-    pub initial_events: Option<bool>,
-    /// How long a watch lives.
-    pub timeout_seconds: Option<u64>,
-}
-
-impl List {
-    /// From the query.
-    pub fn parse(query: &Query, watch: bool) -> Result<Self, StatusError> {
-        let labels =
-            LabelSelector::parse(query.get("labelSelector").unwrap_or_default()).map_err(StatusError::bad_request)?;
-        let fields =
-            FieldSelector::parse(query.get("fieldSelector").unwrap_or_default()).map_err(StatusError::bad_request)?;
-        let limit = query.get("limit").map_or(Ok(0), str::parse::<usize>).map_err(|_| not_a_number("limit", query))?;
-        let timeout_seconds = query
-            .get("timeoutSeconds")
-            .map(str::parse)
-            .transpose()
-            .map_err(|_| not_a_number("timeoutSeconds", query))?;
-        let continue_token = query.get("continue").map(str::to_string);
-        let match_ = query.get("resourceVersionMatch");
-        let initial_events = query.has("sendInitialEvents").then(|| query.flag("sendInitialEvents"));
-        let resource_version = query.get("resourceVersion").map(parse_revision).transpose()?;
-        validate(watch, match_, resource_version, continue_token.is_some(), initial_events)?;
-        let at = match (resource_version, match_) {
-            (None, _) => ReadAt::MostRecent,
-            (Some(revision), Some("Exact")) => ReadAt::Exact(revision),
-            (Some(0), _) => ReadAt::Any,
-            // Upstream's legacy rule: a limit makes a resourceVersion without a match rule exact.
-            (Some(revision), None) if limit > 0 => ReadAt::Exact(revision),
-            (Some(revision), _) => ReadAt::NotOlderThan(revision),
+/// A number as Go's `strconv.ParseInt` reads it.
+fn integer(text: &str) -> Result<i64, StatusError> {
+    text.parse().map_err(|error: std::num::ParseIntError| {
+        use std::num::IntErrorKind::{NegOverflow, PosOverflow};
+        let why = match error.kind() {
+            NegOverflow | PosOverflow => "value out of range",
+            _ => "invalid syntax",
         };
-        let bookmarks = query.flag("allowWatchBookmarks");
-        Ok(Self {
-            labels,
-            fields,
-            at,
-            resource_version,
-            limit,
-            continue_token,
-            bookmarks,
-            initial_events,
-            timeout_seconds,
-        })
-    }
-}
-
-/// A resourceVersion as clients send it.
-pub fn parse_revision(text: &str) -> Result<i64, StatusError> {
-    text.parse::<u64>().ok().and_then(|n| i64::try_from(n).ok()).ok_or_else(|| {
-        let detail = format!("strconv.ParseUint: parsing \"{text}\": invalid syntax");
-        let error = Error::invalid(&Path::new("resourceVersion"), text, detail);
-        StatusError::bad_request(error.to_string())
+        StatusError::bad_request(format!("strconv.ParseInt: parsing {}: {why}", machinery::go::quote(text)))
     })
-}
-
-fn not_a_number(name: &str, query: &Query) -> StatusError {
-    let value = query.get(name).unwrap_or_default();
-    StatusError::bad_request(format!("strconv.ParseInt: parsing \"{value}\": invalid syntax"))
-}
-
-fn validate(
-    watch: bool,
-    match_: Option<&str>,
-    resource_version: Option<i64>,
-    continued: bool,
-    initial_events: Option<bool>,
-) -> Result<(), StatusError> {
-    let mut errors = ErrorList::default();
-    let match_path = || Path::new("resourceVersionMatch");
-    if initial_events.is_some() {
-        if !watch {
-            errors.push(Error::forbidden(&Path::new("sendInitialEvents"), "sendInitialEvents is forbidden for list"));
-        } else if match_.is_none() {
-            let detail = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
-            errors.push(Error::forbidden(&match_path(), detail));
-        } else if match_ != Some("NotOlderThan") {
-            errors.push(Error::not_supported(&match_path(), match_.unwrap_or_default(), ["NotOlderThan"]));
-        }
-    } else if let Some(rule) = match_ {
-        if watch {
-            errors.push(Error::forbidden(&match_path(), "resourceVersionMatch is forbidden for watch"));
-        } else if resource_version.is_none() {
-            errors.push(Error::forbidden(
-                &match_path(),
-                "resourceVersionMatch is forbidden unless resourceVersion is provided",
-            ));
-        } else if continued {
-            errors.push(Error::forbidden(&match_path(), "resourceVersionMatch is forbidden when continue is provided"));
-        } else if !matches!(rule, "Exact" | "NotOlderThan") {
-            errors.push(Error::not_supported(&match_path(), rule, ["Exact", "NotOlderThan", ""]));
-        } else if rule == "Exact" && resource_version == Some(0) {
-            let detail = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
-            errors.push(Error::forbidden(&match_path(), detail));
-        }
-    }
-    refuse("ListOptions", errors)
 }

@@ -3,7 +3,8 @@
 use machinery::selector::{FieldOperator, FieldSelector, LabelSelector};
 use machinery::status::StatusError;
 
-use super::catalogue::Resource;
+use super::Registry;
+use super::catalogue::{Resource, SelectableField};
 use super::options::List;
 use crate::cache::Entry;
 
@@ -22,26 +23,29 @@ enum Slot {
 
 impl Selection {
     /// 400 for fields the resource does not offer, with upstream's text.
-    pub fn new(row: &Resource, options: &List) -> Result<Self, StatusError> {
-        let fields = Self::resolve(row, &options.fields)?;
+    pub fn new(registry: &Registry, row: &Resource, options: &List) -> Result<Self, StatusError> {
+        let fields = Self::resolve(registry.storing(row), row, &options.fields)?;
         Ok(Self { namespace: None, labels: options.labels.clone(), fields })
     }
 
-    fn resolve(row: &Resource, selector: &FieldSelector) -> Result<Vec<(Slot, bool, Box<str>)>, StatusError> {
+    /// Fields by the names of the row that is asked, found where the row that stores has them.
+    fn resolve(
+        storing: &Resource,
+        row: &Resource,
+        selector: &FieldSelector,
+    ) -> Result<Vec<(Slot, bool, Box<str>)>, StatusError> {
         selector
             .terms
             .iter()
             .map(|r| {
                 let slot = match r.field.as_str() {
                     "metadata.name" => Slot::Name,
-                    "metadata.namespace" if row.namespaced => Slot::Namespace,
+                    "metadata.namespace" if row.namespaced || !names_its_fields(row) => Slot::Namespace,
                     field => {
-                        let at = row
-                            .selectable
-                            .iter()
-                            .position(|s| s.name == field && !row.withheld.contains(&s.name))
-                            .ok_or_else(|| unsupported(row, field))?;
-                        Slot::Field(at)
+                        let offered = |s: &&SelectableField| s.name == field && !row.withheld.contains(&s.name);
+                        let named = row.selectable.iter().find(offered);
+                        let at = named.and_then(|s| storing.selectable.iter().position(|t| t.path == s.path));
+                        Slot::Field(at.ok_or_else(|| unsupported(row, field))?)
                     }
                 };
                 Ok((slot, r.operator == FieldOperator::Equals, r.value.as_str().into()))
@@ -73,14 +77,16 @@ impl Selection {
     }
 }
 
+/// Whether a kind says itself which fields there are: one with fields of its own, and every custom one.
+fn names_its_fields(row: &Resource) -> bool {
+    !row.selectable.is_empty() || row.types.custom().is_some()
+}
+
 fn unsupported(row: &Resource, field: &str) -> StatusError {
-    let error = if row.namespaced || !row.selectable.is_empty() || row.types.custom().is_some() {
+    StatusError::bad_request(if names_its_fields(row) {
         format!("field label not supported: {field}")
     } else {
-        format!("\"{field}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
-    };
-    StatusError::bad_request(format!(
-        "Unable to find \"{}\" that match label selector \"\", field selector \"{field}\": {error}",
-        row.group_version_resource()
-    ))
+        let field = machinery::go::quote(field);
+        format!("{field} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+    })
 }

@@ -1,9 +1,12 @@
 //! A client for tests: JSON in, status and JSON out, nothing interpreted.
 
+use anyhow::Context;
 use http::{Method, Request};
 use http_body_util::BodyExt;
 use kube::client::Body;
 use serde_json::Value;
+
+use crate::Lines;
 
 /// What the server answered.
 #[derive(Debug, Clone)]
@@ -113,17 +116,14 @@ impl Caller {
         self.send(Method::GET, path, None).await
     }
 
+    /// GET, read line by line.
+    pub async fn open(&self, path: &str) -> anyhow::Result<Lines> {
+        let response = self.client.send(Request::builder().uri(path).body(Body::empty())?).await?;
+        Ok(Lines::new(response.status().as_u16(), response.into_body()))
+    }
+
     /// The first event of a watch, as `{type, object}`.
     pub async fn first_event(&self, path: &str) -> anyhow::Result<Value> {
-        let request = Request::builder().uri(path).body(Body::empty())?;
-        let mut body = self.client.send(request).await?.into_body();
-        let mut line = Vec::new();
-        while let Some(frame) = body.frame().await {
-            line.extend_from_slice(frame?.data_ref().map(|d| d.as_ref()).unwrap_or_default());
-            if let Some(end) = line.iter().position(|b| *b == b'\n') {
-                return Ok(serde_json::from_slice(&line[..end])?);
-            }
-        }
-        anyhow::bail!("the watch ended without an event: {}", String::from_utf8_lossy(&line))
+        self.open(path).await?.next().await.context("the watch ended without an event")
     }
 }

@@ -6,7 +6,11 @@
 mod caller;
 mod cluster;
 mod fixture;
+mod process;
+mod stream;
 
 pub use caller::{Answer, Caller, Raw};
 pub use cluster::Cluster;
 pub use fixture::fixture;
+pub use process::{Etcd, Process, serve};
+pub use stream::Lines;
