@@ -79,3 +79,19 @@ fn old_events_leave_the_window_and_raise_the_floor() {
     cache.apply([put("ns/a", 5_000)], long_ago + WINDOW_AGE * 2);
     assert_eq!(cache.watch(11).err(), Some(Expired { asked: 11, floor: 16 }));
 }
+
+#[tokio::test]
+async fn a_slow_watcher_is_cut_off_and_the_others_are_not() {
+    let (cache, _applied) = cache();
+    let (mut slow, mut quick) = (cache.watch(10).expect("floor"), cache.watch(10).expect("floor"));
+    let began = Instant::now();
+    let mut seen = Vec::new();
+    for n in 0..WINDOW_LEAST as i64 + 5 {
+        // The last events come when the first are old.
+        let now = if n < WINDOW_LEAST as i64 { began } else { began + WINDOW_AGE * 2 };
+        cache.apply([put("ns/a", 11 + n)], now);
+        seen.extend(quick.next().await.expect("never behind").iter().map(|c| c.revision()));
+    }
+    assert_eq!(seen, (11..11 + WINDOW_LEAST as i64 + 5).collect::<Vec<_>>());
+    assert_eq!(slow.next().await.err(), Some(Expired { asked: 10, floor: 15 }));
+}

@@ -157,13 +157,19 @@ async fn attempt(
     mark(cx, options, &mut obj);
     metadata_mut(&mut obj).remove("resourceVersion");
     if due(cx, &obj) {
+        // Where the object is the answer, it shows that it was being deleted.
+        let marked = if cx.resource.returns_deleted { Some(place.encode(&mut obj)) } else { None };
+        let last = |revision| match marked {
+            Some(body) => place.entry(revision, body),
+            None => Ok(Arc::new(current.at(revision))),
+        };
         if cx.dry_run {
-            return Ok(Ok(Deleted::Gone(current.clone())));
+            return Ok(Ok(Deleted::Gone(last(current.revision)?)));
         }
         return Ok(match place.remove(current).await? {
             Ok(revision) => {
                 cx.resource.strategy.after_delete(cx, &old).await;
-                Ok(Deleted::Gone(Arc::new(current.at(revision))))
+                Ok(Deleted::Gone(last(revision)?))
             }
             Err(there) => Err(there),
         });

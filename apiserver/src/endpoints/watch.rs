@@ -56,6 +56,8 @@ pub(super) async fn handle(call: Call, row: &Arc<Resource>) -> Result<Response<B
     let close = options.initial_events == Some(true) && options.bookmarks;
     // As upstream: once access was granted and the options are good, faults are events.
     let (state, watcher) = match started {
+        // Less than no time.
+        Ok(_) if lifetime == 0 => (State::Ended, None),
         Ok((initial, watcher)) => (State::Initial { initial, close }, Some(watcher)),
         Err(error) => (State::Failed(error), None),
     };

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use http::Method;
 use http::request::Parts;
+use machinery::selector::FieldSelector;
 
 /// A query string, decoded once.
 #[derive(Debug, Clone, Default)]
@@ -123,8 +124,10 @@ impl RequestInfo {
         }
         if info.name.is_empty() && matches!(info.verb, "list" | "watch" | "deletecollection") {
             let selector = info.query.get("fieldSelector").unwrap_or_default();
-            if let Some(name) = selector.split(',').find_map(|t| t.strip_prefix("metadata.name=")) {
-                info.name = name.trim_start_matches('=').to_string();
+            if let Ok(selector) = FieldSelector::parse(selector)
+                && let Some(name) = selector.exact_match("metadata.name")
+            {
+                info.name = name.to_string();
             }
         }
         info

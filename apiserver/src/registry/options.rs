@@ -144,6 +144,10 @@ impl Delete {
         if !asked.is_empty() {
             options["dryRun"] = json!(asked);
         }
+        // Behind a feature gate (AllowUnsafeMalformedObjectDeletion) that is off, as upstream's default.
+        if let Some(members) = options.as_object_mut() {
+            members.remove("ignoreStoreReadErrorWithClusterBreakingPotential");
+        }
         refuse("DeleteOptions", meta::validate_delete_options(&options))?;
         let text = |pointer: &str| options.pointer(pointer).and_then(Value::as_str);
         let propagation = match (text("/propagationPolicy"), options["orphanDependents"].as_bool()) {

@@ -37,6 +37,8 @@ impl Selection {
         selector
             .terms
             .iter()
+            // As upstream, `=` says nothing.
+            .filter(|r| !(r.field.is_empty() && r.value.is_empty()))
             .map(|r| {
                 let slot = match r.field.as_str() {
                     "metadata.name" => Slot::Name,
