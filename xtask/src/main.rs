@@ -6,6 +6,7 @@ mod bench;
 #[path = "bench/build.rs"]
 mod bench;
 mod codegen;
+mod fuzz;
 mod packages;
 mod test;
 mod tidy;
@@ -13,7 +14,7 @@ mod up;
 
 use std::process::ExitCode;
 
-const TASKS: &str = "bench, codegen, test, tidy, up";
+const TASKS: &str = "bench, codegen, fuzz, test, tidy, up";
 
 fn main() -> ExitCode {
     let mut argv = std::env::args().skip(1);
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
     let result = match task.as_str() {
         "bench" => bench::main(argv),
         "codegen" => codegen::main(argv),
+        "fuzz" => fuzz::main(&argv),
         "test" => test::main(&argv),
         "tidy" => tidy::main(&argv),
         "up" => up::main(&argv),

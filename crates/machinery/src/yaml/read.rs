@@ -21,18 +21,30 @@ fn options(policy: DuplicateKeyPolicy) -> Options {
     options
 }
 
+/// A level of nesting takes up to 20 KiB of stack in a debug build: the deepest document does not fit a worker's 2 MiB.
+const STACK_BYTES: usize = 16 << 20;
+
+fn on_own_stack<T: Send>(read: impl FnOnce() -> T + Send) -> Result<T, String> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("yaml".into()).stack_size(STACK_BYTES).spawn_scoped(scope, read);
+        let thread = thread.map_err(|error| format!("reading YAML: {error}"))?;
+        thread.join().map_err(|_| "reading YAML failed".to_owned())
+    })
+}
+
 pub(super) fn read(text: &str) -> Result<Value, String> {
     if text.trim().is_empty() {
         return Ok(Value::Null);
     }
-    serde_saphyr::from_str_with_options::<Node>(text, options(DuplicateKeyPolicy::PassThrough))
+    on_own_stack(|| serde_saphyr::from_str_with_options::<Node>(text, options(DuplicateKeyPolicy::PassThrough)))?
         .map(|node| node.0)
         .map_err(|e| format!("error converting YAML to JSON: yaml: {}", message(&e)))
 }
 
 /// The first key given twice, as go-yaml says it.
 pub(super) fn duplicate(text: &str) -> Option<String> {
-    let error = serde_saphyr::from_str_with_options::<Node>(text, options(DuplicateKeyPolicy::Error)).err()?;
+    let read = || serde_saphyr::from_str_with_options::<Node>(text, options(DuplicateKeyPolicy::Error));
+    let error = on_own_stack(read).ok()?.err()?;
     let line = error.location().map_or(0, |l| l.line());
     match error.without_snippet() {
         serde_saphyr::Error::DuplicateMappingKey { key, .. } => {
