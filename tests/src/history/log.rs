@@ -4,7 +4,7 @@
 //! After a `kill -9` a delete may have happened that nobody saw. Such a change has a range of revisions instead of one,
 //! and an answer is right if any revision of the range makes it so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use super::{Action, History, Item, Outcome, Revision, Seen, Tick};
@@ -29,6 +29,8 @@ pub struct Log {
     proofs: Vec<(Tick, Revision)>,
     /// When a write was asked for, with the lowest revision of it and all later ones.
     asked: Vec<(Tick, Revision)>,
+    /// Keys with a write of unknown outcome that nobody saw: it may have been overwritten before the next read.
+    unseen: BTreeSet<String>,
     /// Revisions (after the first, up to the second) of which a watch of everything tells all.
     covered: Vec<(Revision, Revision)>,
 }
@@ -183,6 +185,9 @@ impl Log {
                 asked.extend(self.deletion(key, uid).map(|(revision, _)| (op.call, revision)));
             }
         }
+        let lost = history.ops.iter().filter(|op| matches!(op.outcome, Outcome::Unknown));
+        let unseen = lost.filter(|op| op.action.value().is_some_and(|value| !written.contains_key(value)));
+        let unseen: BTreeSet<String> = unseen.filter_map(|op| op.action.key().map(str::to_owned)).collect();
         asked.sort_unstable();
         let mut lowest = Revision::MAX;
         for (_, revision) in asked.iter_mut().rev() {
@@ -190,6 +195,19 @@ impl Log {
             *revision = lowest;
         }
         self.asked = asked;
+        self.unseen = unseen;
+    }
+
+    /// Whether the key may have had a state at a revision that nobody saw: one between a kill and the next known one.
+    pub fn obscure(&self, key: &str, revision: Revision) -> bool {
+        let life = self.lives.get(key).map_or(&[][..], Vec::as_slice);
+        let known = life.iter().map(|span| span.earliest).take_while(|earliest| *earliest <= revision).last();
+        self.unseen.contains(key) && !self.covers(known.unwrap_or_default() + 1, revision)
+    }
+
+    /// Whether something happened at a revision that nobody saw as a whole.
+    pub fn untold(&self, revision: Revision) -> bool {
+        !self.changes.contains_key(&revision) && !self.covers(revision, revision)
     }
 
     /// Whether a watch tells everything that happened at those revisions.

@@ -52,6 +52,8 @@ fn written(log: &Log, op: &Op, item: &Item) -> Result<(), String> {
     match (&op.action, before) {
         (Action::Create { .. }, None) => Ok(()),
         (Action::Create { .. }, Some(there)) => Err(format!("created over {there:?}")),
+        // Nobody may have seen who made it, where the server was killed in between.
+        (_, None) if log.obscure(&item.key, item.revision - 1) => Ok(()),
         (_, None) => Err("changed what is not there".into()),
         (_, Some(there)) if there.uid != item.uid => Err(format!("changed the uid of {there:?}")),
         (Action::Update { from, .. }, Some(there)) if there.revision != *from => {
@@ -155,6 +157,7 @@ pub fn snapshot<'a>(
     }
     let missing = log.keys().filter(|key| !items.contains_key(key)).find(|key| {
         !log.possible(key, revision, revision + 1, |state| state.is_none_or(|item| !selection.matches(item)))
+            && !log.obscure(key, revision)
     });
     match missing {
         Some(key) => Err(format!("{key} was there at {revision} and is not shown")),
