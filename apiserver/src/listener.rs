@@ -1,8 +1,11 @@
 //! The accept loop: TLS with optional client certificates, HTTP/1.1 and HTTP/2, upgrades; and the in-process listener,
 //! whose connections carry the identity it was given. Limits as upstream's: 100 streams a connection, upload windows of
 //! 256 KiB a stream and 25 MiB a connection, a cap on every stream's send buffer so that a slow watcher costs little.
+//! What a connection writes in one turn leaves in one piece (`coalesced.rs`).
 
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +21,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::filters::authn::{Peer, UserInfo};
 use crate::{Server, chain};
+use coalesced::{Coalesced, Turns};
+
+mod coalesced;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -63,7 +69,8 @@ pub async fn serve(server: Arc<Server>, listener: TcpListener, tls: Tls, cancel:
             let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
             let certificates = certificates.iter().map(|c| Bytes::copy_from_slice(c)).collect();
             let peer = Peer { certificates, identity: None, address: Some(address) };
-            connection(server, peer, stream, cancel).await;
+            let multiplexed = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            connection(server, peer, stream, multiplexed, cancel).await;
         });
     }
     connections.close();
@@ -90,12 +97,12 @@ impl InProcess {
     pub async fn connect(&self) -> io::Result<DuplexStream> {
         let (client, served) = tokio::io::duplex(DUPLEX_BYTES);
         let peer = Peer { identity: Some(self.identity.clone()), ..Peer::default() };
-        tokio::spawn(connection(self.server.clone(), peer, served, self.cancel.clone()));
+        tokio::spawn(connection(self.server.clone(), peer, served, true, self.cancel.clone()));
         Ok(client)
     }
 }
 
-async fn connection<S>(server: Arc<Server>, peer: Peer, stream: S, cancel: CancellationToken)
+async fn connection<S>(server: Arc<Server>, peer: Peer, stream: S, multiplexed: bool, cancel: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -119,15 +126,18 @@ where
         .max_header_list_size(1024 * 1024)
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20));
-    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    let mut served = std::pin::pin!(served);
-    let outcome = tokio::select! {
-        outcome = served.as_mut() => outcome,
-        () = cancel.cancelled() => {
+    let stream = Coalesced::new(stream);
+    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream.clone()), service);
+    let (mut served, mut cancelled) = (pin!(served), pin!(cancel.cancelled()));
+    let (mut turns, mut stopping) = (Turns::new(stream, multiplexed), false);
+    let outcome = poll_fn(|cx| {
+        if !stopping && cancelled.as_mut().poll(cx).is_ready() {
+            stopping = true;
             served.as_mut().graceful_shutdown();
-            served.await
         }
-    };
+        turns.poll(cx, served.as_mut())
+    })
+    .await;
     if let Err(error) = outcome {
         tracing::debug!(%error, "connection ended");
     }

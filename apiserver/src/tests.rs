@@ -47,6 +47,7 @@ impl Client {
             .expect("versions")
             .with_root_certificates(rustls::RootCertStore::empty())
             .with_no_client_auth();
+        let tls = Arc::new(tls);
         let config = Config {
             store: Store::Memory,
             listen: None,
@@ -57,7 +58,7 @@ impl Client {
                 let tokens = Arc::new(crate::filters::authn::bearer::Tokens::new(Vec::new(), Vec::new()));
                 Ok(Access { authenticator, authorizer, admission: Chain::default(), rbac, tokens, issuer: None })
             }),
-            nodes: Nodes { tls: Arc::new(tls), address_types: Vec::new() },
+            nodes: Nodes { tls: tls.clone(), backend_tls: tls, address_types: Vec::new() },
             times: Default::default(),
             max_requests_inflight: 10,
             max_mutating_requests_inflight: 10,

@@ -1,5 +1,6 @@
-//! One cached object: its bytes without resourceVersion, and what selectors need of it. Reading splices and copies;
-//! decoding is the slow way, for Tables, other versions, patches and admission.
+//! One cached object: its bytes without resourceVersion, and what selectors need of it, read when the first of them
+//! asks (most objects of a large cluster are never selected, only copied). Reading splices and copies; decoding is the
+//! slow way, for Tables, other versions, patches and admission.
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,7 +8,7 @@ use api::protobuf::{Part, Resident};
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::scan::{Malformed, scan};
+use super::scan::{self, Index, Malformed};
 use crate::registry::catalogue::SelectableField;
 
 /// A cached object at one revision.
@@ -19,13 +20,10 @@ pub struct Entry {
     pub revision: i64,
     /// JSON in the cached version, without resourceVersion.
     pub body: Bytes,
-    /// `metadata.labels`.
-    pub labels: Box<[(Box<str>, Box<str>)]>,
-    /// The row's selectable fields, in its order.
-    pub fields: Box<[Box<str>]>,
     splice: u32,
     item: u32,
     comma: Comma,
+    index: OnceLock<Box<Index>>,
     decoded: OnceLock<Arc<Value>>,
     protobuf: OnceLock<Option<Arc<Resident>>>,
 }
@@ -40,17 +38,16 @@ enum Comma {
 
 impl Entry {
     /// Takes bytes into the cache. `body` is canonical JSON, see [`scan`].
-    pub fn new(key: Arc<str>, revision: i64, body: Bytes, selectable: &[SelectableField]) -> Result<Self, Malformed> {
-        let found = scan(&body, selectable)?;
+    pub fn new(key: Arc<str>, revision: i64, body: Bytes) -> Result<Self, Malformed> {
+        let found = scan::head(&body)?;
         let comma = match (found.first, found.lone) {
             (false, _) => Comma::Before,
             (true, true) => Comma::None,
             (true, false) => Comma::After,
         };
         let (splice, item) = (found.splice as u32, found.item as u32);
-        let (labels, fields) = (found.labels.into(), found.fields.into());
-        let (decoded, protobuf) = (OnceLock::new(), OnceLock::new());
-        Ok(Self { key, revision, body, labels, fields, splice, item, comma, decoded, protobuf })
+        let (index, decoded, protobuf) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Ok(Self { key, revision, body, splice, item, comma, index, decoded, protobuf })
     }
 
     /// The same object at another revision: what a DELETED event carries.
@@ -59,11 +56,10 @@ impl Entry {
             key: self.key.clone(),
             revision,
             body: self.body.clone(),
-            labels: self.labels.clone(),
-            fields: self.fields.clone(),
             splice: self.splice,
             item: self.item,
             comma: self.comma,
+            index: OnceLock::new(),
             decoded: OnceLock::new(),
             protobuf: self.protobuf.clone(),
         }
@@ -79,9 +75,17 @@ impl Entry {
         self.key.rsplit_once('/').map_or(&self.key, |(_, name)| name)
     }
 
-    /// A label's value.
-    pub fn label(&self, key: &str) -> Option<&str> {
-        self.labels.iter().find(|(k, _)| &**k == key).map(|(_, v)| &**v)
+    /// The labels, and the selectable fields of the resource in its order.
+    pub fn indexed(&self, selectable: &[SelectableField]) -> &Index {
+        self.index.get_or_init(|| {
+            let found = scan::index(&self.body, selectable).unwrap_or_else(|error| {
+                tracing::error!(key = %self.key, revision = self.revision, %error, "a stored value cannot be selected");
+                // As an object without any of them.
+                let fields = selectable.iter().map(|f| Box::from(f.absent)).collect();
+                Index { fields, ..Index::default() }
+            });
+            Box::new(found)
+        })
     }
 
     /// Bytes that [`write`](Self::write) will append, about.
@@ -209,7 +213,7 @@ mod tests {
     fn an_entry_is_its_bytes_with_the_revision_spliced_in() {
         let body =
             Bytes::from_static(br#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","uid":"u"},"spec":{}}"#);
-        let entry = Entry::new("ns/a".into(), 1204, body, &[]).expect("valid");
+        let entry = Entry::new("ns/a".into(), 1204, body).expect("valid");
         assert_eq!(
             String::from_utf8_lossy(&entry.bytes()),
             r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","uid":"u","resourceVersion":"1204"},"spec":{}}"#
@@ -227,7 +231,7 @@ mod tests {
     fn protobuf_is_made_once_and_shared_by_revisions() {
         let body =
             br#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a"},"spec":{"containers":null},"status":{}}"#;
-        let entry = Entry::new("ns/a".into(), 7, Bytes::from_static(body), &[]).expect("valid");
+        let entry = Entry::new("ns/a".into(), 7, Bytes::from_static(body)).expect("valid");
         let shown = |entry: &Entry| {
             let mut out = Vec::new();
             entry.protobuf().expect("a built-in kind").write(Part::Whole, &mut out);
@@ -241,7 +245,7 @@ mod tests {
         assert!(std::ptr::eq(entry.protobuf().expect("kept").resident, later.protobuf().expect("kept").resident));
 
         let custom = br#"{"kind":"Fixture","apiVersion":"example.com/v1","metadata":{"name":"a"}}"#;
-        let entry = Entry::new("a".into(), 7, Bytes::from_static(custom), &[]).expect("valid");
+        let entry = Entry::new("a".into(), 7, Bytes::from_static(custom)).expect("valid");
         assert!(entry.protobuf().is_none(), "kinds without a schema have no protobuf");
     }
 }

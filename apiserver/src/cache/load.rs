@@ -12,7 +12,7 @@ use crate::registry::catalogue::Resource;
 
 /// The root of all keys.
 pub(super) const ROOT: &str = "/registry/";
-/// Keys read at once while loading.
+/// Keys read at once while loading over a network.
 pub(super) const PAGE: usize = 5_000;
 
 /// Makes a stored value canonical JSON of the storage version (defaults, field order); `None` where it already is.
@@ -47,10 +47,10 @@ pub(super) async fn load(
 ) -> Result<Loaded, storage::Error> {
     let mut loaded = Loaded { revision: revision.unwrap_or(0), objects: HashMap::new() };
     let mut start_after = None;
+    let limit = if storage.is_shared() { PAGE } else { 0 };
     loop {
         let revision = (loaded.revision > 0).then_some(loaded.revision);
-        let options =
-            RangeOptions { revision, limit: PAGE, start_after: start_after.take(), ..RangeOptions::default() };
+        let options = RangeOptions { revision, limit, start_after: start_after.take(), ..RangeOptions::default() };
         let page = storage.range(root, options).await?;
         if loaded.revision == 0 {
             loaded.revision = page.revision;
@@ -78,7 +78,7 @@ pub(super) fn entry(
     canonicalise: &Canonicalise,
 ) -> Option<Entry> {
     let body = canonicalise(row, value).unwrap_or_else(|| value.clone());
-    match Entry::new(key.clone(), revision, body, &row.selectable) {
+    match Entry::new(key.clone(), revision, body) {
         Ok(entry) => Some(entry),
         Err(error) => {
             tracing::error!(resource = %row.resource, %key, revision, %error, "a stored value cannot be served");

@@ -6,13 +6,13 @@
 //! tokens. Everything is fed by one storage watch (`feed.rs`), which is why all caches share one applied revision.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::protobuf::Part;
 use bytes::Bytes;
 use imbl::OrdMap;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +36,9 @@ const WINDOW_AGE: Duration = Duration::from_secs(75);
 const WINDOW_LEAST: usize = 1_000;
 /// The most events a window holds.
 const WINDOW_MOST: usize = 100_000;
+/// The latest events keep the frame that watchers share; a watcher that is further behind makes its own, so that a
+/// window does not hold every object twice.
+const FRAMES: usize = 256;
 
 /// What happened to a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,13 +70,21 @@ pub struct Change {
     /// The object before it.
     pub previous: Option<Arc<Entry>>,
     at: Instant,
-    frame: OnceLock<Bytes>,
-    protobuf: OnceLock<Option<Bytes>>,
+    frames: Mutex<Frames>,
+}
+
+/// An event's frames, encoded.
+#[derive(Debug, Default)]
+struct Frames {
+    json: Option<Bytes>,
+    protobuf: Option<Bytes>,
+    /// Not kept any more.
+    past: bool,
 }
 
 impl Change {
     fn new(kind: ChangeKind, entry: Arc<Entry>, previous: Option<Arc<Entry>>, at: Instant) -> Self {
-        Self { kind, entry, previous, at, frame: OnceLock::new(), protobuf: OnceLock::new() }
+        Self { kind, entry, previous, at, frames: Mutex::default() }
     }
 
     /// The revision of the event.
@@ -81,14 +92,32 @@ impl Change {
         self.entry.revision
     }
 
-    /// The event as a JSON watch frame, made once and shared by all watchers.
+    /// The event as a JSON watch frame, made once and shared by all watchers that are not far behind.
     pub fn frame(&self) -> Bytes {
-        self.frame.get_or_init(|| watcher::frame(self.kind, &self.entry)).clone()
+        let json = self.shared(|frames| &mut frames.json, || Some(watcher::frame(self.kind, &self.entry)));
+        json.expect("every entry is JSON")
     }
 
     /// The event as a protobuf watch frame, shared likewise; `None` for kinds without protobuf.
     pub fn protobuf_frame(&self) -> Option<Bytes> {
-        self.protobuf.get_or_init(|| watcher::protobuf_frame(self.kind, &self.entry, Part::Whole)).clone()
+        let make = || watcher::protobuf_frame(self.kind, &self.entry, Part::Whole);
+        self.shared(|frames| &mut frames.protobuf, make)
+    }
+
+    fn shared(
+        &self,
+        slot: fn(&mut Frames) -> &mut Option<Bytes>,
+        make: impl FnOnce() -> Option<Bytes>,
+    ) -> Option<Bytes> {
+        let mut frames = self.frames.lock();
+        if let Some(bytes) = slot(&mut frames) {
+            return Some(bytes.clone());
+        }
+        let bytes = make()?;
+        if !frames.past {
+            *slot(&mut frames) = Some(bytes.clone());
+        }
+        Some(bytes)
     }
 }
 
@@ -227,6 +256,7 @@ impl WatchCache {
     /// Applies a batch of events, in revision order, and wakes the watchers once.
     fn apply(&self, batch: impl IntoIterator<Item = (Arc<str>, Result<Entry, i64>)>, now: Instant) {
         let mut state = self.state.write();
+        let before = state.window.len();
         for (key, outcome) in batch {
             let change = match outcome {
                 Ok(entry) => {
@@ -242,6 +272,10 @@ impl WatchCache {
             };
             state.last = change.revision();
             state.window.push_back(Arc::new(change));
+        }
+        let len = state.window.len();
+        for past in state.window.range(before.saturating_sub(FRAMES)..len.saturating_sub(FRAMES)) {
+            *past.frames.lock() = Frames { past: true, ..Frames::default() };
         }
         while state.window.len() > WINDOW_LEAST {
             let full = state.window.len() > WINDOW_MOST;

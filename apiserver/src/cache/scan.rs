@@ -1,14 +1,14 @@
-//! One pass over an encoded object for the few things a cache entry keeps beside the bytes: where resourceVersion is
-//! to be spliced in, the labels, and the selectable fields. Nothing else is decoded, so an event costs about as much
-//! as copying it.
+//! What a cache entry needs to know of its bytes, found without decoding them: where resourceVersion is to be spliced in
+//! (a look at the first hundred bytes), and, for selectors, the labels and the selectable fields (one pass over the
+//! whole, made when the first selector asks).
 //!
 //! Input is JSON that this server wrote or canonicalised; anything else is an error, never a panic.
 
 use crate::registry::catalogue::SelectableField;
 
-/// What the pass finds.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Scanned {
+/// Where the members are that are not copied as they stand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Head {
     /// Offset in the bytes at which `,"resourceVersion":"N"` goes (or without the comma, see `first`).
     pub splice: usize,
     /// Whether metadata is empty before `splice`, so that the spliced member needs no comma before it.
@@ -18,6 +18,11 @@ pub struct Scanned {
     /// End of the leading `"kind":...,"apiVersion":...,` members, which items of a list leave out; 0 where the object
     /// does not begin with them, or is a custom resource, whose items keep them.
     pub item: usize,
+}
+
+/// What selectors ask for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Index {
     /// `metadata.labels`.
     pub labels: Vec<(Box<str>, Box<str>)>,
     /// The selectable fields in the order of the row, absent ones with the row's default.
@@ -31,83 +36,103 @@ pub struct Malformed(pub usize);
 
 type Result<T> = std::result::Result<T, Malformed>;
 
-/// Scans one encoded object.
-pub fn scan(bytes: &[u8], selectable: &[SelectableField]) -> Result<Scanned> {
-    let mut found = Scanned { fields: selectable.iter().map(|f| Box::from(f.absent)).collect(), ..Scanned::default() };
-    let paths: Vec<(usize, Vec<&str>)> =
-        selectable.iter().enumerate().map(|(i, f)| (i, f.path.split('.').collect())).collect();
-    let (mut metadata, mut head, mut sorted) = (false, 0, false);
-    members(bytes, 0, &mut |key, start, end| {
+/// Finds the head of one encoded object.
+pub fn head(bytes: &[u8]) -> Result<Head> {
+    let mut found = Head::default();
+    let (mut metadata, mut leading, mut sorted) = (false, 0, false);
+    members(bytes, 0, &mut |key, start| {
         match key {
-            b"kind" | b"apiVersion" if head < 2 => {
-                sorted |= head == 0 && key == b"apiVersion";
-                head += 1;
-                if head == 2 && !sorted && bytes.get(end) == Some(&b',') {
+            b"kind" | b"apiVersion" if leading < 2 => {
+                sorted |= leading == 0 && key == b"apiVersion";
+                leading += 1;
+                let end = skip(bytes, start)?;
+                if leading == 2 && !sorted && bytes.get(end) == Some(&b',') {
                     found.item = end + 1;
                 }
+                return Ok(Next::From(end));
             }
             b"metadata" => {
                 metadata = true;
-                head = 2;
-                scan_metadata(bytes, start, sorted, &mut found)?;
+                head_of_metadata(bytes, start, sorted, &mut found)?;
+                return Ok(Next::Stop);
             }
-            _ => head = 2,
+            _ => leading = 2,
         }
-        let wanted: Vec<(usize, &[&str])> =
-            paths.iter().filter(|(_, p)| p[0].as_bytes() == key).map(|(i, p)| (*i, &p[1..])).collect();
-        if wanted.is_empty() { Ok(()) } else { scan_fields(bytes, start, end, &wanted, &mut found.fields) }
+        Ok(Next::Skip)
     })?;
-    if metadata { Ok(found) } else { Err(Malformed(0)) }
+    // Of the rest only its end is looked at: it was whole when it was written, and the store keeps it so.
+    if metadata && bytes.last() == Some(&b'}') { Ok(found) } else { Err(Malformed(0)) }
 }
 
 /// resourceVersion stands after uid in upstream's order, before generation and the timestamps; in an object whose members
 /// are sorted (a custom resource: `apiVersion` comes first) at its place by name.
-fn scan_metadata(bytes: &[u8], start: usize, sorted: bool, found: &mut Scanned) -> Result<()> {
+fn head_of_metadata(bytes: &[u8], start: usize, sorted: bool, found: &mut Head) -> Result<()> {
     found.splice = start + 1;
     found.first = true;
-    members(bytes, start, &mut |key, from, end| {
+    // Where another member comes first the order is not upstream's, and all are to be looked at.
+    let mut ordered = sorted.then_some(true);
+    members(bytes, start, &mut |key, start| {
         let before = match sorted {
             true => key < b"resourceVersion".as_slice(),
             false => matches!(key, b"name" | b"generateName" | b"namespace" | b"selfLink" | b"uid"),
         };
-        if before {
-            found.splice = end;
-            found.first = false;
+        let ordered = *ordered.get_or_insert(before);
+        if !before {
+            return Ok(if ordered { Next::Stop } else { Next::Skip });
         }
-        if key == b"labels" {
-            members(bytes, from, &mut |label, from, end| {
-                found.labels.push((text(label), string(bytes, from, end)?));
-                Ok(())
-            })?;
-        }
-        Ok(())
+        found.splice = skip(bytes, start)?;
+        found.first = false;
+        Ok(Next::From(found.splice))
     })?;
     found.lone = found.first && bytes.get(found.splice) == Some(&b'}');
     Ok(())
 }
 
-fn scan_fields(
-    bytes: &[u8],
-    start: usize,
-    end: usize,
-    wanted: &[(usize, &[&str])],
-    out: &mut [Box<str>],
-) -> Result<()> {
-    for (slot, rest) in wanted {
-        if rest.is_empty() {
-            out[*slot] = scalar(bytes, start, end)?;
+/// Reads the labels and these fields out of one encoded object.
+pub fn index(bytes: &[u8], selectable: &[SelectableField]) -> Result<Index> {
+    let mut found = Index { fields: selectable.iter().map(|f| Box::from(f.absent)).collect(), ..Index::default() };
+    let paths: Vec<(usize, Vec<&str>)> =
+        selectable.iter().enumerate().map(|(i, f)| (i, f.path.split('.').collect())).collect();
+    let all: Vec<(usize, &[&str])> = paths.iter().map(|(i, path)| (*i, &path[..])).collect();
+    fields(bytes, 0, &all, &mut found.fields)?;
+    members(bytes, 0, &mut |key, start| {
+        if key != b"metadata" {
+            return Ok(Next::Skip);
         }
-    }
-    if bytes.get(start) != Some(&b'{') || wanted.iter().all(|(_, rest)| rest.is_empty()) {
-        return Ok(());
-    }
-    members(bytes, start, &mut |key, start, end| {
+        members(bytes, start, &mut |key, start| {
+            if key != b"labels" {
+                return Ok(Next::Skip);
+            }
+            members(bytes, start, &mut |label, start| {
+                let end = skip(bytes, start)?;
+                found.labels.push((text(label), string(bytes, start, end)?));
+                Ok(Next::From(end))
+            })?;
+            Ok(Next::Stop)
+        })?;
+        Ok(Next::Stop)
+    })?;
+    Ok(found)
+}
+
+/// Reads the wanted fields (their places, and what is left of their paths) of the object that begins at `start`; returns
+/// its end.
+fn fields(bytes: &[u8], start: usize, wanted: &[(usize, &[&str])], out: &mut [Box<str>]) -> Result<usize> {
+    members(bytes, start, &mut |key, start| {
         let deeper: Vec<(usize, &[&str])> = wanted
             .iter()
-            .filter(|(_, r)| r.first().is_some_and(|s| s.as_bytes() == key))
-            .map(|(i, r)| (*i, &r[1..]))
+            .filter(|(_, path)| path.first().is_some_and(|step| step.as_bytes() == key))
+            .map(|(i, path)| (*i, &path[1..]))
             .collect();
-        if deeper.is_empty() { Ok(()) } else { scan_fields(bytes, start, end, &deeper, out) }
+        if deeper.is_empty() {
+            return Ok(Next::Skip);
+        }
+        let object = bytes.get(start) == Some(&b'{');
+        let end = if object { fields(bytes, start, &deeper, out)? } else { skip(bytes, start)? };
+        for (i, _) in deeper.iter().filter(|(_, rest)| rest.is_empty()) {
+            out[*i] = scalar(bytes, start, end)?;
+        }
+        Ok(Next::From(end))
     })
 }
 
@@ -135,28 +160,42 @@ fn text(raw: &[u8]) -> Box<str> {
     String::from_utf8_lossy(raw).into()
 }
 
-/// What is done with a member: its key, and where its value begins and ends.
-type Each<'e> = dyn FnMut(&[u8], usize, usize) -> Result<()> + 'e;
+/// Where the walk over an object's members goes on.
+enum Next {
+    /// Behind the member's value, which is still to be passed over.
+    Skip,
+    /// At the value's end, which is here.
+    From(usize),
+    /// Nowhere: what was wanted is found.
+    Stop,
+}
 
-/// Calls `each(key, value start, value end)` for the members of the object that begins at `pos`; returns its end.
-fn members(bytes: &[u8], pos: usize, each: &mut Each<'_>) -> Result<()> {
+/// What is done with a member: its key, and where its value begins.
+type Each<'e> = dyn FnMut(&[u8], usize) -> Result<Next> + 'e;
+
+/// Calls `each` for the members of the object that begins at `pos`; returns where it stopped: the object's end.
+fn members(bytes: &[u8], pos: usize, each: &mut Each<'_>) -> Result<usize> {
     if bytes.get(pos) != Some(&b'{') {
         return Err(Malformed(pos));
     }
     let mut pos = pos + 1;
     if bytes.get(pos) == Some(&b'}') {
-        return Ok(());
+        return Ok(pos + 1);
     }
     loop {
         let key_end = skip_string(bytes, pos)?;
         if bytes.get(key_end) != Some(&b':') {
             return Err(Malformed(key_end));
         }
-        let end = skip(bytes, key_end + 1)?;
-        each(&bytes[pos + 1..key_end - 1], key_end + 1, end)?;
+        let value = key_end + 1;
+        let end = match each(&bytes[pos + 1..key_end - 1], value)? {
+            Next::Skip => skip(bytes, value)?,
+            Next::From(end) => end,
+            Next::Stop => return Ok(value),
+        };
         match bytes.get(end) {
             Some(b',') => pos = end + 1,
-            Some(b'}') => return Ok(()),
+            Some(b'}') => return Ok(end + 1),
             _ => return Err(Malformed(end)),
         }
     }
@@ -218,7 +257,7 @@ mod tests {
     }
 
     fn spliced(json: &str) -> String {
-        let found = scan(json.as_bytes(), &[]).expect("valid");
+        let found = head(json.as_bytes()).expect("valid");
         let member = match (found.first, found.lone) {
             (false, _) => ",\"resourceVersion\":\"7\"".to_string(),
             (true, true) => "\"resourceVersion\":\"7\"".to_string(),
@@ -248,7 +287,7 @@ mod tests {
     #[test]
     fn labels_and_fields_are_found_in_one_pass() {
         let json = r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","labels":{"x":"1","q":"\"}"}},"spec":{"list":[{"nodeName":"no"}],"nodeName":"n1","hostNetwork":true},"status":{}}"#;
-        let found = scan(
+        let found = index(
             json.as_bytes(),
             &[
                 field("spec.nodeName", ""),
@@ -260,7 +299,8 @@ mod tests {
         .expect("valid");
         assert_eq!(found.labels, vec![("x".into(), "1".into()), ("q".into(), "\"}".into())]);
         assert_eq!(found.fields, vec!["n1".into(), "true".into(), "".into(), "z".into()]);
-        assert_eq!(&json[found.item..found.item + 11], "\"metadata\":");
+        let item = head(json.as_bytes()).expect("valid").item;
+        assert_eq!(&json[item..item + 11], "\"metadata\":");
     }
 
     #[test]
@@ -274,7 +314,8 @@ mod tests {
             "{\"kind\":\"x\"}",
             "{\"metadata\":{\"labels\":{\"a\":\"b",
         ] {
-            assert!(scan(json.as_bytes(), &[]).is_err(), "{json}");
+            assert!(head(json.as_bytes()).is_err(), "{json}");
+            assert!(index(json.as_bytes(), &[field("spec.x", "")]).is_err() || !json.contains("lab"), "{json}");
         }
     }
 }

@@ -8,7 +8,7 @@ fn body(name: &str, n: u32) -> Bytes {
 
 fn put(key: &str, revision: i64) -> (Arc<str>, Result<Entry, i64>) {
     let key: Arc<str> = key.into();
-    (key.clone(), Ok(Entry::new(key.clone(), revision, body(&key, revision as u32), &[]).expect("valid")))
+    (key.clone(), Ok(Entry::new(key.clone(), revision, body(&key, revision as u32)).expect("valid")))
 }
 
 fn delete(key: &str, revision: i64) -> (Arc<str>, Result<Entry, i64>) {
@@ -94,4 +94,21 @@ async fn a_slow_watcher_is_cut_off_and_the_others_are_not() {
     }
     assert_eq!(seen, (11..11 + WINDOW_LEAST as i64 + 5).collect::<Vec<_>>());
     assert_eq!(slow.next().await.err(), Some(Expired { asked: 10, floor: 15 }));
+}
+
+#[test]
+fn only_the_latest_events_keep_their_frames() {
+    let (cache, _applied) = cache();
+    cache.apply((0..400).map(|n| put("ns/a", 11 + n)), Instant::now());
+    let frames = |cache: &WatchCache| -> usize {
+        let changes = cache.after(10, usize::MAX).expect("in the window");
+        for change in &changes {
+            let text = format!("\"resourceVersion\":\"{}\"", change.revision());
+            assert!(String::from_utf8_lossy(&change.frame()).contains(&text), "every event can be sent");
+        }
+        changes.iter().filter(|c| c.frames.lock().json.is_some()).count()
+    };
+    assert_eq!(frames(&cache), FRAMES);
+    cache.apply((400..500).map(|n| put("ns/a", 11 + n)), Instant::now());
+    assert_eq!(frames(&cache), FRAMES);
 }

@@ -48,11 +48,13 @@ impl Watcher {
     /// The next events, at least one; waits for them. Cancel-safe.
     pub async fn next(&mut self) -> Result<Vec<Arc<Change>>, Expired> {
         loop {
-            self.changed.mark_unchanged();
-            let batch = self.cache.after(self.cursor, BATCH)?;
-            if let Some(last) = batch.last() {
-                self.cursor = last.revision();
-                return Ok(batch);
+            let newest = *self.changed.borrow_and_update();
+            if newest > self.cursor {
+                let batch = self.cache.after(self.cursor, BATCH)?;
+                if let Some(last) = batch.last() {
+                    self.cursor = last.revision();
+                    return Ok(batch);
+                }
             }
             if self.changed.changed().await.is_err() {
                 std::future::pending::<()>().await;

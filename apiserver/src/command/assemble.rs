@@ -104,7 +104,8 @@ impl Assembly {
         };
         let ca = self.flags.kubelet_certificate_authority.as_deref().map(read).transpose()?;
         let tls = kubelet_client(pair.as_ref().map(|(c, k)| (c.as_slice(), k.as_slice())), ca.as_deref())?;
-        Ok(Nodes { tls, address_types: self.flags.kubelet_preferred_address_types.clone() })
+        let backend_tls = kubelet_client(None, None)?;
+        Ok(Nodes { tls, backend_tls, address_types: self.flags.kubelet_preferred_address_types.clone() })
     }
 
     /// Who asks and what they may, over a registry.

@@ -82,10 +82,11 @@ fn port_range(text: &str) -> anyhow::Result<RangeInclusive<u16>> {
     Ok(range)
 }
 
-/// Under which address other members of the cluster reach the server: as given, the bound one, or the address that the
-/// default route leaves from.
+/// Under which address other members of the cluster reach the server: as given, the bound one if others can reach that,
+/// or the address that the default route leaves from (`apimachinery/pkg/util/net`, ResolveBindAddress).
 pub fn advertise_address(flags: &Flags) -> IpAddr {
-    let given = flags.advertise_address.or(Some(flags.bind_address)).filter(|a| !a.is_unspecified());
+    let bound = Some(flags.bind_address).filter(|a| !a.is_unspecified() && !a.is_loopback());
+    let given = flags.advertise_address.filter(|a| !a.is_unspecified()).or(bound);
     given.unwrap_or_else(|| {
         // Connecting a datagram socket sends nothing; it only asks the routing table.
         let routed = std::net::UdpSocket::bind("0.0.0.0:0").and_then(|socket| {

@@ -181,7 +181,8 @@ async fn virtual_(mut call: Call, row: &Arc<Resource>) -> Result<Response<Body>,
     let handler = crate::registry::virtual_::handler(&resource, &call.info.subresource).ok_or_else(no_such_path)?;
     let part = row.subresource(&call.info.subresource);
     let kind = part.map_or_else(|| row.kind(), |part| part.kind.clone());
-    let accept = call.accept(&kind)?;
+    // They have no Table: upstream's have no columns.
+    let accept = call.answer.negotiate(Offer { forms: false, ..offer(&kind) })?;
     let body = match call.info.verb {
         "create" => {
             let options =

@@ -125,13 +125,15 @@ struct Writer {
 }
 
 impl Writer {
-    /// Appends items until `out` holds `most` bytes, and the end after the last; whether there are more.
+    /// Appends items, one at least, as long as `out` stays below `most` bytes, and the end after the last; whether there
+    /// are more.
     fn write(&mut self, out: &mut Vec<u8>, most: usize) -> bool {
+        let first = self.at;
         while self.at < self.entries.len() {
-            if out.len() >= most {
+            let entry = &self.entries[self.at];
+            if self.at > first && out.len() + entry.size() >= most {
                 return true;
             }
-            let entry = &self.entries[self.at];
             match self.copied {
                 Copied::Json => {
                     if self.at > 0 {

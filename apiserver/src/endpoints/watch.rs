@@ -1,6 +1,7 @@
 //! Watch: a cursor into the cache's window, turned into frames. Frames that only copy an event's object are made once
 //! and shared; what waits is sent in one write. A watcher that falls out of the window is told so (410) and ends.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use machinery::gvk::GroupVersionKind;
 use machinery::status::StatusError;
 use rand::RngExt;
 use serde_json::{Value, json};
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::respond::Copied;
 use super::{Call, list, respond};
@@ -61,7 +63,14 @@ pub(super) async fn handle(call: Call, row: &Arc<Resource>) -> Result<Response<B
         Ok((initial, watcher)) => (State::Initial { initial, close }, Some(watcher)),
         Err(error) => (State::Failed(error), None),
     };
-    let session = Session { end, bookmarks: options.bookmarks.then(|| Bookmarks::until(end)), state, watcher, encoder };
+    let session = Session {
+        end: Box::pin(tokio::time::sleep_until(end)),
+        cancelled: Box::pin(encoder.call.server.cancel.clone().cancelled_owned()),
+        bookmarks: options.bookmarks.then(|| Bookmarks::until(end)),
+        state,
+        watcher,
+        encoder,
+    };
     let content = session.encoder.accept.encoding.stream_type();
     let pieces = stream::unfold(session, |mut session| async move {
         let piece = session.next().await?;
@@ -145,8 +154,10 @@ enum State {
     Ended,
 }
 
+/// Timers and the like are made once and not for each event: there are many watches, and each event wakes them all.
 struct Session {
-    end: Instant,
+    end: Pin<Box<Sleep>>,
+    cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
     bookmarks: Option<Bookmarks>,
     state: State,
     watcher: Option<Watcher>,
@@ -190,7 +201,6 @@ impl Session {
                 State::Live => {}
             }
             let watcher = self.watcher.as_mut()?;
-            let cancel = self.encoder.call.server.cancel.clone();
             let closed = watcher.closed();
             let tick = async {
                 match &mut self.bookmarks {
@@ -208,8 +218,8 @@ impl Session {
                     }
                     Err(expired) => self.state = State::Failed(StatusError::expired(expired.to_string())),
                 },
-                () = tokio::time::sleep_until(self.end) => self.state = State::Ended,
-                () = cancel.cancelled() => self.state = State::Ended,
+                () = self.end.as_mut() => self.state = State::Ended,
+                () = self.cancelled.as_mut() => self.state = State::Ended,
                 () = closed.cancelled() => self.state = State::Ended,
                 () = tick => if let Some(revision) = watcher.bookmark() {
                     return Some(self.encoder.bookmark(revision, false));

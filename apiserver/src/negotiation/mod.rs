@@ -1,6 +1,8 @@
 //! Between bytes on the wire and JSON values: what the client sends is checked against the schema table, what it gets
 //! is chosen by its Accept header. Resident encodings are copied from the cache; everything else is made here.
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::BodyExt;
@@ -29,14 +31,29 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
     http_body_util::Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// Encodes an object in the field order of its kind; custom resources, which the table does not have, in name order.
+thread_local! {
+    /// Where objects are encoded before their size is known.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A scratch buffer that grew beyond this is given back.
+const SCRATCH_KEPT_BYTES: usize = 256 * 1024;
+
+/// Encodes an object in the field order of its kind; custom resources, which the table does not have, in name order. The
+/// bytes take exactly the memory that they need: stores and caches keep them.
 pub fn encode(obj: &Value, kind: &GroupVersionKind) -> Bytes {
-    let mut out = Vec::with_capacity(1024);
-    match api::schema::of(kind) {
-        Some(schema) => api::encode::json(obj, schema, &mut out),
-        None => api::encode::write_untyped(obj, &mut out),
-    }
-    out.into()
+    SCRATCH.with_borrow_mut(|out| {
+        out.clear();
+        match api::schema::of(kind) {
+            Some(schema) => api::encode::json(obj, schema, out),
+            None => api::encode::write_untyped(obj, out),
+        }
+        let bytes = Bytes::copy_from_slice(out);
+        if out.capacity() > SCRATCH_KEPT_BYTES {
+            *out = Vec::new();
+        }
+        bytes
+    })
 }
 
 /// Makes a client's object comparable with a stored one: see [`api::encode::normalise`].

@@ -1,4 +1,4 @@
-//! Selectors against cache entries: labels and fields were extracted when the entry was made, so nothing is decoded.
+//! Selectors against cache entries: labels and fields are extracted from an entry's bytes once, and nothing is decoded.
 
 use machinery::selector::{FieldOperator, FieldSelector, LabelSelector};
 use machinery::status::StatusError;
@@ -13,6 +13,8 @@ pub struct Selection {
     namespace: Option<Box<str>>,
     labels: LabelSelector,
     fields: Vec<(Slot, bool, Box<str>)>,
+    /// The resource's, which an entry is indexed by.
+    selectable: Vec<SelectableField>,
 }
 
 enum Slot {
@@ -24,8 +26,9 @@ enum Slot {
 impl Selection {
     /// 400 for fields the resource does not offer, with upstream's text.
     pub fn new(registry: &Registry, row: &Resource, options: &List) -> Result<Self, StatusError> {
-        let fields = Self::resolve(registry.storing(row), row, &options.fields)?;
-        Ok(Self { namespace: None, labels: options.labels.clone(), fields })
+        let storing = registry.storing(row);
+        let fields = Self::resolve(storing, row, &options.fields)?;
+        Ok(Self { namespace: None, labels: options.labels.clone(), fields, selectable: storing.selectable.clone() })
     }
 
     /// Fields by the names of the row that is asked, found where the row that stores has them.
@@ -72,10 +75,10 @@ impl Selection {
             let actual = match slot {
                 Slot::Name => entry.name(),
                 Slot::Namespace => entry.namespace().unwrap_or_default(),
-                Slot::Field(at) => &entry.fields[*at],
+                Slot::Field(at) => &entry.indexed(&self.selectable).fields[*at],
             };
             (actual == &**value) == *equals
-        }) && self.labels.matches(&*entry.labels)
+        }) && (self.labels.is_everything() || self.labels.matches(&*entry.indexed(&self.selectable).labels))
     }
 }
 

@@ -107,7 +107,7 @@ impl<'a> Place<'a> {
 
     /// An entry that was not stored: what a dry run answers with.
     pub fn entry(&self, revision: i64, body: Bytes) -> Result<Arc<Entry>, StatusError> {
-        Entry::new(self.key.as_str().into(), revision, body, &self.registry.storing(self.row).selectable)
+        Entry::new(self.key.as_str().into(), revision, body)
             .map(Arc::new)
             .map_err(|error| StatusError::internal(error.to_string()))
     }

@@ -32,11 +32,12 @@ impl Cluster {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(rustls::RootCertStore::empty())
             .with_no_client_auth();
+        let tls = Arc::new(tls);
         let config = Config {
             store: Store::Memory,
             listen: None,
             access: Box::new(access),
-            nodes: Nodes { tls: Arc::new(tls), address_types: Vec::new() },
+            nodes: Nodes { tls: tls.clone(), backend_tls: tls, address_types: Vec::new() },
             times: Default::default(),
             max_requests_inflight: 400,
             max_mutating_requests_inflight: 200,

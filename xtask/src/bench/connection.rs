@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject;
@@ -100,7 +100,7 @@ pub(crate) struct Connection {
     access: Access,
 }
 
-/// A body is of this media type.
+/// A body's media type.
 pub(crate) const JSON: &str = "application/json";
 /// A strategic merge patch.
 pub(crate) const STRATEGIC: &str = "application/strategic-merge-patch+json";
@@ -124,6 +124,10 @@ impl Connection {
         let body = match body {
             Some((kind, body)) => {
                 request = request.header(CONTENT_TYPE, kind);
+                if kind == api::protobuf::MEDIA_TYPE {
+                    // As Go's clients ask.
+                    request = request.header(ACCEPT, "application/vnd.kubernetes.protobuf,application/json");
+                }
                 body
             }
             None => Bytes::new(),

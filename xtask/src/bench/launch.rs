@@ -13,6 +13,7 @@ use rcgen::{
 };
 
 use super::connection::Access;
+use super::report::UPSTREAM;
 
 /// A server that does not get ready in this time never will.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -66,7 +67,7 @@ impl Launcher {
 
     pub(crate) fn upstream(folder: &Path, data: &Path) -> anyhow::Result<Self> {
         let etcd = etcd_binary(Some(folder))?;
-        Self::new("kube-apiserver", folder.join("kube-apiserver"), Vec::new(), Some(etcd), data)
+        Self::new(UPSTREAM, folder.join("kube-apiserver"), Vec::new(), Some(etcd), data)
     }
 
     fn new(

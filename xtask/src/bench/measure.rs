@@ -8,7 +8,7 @@ use super::process::{Processes, own_cpu};
 pub(crate) struct Stretch {
     processes: Processes,
     begin: Instant,
-    cpu: Option<Duration>,
+    cpu: Option<Vec<Duration>>,
     own: Duration,
 }
 
@@ -18,7 +18,8 @@ pub(crate) struct Measured {
     pub(crate) elapsed: Duration,
     /// Sorted.
     pub(crate) latencies: Vec<Duration>,
-    pub(crate) server_cpu: Option<Duration>,
+    /// Of each of its processes: itself, then its store where it has one apart.
+    pub(crate) server_cpu: Option<Vec<Duration>>,
     pub(crate) own_cpu: Duration,
 }
 
@@ -34,10 +35,14 @@ impl Stretch {
             operations: latencies.len(),
             elapsed,
             latencies,
-            server_cpu: self.processes.cpu().zip(self.cpu).map(|(now, then)| now.saturating_sub(then)),
+            server_cpu: self.processes.cpu().zip(self.cpu).map(|(now, then)| differences(&now, &then)),
             own_cpu: own_cpu().saturating_sub(self.own),
         }
     }
+}
+
+fn differences(now: &[Duration], then: &[Duration]) -> Vec<Duration> {
+    now.iter().zip(then).map(|(now, then)| now.saturating_sub(*then)).collect()
 }
 
 impl Measured {

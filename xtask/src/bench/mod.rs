@@ -1,9 +1,9 @@
 //! `cargo xtask bench`: a load generator and what it measures of API servers, several of them in one run if wanted.
 //!
-//! It starts `ferry apiserver` itself (embedded store, loopback, TLS and RBAC on), and upstream's binaries alike where a folder
-//! of them is given; any other server is reached by kubeconfig. Each shape runs on each server in turn. What is counted is
-//! what a client sees (throughput, median, 99th percentile) and what it costs the server (CPU by its process ids, memory).
-//! The generator's own CPU is told too: on a small machine it takes its share.
+//! It starts `ferry apiserver` itself (embedded store, loopback, TLS and RBAC on; on an etcd too if wanted), and upstream's
+//! binaries alike where a folder of them is given; any other server is reached by kubeconfig. One server after another runs
+//! alone through all shapes. What is counted is what a client sees (throughput, median, 99th percentile) and what it costs
+//! the server (CPU by its process ids, memory). The generator's own CPU is told too: on a small machine it takes its share.
 
 mod connection;
 mod kubeconfig;
@@ -13,9 +13,9 @@ mod objects;
 mod process;
 mod report;
 mod shapes;
+mod wanted;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Parser;
 
@@ -61,7 +61,7 @@ struct Flags {
     /// Do not run Ferry
     #[arg(long)]
     no_ferry: bool,
-    /// Give Ferry a new etcd (found in --upstream or on the PATH) instead of its embedded store
+    /// Also run Ferry on a new etcd (found in --upstream or on the PATH), beside its embedded store
     #[arg(long)]
     ferry_on_etcd: bool,
     /// Where servers keep their data while measured [default: target/bench, on the disk that is to be measured]
@@ -116,36 +116,30 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let release = own.parent().unwrap_or(&own).to_owned();
     let data = flags.data.clone().unwrap_or_else(|| release.parent().unwrap_or(&release).join("bench"));
     let mut report = Report::default();
-    let mut targets = Vec::new();
+    let mut launchers = Vec::new();
+    let ferry = flags.ferry.clone().unwrap_or_else(|| release.join("ferry"));
     if !flags.no_ferry {
-        let ferry = flags.ferry.clone().unwrap_or_else(|| release.join("ferry"));
-        let etcd = flags.ferry_on_etcd.then(|| launch::etcd_binary(flags.upstream.as_deref())).transpose()?;
-        let launcher = Launcher::ferry(ferry, etcd, &data)?;
-        targets.push(launch_and_time(launcher, &flags, &mut report).await?);
+        launchers.push(Launcher::ferry(ferry.clone(), None, &data)?);
+    }
+    if flags.ferry_on_etcd {
+        launchers.push(Launcher::ferry(ferry, Some(launch::etcd_binary(flags.upstream.as_deref())?), &data)?);
     }
     if let Some(folder) = &flags.upstream {
-        targets.push(launch_and_time(Launcher::upstream(folder, &data)?, &flags, &mut report).await?);
+        launchers.push(Launcher::upstream(folder, &data)?);
+    }
+    for launcher in launchers {
+        let mut target = launch_and_time(launcher, &flags, &mut report).await?;
+        measure(&mut target, &flags, &mut report).await?;
     }
     if let Some(file) = &flags.against {
         let access = kubeconfig::read(file)?;
-        targets.push(Target {
-            name: access.host(),
-            access,
-            processes: Processes::new(&flags.pid),
-            launched: None,
-            launcher: None,
-        });
-    }
-    for target in &mut targets {
-        if flags.wants("memory") {
-            shapes::idle(target, &mut report).await?;
-        }
-        shapes::run(target, &flags, &mut report).await?;
+        let processes = Processes::new(&flags.pid);
+        let mut target = Target { name: access.host(), access, processes, launched: None, launcher: None };
+        measure(&mut target, &flags, &mut report).await?;
     }
     if let Some(file) = flags.node.as_ref().filter(|_| flags.wants("pods")) {
         shapes::pods(&kubeconfig::read(file)?, &flags.image, &mut report).await?;
     }
-    drop(targets);
     report.print();
     if let Some(file) = &flags.json {
         std::fs::write(file, report.json())?;
@@ -153,39 +147,28 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts a server five times from nothing and keeps the last one; the figure is the median.
+async fn measure(target: &mut Target, flags: &Flags, report: &mut Report) -> anyhow::Result<()> {
+    if flags.wants("memory") {
+        shapes::idle(target, report).await?;
+    }
+    shapes::run(target, flags, report).await
+}
+
+/// Starts a server, five times from nothing if that is to be measured, and keeps the last one; the figure is the median.
 async fn launch_and_time(launcher: Launcher, flags: &Flags, report: &mut Report) -> anyhow::Result<Target> {
     let name = launcher.name.clone();
-    let mut times = Vec::new();
     let mut launched = launcher.start_empty().await?;
-    times.push(launched.ready_after);
     if flags.wants("start") {
+        let mut times = vec![launched.ready_after];
         for _ in 0..4 {
             drop(launched);
             launched = launcher.start_empty().await?;
             times.push(launched.ready_after);
         }
         times.sort_unstable();
-        let median = times[times.len() / 2];
-        report.figure(
-            &name,
-            "start to ready, empty",
-            report::millis(median),
-            limit(&name, median, Duration::from_millis(300)),
-        );
+        report.line(&name, "start to ready, empty", vec![report::seconds("median", times[times.len() / 2])]);
     }
     let access = launcher.access()?;
-    Ok(Target {
-        name,
-        access,
-        processes: Processes::new(&launched.pids()),
-        launched: Some(launched),
-        launcher: Some(launcher),
-    })
-}
-
-/// How Ferry's time compares with what it is to reach.
-pub(crate) fn limit(name: &str, value: Duration, limit: Duration) -> Option<report::Verdict> {
-    let verdict = report::Verdict { wanted: format!("{} or less", report::millis(limit)), reached: value <= limit };
-    name.starts_with("ferry").then_some(verdict)
+    let processes = Processes::new(&launched.pids());
+    Ok(Target { name, access, processes, launched: Some(launched), launcher: Some(launcher) })
 }

@@ -14,9 +14,9 @@ impl Processes {
         Self(pids.to_vec())
     }
 
-    /// CPU used since they started, user and system; `None` where no process is known.
-    pub(crate) fn cpu(&self) -> Option<Duration> {
-        (!self.0.is_empty()).then(|| self.0.iter().map(|pid| cpu(&pid.to_string())).sum())
+    /// CPU that each used since it started, user and system; `None` where no process is known.
+    pub(crate) fn cpu(&self) -> Option<Vec<Duration>> {
+        (!self.0.is_empty()).then(|| self.0.iter().map(|pid| cpu(&pid.to_string())).collect())
     }
 
     /// Resident memory in bytes.

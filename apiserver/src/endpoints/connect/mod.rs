@@ -1,4 +1,5 @@
-//! Connect: subresources whose answer is a stream from a node (log, exec, attach, port-forward). The API server finds
+//! Connect: subresources whose answer is a stream from a node (log, exec, attach, port-forward) or from what runs there
+//! (proxy). The API server finds
 //! the node, authenticates to its kubelet, and carries bytes; what it translates is only the client's WebSocket into
 //! the SPDY that container runtimes speak.
 
@@ -17,17 +18,24 @@ use crate::registry::catalogue::Resource;
 
 mod log;
 mod nodes;
+mod proxy;
 mod streams;
 
 pub use nodes::Nodes;
 
 /// Whether a subresource of that row is a stream.
 pub fn serves(row: &Resource, subresource: &str) -> bool {
-    row.group.is_empty() && row.resource == "pods" && matches!(subresource, "log" | "exec" | "attach" | "portforward")
+    let of_pod = row.resource == "pods" && matches!(subresource, "log" | "exec" | "attach" | "portforward");
+    let proxied = subresource == "proxy" && matches!(row.resource.as_ref(), "pods" | "services" | "nodes");
+    row.group.is_empty() && (of_pod || proxied)
 }
 
 pub(super) async fn handle(call: Call, row: &Arc<Resource>) -> Result<Response<Body>, StatusError> {
-    let allowed: &[&str] = if call.info.subresource == "log" { &["get"] } else { &["get", "create"] };
+    let allowed: &[&str] = match call.info.subresource.as_str() {
+        "log" => &["get"],
+        "proxy" => &["get", "create", "update", "patch", "delete"],
+        _ => &["get", "create"],
+    };
     if !allowed.contains(&call.info.verb) {
         return Err(StatusError::method_not_supported(&row.group_resource(), call.info.verb));
     }
@@ -36,6 +44,9 @@ pub(super) async fn handle(call: Call, row: &Arc<Resource>) -> Result<Response<B
         let request = admission_request(&cx, Operation::Connect, &call.info.name, None);
         cx.registry.admission().admit(&request, &mut Value::Null).await?;
         cx.registry.admission().validate(&request, &Value::Null).await?;
+    }
+    if call.info.subresource == "proxy" {
+        return proxy::handle(call, row).await;
     }
     let pods = GroupResource::new("", "pods");
     let pod = call

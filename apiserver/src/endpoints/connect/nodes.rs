@@ -12,8 +12,8 @@ use tokio_rustls::client::TlsStream;
 
 use crate::registry::Registry;
 
-/// How long a connection to a kubelet may take to stand.
-const CONNECT: Duration = Duration::from_secs(10);
+/// How long a connection to a node or what runs on it may take to stand.
+pub(super) const CONNECT: Duration = Duration::from_secs(10);
 
 /// What the server needs to dial kubelets.
 #[derive(Clone)]
@@ -21,6 +21,8 @@ pub struct Nodes {
     /// Client certificate and the CA that kubelets' certificates are checked with (or none, as upstream without
     /// `--kubelet-certificate-authority`).
     pub tls: Arc<rustls::ClientConfig>,
+    /// For what is proxied to: no certificate of ours, theirs is not checked, as upstream.
+    pub backend_tls: Arc<rustls::ClientConfig>,
     /// Address types by preference: upstream's `--kubelet-preferred-address-types`.
     pub address_types: Vec<String>,
 }
@@ -29,7 +31,7 @@ pub struct Nodes {
 pub struct Location {
     /// `host:port`, for the Host header and the dial.
     pub authority: String,
-    host: String,
+    pub(super) host: String,
 }
 
 impl Nodes {

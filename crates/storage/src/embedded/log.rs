@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::reader::{Batch, Reader};
 use super::record::{FileId, HEADER_BYTES, Record, begin_batch};
+use super::replay;
 use super::state::State;
 use crate::disk::{Disk, DiskFile};
 use crate::{Error, Result, Revision};
@@ -31,14 +32,14 @@ pub(super) struct Log {
     batch: Vec<u8>,
 }
 
-struct Active {
-    file: Box<dyn DiskFile>,
-    id: FileId,
+pub(super) struct Active {
+    pub(super) file: Box<dyn DiskFile>,
+    pub(super) id: FileId,
     /// Where the next batch goes: everything before it is synced.
-    end: u64,
-    last_revision: Revision,
+    pub(super) end: u64,
+    pub(super) last_revision: Revision,
     /// Something failed: there may be anything behind `end`.
-    dirty: bool,
+    pub(super) dirty: bool,
 }
 
 struct Segment {
@@ -98,16 +99,14 @@ impl Log {
 
         let mut sealed = Vec::new();
         let mut active = None;
-        for (i, &number) in numbers.iter().enumerate() {
-            let last = i + 1 == numbers.len();
-            if let Some(segment) = read_segment(&*disk, number, last, covered, state)? {
-                if last && segment.end < segment_limit_bytes {
-                    active = Some(segment);
-                } else {
-                    sealed.push(Segment { number, last_revision: segment.last_revision, bytes: segment.end });
-                }
+        replay::segments(&*disk, &numbers, covered, state, |segment, last| {
+            if last && segment.end < segment_limit_bytes {
+                active = Some(segment);
+            } else {
+                let (number, last_revision) = (segment.id.number, segment.last_revision);
+                sealed.push(Segment { number, last_revision, bytes: segment.end });
             }
-        }
+        })?;
         // Left by a crash: what was being written, and what the checkpoint made superfluous. Nothing depends on them.
         for name in names
             .iter()
@@ -189,66 +188,8 @@ fn create_segment(disk: &dyn Disk, salt: u64, number: u64) -> io::Result<Active>
     Ok(Active { file, id, end: HEADER_BYTES as u64, last_revision: 0, dirty: false })
 }
 
-fn corrupt(file: &str, offset: u64, what: &str) -> Error {
+pub(super) fn corrupt(file: &str, offset: u64, what: &str) -> Error {
     Error::Corrupt(format!("{file} at byte {offset}: {what}"))
-}
-
-/// Reads one segment. `None`: a crash came before its header was durable, so it holds nothing, and it is made again.
-fn read_segment(
-    disk: &dyn Disk,
-    number: u64,
-    last: bool,
-    covered: Revision,
-    state: &mut State,
-) -> Result<Option<Active>> {
-    let name = segment_name(number);
-    let io = |e| disk_error(&format!("reading {name}"), &e);
-    let file = disk.open(&name).map_err(io)?;
-    let mut reader = match Reader::open(&*file).map_err(io)? {
-        Ok(reader) if reader.id().number == number => reader,
-        Ok(_) => return Err(corrupt(&name, 0, "header of another file")),
-        Err(None) if last && file.length().map_err(io)? <= HEADER_BYTES as u64 => return Ok(None),
-        Err(None) => return Err(corrupt(&name, 0, "no valid header")),
-        Err(Some(problem)) => return Err(corrupt(&name, 0, &problem)),
-    };
-    let mut last_revision = 0;
-    let end = loop {
-        let offset = reader.offset();
-        match reader.next().map_err(io)? {
-            Batch::End => break offset,
-            Batch::Damaged => {
-                if !last {
-                    return Err(corrupt(&name, offset, "damaged batch"));
-                }
-                if let Some(whole) = reader.find_batch_after(offset).map_err(io)? {
-                    return Err(corrupt(
-                        &name,
-                        offset,
-                        &format!("damaged batch, with a whole one behind it at {whole}"),
-                    ));
-                }
-                tracing::info!(file = %name, offset, "cutting off a write that a crash interrupted");
-                file.truncate(offset).map_err(io)?;
-                file.sync().map_err(io)?;
-                break offset;
-            }
-            Batch::Records(mut records) => {
-                while !records.is_empty() {
-                    let record = Record::decode(&mut records).map_err(|e| corrupt(&name, offset, &e))?;
-                    if let Some(revision) = record.write_revision() {
-                        last_revision = last_revision.max(revision);
-                        if revision <= covered {
-                            continue;
-                        }
-                    }
-                    state.replay(record).map_err(|e| corrupt(&name, offset, &e))?;
-                }
-            }
-        }
-    };
-    let id = reader.id();
-    drop(reader);
-    Ok(Some(Active { file, id, end, last_revision, dirty: false }))
 }
 
 fn read_checkpoint(disk: &dyn Disk, revision: Revision, state: &mut State) -> Result<Checkpoint> {

@@ -12,6 +12,7 @@ mod log;
 mod queue;
 mod reader;
 mod record;
+mod replay;
 mod state;
 mod watch;
 mod writer;
@@ -98,7 +99,7 @@ impl fmt::Debug for EmbeddedStore {
 }
 
 impl EmbeddedStore {
-    /// Opens the store on a disk, replaying what is there: about a second per 2 GB of log. Fails with `Corrupt` rather than
+    /// Opens the store on a disk, replaying what is there: about a second per GB of log on two cores. Fails with `Corrupt` rather than
     /// losing anything that was acknowledged.
     pub fn open(disk: Arc<dyn Disk>, options: EmbeddedOptions) -> Result<Self> {
         let limits = HistoryLimits { bytes: options.history_limit_bytes, changes: options.history_limit_changes };

@@ -1,13 +1,11 @@
 //! Whole lists, and the first list of a server that was killed.
 
-use std::time::{Duration, Instant};
-
-use anyhow::Context;
+use std::time::Instant;
 
 use crate::bench::measure::Stretch;
 use crate::bench::process::Processes;
-use crate::bench::report::{Report, megabytes, millis};
-use crate::bench::{Target, limit, objects};
+use crate::bench::report::{Report, bytes, seconds};
+use crate::bench::{Target, objects};
 
 const TIMES: usize = 7;
 
@@ -16,7 +14,7 @@ pub(super) async fn list(target: &Target, namespace: &str, count: usize, report:
     let mut connection = target.access.http1().await?;
     let path = objects::pods(namespace);
     let begin = Instant::now();
-    let (bytes, _) = connection.drain(&path).await?;
+    let (size, _) = connection.drain(&path).await?;
     let first = begin.elapsed();
     let before = target.processes.resident();
     target.processes.reset_peak();
@@ -28,14 +26,15 @@ pub(super) async fn list(target: &Target, namespace: &str, count: usize, report:
         latencies.push(begin.elapsed());
     }
     let measured = stretch.end(latencies);
-    let median = measured.percentile(0.5);
-    let memory = target.processes.peak().zip(before).map_or(String::new(), |(peak, before)| {
-        format!(", {} more memory meanwhile", megabytes(peak.saturating_sub(before)))
-    });
-    let cpu = measured.server_cpu.map_or(String::new(), |cpu| format!(", server CPU {}", millis(measured.each(cpu))));
-    let value = format!("{} of {} (the first {}){cpu}{memory}", millis(median), megabytes(bytes as u64), millis(first));
-    let verdict = if count == 10_000 { limit(&target.name, median, Duration::from_millis(40)) } else { None };
-    report.figure(&target.name, &format!("list {count} pods"), value, verdict);
+    let mut values =
+        vec![seconds("median", measured.percentile(0.5)), seconds("first", first), bytes("size", size as u64)];
+    if let Some(cpu) = &measured.server_cpu {
+        values.push(seconds("CPU each", measured.each(cpu.iter().sum())));
+    }
+    if let Some((peak, before)) = target.processes.peak().zip(before) {
+        values.push(bytes("more memory", peak.saturating_sub(before)));
+    }
+    report.line(&target.name, &format!("list {count} pods"), values);
     Ok(())
 }
 
@@ -53,11 +52,9 @@ pub(super) async fn restart(
     let ready = launched.ready_after;
     target.processes = Processes::new(&launched.pids());
     target.launched = Some(launched);
-    let (bytes, _) = target.access.http1().await?.drain(&objects::pods(namespace)).await?;
-    let value =
-        format!("ready {}, first list ({}) {}", millis(ready), megabytes(bytes as u64), millis(begin.elapsed()));
-    report.figure(&target.name, &format!("kill -9 with {count} pods, start again"), value, None);
-    let resident = target.processes.resident().context("a server that was started has a process")?;
-    report.figure(&target.name, &format!("memory with {count} pods, started again"), megabytes(resident), None);
+    let (size, _) = target.access.http1().await?.drain(&objects::pods(namespace)).await?;
+    let mut values = vec![seconds("ready", ready), seconds("first list", begin.elapsed()), bytes("size", size as u64)];
+    values.extend(target.processes.resident().map(|resident| bytes("resident", resident)));
+    report.line(&target.name, &format!("kill -9 with {count} pods, start again"), values);
     Ok(())
 }

@@ -7,8 +7,9 @@ mod watch;
 
 use std::time::Duration;
 
-use super::report::{Report, megabytes};
+use super::report::{Report, bytes, percent};
 use super::{Flags, Target, objects};
+use requests::Encoding;
 
 pub(crate) use node::pods;
 
@@ -18,8 +19,9 @@ pub(crate) async fn idle(target: &Target, report: &mut Report) -> anyhow::Result
     let before = target.processes.cpu();
     tokio::time::sleep(WATCHED).await;
     if let (Some(before), Some(after), Some(resident)) = (before, target.processes.cpu(), target.processes.resident()) {
-        let share = after.saturating_sub(before).as_secs_f64() / WATCHED.as_secs_f64() * 100.0;
-        report.figure(&target.name, "idle", format!("{}, {share:.1} % of a core", megabytes(resident)), None);
+        let used = after.iter().sum::<Duration>().saturating_sub(before.iter().sum());
+        let share = used.as_secs_f64() / WATCHED.as_secs_f64() * 100.0;
+        report.line(&target.name, "idle", vec![bytes("resident", resident), percent("CPU", share)]);
     }
     Ok(())
 }
@@ -60,7 +62,7 @@ async fn in_namespaces(
     }
     let filled = ["create", "get", "list", "restart"].iter().any(|shape| flags.wants(shape));
     if filled {
-        requests::create(target, many, 0..flags.create, flags.connections, report).await?;
+        requests::create(target, many, 0..flags.create, Encoding::Json, flags.connections, report).await?;
     }
     if flags.wants("get") {
         requests::get(target, many, flags.create, flags.connections, report).await?;
@@ -69,7 +71,9 @@ async fn in_namespaces(
         list::list(target, many, flags.create, report).await?;
     }
     if flags.many > flags.create && (flags.wants("list") || flags.wants("restart")) {
-        requests::create(target, many, flags.create..flags.many, flags.connections, report).await?;
+        // The rest in protobuf, as controllers write.
+        let rest = flags.create..flags.many;
+        requests::create(target, many, rest, Encoding::Protobuf, flags.connections, report).await?;
         if flags.wants("list") {
             list::list(target, many, flags.many, report).await?;
         }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::bench::connection::{Access, JSON};
 use crate::bench::objects;
-use crate::bench::report::{Report, millis};
+use crate::bench::report::{Report, seconds};
 
 const PODS: usize = 10;
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -56,8 +56,8 @@ pub(crate) async fn pods(access: &Access, image: &str, report: &mut Report) -> a
     }
     connection.call(Method::DELETE, &format!("/api/v1/namespaces/{namespace}"), None).await?;
     times.sort_unstable();
-    let value = format!("p50 {}, slowest of {PODS} {}", millis(times[PODS / 2]), millis(times[PODS - 1]));
-    report.figure(&access.host(), "pod start, create to Ready", value, None);
+    let values = vec![seconds("p50", times[PODS / 2]), seconds("slowest", times[PODS - 1])];
+    report.line(&access.host(), "pod start, create to Ready", values);
     Ok(())
 }
 

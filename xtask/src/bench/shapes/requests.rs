@@ -10,8 +10,8 @@ use hyper::Method;
 use crate::bench::Target;
 use crate::bench::connection::{Access, JSON, STRATEGIC};
 use crate::bench::measure::Stretch;
-use crate::bench::objects;
-use crate::bench::report::{Report, Verdict, megabytes};
+use crate::bench::objects::{self, Template};
+use crate::bench::report::{Report, bytes};
 
 type Body = Option<(&'static str, Bytes)>;
 /// Makes the request of a number.
@@ -52,7 +52,8 @@ pub(super) async fn sequential(
 ) -> anyhow::Result<()> {
     let pods = objects::pods(namespace);
     let name = |i: usize| format!("web-5d4f8c7b9f-{i:05}");
-    let create = |i| (Method::POST, pods.clone(), Some((JSON, objects::pod(namespace, &name(i)))));
+    let template = Template::json(namespace, &name(0));
+    let create = |i| (Method::POST, pods.clone(), Some((JSON, template.named(&name(i)))));
     let get = |i| (Method::GET, format!("{pods}/{}", name(i)), None);
     let patch = |i| {
         let body = format!(r#"{{"metadata":{{"labels":{{"seen":"{i}"}}}}}}"#);
@@ -62,9 +63,16 @@ pub(super) async fn sequential(
     for (verb, request) in requests {
         let stretch = Stretch::begin(&target.processes);
         let measured = stretch.end(load(&target.access, 1, 0..count, request).await?);
-        report.stretch(&target.name, &format!("{verb} pods, 1 connection"), &measured, None);
+        report.stretch(&target.name, &format!("{verb} pods, 1 connection"), &measured);
     }
     Ok(())
+}
+
+/// How pods are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Encoding {
+    Json,
+    Protobuf,
 }
 
 /// Creates pods over many connections.
@@ -72,19 +80,24 @@ pub(super) async fn create(
     target: &Target,
     namespace: &str,
     range: Range<usize>,
+    encoding: Encoding,
     connections: usize,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let pods = objects::pods(namespace);
-    let shape = format!("create pods {} to {}, {connections} connections", range.start, range.end);
+    let (media, template) = match encoding {
+        Encoding::Json => (JSON, Template::json(namespace, &name(0))),
+        Encoding::Protobuf => (api::protobuf::MEDIA_TYPE, Template::protobuf(namespace, &name(0))),
+    };
     let stretch = Stretch::begin(&target.processes);
-    let create = |i| (Method::POST, pods.clone(), Some((JSON, objects::pod(namespace, &name(i)))));
+    let create = |i| (Method::POST, pods.clone(), Some((media, template.named(&name(i)))));
     let measured = stretch.end(load(&target.access, connections, range.clone(), create).await?);
-    let wanted = Verdict { wanted: "3,000/s or more".to_owned(), reached: measured.rate() >= 3_000.0 };
-    let verdict = (range.start == 0 && target.name == "ferry").then_some(wanted);
-    report.stretch(&target.name, &shape, &measured, verdict);
+    let more = if range.start > 0 { " more" } else { "" };
+    let encoding = if encoding == Encoding::Json { "JSON" } else { "protobuf" };
+    let shape = format!("create {}{more} pods, {connections} connections, {encoding}", range.len());
+    report.stretch(&target.name, &shape, &measured);
     if let Some(resident) = target.processes.resident() {
-        report.figure(&target.name, &format!("memory with {} pods", range.end), megabytes(resident), None);
+        report.line(&target.name, &format!("memory with {} pods", range.end), vec![bytes("resident", resident)]);
     }
     Ok(())
 }
@@ -101,7 +114,7 @@ pub(super) async fn get(
     let stretch = Stretch::begin(&target.processes);
     let get = |i: usize| (Method::GET, format!("{pods}/{}", name(i.wrapping_mul(7_919) % count)), None);
     let measured = stretch.end(load(&target.access, connections, 0..2 * count, get).await?);
-    report.stretch(&target.name, &format!("get pods, {connections} connections"), &measured, None);
+    report.stretch(&target.name, &format!("get pods, {connections} connections"), &measured);
     Ok(())
 }
 

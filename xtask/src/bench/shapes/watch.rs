@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 
 use crate::bench::connection::{Connection, JSON};
 use crate::bench::measure::Stretch;
-use crate::bench::report::Report;
+use crate::bench::report::{Report, count};
 use crate::bench::{Flags, Target};
 
 /// Where a change's number is in its object, and so in each event.
@@ -90,9 +90,9 @@ pub(super) async fn fan_out(
     let missing = watchers * changes - latencies.len();
     let measured = stretch.end(latencies);
     let shape = format!("watch, {watchers} watchers, {} changes/s: each event", flags.events_per_second);
-    report.stretch(&target.name, &shape, &measured, None);
+    report.stretch(&target.name, &shape, &measured);
     if missing > 0 {
-        report.figure(&target.name, &shape, format!("{missing} events never came"), None);
+        report.line(&target.name, &format!("{shape}: lost"), vec![count("events that never came", missing)]);
     }
     Ok(())
 }
