@@ -19,6 +19,7 @@ pub mod access;
 pub mod admission;
 pub mod bootstrap;
 pub mod cache;
+pub mod cel;
 pub mod chain;
 pub mod command;
 pub mod discovery;

@@ -45,9 +45,10 @@ pub fn printable(c: char) -> bool {
     }
 }
 
-/// `json.Marshal`: compact, with `<`, `>`, `&`, U+2028 and U+2029 escaped.
+/// `json.Marshal`: compact, with `<`, `>`, `&`, U+2028 and U+2029 escaped, and floats in Go's form.
 pub fn json(value: &Value) -> String {
-    let plain = value.to_string();
+    let mut plain = String::new();
+    write_json(value, &mut plain);
     if !plain.contains(['<', '>', '&', '\u{2028}', '\u{2029}']) {
         return plain;
     }
@@ -61,6 +62,38 @@ pub fn json(value: &Value) -> String {
         }
     }
     out
+}
+
+fn write_json(value: &Value, out: &mut String) {
+    match value {
+        Value::Number(n) if n.is_f64() => out.push_str(&json_float(n.as_f64().unwrap_or_default())),
+        Value::Array(items) => {
+            for (i, item) in items.iter().enumerate() {
+                out.push(if i == 0 { '[' } else { ',' });
+                write_json(item, out);
+            }
+            out.push_str(if items.is_empty() { "[]" } else { "]" });
+        }
+        Value::Object(map) => {
+            for (i, (name, item)) in map.iter().enumerate() {
+                out.push(if i == 0 { '{' } else { ',' });
+                out.push_str(&Value::from(name.as_str()).to_string());
+                out.push(':');
+                write_json(item, out);
+            }
+            out.push_str(if map.is_empty() { "{}" } else { "}" });
+        }
+        other => out.push_str(&other.to_string()),
+    }
+}
+
+// Shortest form, exponents below -6 and from 21 on.
+fn json_float(f: f64) -> String {
+    let magnitude = f.abs();
+    if magnitude == 0.0 || (1e-6..1e21).contains(&magnitude) {
+        return format!("{f}");
+    }
+    format!("{f:e}").replace('e', "e+").replace("e+-", "e-")
 }
 
 /// What encoding/json calls a value in its errors.
@@ -109,10 +142,10 @@ pub fn print(value: &Value) -> String {
     }
 }
 
-/// `%v` of a float64: shortest form, exponents below -4 and from 21 on.
+/// `%v` of a float64: shortest form, with an exponent below -4 and from 6 on (`1e+06`).
 pub fn float(f: f64) -> String {
     let magnitude = f.abs();
-    if magnitude != 0.0 && !(1e-4..1e21).contains(&magnitude) {
+    if magnitude != 0.0 && !(1e-4..1e6).contains(&magnitude) {
         let text = format!("{f:e}");
         let (digits, exponent) = text.split_once('e').expect("the format has an exponent");
         let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |e| ('-', e));

@@ -22,6 +22,7 @@ mod openapi;
 pub mod parse;
 pub mod pattern;
 mod prune;
+mod rules;
 #[cfg(test)]
 mod tests;
 
@@ -29,20 +30,45 @@ mod tests;
 #[derive(Debug)]
 pub struct Structural {
     root: Schema,
+    rules: Option<rules::Rules>,
     raw: Value,
     preserve_unknown: bool,
+    /// Whether walks need a large stack.
+    deep: bool,
+}
+
+/// Nesting of a schema's JSON that fits on any thread's stack. Requests can nest to 1,000.
+const SHALLOW: usize = 64;
+
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+// Walks recurse as deep as the schema is.
+fn roomy<T: Send>(deep: bool, work: impl FnOnce() -> T + Send) -> T {
+    if deep { crate::cel::on_large_stack(work) } else { work() }
 }
 
 impl Structural {
     /// Of a version's `openAPIV3Schema` (null or `{}` where it has none). `preserve_unknown` is the definition's
     /// `preserveUnknownFields`. Errors name what no structural schema may have.
     pub fn of(schema: &Value, preserve_unknown: bool) -> Result<Self, ErrorList> {
+        let deep = depth(schema) > SHALLOW;
+        roomy(deep, || Self::read(schema, preserve_unknown, deep))
+    }
+
+    fn read(schema: &Value, preserve_unknown: bool, deep: bool) -> Result<Self, ErrorList> {
         let mut root = Schema::of(schema);
         if let Some(fault) = unsupported(&root) {
             return Err(vec![Error::invalid(&Path::new("openAPIV3Schema"), "", fault)]);
         }
         prune::prune_defaults(&mut root);
-        Ok(Self { root, raw: schema.clone(), preserve_unknown })
+        let rules = rules::Rules::of(&root, true);
+        Ok(Self { root, rules, raw: schema.clone(), preserve_unknown, deep })
     }
 
     /// The schema as it was given.
@@ -55,10 +81,16 @@ impl Structural {
         &self.root
     }
 
+    /// Whether validation evaluates expressions, which may take up to a second of computing: not on a thread that serves
+    /// other requests.
+    pub fn has_rules(&self) -> bool {
+        self.rules.is_some()
+    }
+
     /// Brings TypeMeta and ObjectMeta of embedded resources into form; gives the paths of unknown fields in them. With
     /// `drop_invalid`, for what was stored, fields of a wrong type go; else they are an error.
     pub fn coerce(&self, object: &mut Value, drop_invalid: bool) -> Result<Vec<String>, Error> {
-        object_meta::coerce(object, &self.root, drop_invalid)
+        roomy(self.deep, || object_meta::coerce(object, &self.root, drop_invalid))
     }
 
     /// Takes out fields that the schema does not know, and nulls that mean nothing; gives the unknown fields' paths,
@@ -67,14 +99,16 @@ impl Structural {
         if self.preserve_unknown {
             return Vec::new();
         }
-        let unknown = prune::prune(object, &self.root);
-        prune::prune_nulls(object, Some(&self.root));
-        unknown
+        roomy(self.deep, || {
+            let unknown = prune::prune(object, &self.root);
+            prune::prune_nulls(object, Some(&self.root));
+            unknown
+        })
     }
 
     /// Fills in defaults.
     pub fn default(&self, object: &mut Value) {
-        defaulting::default(object, &self.root);
+        roomy(self.deep, || defaulting::default(object, &self.root));
     }
 
     /// How values are owned, for managedFields.
@@ -86,23 +120,27 @@ impl Structural {
     /// `earlier` are the faults that were found before (the object's metadata): they come first in the answer, and some
     /// keep rules from being tried.
     pub fn validate(&self, object: &Value, old: Option<&Value>, earlier: ErrorList) -> ErrorList {
-        let mut errors = earlier;
-        errors.extend(openapi::validate(object, &self.root, old, &Path::nil()));
-        errors.extend(object_meta::validate(object, &self.root, &Path::nil()));
-        self.lists(object, old, &mut errors);
-        self.rules(object, old, &mut errors);
-        errors
+        roomy(self.deep, || {
+            let mut errors = earlier;
+            errors.extend(openapi::validate(object, &self.root, old, &Path::nil()));
+            errors.extend(object_meta::validate(object, &self.root, &Path::nil()));
+            self.lists(object, old, &mut errors);
+            self.rules(object, old, &mut errors);
+            errors
+        })
     }
 
     /// Faults of an object whose status alone was written.
     pub fn validate_status(&self, object: &Value, old: &Value, earlier: ErrorList) -> ErrorList {
-        let mut errors = earlier;
-        if let (Some(status), Some(schema)) = (object.get("status"), self.root.properties.get("status")) {
-            errors.extend(openapi::validate(status, schema, old.get("status"), &Path::new("status")));
-        }
-        self.lists(object, Some(old), &mut errors);
-        self.rules(object, Some(old), &mut errors);
-        errors
+        roomy(self.deep, || {
+            let mut errors = earlier;
+            if let (Some(status), Some(schema)) = (object.get("status"), self.root.properties.get("status")) {
+                errors.extend(openapi::validate(status, schema, old.get("status"), &Path::new("status")));
+            }
+            self.lists(object, Some(old), &mut errors);
+            self.rules(object, Some(old), &mut errors);
+            errors
+        })
     }
 
     fn lists(&self, object: &Value, old: Option<&Value>, errors: &mut ErrorList) {
@@ -112,10 +150,8 @@ impl Structural {
         }
     }
 
-    fn rules(&self, _object: &Value, _old: Option<&Value>, errors: &mut ErrorList) {
-        if !self.root.any(&|s| !s.rules.is_empty()) {
-            return;
-        }
+    fn rules(&self, object: &Value, old: Option<&Value>, errors: &mut ErrorList) {
+        let Some(rules) = &self.rules else { return };
         let blocks = |e: &Error| {
             use ErrorType::{NotSupported, Required, TooLong, TooMany, TypeInvalid};
             matches!(e.kind, NotSupported | Required | TooLong | TooMany | TypeInvalid)
@@ -123,8 +159,20 @@ impl Structural {
         if errors.iter().any(blocks) {
             let detail = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
             errors.push(Error::invalid(&Path::nil(), Value::Null, detail));
+            return;
         }
+        errors.extend(rules.validate(object, old, true, &self.root, &Path::nil()));
     }
+}
+
+/// Whether a text is a URL, or the path of one, as requests name it.
+pub(crate) fn is_request_uri(text: &str) -> bool {
+    openapi::is_request_uri(text)
+}
+
+/// Whether a text has one of the formats that schemas know.
+pub(crate) fn matches_format(format: &str, text: &str) -> bool {
+    openapi::matches_format(format, text)
 }
 
 /// What `NewStructural` refuses, in its words.

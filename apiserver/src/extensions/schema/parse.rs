@@ -18,6 +18,8 @@ pub struct Schema {
     pub ty: String,
     /// `format`, as written.
     pub format: String,
+    /// Whether the format counts also where it means nothing, as it does for defaults.
+    pub raw_format: bool,
     /// `title`.
     pub title: String,
     /// `description`.
@@ -157,6 +159,7 @@ impl Schema {
         Self {
             ty: text("type"),
             format: text("format"),
+            raw_format: false,
             title: text("title"),
             description: text("description"),
             nullable: truth("nullable"),

@@ -122,6 +122,9 @@ fn explain(text: &str, error: &regex::Error) -> String {
     match said {
         "unclosed group" => format!("missing closing ): `{text}`"),
         "unopened group" => format!("unexpected ): `{text}`"),
+        "unclosed capture group name" => {
+            format!("invalid named capture: `{}`", text.rfind("(?P<").map_or(text, |at| &text[at..]))
+        }
         "unclosed character class" => {
             format!("missing closing ]: `{}`", text.rfind('[').map_or(text, |at| &text[at..]))
         }

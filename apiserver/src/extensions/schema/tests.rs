@@ -412,3 +412,30 @@ proptest! {
         let _ = schema.validate_status(&twice, &old, Vec::new());
     }
 }
+
+#[test]
+fn deep_and_large_schemas_are_survived() {
+    let nested =
+        |levels: usize, wrap: &dyn Fn(Value) -> Value| (0..levels).fold(json!({"type": "string"}), |s, _| wrap(s));
+    let schemas = [
+        nested(480, &|s| json!({"type": "object", "properties": {"a": s}})),
+        nested(900, &|s| json!({"not": s})),
+        nested(480, &|s| json!({"allOf": [s]})),
+        nested(900, &|s| json!({"type": "array", "items": s})),
+        json!({"type": "string", "enum": vec!["x"; 100_000]}),
+        json!({"type": "string", "pattern": "(((a{1000}){1000}){1000}){1000}"}),
+        json!({"type": "object", "x-kubernetes-validations": vec![json!({"rule": "self == self"}); 200]}),
+    ];
+    let object = (0..490).fold(json!("x"), |inner, _| json!({"a": inner}));
+    for schema in schemas {
+        let schema = json!({"type": "object", "properties": {"a": schema}});
+        let definition = json!({"spec": {"versions": [{"name": "v1", "schema": {"openAPIV3Schema": schema}}]}});
+        assert!(!super::validate_definition(&definition, None).is_empty());
+        let structural = structural(schema);
+        let mut object = object.clone();
+        structural.prune(&mut object);
+        structural.default(&mut object);
+        let _ = structural.coerce(&mut object, false);
+        let _ = structural.validate(&object, Some(&object), Vec::new());
+    }
+}

@@ -178,6 +178,7 @@ impl Error {
             out.push_str(": ");
             match value {
                 Value::String(text) => out.push_str(&go::quote(text)),
+                Value::Number(_) => out.push_str(&go::print(value)),
                 other => out.push_str(&go::json(other)),
             }
         }
@@ -226,6 +227,8 @@ mod tests {
             (Error::required(&p, "give it"), "spec.x: Required value: give it"),
             (Error::invalid(&p, "a\"b", "no"), r#"spec.x: Invalid value: "a\"b": no"#),
             (Error::invalid(&p, -1, "no"), "spec.x: Invalid value: -1: no"),
+            (Error::invalid(&p, 1.0, "no"), "spec.x: Invalid value: 1: no"),
+            (Error::invalid(&p, json!([1.0, 1.5, 1e21]), "no"), "spec.x: Invalid value: [1,1.5,1e+21]: no"),
             (Error::invalid(&p, Value::Null, "no"), "spec.x: Invalid value: null: no"),
             (
                 Error::invalid(&p, json!({"b": 1, "a": ["<"]}), "no"),

@@ -1,11 +1,13 @@
 //! Defaults must be valid values of their own schemas, without unknown fields (`apiserver/schema/defaulting/validation.go`).
 
+use std::borrow::Cow;
+
 use machinery::field::{Error, ErrorList, Path, aggregate};
 use serde_json::{Map, Value, json};
 
-use crate::extensions::schema::parse::Schema;
+use crate::extensions::schema::parse::{Additional, Items, Schema};
 use crate::extensions::schema::prune::META_FIELDS;
-use crate::extensions::schema::{object_meta, openapi, prune};
+use crate::extensions::schema::{object_meta, openapi, prune, rules};
 
 /// How to build the object around a value: fields, and elements of lists.
 #[derive(Clone)]
@@ -47,6 +49,9 @@ impl<'a> Walk<'a> {
         }
         if let Some(default) = &s.default {
             let at = path.child("default");
+            if !here.inside_meta && here.require_pruned {
+                here.pruned(s, default, resource || s.embedded, &at, errors);
+            }
             let before = errors.len();
             if here.inside_meta {
                 here.metadata(default, &at, errors);
@@ -54,7 +59,10 @@ impl<'a> Walk<'a> {
                 here.plain(s, default, resource || s.embedded, &at, errors);
             }
             if errors.len() == before {
-                errors.extend(openapi::validate(default, s, None, &at));
+                errors.extend(openapi::validate(default, &untyped(s), None, &at));
+            }
+            if errors.len() == before {
+                errors.extend(rules::validate_default(default, s, resource || s.embedded, &at));
             }
         }
         if let Some(item) = s.item() {
@@ -99,19 +107,47 @@ impl<'a> Walk<'a> {
         }
     }
 
+    fn pruned(&self, s: &Schema, default: &Value, resource: bool, at: &Path, errors: &mut ErrorList) {
+        let schema = Schema { embedded: s.embedded || resource, default: None, ..s.clone() };
+        let mut pruned = default.clone();
+        prune::prune_part(&mut pruned, &schema);
+        if pruned != *default {
+            errors.push(Error::invalid(at, default.clone(), "must not have unknown fields"));
+        }
+    }
+
     fn plain(&self, s: &Schema, default: &Value, resource: bool, at: &Path, errors: &mut ErrorList) {
         let schema = Schema { embedded: s.embedded || resource, default: None, ..s.clone() };
-        if self.require_pruned {
-            let mut pruned = default.clone();
-            prune::prune_part(&mut pruned, &schema);
-            if pruned != *default {
-                errors.push(Error::invalid(at, default.clone(), "must not have unknown fields"));
-            }
-        }
         match object_meta::coerce(&mut default.clone(), &schema, false) {
             Err(fault) => errors.push(Error { field: joined(at, &fault.field), ..fault }),
             Ok(_) => errors.extend(object_meta::validate(default, &schema, at)),
         }
+    }
+}
+
+/// Upstream checks defaults by a schema in which int-or-string takes everything, and formats stand that mean nothing.
+fn untyped(schema: &Schema) -> Cow<'_, Schema> {
+    if !schema.any(&|s| s.int_or_string || !s.format.is_empty()) {
+        return Cow::Borrowed(schema);
+    }
+    let mut schema = schema.clone();
+    loosen(&mut schema);
+    Cow::Owned(schema)
+}
+
+fn loosen(schema: &mut Schema) {
+    schema.int_or_string = false;
+    schema.raw_format = true;
+    schema.properties.values_mut().for_each(loosen);
+    for list in [&mut schema.all_of, &mut schema.any_of, &mut schema.one_of] {
+        list.iter_mut().for_each(loosen);
+    }
+    schema.not.as_deref_mut().into_iter().for_each(loosen);
+    if let Some(Items::Schema(item)) = &mut schema.items {
+        loosen(item);
+    }
+    if let Some(Additional::Schema(other)) = &mut schema.additional {
+        loosen(other);
     }
 }
 

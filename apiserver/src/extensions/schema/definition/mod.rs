@@ -7,6 +7,7 @@ use machinery::{meta, names};
 use serde_json::Value;
 
 use super::parse::Schema;
+use super::{SHALLOW, depth, roomy};
 use spec::Spec;
 
 mod completeness;
@@ -22,6 +23,9 @@ mod tests;
 mod versions;
 mod webhook;
 
+pub(super) use field_path::valid as valid_field_path;
+pub(super) use openapi::rule_fault;
+
 /// How strict to be.
 #[allow(clippy::struct_excessive_bools)]
 struct Options {
@@ -36,6 +40,8 @@ struct Options {
     immutable_names: bool,
     /// Whose selectable fields may stay too many; an empty name is the whole definition.
     many_selectable: Vec<String>,
+    /// Versions whose schemas did not change: their rules may be more expensive than new ones.
+    unchanged: Vec<String>,
 }
 
 impl Options {
@@ -50,6 +56,7 @@ impl Options {
         invalid_ca_bundle: true,
         immutable_names: false,
         many_selectable: Vec::new(),
+        unchanged: Vec::new(),
     };
 
     fn update(new: &Spec<'_>, old: &Spec<'_>, old_object: &Value) -> Self {
@@ -67,6 +74,7 @@ impl Options {
             invalid_ca_bundle: !established || conversion::has_invalid_ca_bundle(old),
             immutable_names: established,
             many_selectable: versions::many_selectable(new, old),
+            unchanged: versions::unchanged(new, old),
         }
     }
 }
@@ -79,6 +87,14 @@ fn is_established(definition: &Value) -> bool {
 
 /// Faults of a definition (defaulted), on creation or update.
 pub fn validate_definition(new: &Value, old: Option<&Value>) -> ErrorList {
+    roomy(is_deep(new) || old.is_some_and(is_deep), || validate(new, old))
+}
+
+fn is_deep(definition: &Value) -> bool {
+    depth(&definition["spec"]) > SHALLOW
+}
+
+fn validate(new: &Value, old: Option<&Value>) -> ErrorList {
     let metadata = Path::new("metadata");
     let spec = Spec::of(new);
     let at = Path::new("spec");
@@ -116,10 +132,12 @@ pub fn validate_definition_status(new: &Value, old: &Value) -> ErrorList {
 /// Formats that mean nothing, where they are new.
 pub fn definition_warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
     let formats = |definition: &Value| {
-        let spec = Spec::of(definition);
-        let mut found = Vec::new();
-        spec.schemas().for_each(|schema| unrecognized(schema, &mut found));
-        found
+        roomy(is_deep(definition), || {
+            let spec = Spec::of(definition);
+            let mut found = Vec::new();
+            spec.schemas().for_each(|schema| unrecognized(schema, &mut found));
+            found
+        })
     };
     let known = old.map(formats).unwrap_or_default();
     let new = formats(new).into_iter().filter(|format| !known.contains(format));

@@ -1,11 +1,13 @@
 //! What a definition's schema may say at all, node by node.
 
 use machinery::field::{Error, ErrorList, Path};
+use machinery::go;
 use serde_json::Value;
 
 use super::{Options, defaults, field_path, structural};
 use crate::extensions::schema::parse::{Additional, Items, Rule, Schema};
 use crate::extensions::schema::prune::META_FIELDS;
+use crate::extensions::schema::rules::{self, Costs, Scope};
 use crate::extensions::schema::unsupported;
 
 pub(super) const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
@@ -46,6 +48,13 @@ struct Here {
     uncorrelated: Option<Path>,
 }
 
+/// Faults of nodes, and of their rules: rules are tried only where nodes are right.
+#[derive(Default)]
+struct Found {
+    schema: ErrorList,
+    rules: ErrorList,
+}
+
 /// Faults of one schema; `path` is of the `validation` or `schema` that it is in.
 pub(super) fn validate(
     schema: &Schema,
@@ -53,6 +62,7 @@ pub(super) fn validate(
     status: bool,
     options: &Options,
     structural_required: bool,
+    unchanged: bool,
     path: &Path,
 ) -> ErrorList {
     let mut errors = ErrorList::new();
@@ -64,6 +74,7 @@ pub(super) fn validate(
     }
     let at = path.child("openAPIV3Schema");
     let mut unsupported_fault = None;
+    let mut costs = None;
     if structural_required {
         unsupported_fault = unsupported(schema);
         if unsupported_fault.is_none() {
@@ -71,13 +82,23 @@ pub(super) fn validate(
             if found.is_empty() {
                 found = defaults::validate(schema, options.pruned_defaults, &at);
             }
+            if found.is_empty() {
+                costs = Some(Costs::new(unchanged));
+            }
             errors.extend(found);
         }
     }
     let here = Here { no_defaults: String::new(), inside_metadata: false, uncorrelated: None };
-    Walk { options }.node(schema, &at, &here, true, &mut errors);
+    let mut found = Found::default();
+    let mut walk = Walk { options, costs };
+    walk.node(schema, &at, &here, Some(Scope::ROOT), true, &mut found);
+    errors.extend(found.schema);
+    errors.extend(found.rules);
     if let (true, Some(fault)) = (errors.is_empty(), unsupported_fault) {
         errors.push(Error::invalid(&at, "", fault));
+    }
+    if let Some(costs) = &walk.costs {
+        errors.extend(costs.total_faults(&at));
     }
     errors
 }
@@ -117,16 +138,20 @@ fn root_of_status(schema: &Schema, raw: &Value, path: &Path, errors: &mut ErrorL
 
 struct Walk<'a> {
     options: &'a Options,
+    /// None where rules are not tried.
+    costs: Option<Costs>,
 }
 
 impl Walk<'_> {
-    fn node(&self, s: &Schema, path: &Path, here: &Here, root: bool, found: &mut ErrorList) {
-        plain(s, path, here, self.options.valid_types, found);
+    fn node(&mut self, s: &Schema, path: &Path, here: &Here, scope: Option<Scope>, root: bool, found: &mut Found) {
+        let before = found.schema.len();
+        let below = scope.map(|scope| scope.below(s));
+        plain(s, path, here, self.options.valid_types, &mut found.schema);
         if s.unique_items {
             let detail = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
-            found.push(Error::forbidden(&path.child("uniqueItems"), detail));
+            found.schema.push(Error::forbidden(&path.child("uniqueItems"), detail));
         }
-        self.additional(s, path, here, found);
+        self.additional(s, path, here, below, found);
         for (name, field) in &s.properties {
             let mut inner = here.clone();
             if !matches!(s.map_type.as_deref(), None | Some("granular" | "atomic")) {
@@ -139,43 +164,49 @@ impl Walk<'_> {
                 }
             }
             let at = path.child("properties").key(name);
-            self.node(field, &at, &inner, false, found);
+            self.node(field, &at, &inner, below, false, found);
         }
         if let Some(not) = &s.not {
-            self.node(not, &path.child("not"), here, false, found);
+            self.node(not, &path.child("not"), here, None, false, found);
         }
         for (name, list) in [("allOf", &s.all_of), ("oneOf", &s.one_of), ("anyOf", &s.any_of)] {
             for (i, inner) in list.iter().enumerate() {
-                self.node(inner, &path.child(name).index(i), here, false, found);
+                self.node(inner, &path.child(name).index(i), here, None, false, found);
             }
         }
         for (name, inner) in &s.unsupported.definitions {
-            self.node(inner, &path.child("definitions").key(name), here, false, found);
+            self.node(inner, &path.child("definitions").key(name), here, None, false, found);
         }
-        self.items(s, path, here, found);
-        lists(s, path, self.options, found);
-        s.rules
-            .iter()
-            .enumerate()
-            .for_each(|(i, rule)| rule_form(s, rule, &path.child("x-kubernetes-validations").index(i), found));
+        self.items(s, path, here, below, found);
+        lists(s, path, self.options, &mut found.schema);
+        if s.rules.is_empty() {
+            return;
+        }
+        let at = path.child("x-kubernetes-validations");
+        for (i, rule) in s.rules.iter().enumerate() {
+            rule_form(s, rule, &at.index(i), &mut found.schema);
+        }
+        if let (true, Some(costs), Some(scope)) = (found.schema.len() == before, &mut self.costs, scope) {
+            rules::validate(s, scope, costs, here.uncorrelated.as_ref(), &at, &mut found.rules);
+        }
     }
 
-    fn additional(&self, s: &Schema, path: &Path, here: &Here, found: &mut ErrorList) {
+    fn additional(&mut self, s: &Schema, path: &Path, here: &Here, below: Option<Scope>, found: &mut Found) {
         let Some(additional) = &s.additional else { return };
         let at = path.child("additionalProperties");
         if !s.properties.is_empty() && *additional != Additional::Bool(true) {
             let detail = "additionalProperties and properties are mutual exclusive";
-            found.push(Error::forbidden(&at, detail));
+            found.schema.push(Error::forbidden(&at, detail));
         }
         let Additional::Schema(other) = additional else { return };
         let mut inner = here.clone();
         if here.inside_metadata {
             inner.no_defaults = " inside additionalProperties applying to object metadata".to_owned();
         }
-        self.node(other, &at, &inner, false, found);
+        self.node(other, &at, &inner, below, false, found);
     }
 
-    fn items(&self, s: &Schema, path: &Path, here: &Here, found: &mut ErrorList) {
+    fn items(&mut self, s: &Schema, path: &Path, here: &Here, below: Option<Scope>, found: &mut Found) {
         let at = path.child("items");
         let mut inner = here.clone();
         if !s.is_map_list() {
@@ -184,11 +215,11 @@ impl Walk<'_> {
         match &s.items {
             None => {}
             Some(Items::Schema(item)) => {
-                self.node(item, &at, &inner, false, found);
+                self.node(item, &at, &inner, below, false, found);
             }
             Some(Items::Schemas(list)) => {
                 for (i, item) in list.iter().enumerate() {
-                    self.node(item, &at.index(i), &inner, false, found);
+                    self.node(item, &at.index(i), &inner, None, false, found);
                 }
             }
         }
@@ -354,6 +385,23 @@ pub(super) fn map_keys(s: &Schema, path: &Path) -> ErrorList {
         }
     }
     errors
+}
+
+/// A fault of a whole rule, which upstream prints with Go's names in Go's order.
+pub(in crate::extensions::schema) fn rule_fault(path: &Path, rule: &Rule, detail: &str) -> Error {
+    let text = |text: &str| go::json(&Value::from(text));
+    let maybe = |value: Option<Value>| go::json(&value.unwrap_or_default());
+    let printed = format!(
+        r#"{{"Rule":{},"Message":{},"MessageExpression":{},"Reason":{},"FieldPath":{},"OptionalOldSelf":{}}}"#,
+        text(&rule.rule),
+        text(&rule.message),
+        text(&rule.message_expression),
+        maybe(rule.reason.clone().map(Value::from)),
+        text(&rule.field_path),
+        maybe(rule.optional_old_self.map(Value::from)),
+    );
+    let error = Error::invalid(path, Value::Null, format!("{printed}: {detail}"));
+    Error { bad_value: None, ..error }
 }
 
 fn rule_form(s: &Schema, rule: &Rule, path: &Path, errors: &mut ErrorList) {

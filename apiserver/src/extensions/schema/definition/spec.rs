@@ -129,23 +129,26 @@ impl<'a> Spec<'a> {
         self.parts().any(|p| has_status(p.subresources))
     }
 
-    /// The versions as upstream prints them: Go's names, what is common left out.
-    pub(super) fn printed_versions(&self) -> Value {
+    /// The versions as upstream prints them: Go's names in Go's order, what is common left out.
+    pub(super) fn printed_versions(&self) -> String {
         let null_or = |list: &[Value]| if list.is_empty() { Value::Null } else { Value::from(list.to_vec()) };
-        self.versions
-            .iter()
-            .map(|v| {
-                json!({
-                    "Name": v.name, "Served": v.served, "Storage": v.storage,
-                    "Deprecated": v.raw.get("deprecated") == Some(&Value::Bool(true)),
-                    "DeprecationWarning": v.raw.get("deprecationWarning"),
-                    "Schema": v.own.validation.as_ref().map(|s| json!({"OpenAPIV3Schema": s.raw})),
-                    "Subresources": v.own.subresources,
-                    "AdditionalPrinterColumns": null_or(v.own.columns),
-                    "SelectableFields": null_or(v.own.selectable),
-                })
-            })
-            .collect()
+        let all = self.versions.iter().map(|v| {
+            let schema = v.own.validation.as_ref().map(|s| json!({"OpenAPIV3Schema": s.raw}));
+            let fields = [
+                ("Name", Value::from(v.name)),
+                ("Served", v.served.into()),
+                ("Storage", v.storage.into()),
+                ("Deprecated", (v.raw.get("deprecated") == Some(&Value::Bool(true))).into()),
+                ("DeprecationWarning", v.raw.get("deprecationWarning").cloned().unwrap_or_default()),
+                ("Schema", schema.unwrap_or_default()),
+                ("Subresources", v.own.subresources.cloned().unwrap_or_default()),
+                ("AdditionalPrinterColumns", null_or(v.own.columns)),
+                ("SelectableFields", null_or(v.own.selectable)),
+            ];
+            let fields = fields.map(|(name, value)| format!("\"{name}\":{}", machinery::go::json(&value)));
+            format!("{{{}}}", fields.join(","))
+        });
+        format!("[{}]", all.collect::<Vec<_>>().join(","))
     }
 }
 

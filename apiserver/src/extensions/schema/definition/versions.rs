@@ -25,11 +25,11 @@ pub(super) fn spec(spec: &Spec<'_>, options: &Options, path: &Path) -> ErrorList
             false
         }
     }) {
-        errors.push(Error::invalid(&at, spec.printed_versions(), "must contain unique version names"));
+        errors.push(of_all(spec, &at, "must contain unique version names"));
     }
     if spec.versions.iter().filter(|v| v.storage).count() != 1 {
         let detail = "must have exactly one version marked as storage version";
-        errors.push(Error::invalid(&at, spec.printed_versions(), detail));
+        errors.push(of_all(spec, &at, detail));
     }
     if let Some(first) = spec.versions.first() {
         let faults = names::dns1035_label(first.name);
@@ -42,7 +42,9 @@ pub(super) fn spec(spec: &Spec<'_>, options: &Options, path: &Path) -> ErrorList
         errors.push(Error::required(&at.child(name), ""));
     }
     errors.extend(names_of::validate(&spec.raw["names"], &at));
-    parts(&spec.common, spec.has_any_status(), options, structural, path, "validation", &mut errors);
+    let first = spec.versions.first().map_or("", |v| v.name);
+    let kept = options.unchanged.iter().any(|v| v == first);
+    parts(&spec.common, spec.has_any_status(), options, (structural, kept), path, "validation", &mut errors);
     if !spec.common.selectable.is_empty() {
         match &spec.common.validation {
             None => errors.push(Error::invalid(
@@ -55,6 +57,11 @@ pub(super) fn spec(spec: &Spec<'_>, options: &Options, path: &Path) -> ErrorList
     }
     errors.extend(conversion::validate(spec, options, &path.child("conversion")));
     errors
+}
+
+fn of_all(spec: &Spec<'_>, path: &Path, detail: &str) -> Error {
+    let error = Error::invalid(path, Value::Null, format!("{}: {detail}", spec.printed_versions()));
+    Error { bad_value: None, ..error }
 }
 
 fn group_and_scope(spec: &Spec<'_>, path: &Path, errors: &mut ErrorList) {
@@ -123,7 +130,8 @@ fn one(
     }
     deprecation(version.raw, &path.child("deprecationWarning"), errors);
     let status = has_status(spec.subresources(version));
-    parts(&version.own, status, options, structural, path, "schema", errors);
+    let kept = options.unchanged.iter().any(|v| v == version.name);
+    parts(&version.own, status, options, (structural, kept), path, "schema", errors);
     if !version.own.selectable.is_empty() {
         match &version.own.validation {
             Some(validation) if validation.schema.is_some() => {
@@ -160,13 +168,13 @@ fn parts(
     parts: &Parts<'_>,
     status: bool,
     options: &Options,
-    structural: bool,
+    (structural, unchanged): (bool, bool),
     path: &Path,
     validation: &str,
     errors: &mut ErrorList,
 ) {
     if let Some(Validation { schema: Some(schema), raw }) = &parts.validation {
-        errors.extend(openapi::validate(schema, raw, status, options, structural, &path.child(validation)));
+        errors.extend(openapi::validate(schema, raw, status, options, structural, unchanged, &path.child(validation)));
     }
     if let Some(scale) = parts.subresources.and_then(|s| s.get("scale")).filter(|s| !s.is_null()) {
         scale_paths(scale, &path.child("subresources"), errors);
@@ -283,4 +291,11 @@ pub(super) fn many_selectable(new: &Spec<'_>, old: &Spec<'_>) -> Vec<String> {
         }
     }
     out
+}
+
+/// Versions whose schemas are the same.
+pub(super) fn unchanged(new: &Spec<'_>, old: &Spec<'_>) -> Vec<String> {
+    let schema = |v: &Version<'_>| v.raw.get("schema").cloned().unwrap_or_default();
+    let same = |v: &&Version<'_>| old.versions.iter().any(|o| o.name == v.name && schema(o) == schema(v));
+    new.versions.iter().filter(same).map(|v| v.name.to_owned()).collect()
 }

@@ -54,7 +54,12 @@ pub(in crate::extensions::schema) fn recognized(schema: &Schema) -> bool {
 
 /// The format, where it counts; else empty.
 pub(super) fn effective(schema: &Schema) -> &str {
-    if !schema.format.is_empty() && recognized(schema) { &schema.format } else { "" }
+    if schema.raw_format || recognized(schema) { &schema.format } else { "" }
+}
+
+/// Whether a text has a format; all have one that is not known.
+pub(in crate::extensions::schema) fn matches(format: &str, text: &str) -> bool {
+    row(format).is_none_or(|(_, matches)| matches(text))
 }
 
 /// Whether texts of the format can be checked.

@@ -173,7 +173,7 @@ pub(super) fn email(text: &str) -> bool {
 }
 
 /// `net/url.ParseRequestURI`.
-pub(super) fn uri(text: &str) -> bool {
+pub(in crate::extensions::schema) fn uri(text: &str) -> bool {
     if text == "*" {
         return true;
     }

@@ -20,7 +20,8 @@ mod format_text;
 mod number;
 mod types;
 
-pub(super) use format::recognized;
+pub(super) use format::{matches as matches_format, recognized};
+pub(super) use format_text::uri as is_request_uri;
 
 /// Faults of a value. `path` is where it stands; with an old value, parts that did not change may stay as they are.
 pub(super) fn validate(value: &Value, schema: &Schema, old: Option<&Value>, path: &Path) -> ErrorList {

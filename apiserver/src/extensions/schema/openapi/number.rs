@@ -33,13 +33,13 @@ pub(super) fn check(number: &Number, schema: &Schema, path: &str) -> Outcome {
     let held = number.as_i64().map_or_else(|| Held::Float(number.as_f64().unwrap_or_default()), Held::Int);
     let range = Range::of(schema);
     let mut out = Outcome::default();
-    let mut bound = |said: Option<f64>, what: &str, check: &dyn Fn(Held, f64) -> Option<String>| {
+    let mut bound = |said: Option<f64>, what: &str, check: &dyn Fn(Held, f64) -> Option<(Value, String)>| {
         let Some(limit) = said else { return };
         // Where the bound itself has not the type, all are compared as floats.
         let fault = range.fault(Held::Float(limit), what, path);
-        let message = check(if fault.is_none() { held } else { Held::Float(held.float()) }, limit);
+        let broken = check(if fault.is_none() { held } else { Held::Float(held.float()) }, limit);
         out.faults.extend(fault.map(Fault::whole));
-        out.faults.extend(message.map(|message| Fault::other(path, held.value(), message)));
+        out.faults.extend(broken.map(|(value, message)| Fault::other(path, value, message)));
     };
     bound(schema.multiple_of, "MultipleOf", &|held, factor| multiple(held, factor, path));
     bound(schema.minimum, "Minimum boundary", &|held, min| {
@@ -59,29 +59,37 @@ pub(super) fn check(number: &Number, schema: &Schema, path: &str) -> Outcome {
     out
 }
 
-fn compared(held: Held, limit: f64, path: &str, words: &str, broken: impl Fn(bool, bool) -> bool) -> Option<String> {
+fn compared(
+    held: Held,
+    limit: f64,
+    path: &str,
+    words: &str,
+    broken: impl Fn(bool, bool) -> bool,
+) -> Option<(Value, String)> {
     let (wrong, limit) = match held {
         Held::Int(i) => (broken(i < limit as i64, i == limit as i64), (limit as i64).to_string()),
         Held::Float(f) => (broken(f < limit, f == limit), printed(limit)),
     };
-    wrong.then(|| format!("{path} in body should be {words} {limit}"))
+    wrong.then(|| (held.value(), format!("{path} in body should be {words} {limit}")))
 }
 
-fn multiple(held: Held, factor: f64, path: &str) -> Option<String> {
-    let (fits, factor_text) = match held {
-        Held::Int(_) if factor as i64 <= 0 => return Some(not_positive(path, &(factor as i64).to_string())),
-        Held::Int(i) => (i % (factor as i64) == 0, (factor as i64).to_string()),
-        Held::Float(_) if factor <= 0.0 => return Some(not_positive(path, &printed(factor))),
-        Held::Float(f) => {
-            let quotient = if factor < 1.0 { 1.0 / factor * f } else { f / factor };
-            (integral(quotient), printed(factor))
-        }
+fn multiple(held: Held, factor: f64, path: &str) -> Option<(Value, String)> {
+    // The factor in the value's own type.
+    let (given, text) = match held {
+        Held::Int(_) => (Value::from(factor as i64), (factor as i64).to_string()),
+        Held::Float(_) => (Value::from(factor), printed(factor)),
     };
-    (!fits).then(|| format!("{path} in body should be a multiple of {factor_text}"))
-}
-
-fn not_positive(path: &str, factor: &str) -> String {
-    format!("factor MultipleOf declared for {path} must be positive: {factor}")
+    let fits = match held {
+        Held::Int(_) if factor as i64 <= 0 => None,
+        Held::Float(_) if factor <= 0.0 => None,
+        Held::Int(i) => Some(i.checked_rem(factor as i64) == Some(0)),
+        Held::Float(f) => Some(integral(if factor < 1.0 { 1.0 / factor * f } else { f / factor })),
+    };
+    match fits {
+        None => Some((given, format!("factor MultipleOf declared for {path} must be positive: {text}"))),
+        Some(true) => None,
+        Some(false) => Some((held.value(), format!("{path} in body should be a multiple of {text}"))),
+    }
 }
 
 /// The range of a type and format, where the type is one.
@@ -96,7 +104,11 @@ impl<'a> Range<'a> {
             ty @ ("integer" | "number") if !schema.int_or_string => ty,
             _ => "",
         };
-        Range { ty, format: if ty.is_empty() { "" } else { format::effective(schema) } }
+        let format = match (ty, format::effective(schema)) {
+            ("integer", format @ ("int32" | "int64")) | ("number", format @ ("float" | "double")) => format,
+            _ => "",
+        };
+        Range { ty, format }
     }
 
     fn fault(&self, held: Held, what: &str, path: &str) -> Option<String> {
