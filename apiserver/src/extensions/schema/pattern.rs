@@ -63,56 +63,92 @@ pub fn compile(text: &str) -> Result<Regex, String> {
 
 // What Rust's engine takes and Go's does not.
 fn refused(text: &str) -> Option<String> {
-    static PERL: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r"\(\?(?:[=!>#&|+0-9-]*[=!>#&|]|<[=!])").expect("a constant"));
     static REPEAT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^\{(\d+)(?:,(\d*))?\}").expect("a constant"));
     let mut class = false;
-    let mut escaped = false;
+    let mut at = 0;
+    // Where the repetition began that ends here.
     let mut repeated: Option<usize> = None;
-    for (at, c) in text.char_indices() {
-        if escaped {
-            escaped = false;
-            repeated = None;
-            if c.is_ascii_digit() && c != '0' && !text[at + 1..].starts_with(|d: char| ('0'..='7').contains(&d)) {
-                return Some(format!("invalid escape sequence: `\\{c}`"));
+    while let Some(c) = text[at..].chars().next() {
+        let rest = &text[at..];
+        let next = rest[c.len_utf8()..].chars().next();
+        let last = repeated.take();
+        let mut length = c.len_utf8();
+        match (class, c) {
+            (_, '\\') => {
+                let escaped = next?;
+                length += escaped.len_utf8();
+                let octal = text[at + length..].starts_with(|d: char| ('0'..='7').contains(&d));
+                if escaped.is_ascii_digit() && escaped != '0' && !octal {
+                    return Some(format!("invalid escape sequence: `\\{escaped}`"));
+                }
+                if escaped == 'Q' && !class {
+                    length = rest.find("\\E").map_or(rest.len(), |end| end + 2);
+                }
             }
-            continue;
-        }
-        match c {
-            '\\' => escaped = true,
-            '[' if !class => {
+            (false, '[') => {
                 class = true;
-                repeated = None;
+                // A bracket directly behind it is no end.
+                length += usize::from(rest[1..].starts_with('^'));
+                length += usize::from(rest[length..].starts_with(']'));
             }
-            ']' if class => class = false,
-            _ if class => {}
-            '(' => {
-                repeated = None;
-                if let Some(found) = PERL.find(&text[at..]).filter(|m| m.start() == 0) {
-                    return Some(format!("invalid or unsupported Perl syntax: `{}`", found.as_str()));
+            (true, '[') if next == Some(':') => length = rest.find(":]").map_or(1, |end| end + 2),
+            (true, ']') => class = false,
+            (true, _) => {}
+            (false, '(') if next == Some('?') => {
+                if let Some(fault) = group(rest) {
+                    return Some(fault);
                 }
+                length = 2;
             }
-            '*' | '+' | '?' => match repeated {
-                // `a**`; `a*?` is lazy.
-                Some(start) if c != '?' || text[start..at].len() > 1 => {
-                    return Some(format!("invalid nested repetition operator: `{}`", &text[start..=at]));
-                }
-                Some(_) => {}
-                None => repeated = Some(at),
-            },
-            '{' => {
-                if let Some(found) = REPEAT.captures(&text[at..]) {
-                    let over = |i| found.get(i).is_some_and(|m| m.as_str().parse::<u32>().is_ok_and(|n| n > 1000));
-                    if over(1) || over(2) {
-                        return Some(format!("invalid repeat count: `{}`", &found[0]));
+            (false, '*' | '+' | '?' | '{') => {
+                let counted = REPEAT.captures(rest);
+                match (&counted, c) {
+                    (Some(found), _) => {
+                        length = found[0].len();
+                        let over = |i| {
+                            found.get(i).is_some_and(|m| m.as_str().parse::<u32>().map_or(!m.is_empty(), |n| n > 1000))
+                        };
+                        if over(1) || over(2) {
+                            return Some(format!("invalid repeat count: `{}`", &found[0]));
+                        }
                     }
+                    (None, '{') => {
+                        at += 1;
+                        continue;
+                    }
+                    _ => {}
                 }
-                repeated = None;
+                length += usize::from(rest[length..].starts_with('?'));
+                if let Some(start) = last {
+                    let both = &text[start..at + length];
+                    return Some(format!("invalid nested repetition operator: `{both}`"));
+                }
+                repeated = Some(at);
             }
-            _ => repeated = None,
+            _ => {}
         }
+        at += length;
     }
     None
+}
+
+// Of `(?`: a name or flags that Go has.
+fn group(rest: &str) -> Option<String> {
+    if rest.starts_with("(?P<") || rest.starts_with("(?<") {
+        let open = rest.find('<').map_or(0, |at| at + 1);
+        let Some(close) = rest.find('>') else { return Some(format!("invalid named capture: `{rest}`")) };
+        let name = &rest[open..close];
+        let fits = !name.is_empty() && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
+        return (!fits).then(|| format!("invalid named capture: `{}`", &rest[..=close]));
+    }
+    for (at, c) in rest.char_indices().skip(2) {
+        match c {
+            'i' | 'm' | 's' | 'U' | '-' => {}
+            ':' | ')' => return None,
+            _ => return Some(format!("invalid or unsupported Perl syntax: `{}`", &rest[..at + c.len_utf8()])),
+        }
+    }
+    Some(format!("missing closing ): `{rest}`"))
 }
 
 fn explain(text: &str, error: &regex::Error) -> String {
@@ -158,8 +194,19 @@ fn translate(text: &str) -> String {
                     i = quoted(&chars, i + 1, &mut out);
                     continue;
                 }
+                let set = class && matches!(chars[i], 'd' | 'D' | 'w' | 'W' | 's' | 'S');
                 i = escape(&chars, i, class, &mut out);
+                // Behind a set a dash is a dash.
+                if set && chars.get(i) == Some(&'-') && chars.get(i + 1) != Some(&']') {
+                    out.push_str("\\-");
+                    i += 1;
+                }
                 continue;
+            }
+            // Groups' names are not needed, and Go lets them repeat.
+            '(' if !class && chars.get(i + 1) == Some(&'?') && name_length(&chars[i..]) > 0 => {
+                i += name_length(&chars[i..]) - 1;
+                out.push('(');
             }
             '[' if !class => {
                 class = true;
@@ -206,6 +253,12 @@ fn translate(text: &str) -> String {
     out
 }
 
+// How long `(?P<name>` is; 0 where there is none.
+fn name_length(chars: &[char]) -> usize {
+    let named = matches!(chars, ['(', '?', 'P', '<', ..] | ['(', '?', '<', ..]);
+    if named { chars.iter().position(|c| *c == '>').map_or(0, |end| end + 1) } else { 0 }
+}
+
 fn repetition(chars: &[char]) -> bool {
     let end = chars.iter().position(|c| *c == '}');
     end.is_some_and(|end| {
@@ -239,6 +292,14 @@ fn escape(chars: &[char], i: usize, class: bool, out: &mut String) -> usize {
         'b' if !class => out.push_str("(?-u:\\b)"),
         'B' if !class => out.push_str("(?-u:\\B)"),
         '<' | '>' => out.push(chars[i]),
+        // Their braces are no repetition.
+        c @ ('x' | 'p' | 'P') if chars.get(i + 1) == Some(&'{') => {
+            let end = chars[i..].iter().position(|c| *c == '}').map_or(chars.len(), |end| i + end + 1);
+            out.push('\\');
+            out.push(c);
+            out.extend(&chars[i + 1..end]);
+            return end;
+        }
         c @ '0'..='7' => {
             let digits: String = chars[i..].iter().take(3).take_while(|c| ('0'..='7').contains(*c)).collect();
             match u32::from_str_radix(&digits, 8) {
@@ -289,6 +350,9 @@ mod tests {
             (r"^\101$", "A", true),
             (r"^(?i)ABC$", "abc", true),
             (r"^(?P<x>a)$", "a", true),
+            (r"^(?P<x>a)(?P<x>b)$", "ab", true),
+            (r"^[\w-\d]+$", "a-1", true),
+            (r"^\x{e4}\p{Greek}$", "\u{e4}\u{3b1}", true),
             (r"a.c", "a\nc", false),
             (r"^\<a\>$", "<a>", true),
             ("^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$", "a-b.c", true),
@@ -301,7 +365,9 @@ mod tests {
     fn refuses_what_go_refuses() {
         for (pattern, want) in [
             ("(?=a)", "error parsing regexp: invalid or unsupported Perl syntax: `(?=`"),
-            ("(?<!a)", "error parsing regexp: invalid or unsupported Perl syntax: `(?<!`"),
+            ("(?<!a)", "error parsing regexp: invalid named capture: `(?<!a)`"),
+            ("(?x:a)", "error parsing regexp: invalid or unsupported Perl syntax: `(?x`"),
+            ("a{2}*?", "error parsing regexp: invalid nested repetition operator: `{2}*?`"),
             ("(a", "error parsing regexp: missing closing ): `(a`"),
             ("a)", "error parsing regexp: unexpected ): `a)`"),
             ("[a", "error parsing regexp: missing closing ]: `[a`"),
