@@ -11,6 +11,7 @@ use sha2::{Digest, Sha512};
 use crate::registry::catalogue::Resource;
 
 mod connect;
+mod custom;
 mod gnostic;
 mod groups;
 mod paths;
@@ -48,6 +49,9 @@ pub fn hash(rows: &[Arc<Resource>], name: &str) -> String {
     digest.update(env!("FERRY_OPENAPI_SOURCES"));
     digest.update(format!("{} {name}\n", crate::VERSION));
     for row in relevant(rows, name) {
+        if let Some(published) = custom::Published::of(row) {
+            digest.update(format!("{} {:?} {:?}\n", published.list_kind, published.schema, published.fields));
+        }
         let parts: Vec<_> = row.subresources.iter().map(|p| (&p.name, &p.kind, p.verbs)).collect();
         digest
             .update(format!("{}/{}/{}/{}/{:?}/{parts:?}\n", row.group, row.version, row.resource, row.kind, row.verbs));

@@ -5,10 +5,11 @@ use api::schema::{self, Type};
 use machinery::gvk::GroupVersionKind;
 use serde_json::{Map, Value, json};
 
+use super::custom::Published;
 use super::schemas::Wanted;
 use crate::registry::catalogue::{Resource, Subresource, Verb};
 
-const LIST: &[(&str, &str)] = &[
+pub(super) const LIST: &[(&str, &str)] = &[
     ("allowWatchBookmarks", "boolean"),
     ("continue", "string"),
     ("fieldSelector", "string"),
@@ -21,10 +22,11 @@ const LIST: &[(&str, &str)] = &[
     ("timeoutSeconds", "integer"),
     ("watch", "boolean"),
 ];
-const WRITE: &[(&str, &str)] = &[("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string")];
-const PATCH: &[(&str, &str)] =
+pub(super) const WRITE: &[(&str, &str)] =
+    &[("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string")];
+pub(super) const PATCH: &[(&str, &str)] =
     &[("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string"), ("force", "boolean")];
-const DELETE: &[(&str, &str)] = &[
+pub(super) const DELETE: &[(&str, &str)] = &[
     ("dryRun", "string"),
     ("gracePeriodSeconds", "integer"),
     ("ignoreStoreReadErrorWithClusterBreakingPotential", "boolean"),
@@ -47,7 +49,7 @@ pub(super) fn paths<'t>(rows: &[&Resource], group: &str, version: &str, wanted: 
 pub(super) struct Writer<'a, 't> {
     group: &'a str,
     version: &'a str,
-    wanted: Wanted<'t>,
+    pub(super) wanted: Wanted<'t>,
     pub(super) paths: Map<String, Value>,
 }
 
@@ -84,6 +86,9 @@ impl Writer<'_, '_> {
     }
 
     fn resource(&mut self, base: &str, row: &Resource) {
+        if let Some(published) = Published::of(row) {
+            return self.custom(base, row, &published);
+        }
         let scope = if row.namespaced { "Namespaced" } else { "" };
         let collection = if row.namespaced {
             format!("{base}/namespaces/{{namespace}}/{}", row.resource)
@@ -320,7 +325,7 @@ impl Writer<'_, '_> {
     }
 
     /// Adds a path. Parameters that all its operations have are the path's.
-    fn path(&mut self, path: &str, operations: Operations, namespaced: bool, name: Option<&str>) {
+    pub(super) fn path(&mut self, path: &str, operations: Operations, namespaced: bool, name: Option<&str>) {
         if operations.is_empty() {
             return;
         }
@@ -396,7 +401,7 @@ pub(super) fn capital(text: &str) -> String {
 }
 
 /// `a Pod`, `an Ingress`; plurals have none (`Endpoints`).
-fn article(kind: &str) -> String {
+pub(super) fn article(kind: &str) -> String {
     if kind.ends_with('s') && !kind.ends_with("ss") {
         return kind.to_owned();
     }

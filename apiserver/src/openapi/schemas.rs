@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use api::schema::{self, Field, ListType, Shape, Type};
 use serde_json::{Map, Value, json};
 
+use super::custom::{self, Published};
 use super::texts::{self, Texts};
+use crate::registry::catalogue::Resource;
 
 const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
 const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
@@ -57,6 +59,37 @@ impl<'a> Wanted<'a> {
     /// What a field of DeleteOptions is for.
     pub(super) fn described_option(&self, name: &str) -> Option<&str> {
         self.texts.of(&format!("{META}.DeleteOptions"), Some(name))
+    }
+
+    /// A reference to a type of meta/v1.
+    pub(super) fn refer_named(&mut self, name: &str) -> Value {
+        schema::named("meta.v1", name).map(|ty| self.refer(ty)).unwrap_or_default()
+    }
+
+    /// A reference to the numbers of replicas.
+    pub(super) fn refer_scale(&mut self) -> Value {
+        schema::named("autoscaling.v1", "Scale").map(|ty| self.refer(ty)).unwrap_or_default()
+    }
+
+    /// A reference to a custom kind.
+    pub(super) fn refer_custom(&mut self, row: &Resource, published: &Published) -> Value {
+        let name = custom::name(row, &row.kind);
+        let schema = custom::schema(row, published, self);
+        self.found.insert(name.clone(), schema);
+        reference(&name)
+    }
+
+    /// A reference to the lists of a custom kind.
+    pub(super) fn refer_custom_list(&mut self, row: &Resource, published: &Published) -> Value {
+        let name = custom::name(row, published.list_kind);
+        let schema = custom::list(row, published, &reference(&custom::name(row, &row.kind)), self);
+        self.found.insert(name.clone(), schema);
+        reference(&name)
+    }
+
+    /// `apiVersion` and `kind`, as every kind has them.
+    pub(super) fn type_meta(&self) -> [(String, Value); 2] {
+        ["apiVersion", "kind"].map(|field| (field.into(), self.described(json!({"type": "string"}), "", field)))
     }
 
     /// A reference to the body of a patch, which is any object.

@@ -176,3 +176,101 @@ async fn a_document_is_made_again_when_its_rows_change() {
     assert!(document["paths"].get(&path).is_none());
     assert!(documents.get(&rows, "apis/nonesuch/v1", false).await.is_none());
 }
+
+/// A definition's schema with one of everything that is published in its own way.
+fn definition() -> Value {
+    json!({
+        "type": "object", "description": "A table.", "required": ["spec"],
+        "properties": {
+            "spec": {
+                "type": "object", "required": ["count", "name"],
+                "x-kubernetes-validations": [{"rule": "self.count >= 0"}],
+                "properties": {
+                    "name": {"type": "string", "pattern": "^.+$"},
+                    "count": {"type": "integer", "minimum": 0, "default": 1, "nullable": true},
+                    "port": {"x-kubernetes-int-or-string": true},
+                    "any": {"type": "object", "x-kubernetes-preserve-unknown-fields": true,
+                        "properties": {"a": {"type": "string"}}},
+                    "embedded": {"type": "object", "x-kubernetes-embedded-resource": true},
+                    "choice": {"type": "string", "enum": ["a", "b"], "anyOf": [{"pattern": "a"}, {"pattern": "b"}]},
+                },
+            },
+            "status": {"type": "object", "properties": {"count": {"type": "integer"}}},
+        },
+    })
+}
+
+/// The built-in rows and a custom one.
+fn with_custom() -> Vec<Arc<Resource>> {
+    let mut row = Resource::stored("example.com", "v1", "tables", "Table", "example.com/tables");
+    row = row.part("status").select("spec.name");
+    let structural = crate::extensions::schema::Structural::of(&definition(), false).unwrap();
+    row.types = crate::registry::types::Types::Custom(Arc::new(crate::extensions::custom::Custom {
+        schema: Arc::new(structural),
+        schemas: Arc::default(),
+        scale: None,
+        columns: Vec::new(),
+    }));
+    let mut rows = all();
+    rows.push(Arc::new(row));
+    rows
+}
+
+#[test]
+fn custom_kinds_are_published_in_v3() {
+    let rows = with_custom();
+    assert!(names(&rows).contains(&"apis/example.com/v1".to_owned()));
+    let document = value(&rows, "apis/example.com/v1", &Texts::unpack()).unwrap();
+    let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
+    let within = "/apis/example.com/v1/namespaces/{namespace}/tables";
+    let item = format!("{within}/{{name}}");
+    let status = format!("{item}/status");
+    assert_eq!(
+        paths,
+        ["/apis/example.com/v1/", within, &item, &status, "/apis/example.com/v1/tables"]
+            .map(|p| p.to_owned())
+            .iter()
+            .collect::<Vec<_>>()
+    );
+    let patch = &document["paths"][&item]["patch"];
+    assert_eq!(patch["operationId"], "patchExampleComV1NamespacedTable");
+    assert_eq!(patch["requestBody"]["content"].as_object().unwrap().len(), 3);
+    let schema = &document["components"]["schemas"]["com.example.v1.Table"];
+    assert_eq!(schema["x-kubernetes-selectable-fields"], json!([{"fieldPath": "spec.name"}]));
+    assert_eq!(schema["x-kubernetes-group-version-kind"][0]["kind"], "Table");
+    let reference = "#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+    assert_eq!(schema["properties"]["metadata"]["allOf"][0]["$ref"], reference);
+    let spec = &schema["properties"]["spec"];
+    assert_eq!(spec["properties"]["port"]["anyOf"], json!([{"type": "integer"}, {"type": "string"}]));
+    assert_eq!(spec["properties"]["embedded"]["required"], json!(["kind", "apiVersion"]));
+    assert_eq!(spec["properties"]["count"]["default"], 1);
+    let list = &document["components"]["schemas"]["com.example.v1.TableList"];
+    assert_eq!(list["properties"]["items"]["items"]["$ref"], "#/components/schemas/com.example.v1.Table");
+}
+
+#[test]
+fn custom_kinds_are_published_in_v2_as_far_as_it_can_say() {
+    let document = v2::document(&with_custom(), &Texts::unpack());
+    let schema = &document["definitions"]["com.example.v1.Table"];
+    let metadata = "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+    assert_eq!(schema["properties"]["metadata"]["$ref"], metadata);
+    let spec = &schema["properties"]["spec"];
+    assert_eq!(spec["required"], json!(["name"]));
+    let property = |name: &str| spec["properties"][name].clone();
+    assert_eq!(property("count"), json!({"minimum": 0}));
+    assert_eq!(property("port"), json!({"x-kubernetes-int-or-string": true}));
+    assert_eq!(property("any"), json!({"x-kubernetes-preserve-unknown-fields": true}));
+    assert_eq!(property("choice"), json!({"type": "string", "enum": ["a", "b"]}));
+    assert!(document["paths"].get("/apis/example.com/v1/tables").is_some());
+}
+
+#[test]
+fn the_hash_of_a_custom_groups_document_changes_with_its_schema() {
+    let rows = with_custom();
+    let mut other = rows.clone();
+    let mut row = (**other.last().unwrap()).clone();
+    row.types = crate::registry::types::Types::None;
+    *other.last_mut().unwrap() = Arc::new(row);
+    assert_ne!(hash(&rows, "apis/example.com/v1"), hash(&other, "apis/example.com/v1"));
+    assert_eq!(hash(&rows, "apis/apps/v1"), hash(&other, "apis/apps/v1"));
+}

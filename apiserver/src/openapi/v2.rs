@@ -2,6 +2,7 @@
 //! older words. Parameters that many paths have are named once, as upstream does
 //! (`kube-openapi/pkg/builder/parameters.go`): a third of the size.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -9,15 +10,19 @@ use base64::engine::general_purpose::URL_SAFE;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use super::custom::{self, Published};
 use super::texts::Texts;
 use crate::registry::catalogue::Resource;
 
 /// The document.
 pub(super) fn document(rows: &[Arc<Resource>], texts: &Texts) -> Value {
     let (mut paths, mut definitions, mut shared) = (Map::new(), Map::new(), Shared::default());
+    let customs: HashSet<String> =
+        rows.iter().filter(|row| Published::of(row).is_some()).map(|row| custom::name(row, &row.kind)).collect();
     let mut add = |mut document: Value| {
         if let Value::Object(schemas) = document["components"]["schemas"].take() {
             for (name, schema) in schemas {
+                let schema = if customs.contains(&name) { custom::v2(schema) } else { schema };
                 merge(&mut definitions, name, definition(schema));
             }
         }
