@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use futures::future::BoxFuture;
@@ -135,6 +135,9 @@ impl Running {
 
 /// Starts a server; it runs until `cancel`.
 pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<Running> {
+    let began = Instant::now();
+    // The library's first random number takes tens of milliseconds of gathering entropy: not of the first client's time.
+    tokio::task::spawn_blocking(|| aws_lc_rs::rand::fill(&mut [0]));
     let storage: Arc<dyn Storage> = match &config.store {
         Store::Embedded(dir) => {
             Arc::new(storage::EmbeddedStore::open_directory(dir).context("opening the embedded store")?)
@@ -142,6 +145,7 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
         Store::Memory => Arc::new(storage::EmbeddedStore::in_memory()),
         Store::Etcd(etcd) => Arc::new(storage::EtcdStore::connect(etcd.clone()).await.context("connecting to etcd")?),
     };
+    tracing::debug!(elapsed = ?began.elapsed(), "store opened");
     let metrics: Arc<Metrics> = Arc::default();
     let rows = catalogue::rows();
     let storage: Arc<dyn Storage> = Arc::new(Measured::new(storage, metrics.clone(), &rows));
@@ -156,6 +160,7 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
     // What requests need goes on until the last one is answered.
     let (closing, closed) = (CancellationToken::new(), CancellationToken::new());
     let feed = cache::start(storage.clone(), rows.iter().cloned(), canonicalise, closed.clone()).await?;
+    tracing::debug!(elapsed = ?began.elapsed(), "caches loaded");
     let registry = Arc::new(Registry::new(rows, feed, storage.clone()));
     let access = (config.access)(&registry)?;
     registry.set_admission(access.admission);
@@ -187,6 +192,7 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
     if let Some(extensions) = extensions {
         stopped.spawn(extensions.run(cancel.clone()));
     }
+    tracing::debug!(elapsed = ?began.elapsed(), "serving");
     stopped.spawn(bootstrap(server.clone(), config.bootstrap, cancel.clone()));
     stopped.spawn(storage::compact_every(config.times.compaction, storage, closed.clone()));
     let (told, delay, close) = (cancel.clone(), config.times.shutdown_delay, closing.clone());
@@ -214,5 +220,6 @@ async fn bootstrap(server: Arc<Server>, make: Bootstrap, cancel: CancellationTok
             () = tokio::time::sleep(Duration::from_millis(500)) => {}
         }
     }
+    tracing::debug!("bootstrap done");
     server.ready.store(true, Ordering::Release);
 }

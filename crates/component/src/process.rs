@@ -10,23 +10,14 @@ use tracing_subscriber::EnvFilter;
 ///
 /// `RUST_LOG`, if set, wins. A second call changes nothing, so that several components can share a process.
 pub fn init_logging(v: u8) {
+    // All crates of ours are called ferry something, and a target is matched by its beginning.
     let level = match v {
-        0..=4 => {
-            "warn,ferry=info,apiserver=info,scheduler=info,controller_manager=info,kubelet=info,proxy=info,\
-                  client=info,controller=info,component=info,storage=info"
-        }
-        5..=7 => {
-            "info,ferry=debug,apiserver=debug,scheduler=debug,controller_manager=debug,kubelet=debug,\
-                  proxy=debug,client=debug,controller=debug,component=debug,storage=debug"
-        }
+        0..=4 => "warn,ferry=info",
+        5..=7 => "info,ferry=debug",
         8..=9 => "debug,h2=info,hyper_util=info",
         _ => "trace",
     };
-    let crates = level.replace(
-        ",client=",
-        ",ferry_apiserver=info,ferry_scheduler=info,ferry_controller_manager=info,ferry_kubelet=info,ferry_proxy=info,client=",
-    );
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(crates));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
