@@ -138,12 +138,16 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
     let began = Instant::now();
     // The library's first random number takes tens of milliseconds of gathering entropy: not of the first client's time.
     tokio::task::spawn_blocking(|| aws_lc_rs::rand::fill(&mut [0]));
+    let recent = Arc::new(cache::Recent::default());
     let storage: Arc<dyn Storage> = match &config.store {
         Store::Embedded(dir) => {
             Arc::new(storage::EmbeddedStore::open_directory(dir).context("opening the embedded store")?)
         }
         Store::Memory => Arc::new(storage::EmbeddedStore::in_memory()),
-        Store::Etcd(etcd) => Arc::new(storage::EtcdStore::connect(etcd.clone()).await.context("connecting to etcd")?),
+        Store::Etcd(etcd) => {
+            let etcd = storage::EtcdStore::connect(etcd.clone()).await.context("connecting to etcd")?;
+            Arc::new(cache::OwnWrites::new(Arc::new(etcd), recent.clone()))
+        }
     };
     tracing::debug!(elapsed = ?began.elapsed(), "store opened");
     let metrics: Arc<Metrics> = Arc::default();
@@ -154,7 +158,7 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
     // schema may be another now.
     let foreign = matches!(config.store, Store::Etcd(_));
     let canonicalise: cache::Canonicalise = Arc::new(move |row, bytes| match foreign || row.types.custom().is_some() {
-        true => negotiation::canonicalise(row, bytes),
+        true => recent.take(bytes).or_else(|| negotiation::canonicalise(row, bytes)),
         false => None,
     });
     // What requests need goes on until the last one is answered.

@@ -20,6 +20,7 @@ mod entry;
 mod feed;
 mod joining;
 mod load;
+mod own_writes;
 mod past;
 mod scan;
 mod watcher;
@@ -27,6 +28,7 @@ mod watcher;
 pub use entry::Entry;
 pub use feed::{Feed, start};
 pub use load::Canonicalise;
+pub use own_writes::{OwnWrites, Recent};
 pub use past::Past;
 pub use watcher::{Expired, Watcher, frame, protobuf_frame};
 

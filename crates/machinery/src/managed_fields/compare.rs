@@ -2,7 +2,7 @@
 
 use super::{MergeSchema, Relation, Set, element};
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// The fields that differ between two objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,18 +46,20 @@ fn descend<'a, S: MergeSchema<'a>>(old: Option<&Value>, new: Option<&Value>, sch
     }
 }
 
-fn put(out: &mut Comparison, element: String, old: bool, new: bool, inner: Comparison, leaf: bool) {
+fn put(out: &mut Comparison, mut element: String, old: bool, new: bool, inner: Comparison, leaf: bool) {
     // What appears or goes is itself in the set, beside what is in it.
     let (added, removed) = (!old && new, old && !new);
     let modified = leaf && old && new;
-    for (set, member, children) in [
+    let parts = [
         (&mut out.added, added, inner.added),
         (&mut out.modified, modified, inner.modified),
         (&mut out.removed, removed, inner.removed),
-    ] {
-        if member || !children.is_empty() {
-            set.put(element.clone(), member, children);
-        }
+    ];
+    let mut parts = parts.into_iter().filter(|(_, member, children)| *member || !children.is_empty()).peekable();
+    while let Some((set, member, children)) = parts.next() {
+        // Mostly there is one.
+        let element = if parts.peek().is_some() { element.clone() } else { std::mem::take(&mut element) };
+        set.put(element, member, children);
     }
 }
 
@@ -86,7 +88,7 @@ fn structs<'a, S: MergeSchema<'a>>(
     schema.always(&mut |name, value, schema| always.push((name, value, schema)));
     let written = |name: &str| always.iter().find(|a| a.0 == name);
     let mut any = false;
-    for name in keys(old).chain(keys(new)).collect::<BTreeSet<_>>() {
+    for name in keys(old, new) {
         any = true;
         let zero = written(name).map(|a| a.1);
         let (o, n) = (old.and_then(|m| m.get(name).or(zero)), new.and_then(|m| m.get(name).or(zero)));
@@ -106,8 +108,11 @@ fn structs<'a, S: MergeSchema<'a>>(
     !any
 }
 
-fn keys(map: Option<&Map<String, Value>>) -> impl Iterator<Item = &str> {
-    map.into_iter().flatten().map(|(k, _)| k.as_str())
+// The names in either, each once.
+fn keys<'m>(old: Option<&'m Map<String, Value>>, new: Option<&'m Map<String, Value>>) -> impl Iterator<Item = &'m str> {
+    let names = |map: Option<&'m Map<String, Value>>| map.into_iter().flatten().map(|(name, _)| name.as_str());
+    let gone = names(old).filter(move |name| new.is_none_or(|map| !map.contains_key(*name)));
+    gone.chain(names(new))
 }
 
 fn maps<'a, S: MergeSchema<'a>>(
@@ -120,7 +125,7 @@ fn maps<'a, S: MergeSchema<'a>>(
     if o.is_none_or(Map::is_empty) && n.is_none_or(Map::is_empty) {
         return true;
     }
-    for name in keys(o).chain(keys(n)).collect::<BTreeSet<_>>() {
+    for name in keys(o, n) {
         let (o, n) = (o.and_then(|m| m.get(name)), n.and_then(|m| m.get(name)));
         if o != n {
             field(name, o, n, schema(name), out);
@@ -138,7 +143,7 @@ fn deduced(old: Option<&Value>, new: Option<&Value>, out: &mut Comparison) -> bo
     if o.is_none_or(Map::is_empty) && n.is_none_or(Map::is_empty) {
         return true;
     }
-    for name in keys(o).chain(keys(n)).collect::<BTreeSet<_>>() {
+    for name in keys(o, n) {
         let (o, n) = (o.and_then(|m| m.get(name)), n.and_then(|m| m.get(name)));
         if o == n {
             continue;
