@@ -186,13 +186,9 @@ pub(crate) async fn image_gc(agent: Arc<Agent>) {
             }
         }
         let now = Timestamp::now();
-        records.update(
-            images
-                .iter()
-                .map(|i| (i.id.clone(), i.size, i.pinned || i.repo_tags.iter().any(|t| t.contains("/pause:")))),
-            &used,
-            now,
-        );
+        let kept = |tag: &String| tag.contains("/pause:") || agent.config.pinned_images.contains(tag);
+        let sizes = images.iter().map(|i| (i.id.clone(), i.size, i.pinned || i.repo_tags.iter().any(kept)));
+        records.update(sizes, &used, now);
         let mount = fs.first().and_then(|f| f.fs_id.clone()).map(|id| id.mountpoint).unwrap_or_default();
         let Ok(disk) = machine::disk(Path::new(&mount)) else { continue };
         for image in

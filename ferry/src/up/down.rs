@@ -1,91 +1,99 @@
 //! `ferry down`: ends a cluster of this machine and leaves nothing of it: no container, namespace, mount, rule, bridge or
 //! cgroup. The cluster's state stays, unless `--purge` says otherwise.
+//!
+//! Each step is done whatever became of the others, and finds what is there by itself: it works without a running Ferry,
+//! with a dead containerd, and twice.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use nix::errno::Errno;
+use anyhow::{Context, bail};
 use nix::mount::{MntFlags, umount2};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use proto::cri::runtime_service_client::RuntimeServiceClient;
 use proto::cri::{ListPodSandboxRequest, RemovePodSandboxRequest, StopPodSandboxRequest};
 use tonic::transport::{Endpoint, Uri};
 
 use super::flags::{Down, Layout};
-use super::{BRIDGE, runtime};
+use super::{BRIDGE, lock, nat, process, runtime};
 
-/// How long a process may take to end after being asked.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the runtime may take to end all pods, before they are ended without it.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `ferry down`.
 pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     let flags: Down = component::flags::parse("ferry down", &argv, &[])?;
+    if !nix::unistd::Uid::effective().is_root() {
+        bail!("ferry down must run as root: it ends containers and takes their network down");
+    }
     if !flags.data_dir.exists() {
         println!("nothing to do: {} does not exist", flags.data_dir.display());
         return Ok(());
     }
     let layout = Layout::new(&flags.data_dir)?;
-    if end(&layout.pid_file(), "ferry").await {
+    if let Some(pid) = lock::holder(&layout)? {
+        process::end(pid).await;
         println!("stopped ferry");
     }
-    let socket = layout.socket();
-    if runtime::answers(&socket).await {
-        let stopped = sandboxes(&socket).await?;
-        println!("stopped {stopped} pods");
+    let _lock = lock::take(&layout)?;
+    let mut faults = Vec::new();
+    match tokio::time::timeout(PATIENCE, pods(&layout)).await {
+        Ok(Ok(0)) => {}
+        Ok(Ok(stopped)) => println!("stopped {stopped} pods"),
+        Ok(Err(error)) => faults.push(format!("{error:#}")),
+        Err(_) => faults.push(format!("the container runtime did not end the pods within {} s", PATIENCE.as_secs())),
     }
-    if end(&layout.containerd_pid_file(), "containerd").await {
+    let daemons = process::with_argument(&layout.containerd_config());
+    for pid in &daemons {
+        process::end(*pid).await;
+    }
+    if !daemons.is_empty() {
         println!("stopped containerd");
     }
+    let left = shims(&layout);
+    if left > 0 {
+        println!("ended {left} containers without containerd");
+    }
+    let _ = fs::remove_file(layout.containerd_pid_file());
     let unmounted = unmount(&layout.data);
     if unmounted > 0 {
         println!("unmounted {unmounted}");
     }
-    proxy::cleanup(&proxy::Nft::default()).await?;
+    if let Err(error) = proxy::cleanup(&proxy::Nft::default()).await {
+        faults.push(format!("removing the proxy's rules: {error:#}"));
+    }
     // Gone already where there was no pod.
     let _ = Command::new("ip").args(["link", "delete", BRIDGE]).output();
-    cgroups();
+    nat::clean(&layout);
+    if let Err(fault) = cgroups(&layout).await {
+        faults.push(fault);
+    }
     if flags.purge {
         fs::remove_dir_all(&layout.data)?;
         println!("removed {}", layout.data.display());
     }
-    Ok(())
+    if faults.is_empty() { Ok(()) } else { bail!("not everything could be done: {}", faults.join("; ")) }
 }
 
-/// Ends the process of a pid file, if it is that program; whether there was one.
-async fn end(pid_file: &Path, program: &str) -> bool {
-    let Some(pid) = fs::read_to_string(pid_file).ok().and_then(|text| text.trim().parse::<i32>().ok()) else {
-        return false;
-    };
-    let command = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    let _ = fs::remove_file(pid_file);
-    // A number that meanwhile belongs to another program is left alone.
-    if command.trim() != program {
-        return false;
+/// Stops and removes all pods of the cluster's runtime; how many there were.
+async fn pods(layout: &Layout) -> anyhow::Result<usize> {
+    if let Ok(endpoint) = fs::read_to_string(layout.endpoint_file()) {
+        let stopped = sandboxes(&runtime::path_of(&endpoint)).await.with_context(|| format!("pods of {endpoint}"))?;
+        fs::remove_file(layout.endpoint_file())?;
+        return Ok(stopped);
     }
-    let pid = Pid::from_raw(pid);
-    let _ = kill(pid, Signal::SIGTERM);
-    let deadline = Instant::now() + PATIENCE;
-    while kill(pid, None) != Err(Errno::ESRCH) && !zombie(pid) {
-        if Instant::now() > deadline {
-            let _ = kill(pid, Signal::SIGKILL);
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    if bundles(layout).is_empty() {
+        return Ok(0);
     }
-    true
+    // Containers outlive a containerd that died; a new one takes them up, and ends them in order.
+    runtime::containerd(layout).await?;
+    sandboxes(&layout.socket()).await
 }
 
-fn zombie(pid: Pid) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|s| s.trim_start().starts_with('Z')))
-}
-
-/// Stops and removes all pods of the private containerd.
 async fn sandboxes(socket: &Path) -> anyhow::Result<usize> {
     let socket = socket.to_path_buf();
-    let channel = Endpoint::from_static("http://containerd")
+    let channel = Endpoint::from_static("http://runtime")
         .connect_with_connector(tower::service_fn(move |_: Uri| {
             let socket = socket.clone();
             async move { tokio::net::UnixStream::connect(socket).await.map(hyper_util::rt::TokioIo::new) }
@@ -100,6 +108,27 @@ async fn sandboxes(socket: &Path) -> anyhow::Result<usize> {
     Ok(pods.len())
 }
 
+/// The private containerd's folders of running containers.
+fn bundles(layout: &Layout) -> Vec<PathBuf> {
+    let tasks = layout.containerd().join("state/io.containerd.runtime.v2.task/k8s.io");
+    fs::read_dir(tasks).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+/// Ends containers that are left, and the shims that hold them: what containerd could not. How many.
+fn shims(layout: &Layout) -> usize {
+    let shims = process::with_argument(&layout.socket());
+    if shims.is_empty() {
+        return 0;
+    }
+    let bundles = bundles(layout);
+    shims.iter().for_each(|pid| process::kill_now(*pid));
+    // The first process of a container takes all others of it along.
+    let first =
+        bundles.iter().filter_map(|bundle| fs::read_to_string(bundle.join("init.pid")).ok()?.trim().parse().ok());
+    first.for_each(process::kill_now);
+    shims.len()
+}
+
 /// Unmounts everything below the data directory: volumes, root file systems, network namespaces.
 fn unmount(data: &Path) -> usize {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
@@ -109,12 +138,22 @@ fn unmount(data: &Path) -> usize {
     below.filter(|point| umount2(*point, MntFlags::MNT_DETACH).is_ok()).count()
 }
 
-/// Removes the pods' cgroups; those of others have other names.
-fn cgroups() {
-    let roots = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
-    for root in std::iter::once("/sys/fs/cgroup".into()).chain(roots) {
-        remove_tree(&root.join("kubepods"));
+/// Removes the pods' cgroups; those of others have other names. Processes that were killed take a moment to leave.
+async fn cgroups(layout: &Layout) -> Result<(), String> {
+    let own = layout.cgroup_root();
+    let name = if own.is_empty() { "kubepods" } else { &own };
+    let trees = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
+    let groups: Vec<PathBuf> =
+        std::iter::once("/sys/fs/cgroup".into()).chain(trees).map(|root: PathBuf| root.join(name)).collect();
+    for _ in 0..100 {
+        groups.iter().for_each(|group| remove_tree(group));
+        if !groups.iter().any(|group| group.exists()) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    let left: Vec<String> = groups.iter().filter(|g| g.exists()).map(|g| g.display().to_string()).collect();
+    Err(format!("processes are left in {}", left.join(", ")))
 }
 
 fn remove_tree(dir: &Path) {

@@ -3,6 +3,11 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use sha2::{Digest, Sha256};
+
+/// Where the cluster's state is kept by default.
+const DATA_DIR: &str = "/var/lib/ferry";
+
 /// `ferry up`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Up {
@@ -10,7 +15,7 @@ pub struct Up {
     #[arg(long)]
     pub install_deps: bool,
     /// Where the cluster's state is kept
-    #[arg(long, default_value = "/var/lib/ferry")]
+    #[arg(long, default_value = DATA_DIR)]
     pub data_dir: PathBuf,
     /// Keep objects in these etcd servers instead of the embedded store
     #[arg(long, value_delimiter = ',')]
@@ -39,7 +44,7 @@ pub struct Up {
 #[derive(Debug, Clone, clap::Args)]
 pub struct Down {
     /// Where the cluster's state is kept
-    #[arg(long, default_value = "/var/lib/ferry")]
+    #[arg(long, default_value = DATA_DIR)]
     pub data_dir: PathBuf,
     /// Delete the cluster's state too
     #[arg(long)]
@@ -60,7 +65,22 @@ impl Layout {
         Ok(Self { data: data.canonicalize()? })
     }
 
-    /// The process of `ferry up`.
+    /// The group of the pods' cgroups. A cluster in another place than the default has one of its own: a kubelet removes
+    /// pods' groups that it does not know, and two clusters on one kernel must not know each other's.
+    pub fn cgroup_root(&self) -> String {
+        if self.data == std::path::Path::new(DATA_DIR) {
+            return String::new();
+        }
+        let hash = Sha256::digest(self.data.as_os_str().as_encoded_bytes());
+        format!("ferry-{}", hash.iter().take(4).map(|b| format!("{b:02x}")).collect::<String>())
+    }
+
+    /// The runtime of the cluster's pods, where it is not the private containerd.
+    pub fn endpoint_file(&self) -> PathBuf {
+        self.data.join("runtime-endpoint")
+    }
+
+    /// The process of `ferry up`, which holds a lock on it as long as it lives.
     pub fn pid_file(&self) -> PathBuf {
         self.data.join("ferry.pid")
     }
@@ -73,6 +93,16 @@ impl Layout {
     /// The private containerd's socket. Its path must stay short: the kernel allows 107 bytes.
     pub fn socket(&self) -> PathBuf {
         self.containerd().join("containerd.sock")
+    }
+
+    /// Which of iptables' tables there were before the cluster.
+    pub fn nat_file(&self) -> PathBuf {
+        self.data.join("tables-before")
+    }
+
+    /// The private containerd's configuration; its path is in that process's command line.
+    pub fn containerd_config(&self) -> PathBuf {
+        self.containerd().join("config.toml")
     }
 
     /// The private containerd's process.

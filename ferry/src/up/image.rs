@@ -1,6 +1,6 @@
 //! The images that Ferry brings itself, made of its own binary: the pause container of every pod, and the web server of
 //! `examples/`. The layer holds the running executable and the shared libraries that it has mapped, at their own paths,
-//! so that it runs there as it runs here.
+//! so that it runs there as it runs here, and beside it a shell, for `kubectl exec`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,6 +15,9 @@ use sha2::{Digest, Sha256};
 pub const PAUSE: &str = "ferry.local/pause:1";
 /// The example's image.
 pub const WEB: &str = "ferry.local/web:1";
+
+/// What a person in a container wants first, where the machine has it; none needs more than the C library.
+const TOOLS: &[&str] = &["/bin/sh", "/bin/cat", "/bin/sleep", "/usr/bin/env"];
 
 /// Makes the images and hands them to containerd, unless it has those of this very binary.
 pub fn import(socket: &Path, work: &Path) -> anyhow::Result<()> {
@@ -78,7 +81,7 @@ fn write_archive(archive: &Path, executable: &Path) -> anyhow::Result<()> {
     for (name, entrypoint) in [(PAUSE, json!(["/ferry", "pause"])), (WEB, json!(["/ferry", "example-web"]))] {
         let config = json!({
             "architecture": architecture, "os": "linux",
-            "config": { "Entrypoint": entrypoint, "Env": ["PATH=/"] },
+            "config": { "Entrypoint": entrypoint, "Env": ["PATH=/bin:/usr/bin:/"] },
             "rootfs": { "type": "layers", "diff_ids": [layer_digest] },
         });
         let mut config = put(&config);
@@ -114,7 +117,13 @@ fn write_archive(archive: &Path, executable: &Path) -> anyhow::Result<()> {
 fn layer(executable: &Path) -> anyhow::Result<Vec<u8>> {
     let mut tar = tar::Builder::new(Vec::new());
     add(&mut tar, "ferry", &fs::read(executable)?, 0o755)?;
-    for library in libraries()? {
+    let libraries = libraries()?;
+    // A static program brings no libraries, and what is linked to them would not run.
+    let dynamic = libraries.iter().any(|path| path.file_name().is_some_and(|name| name == "libc.so.6"));
+    for tool in TOOLS.iter().filter(|tool| dynamic && Path::new(tool).is_file()) {
+        add(&mut tar, tool.trim_start_matches('/'), &fs::read(tool)?, 0o755)?;
+    }
+    for library in libraries {
         let place = library.display().to_string();
         add(&mut tar, place.trim_start_matches('/'), &fs::read(&library)?, 0o755)?;
     }

@@ -8,6 +8,9 @@ mod dependencies;
 mod down;
 mod flags;
 mod image;
+mod lock;
+mod nat;
+mod process;
 mod runtime;
 
 use std::net::{IpAddr, SocketAddr};
@@ -48,7 +51,8 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     let started = Instant::now();
     dependencies::check(&flags)?;
     let layout = Layout::new(&flags.data_dir)?;
-    std::fs::write(layout.pid_file(), std::process::id().to_string())?;
+    let _lock = lock::take(&layout)?;
+    nat::remember(&layout);
     let cancel = component::shutdown();
 
     let node_name = match &flags.node_name {
@@ -60,7 +64,14 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     say(started, &format!("API server ready at https://{}:{}", api.address, flags.secure_port));
 
     let endpoint = match &flags.container_runtime_endpoint {
-        Some(endpoint) => endpoint.clone(),
+        Some(endpoint) => {
+            std::fs::write(layout.endpoint_file(), endpoint)?;
+            // The example's image; a runtime that is not containerd has to get it some other way.
+            if let Err(error) = image::import(&runtime::path_of(endpoint), &layout.data) {
+                println!("warning: {} is not brought to {endpoint}: {error:#}", image::WEB);
+            }
+            endpoint.clone()
+        }
         None => {
             let endpoint = runtime::containerd(&layout).await?;
             image::import(&layout.socket(), &layout.containerd())?;
@@ -71,12 +82,13 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     let mut parts = components(&api, &layout, &node_name, &endpoint, cancel.clone()).await?;
     say(started, "scheduler, controllers, kubelet, proxy and DNS started");
     tokio::select! {
+        biased;
+        () = cancel.cancelled() => {}
         ready = node_ready(&api, &node_name) => match ready {
             true => say(started, &format!("node {node_name} is Ready")),
             false => say(started, &format!("node {node_name} is not Ready yet: kubectl describe node {node_name} says why")),
         },
-        Some(ended) = parts.join_next() => return Err(ended_early(ended)),
-        () = cancel.cancelled() => {}
+        Some(ended) = parts.join_next() => return ended_early(ended, &cancel),
     }
     if !cancel.is_cancelled() {
         println!("\nThe cluster runs until this command ends. In another terminal:\n");
@@ -85,13 +97,13 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
         println!("  kubectl apply -f examples/web.yaml\n");
     }
     tokio::select! {
+        biased;
         () = cancel.cancelled() => {}
-        Some(ended) = parts.join_next() => return Err(ended_early(ended)),
+        Some(ended) = parts.join_next() => ended_early(ended, &cancel)?,
     }
     println!("stopping; containers go on running (ferry down ends them)");
     while parts.join_next().await.is_some() {}
     api.running.stopped().await;
-    let _ = std::fs::remove_file(layout.pid_file());
     Ok(())
 }
 
@@ -103,11 +115,16 @@ fn say(started: Instant, text: &str) {
 
 type Parts = tokio::task::JoinSet<(&'static str, anyhow::Result<()>)>;
 
-fn ended_early(ended: Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>) -> anyhow::Error {
+/// A part that ends before it is told to takes the others with it; being told may reach it first.
+fn ended_early(
+    ended: Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>,
+    cancel: &CancellationToken,
+) -> anyhow::Result<()> {
     match ended {
-        Ok((name, Err(error))) => error.context(format!("the {name} ended")),
-        Ok((name, Ok(()))) => anyhow::anyhow!("the {name} ended"),
-        Err(error) => error.into(),
+        Ok((_, Ok(()))) if cancel.is_cancelled() => Ok(()),
+        Ok((name, Err(error))) => Err(error.context(format!("the {name} ended"))),
+        Ok((name, Ok(()))) => bail!("the {name} ended"),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -247,6 +264,20 @@ fn kubelet_config(api: &Api, layout: &Layout, node: &str, endpoint: &str) -> any
     config.file.cluster_dns = vec![DNS_IP.to_string()];
     config.file.cluster_domain = DOMAIN.into();
     config.file.fail_swap_on = false;
+    config.file.cgroup_root = layout.cgroup_root();
+    // A share of a large disk that others fill too says little: what matters is that some room is left.
+    for (signal, left) in [
+        ("nodefs.available", "1Gi"),
+        ("imagefs.available", "1Gi"),
+        ("nodefs.inodesFree", "1%"),
+        ("imagefs.inodesFree", "1%"),
+    ] {
+        config.file.eviction_hard.insert(signal.into(), left.into());
+    }
+    config.file.image_gc_high_threshold_percent = 95;
+    config.file.image_gc_low_threshold_percent = 90;
+    // What Ferry made itself no registry can give back.
+    config.pinned_images = vec![image::PAUSE.into(), image::WEB.into()];
     config.file.pod_logs_dir = layout.data.join("pods").display().to_string();
     config.container_log_dir = None;
     Ok(config)

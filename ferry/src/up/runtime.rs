@@ -20,14 +20,14 @@ pub async fn containerd(layout: &Layout) -> anyhow::Result<String> {
     let (dir, socket) = (layout.containerd(), layout.socket());
     fs::create_dir_all(dir.join("cni"))?;
     fs::write(dir.join("cni/10-ferry.conflist"), conflist(&dir.join("ipam")))?;
-    fs::write(dir.join("config.toml"), config(&dir))?;
+    fs::write(layout.containerd_config(), config(&dir))?;
     let endpoint = format!("unix://{}", socket.display());
     if answers(&socket).await {
         return Ok(endpoint);
     }
     let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("containerd.log"))?;
     let mut command = Command::new("containerd");
-    command.arg("-c").arg(dir.join("config.toml"));
+    command.arg("-c").arg(layout.containerd_config());
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     // A group of its own: a Ctrl-C for Ferry is none for the containers.
     command.process_group(0);
@@ -50,6 +50,11 @@ pub async fn containerd(layout: &Layout) -> anyhow::Result<String> {
     // Reaps it if it ends while we run.
     std::thread::spawn(move || child.wait());
     Ok(endpoint)
+}
+
+/// The path of an endpoint's socket.
+pub fn path_of(endpoint: &str) -> std::path::PathBuf {
+    endpoint.trim_start_matches("unix://").into()
 }
 
 /// Whether somebody listens there.

@@ -30,6 +30,8 @@ pub struct Config {
     pub container_log_dir: Option<PathBuf>,
     /// Whether the health port is served; several kubelets in one network namespace cannot share it.
     pub serve_healthz: bool,
+    /// Tags of images that are never removed to free the disk.
+    pub pinned_images: Vec<String>,
 }
 
 impl Default for Config {
@@ -47,6 +49,7 @@ impl Default for Config {
             client_ca_pem: None,
             container_log_dir: Some("/var/log/containers".into()),
             serve_healthz: true,
+            pinned_images: Vec::new(),
         }
     }
 }

@@ -1,0 +1,112 @@
+//! What is missing or in the way is said in one line; a full disk is survived.
+
+use std::process::Output;
+
+use ferry_e2e::cluster::Cluster;
+use ferry_e2e::load::Load;
+use ferry_e2e::machine::{Machine, text};
+use ferry_e2e::wait;
+
+/// Runs `ferry up` on a machine that it must refuse: what it says, without its progress.
+fn refused(machine: &Machine, prefix: &str, flags: &str) -> String {
+    let ferry = machine.ferry().display().to_string();
+    let output: Output =
+        machine.try_sh(&format!("{prefix} timeout 60 {ferry} up --data-dir {}/d {flags}", machine.dir.display()));
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let errors: Vec<&str> = said.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!((errors.len(), said.lines().count()), (1, 1), "one line: {said}");
+    errors[0].to_owned()
+}
+
+#[test]
+fn what_is_missing_is_said_in_one_line() {
+    let Some(machine) = Machine::new("what_is_missing_is_said_in_one_line", &[]) else { return };
+    machine.sh(&format!("chmod 755 {0} && mkdir {0}/d && chown 65534 {0}/d", machine.dir.display()));
+    assert_eq!(
+        refused(&machine, "setpriv --reuid 65534 --clear-groups", ""),
+        "error: ferry up must run as root: it starts containers and sets up their network"
+    );
+    // Without one of the programs, as the machine sees it.
+    let hide = |program: &str| {
+        let (folder, file) = program.rsplit_once('/').unwrap();
+        let upper = format!("{}/{file}", machine.dir.display());
+        machine.sh(&format!(
+            "mkdir -p {upper}/u {upper}/w; mount -t overlay -o lowerdir={folder},upperdir={upper}/u,workdir={upper}/w overlay {folder}; rm {program}"
+        ));
+    };
+    hide("/usr/sbin/nft");
+    assert_eq!(
+        refused(&machine, "", ""),
+        "error: missing: nftables; install with `apt-get install nftables`, or run `ferry up --install-deps`"
+    );
+    hide("/usr/bin/containerd");
+    hide("/usr/lib/cni/bridge");
+    assert_eq!(
+        refused(&machine, "", ""),
+        "error: missing: containerd containernetworking-plugins nftables; install with `apt-get install containerd containernetworking-plugins nftables`, or run `ferry up --install-deps`"
+    );
+    // A runtime of one's own needs no containerd; that it does not answer is another matter.
+    assert!(
+        refused(&machine, "", "--container-runtime-endpoint unix:///nowhere.sock")
+            .contains("missing: containernetworking-plugins nftables;")
+    );
+}
+
+#[test]
+fn what_is_in_the_way_is_said_in_one_line() {
+    let Some(machine) = Machine::new("what_is_in_the_way_is_said_in_one_line", &["python3"]) else { return };
+    let mut other = machine.command("python3");
+    let script = "import socket,time; s=socket.socket(); s.bind(('0.0.0.0',6443)); s.listen(); print('on',flush=True); time.sleep(1000)";
+    let mut other = other.args(["-c", script]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    std::io::Read::read_exact(&mut other.stdout.take().unwrap(), &mut [0; 2]).unwrap();
+    let said = refused(&machine, "", "");
+    assert!(said.contains("0.0.0.0:6443") && said.contains("in use"), "{said}");
+    machine.sh("pkill python3");
+    other.wait().unwrap();
+
+    let c = Cluster::up_on(machine, &[]);
+    let said = refused(&c, "", "--secure-port 6444");
+    assert!(said.contains(&format!("/d is in use by another ferry (process {})", c.pid())), "{said}");
+    let said = refused(&c, "", "--etcd-servers http://127.0.0.1:1");
+    assert!(said.contains("is in use by another ferry"), "{said}");
+    c.kubectl("get nodes");
+}
+
+#[test]
+fn a_full_disk_is_survived() {
+    let Some(machine) = Machine::new("a_full_disk_is_survived", &[]) else { return };
+    let store = machine.dir.join("d/store").display().to_string();
+    machine.sh(&format!("mkdir -p {store}; mount -t tmpfs -o size=24m tmpfs {store}"));
+    let c = Cluster::up_on(machine, &[]);
+    c.apply_example();
+    let ip = c.kubectl("get service web -o jsonpath={.spec.clusterIP}");
+    let load = Load::start(&c, &format!("{ip}:80"), 10);
+    let starts =
+        || c.kubectl("get pods -l app=web -o jsonpath={.items[*].status.containerStatuses[*].state.running.startedAt}");
+    let started = starts();
+
+    c.sh(&format!("cat /dev/zero >{store}/filler 2>/dev/null || true"));
+    // What was set aside before may take some writes still.
+    let fault = wait::until("writes fail", || {
+        let text = format!("--from-literal=text={}", "x".repeat(200_000));
+        let name = format!("full-{}", std::process::id() + u32::try_from(load.answered()).unwrap());
+        match c.try_kubectl_args(&["create", "configmap", &name, &text, "--request-timeout=20s"]) {
+            Ok(said) => Err(said),
+            Err(said) => Ok(said),
+        }
+    });
+    eprintln!("on a full disk: {}", fault.trim());
+    assert!(fault.to_lowercase().contains("no space left on device") || fault.contains("storage"), "{fault}");
+    assert_eq!(c.get("deployment web")["status"]["readyReplicas"], 3, "reads go on");
+    let answered = load.answered();
+    wait::until("the Service answers", || if load.answered() > answered + 20 { Ok(()) } else { Err(String::new()) });
+
+    c.sh(&format!("rm {store}/filler"));
+    wait::until("writes work again", || c.try_kubectl("create configmap after --request-timeout=20s").map(drop));
+    c.kubectl("scale deployment web --replicas=4");
+    c.kubectl("rollout status deployment/web --timeout=120s");
+    assert!(starts().contains(started.split(' ').next().unwrap()), "containers went on");
+    let (sent, failed) = load.finish();
+    assert!(failed.is_empty(), "{} of {sent} failed: {failed:#?}", failed.len());
+}

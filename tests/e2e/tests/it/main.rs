@@ -1,0 +1,10 @@
+//! End to end, on machines of the tests' own.
+
+#![allow(clippy::unwrap_used)]
+
+mod down;
+mod example;
+mod faults;
+mod parts;
+mod restart;
+mod rollout;
