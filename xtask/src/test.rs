@@ -15,15 +15,16 @@ pub fn main(argv: &[String]) -> anyhow::Result<()> {
     packages::install()?;
     step("fmt", "cargo", &["fmt", "--all", "--check"])?;
     tidy::main(&[])?;
+    let quick = argv.iter().any(|a| a == "--quick");
+    let all = |program: &[&'static str]| -> Vec<&'static str> {
+        let leave_out: &[&str] = if quick { &["--exclude", "ferry-e2e"] } else { &[] };
+        [program, &["--workspace", "--locked", "--no-fail-fast"], leave_out].concat()
+    };
     step("clippy", "cargo", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?;
     // The binary first: end-to-end tests run it.
     step("build", "cargo", &["build", "--workspace", "--locked"])?;
     let nextest = Command::new("cargo").args(["nextest", "--version"]).output().is_ok_and(|o| o.status.success());
-    if nextest {
-        step("test", "cargo", &["nextest", "run", "--workspace", "--locked", "--no-fail-fast"])
-    } else {
-        step("test", "cargo", &["test", "--workspace", "--locked", "--no-fail-fast"])
-    }
+    if nextest { step("test", "cargo", &all(&["nextest", "run"])) } else { step("test", "cargo", &all(&["test"])) }
 }
 
 fn step(name: &str, program: &str, args: &[&str]) -> anyhow::Result<()> {

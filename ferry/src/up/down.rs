@@ -21,6 +21,9 @@ use super::{BRIDGE, lock, nat, process, runtime};
 /// How long the runtime may take to end all pods, before they are ended without it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long the runtime may take to be able to answer.
+const START: Duration = Duration::from_secs(20);
+
 /// `ferry down`.
 pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     let flags: Down = component::flags::parse("ferry down", &argv, &[])?;
@@ -100,7 +103,15 @@ async fn sandboxes(socket: &Path) -> anyhow::Result<usize> {
         }))
         .await?;
     let mut client = RuntimeServiceClient::new(channel);
-    let pods = client.list_pod_sandbox(ListPodSandboxRequest::default()).await?.into_inner().items;
+    // One that has just started listens before it can answer.
+    let deadline = tokio::time::Instant::now() + START;
+    let pods = loop {
+        match client.list_pod_sandbox(ListPodSandboxRequest::default()).await {
+            Ok(list) => break list.into_inner().items,
+            Err(status) if tokio::time::Instant::now() > deadline => return Err(status.into()),
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    };
     for pod in &pods {
         client.stop_pod_sandbox(StopPodSandboxRequest { pod_sandbox_id: pod.id.clone() }).await?;
         client.remove_pod_sandbox(RemovePodSandboxRequest { pod_sandbox_id: pod.id.clone() }).await?;

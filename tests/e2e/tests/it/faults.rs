@@ -57,7 +57,7 @@ fn what_is_missing_is_said_in_one_line() {
 fn what_is_in_the_way_is_said_in_one_line() {
     let Some(machine) = Machine::new("what_is_in_the_way_is_said_in_one_line", &["python3"]) else { return };
     let mut other = machine.command("python3");
-    let script = "import socket,time; s=socket.socket(); s.bind(('0.0.0.0',6443)); s.listen(); print('on',flush=True); time.sleep(1000)";
+    let script = "import socket,time; s=socket.socket(); s.bind(('0.0.0.0',6443)); s.listen(); print('on',end='',flush=True); time.sleep(1000)";
     let mut other = other.args(["-c", script]).stdout(std::process::Stdio::piped()).spawn().unwrap();
     std::io::Read::read_exact(&mut other.stdout.take().unwrap(), &mut [0; 2]).unwrap();
     let said = refused(&machine, "", "");
@@ -89,7 +89,7 @@ fn a_full_disk_is_survived() {
     c.sh(&format!("cat /dev/zero >{store}/filler 2>/dev/null || true"));
     // What was set aside before may take some writes still.
     let fault = wait::until("writes fail", || {
-        let text = format!("--from-literal=text={}", "x".repeat(200_000));
+        let text = format!("--from-literal=text={}", "x".repeat(100_000));
         let name = format!("full-{}", std::process::id() + u32::try_from(load.answered()).unwrap());
         match c.try_kubectl_args(&["create", "configmap", &name, &text, "--request-timeout=20s"]) {
             Ok(said) => Err(said),

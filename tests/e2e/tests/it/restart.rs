@@ -28,7 +28,7 @@ fn killed_and_started_again_on_etcd() {
         "/registry/configmaps/default/web",
         "/registry/services/endpoints/default/web",
         "/registry/namespaces/default",
-        "/registry/ranges/serviceips",
+        "/registry/ranges/servicenodeports",
         "/registry/clusterroles/cluster-admin",
         "/registry/leases/kube-node-lease/",
     ] {
