@@ -77,7 +77,10 @@ impl Call {
             uri.push('=');
             uri.push_str(&encode(value));
         }
-        let mut request = Request::builder().method(self.method.clone()).uri(uri).header("accept", self.accept);
+        // The part before the slash is the field manager of writes that name none.
+        let agent = concat!("kubectl/v1.36.2+ferry.", env!("CARGO_PKG_VERSION"));
+        let request = Request::builder().method(self.method.clone()).uri(uri);
+        let mut request = request.header("accept", self.accept).header("user-agent", agent);
         if let Some((kind, _)) = &self.body {
             request = request.header("content-type", *kind);
         }

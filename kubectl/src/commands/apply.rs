@@ -8,6 +8,8 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Map, Value};
 
+mod server_side;
+
 use super::Command;
 use crate::{
     cli::{
@@ -67,6 +69,19 @@ async fn run(context: Context) -> Outcome {
     }
     if context.flags.is("force-conflicts") && !context.flags.is("server-side") {
         return Err(Failure::new("--force-conflicts only works with --server-side"));
+    }
+    let dry = dry_run(&context)?;
+    if dry == DryRun::Client && context.flags.is("server-side") {
+        let why = "--dry-run=client doesn't work with --server-side (did you mean --dry-run=server instead?)";
+        return Err(Failure::new(why));
+    }
+    if context.flags.is("force") {
+        if context.flags.is("server-side") {
+            return Err(Failure::new("--force cannot be used with --server-side"));
+        }
+        if dry == DryRun::Server {
+            return Err(Failure::new("--dry-run=server cannot be used with --force"));
+        }
     }
     let format = Format::of(&context)?;
     let selector = machinery::selector::LabelSelector::parse(context.flags.or("selector", "")).map_err(Failure::new)?;
@@ -129,7 +144,7 @@ async fn one(context: &Context, format: &Format, info: Info) -> Outcome {
         }));
     }
     if context.flags.is("server-side") {
-        return server_side(context, format, &info).await;
+        return server_side::apply(context, format, &info).await;
     }
     let dry = dry_run(context)?;
     let modified = with_annotation(&info.object);
@@ -291,26 +306,6 @@ async fn replace(context: &Context, info: &Info, modified: &Value) -> Outcome<Va
     let call =
         write_query(context, Call::send(Method::POST, info.collection(), modified), "kubectl-client-side-apply")?;
     context.json(call).await
-}
-
-async fn server_side(context: &Context, format: &Format, info: &Info) -> Outcome {
-    let subresource = context.flags.get("subresource").map(|name| format!("/{name}")).unwrap_or_default();
-    let path = format!("{}{subresource}", info.path());
-    let force = if context.flags.is("force-conflicts") { "true" } else { "false" };
-    let call = write_query(context, Call::patch(path, "application/apply-patch+yaml", &info.object), "kubectl")?
-        .query("force", force);
-    let object = match context.json(call).await {
-        Ok(object) => object,
-        Err(failure) if failure.is("Conflict") => {
-            return Err(Failure::new(format!(
-                "{}\nPlease review the fields above--they currently have other managers. Here\nare the ways you can resolve this warning:\n* If you intend to manage all of these fields, please re-run the apply\n  command with the `--force-conflicts` flag.\n* If you do not intend to manage all of the fields, please edit your\n  manifest to remove references to the fields that should keep their\n  current managers.\n* You may co-own fields by updating your manifest to match the existing\n  value; in this case, you'll become the manager if the other manager(s)\n  stop managing the field (remove it from their configuration).\nSee https://kubernetes.io/docs/reference/using-api/server-side-apply/#conflicts",
-                failure.bare()
-            )));
-        }
-        Err(failure) => return Err(failure),
-    };
-    warn_if_deleting(&object);
-    done(context, format, info, &object, "serverside-applied")
 }
 
 fn drop_nulls(value: &mut Value) {
