@@ -95,6 +95,12 @@ pub fn index(bytes: &[u8], selectable: &[SelectableField]) -> Result<Index> {
         selectable.iter().enumerate().map(|(i, f)| (i, f.path.split('.').collect())).collect();
     let all: Vec<(usize, &[&str])> = paths.iter().map(|(i, path)| (*i, &path[..])).collect();
     fields(bytes, 0, &all, &mut found.fields)?;
+    for (i, field) in selectable.iter().enumerate() {
+        if !field.fallback.is_empty() && found.fields[i].is_empty() {
+            let other = selectable.iter().position(|other| other.name == field.fallback);
+            found.fields[i] = other.map(|at| found.fields[at].clone()).unwrap_or_default();
+        }
+    }
     members(bytes, 0, &mut |key, start| {
         if key != b"metadata" {
             return Ok(Next::Skip);
@@ -253,7 +259,7 @@ mod tests {
     use super::*;
 
     fn field(name: &'static str, absent: &'static str) -> SelectableField {
-        SelectableField { name: name.into(), path: name.into(), absent }
+        SelectableField { name: name.into(), path: name.into(), absent, fallback: "" }
     }
 
     fn spliced(json: &str) -> String {
@@ -301,6 +307,19 @@ mod tests {
         assert_eq!(found.fields, vec!["n1".into(), "true".into(), "".into(), "z".into()]);
         let item = head(json.as_bytes()).expect("valid").item;
         assert_eq!(&json[item..item + 11], "\"metadata\":");
+    }
+
+    #[test]
+    fn an_empty_field_takes_the_value_of_the_one_that_stands_in() {
+        let source = SelectableField { path: "source.component".into(), fallback: "reporter", ..field("source", "") };
+        for (json, expect) in [
+            (r#"{"source":{"component":"a"},"reporter":"b"}"#, "a"),
+            (r#"{"source":{},"reporter":"b"}"#, "b"),
+            (r#"{"reporter":""}"#, ""),
+        ] {
+            let found = index(json.as_bytes(), &[source.clone(), field("reporter", "")]).expect("valid");
+            assert_eq!(&*found.fields[0], expect, "{json}");
+        }
     }
 
     #[test]

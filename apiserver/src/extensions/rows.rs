@@ -63,7 +63,7 @@ fn row(definition: &Arc<Definition>, version: &Version, storage: &Version) -> Re
     for path in definition.versions.iter().flat_map(|v| &v.selectable) {
         let name = owned(path.strip_prefix('.').unwrap_or(path));
         if selectable.iter().all(|field| field.name != name) {
-            selectable.push(SelectableField { path: name.clone(), name, absent: "" });
+            selectable.push(SelectableField { path: name.clone(), name, absent: "", fallback: "" });
         }
     }
     let offered = |name: &str| version.selectable.iter().any(|path| path.trim_start_matches('.') == name);

@@ -98,6 +98,8 @@ pub struct SelectableField {
     pub path: Text,
     /// The value of an object that lacks the field (`""` for most, `false` for booleans).
     pub absent: &'static str,
+    /// The name of the selectable field whose value stands in where this one is empty (an Event's `source`), or empty.
+    pub fallback: &'static str,
 }
 
 /// One resource.
@@ -255,7 +257,15 @@ impl Resource {
 
     /// A selectable field with its path and its value where absent.
     pub fn select_as(mut self, name: &'static str, path: &'static str, absent: &'static str) -> Self {
-        self.selectable.push(SelectableField { name: name.into(), path: path.into(), absent });
+        self.selectable.push(SelectableField { name: name.into(), path: path.into(), absent, fallback: "" });
+        self
+    }
+
+    /// The last selectable field takes another's value where it is empty.
+    pub fn or(mut self, fallback: &'static str) -> Self {
+        if let Some(field) = self.selectable.last_mut() {
+            field.fallback = fallback;
+        }
         self
     }
 

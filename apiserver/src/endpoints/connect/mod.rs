@@ -33,7 +33,8 @@ pub fn serves(row: &Resource, subresource: &str) -> bool {
 pub(super) async fn handle(call: Call, row: &Arc<Resource>) -> Result<Response<Body>, StatusError> {
     let allowed: &[&str] = match call.info.subresource.as_str() {
         "log" => &["get"],
-        "proxy" => &["get", "create", "update", "patch", "delete"],
+        // OPTIONS has no verb.
+        "proxy" => &["get", "create", "update", "patch", "delete", ""],
         _ => &["get", "create"],
     };
     if !allowed.contains(&call.info.verb) {

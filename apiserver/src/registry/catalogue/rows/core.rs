@@ -147,6 +147,7 @@ fn events() -> Resource {
         .select("reason")
         .select("reportingComponent")
         .select_as("source", "source.component", "")
+        .or("reportingComponent")
         .select("type");
     // The old group never checked names.
     row.name_rule(any_name).create_on_update().ttl_seconds(EVENT_TTL_SECONDS)
