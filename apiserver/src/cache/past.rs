@@ -19,7 +19,16 @@ pub struct Past {
     pub count: u64,
 }
 
+/// A prefix that nothing is stored under.
+const NOTHING: &str = "/registry/-/";
+
 impl Feed {
+    /// Whether the store still has the state at a revision: an error where it was compacted.
+    pub async fn kept(&self, revision: i64) -> Result<(), storage::Error> {
+        let options = RangeOptions { revision: Some(revision), limit: 1, ..RangeOptions::default() };
+        self.storage.range(NOTHING, options).await.map(drop)
+    }
+
     /// Reads objects at a revision from the store: those of a row's prefix (in a namespace), after a key, about `most`.
     pub async fn past(
         &self,

@@ -116,15 +116,20 @@ pub(super) async fn select(call: &Call, row: &Resource, options: &List) -> Resul
         ReadAt::Exact(revision) => {
             // Upstream's store says no time to try again after.
             registry.feed().reached(revision).await.map_err(|e| e.retry_after(0))?;
+            let gone = |error: StatusError| match &start {
+                Some(start) if error.is_expired() => expired_token(relative(start, namespace)),
+                _ => error,
+            };
             match cache.snapshot_at(revision) {
-                Ok(snapshot) => snapshot,
+                // The window of a quiet resource reaches back further than the store: a state is gone when it is gone there.
+                Ok(snapshot) => {
+                    registry.kept(revision).await.map_err(gone)?;
+                    snapshot
+                }
                 // Older than the window: the store may still have it.
                 Err(_) => {
                     let past = Past { revision, namespace, start: start.as_deref(), limit: options.limit };
-                    return past.read(registry, row, &selection).await.map_err(|error| match &start {
-                        Some(start) if error.is_expired() => expired_token(relative(start, namespace)),
-                        _ => error,
-                    });
+                    return past.read(registry, row, &selection).await.map_err(gone);
                 }
             }
         }

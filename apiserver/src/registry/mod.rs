@@ -189,12 +189,12 @@ impl Registry {
         let Sort::Stored { prefix } = &self.storing(row).sort else {
             return Err(StatusError::method_not_supported(&row.group_resource(), "list"));
         };
-        self.feed.past(prefix, namespace, revision, after, most).await.map_err(|error| match error {
-            storage::Error::Compacted { .. } => {
-                StatusError::expired("The resourceVersion for the provided list is too old.")
-            }
-            other => store::unavailable(other),
-        })
+        self.feed.past(prefix, namespace, revision, after, most).await.map_err(too_old)
+    }
+
+    /// 410 where the store has been compacted past a revision.
+    pub async fn kept(&self, revision: i64) -> Result<(), StatusError> {
+        self.feed.kept(revision).await.map_err(too_old)
     }
 
     /// A number that changes whenever any object of the resource changes: what an index built from `list` compares.
@@ -269,6 +269,15 @@ impl Registry {
             dry_run: false,
             registry: self,
         }
+    }
+}
+
+fn too_old(error: storage::Error) -> StatusError {
+    match error {
+        storage::Error::Compacted { .. } => {
+            StatusError::expired("The resourceVersion for the provided list is too old.")
+        }
+        other => store::unavailable(other),
     }
 }
 

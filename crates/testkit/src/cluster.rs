@@ -53,6 +53,13 @@ impl Cluster {
         Ok(Self { running, cancel })
     }
 
+    /// Forgets history up to now, as the compactor does in time.
+    pub async fn compact(&self) -> anyhow::Result<()> {
+        let storage = self.running.server.registry.storage();
+        storage.compact(storage.revision().await?).await?;
+        Ok(())
+    }
+
     /// A client with that identity.
     pub fn caller(&self, user: &str, groups: &[&str]) -> Caller {
         let groups = groups.iter().map(|g| (*g).to_owned()).collect();
