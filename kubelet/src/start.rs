@@ -10,7 +10,7 @@ use crate::{
     node::{
         lease,
         machine::{self, Machine},
-        register, status as node_status,
+        register, status as node_status, turns,
     },
     node_agent::{Agent, Health},
     objects::{Watched, api_message},
@@ -78,6 +78,9 @@ async fn serve(config: Config, client: Client, heartbeat: Client, cancel: Cancel
         None
     };
     agent.events.node("Normal", "Starting", "Starting kubelet.");
+    if node.is_some() {
+        tell_changes(&agent, &NodeStatus::default(), &first);
+    }
     if let Some(uid) = node.as_ref().and_then(|n| n.metadata.uid.clone()) {
         let _ = registered.set(uid);
     }
@@ -314,43 +317,7 @@ async fn report_node(agent: Arc<Agent>, version: proto::cri::VersionResponse, mu
 
 /// Events for conditions that turned.
 fn tell_changes(agent: &Agent, old: &NodeStatus, new: &NodeStatus) {
-    for condition in new.conditions.iter().flatten() {
-        let before = old.conditions.iter().flatten().find(|c| c.type_ == condition.type_);
-        if before.is_none_or(|b| b.status == condition.status) {
-            continue;
-        }
-        let yes = condition.status == "True";
-        let reason = match condition.type_.as_str() {
-            "Ready" => {
-                if yes {
-                    "NodeReady"
-                } else {
-                    "NodeNotReady"
-                }
-            }
-            "MemoryPressure" => {
-                if yes {
-                    "NodeHasInsufficientMemory"
-                } else {
-                    "NodeHasSufficientMemory"
-                }
-            }
-            "DiskPressure" => {
-                if yes {
-                    "NodeHasDiskPressure"
-                } else {
-                    "NodeHasNoDiskPressure"
-                }
-            }
-            "PIDPressure" => {
-                if yes {
-                    "NodeHasInsufficientPID"
-                } else {
-                    "NodeHasSufficientPID"
-                }
-            }
-            _ => continue,
-        };
+    for reason in turns::turns(old, new) {
         agent.events.node("Normal", reason, &format!("Node {} status is now: {reason}", agent.config.node_name));
     }
 }

@@ -3,4 +3,6 @@
 pub(crate) mod lease;
 pub(crate) mod machine;
 pub(crate) mod register;
+mod runtime_version;
 pub(crate) mod status;
+pub(crate) mod turns;

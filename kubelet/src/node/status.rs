@@ -1,6 +1,9 @@
 //! The node's status: what it has, whether it works. Upstream: pkg/kubelet/nodestatus/setters.go.
 
-use super::machine::{Disk, Machine};
+use super::{
+    machine::{Disk, Machine},
+    runtime_version,
+};
 use crate::{config::Config, quantity};
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -104,7 +107,7 @@ pub(crate) fn status(old: &NodeStatus, findings: &Findings) -> NodeStatus {
             container_runtime_version: format!(
                 "{}://{}",
                 findings.runtime.runtime_name,
-                findings.runtime.runtime_version.trim_start_matches('v')
+                runtime_version::shown(&findings.runtime.runtime_version)
             ),
             kernel_version: machine.kernel.clone(),
             kube_proxy_version: String::new(),
