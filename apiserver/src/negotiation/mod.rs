@@ -11,17 +11,16 @@ use machinery::gvk::GroupVersionKind;
 use machinery::status::StatusError;
 use serde_json::Value;
 
-use crate::registry::catalogue::Resource;
-use crate::registry::types::{Source, Types};
-
 mod accept;
 mod decode;
 pub mod gzip;
 mod pretty;
+mod stored;
 pub mod table;
 
 pub use accept::{Accept, Asked, Encoding, Form, Offer};
 pub use decode::{Decoded, LIMIT_BYTES, body, object, value};
+pub use stored::canonicalise;
 
 /// Every response body of the server.
 pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -76,31 +75,6 @@ pub fn convert(obj: &Value, from: &GroupVersionKind, to: &GroupVersionKind) -> O
         return Some(converted);
     }
     Some(api::convert::convert(obj, from, to))
-}
-
-/// A stored value as this server would have written it: decoded, defaulted, encoded. `None` where the bytes cannot be
-/// decoded; they are then served as they are.
-pub fn canonicalise(row: &Resource, stored: &Bytes) -> Option<Bytes> {
-    let mut value = match row.types.custom() {
-        Some(custom) => {
-            let mut value = serde_json::from_slice(stored).ok()?;
-            custom.restore(&mut value);
-            // Stored in another version, before the definition changed: the same fields, by conversion strategy None.
-            value["apiVersion"] = row.api_version().into();
-            value["kind"] = row.kind.as_ref().into();
-            value
-        }
-        None => {
-            let types = Types::of(&row.storage_version);
-            let mut value = types.decode(Source::Json(stored)).ok()?.value;
-            types.default(&row.storage_version, &mut value);
-            value
-        }
-    };
-    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.remove("resourceVersion");
-    }
-    Some(encode(&value, &row.storage_version))
 }
 
 /// A response with a JSON body that is already encoded.

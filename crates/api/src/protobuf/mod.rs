@@ -98,6 +98,18 @@ pub fn decode(raw: &[u8], ty: &'static Type) -> Result<Map<String, Value>, Error
     decode::object(raw, ty, 0)
 }
 
+/// A field of bytes or text of a message that the schema table does not have; the last, if there are several.
+pub fn bytes_of(raw: &[u8], number: u64) -> Result<Option<&[u8]>, Error> {
+    let mut found = None;
+    for field in wire::fields(raw) {
+        match field? {
+            (n, wire::Wire::Bytes(bytes)) if n == number => found = Some(bytes),
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
 /// Appends an object in its envelope; kind and apiVersion are the object's own.
 pub fn encode(value: &Value, ty: &'static Type, out: &mut Vec<u8>) {
     let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();

@@ -4,6 +4,7 @@
 use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 
+use api::protobuf;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -208,11 +209,17 @@ fn any(bitmap: &mut Bitmap) -> Option<u16> {
     u16::try_from(bit).ok().map(|bit| range.start() + bit)
 }
 
+/// Upstream writes it as protobuf: a `RangeAllocation`, whose third field is the bitmap.
 fn parse(bytes: &[u8]) -> Result<Bitmap, StatusError> {
-    let value: Value = serde_json::from_slice(bytes).map_err(|e| {
-        tracing::error!(error = %e, "the node port allocation in the store cannot be read");
+    let unreadable = |error: String| {
+        tracing::error!(error, "the node port allocation in the store cannot be read");
         StatusError::internal("the node port allocation in the store cannot be read")
-    })?;
+    };
+    if bytes.starts_with(protobuf::MAGIC) {
+        let data = protobuf::open(bytes).and_then(|envelope| protobuf::bytes_of(envelope.raw, 3));
+        return Ok(Bitmap(data.map_err(|e| unreadable(e.0))?.unwrap_or_default().to_vec()));
+    }
+    let value: Value = serde_json::from_slice(bytes).map_err(|e| unreadable(e.to_string()))?;
     Ok(Bitmap(STANDARD.decode(value.text("data")).unwrap_or_default()))
 }
 
@@ -263,6 +270,9 @@ mod tests {
         assert_eq!(bitmap.0, [0b10, 0b1]);
         assert!(bitmap.has(0) && bitmap.has(9) && !bitmap.has(1) && !bitmap.has(100));
         assert_eq!(parse(&render(&bitmap)).expect("own writing"), bitmap);
+        let upstreams =
+            b"k8s\0\x0a\x15\x0a\x02v1\x12\x0fRangeAllocation\x12\x13\x0a\0\x12\x0b30000-32767\x1a\x02\x02\x01";
+        assert_eq!(parse(upstreams).expect("protobuf"), bitmap);
         bitmap.set(9, false);
         assert_eq!(bitmap.0, [1]);
     }
