@@ -51,6 +51,8 @@ pub struct Config {
     pub nft: Nft,
     /// Cluster DNS beside the proxy, from the same informers.
     pub dns: Option<dns::Config>,
+    /// This proxy stands in for upstream's on the node, and removes what that left: see [`crate::succeed`].
+    pub succeed: bool,
 }
 
 impl Default for Config {
@@ -69,6 +71,7 @@ impl Default for Config {
             conntrack: Conntrack::default(),
             nft: Nft::default(),
             dns: None,
+            succeed: false,
         }
     }
 }
@@ -261,7 +264,7 @@ pub fn load(flags: Flags) -> anyhow::Result<(Config, Option<PathBuf>)> {
     } else if let Some(name) = &flags.hostname_override {
         file.hostname_override.clone_from(name);
     }
-    let mut config = Config { dns: dns(&flags), ..Config::default() };
+    let mut config = Config { dns: dns(&flags), succeed: true, ..Config::default() };
     match file.mode.as_str() {
         "" | "nftables" => {}
         mode @ ("iptables" | "ipvs") => tracing::warn!(mode, "this proxy has one mode, nftables, and uses it"),

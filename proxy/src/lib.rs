@@ -72,8 +72,21 @@ pub async fn run(config: Config, client: kube::Client, cancel: CancellationToken
 /// # Errors
 /// nft is missing or not allowed.
 pub async fn cleanup(nft: &Nft) -> anyhow::Result<()> {
+    remove(nft, backends::nftables::TABLE).await
+}
+
+/// Removes the rules that upstream's proxy leaves when it ends. Nobody updates them any more, and what they refuse stays
+/// refused beside any other table. (Upstream's does so with the rules of its other modes.)
+///
+/// # Errors
+/// nft is missing or not allowed.
+pub async fn succeed(nft: &Nft) -> anyhow::Result<()> {
+    remove(nft, "kube-proxy").await
+}
+
+async fn remove(nft: &Nft, name: &str) -> anyhow::Result<()> {
     for family in ["ip", "ip6"] {
-        let table = format!("{family} {}", backends::nftables::TABLE);
+        let table = format!("{family} {name}");
         match nft.apply(&format!("add table {table}\ndelete table {table}\n")).await {
             // A kernel without IPv6 has no table to remove.
             Err(NftError::Failed(_)) if family == "ip6" => {}

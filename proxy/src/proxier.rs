@@ -123,6 +123,13 @@ impl Proxier {
             checked = Instant::now();
             let ok = self.sync(start).await;
             self.failures = if ok { 0 } else { (self.failures + 1).min(8) };
+            // Not before the own rules are there: traffic finds the one or the other.
+            if ok
+                && std::mem::take(&mut self.config.succeed)
+                && let Err(error) = crate::succeed(&self.config.nft).await
+            {
+                tracing::warn!(%error, "what another proxy left can't be removed");
+            }
             let cleanup = self.tables.iter().filter_map(Table::next_cleanup).min();
             let next =
                 if ok { CHECK_PERIOD } else { MAX_BACKOFF.min(Duration::from_millis(250) * 2u32.pow(self.failures)) };

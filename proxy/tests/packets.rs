@@ -476,3 +476,20 @@ fn all_sorts_of_rules_load() {
         Command::new("ip").args(["netns", "exec", &node, "sh", "-c", "PATH=$PATH:/usr/sbin nft list tables"]).output();
     assert_eq!(left.unwrap().stdout, b"");
 }
+
+#[test]
+fn what_upstreams_proxy_left_no_longer_decides() {
+    let Some(net) = Net::new(1) else { return };
+    net.serve();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // The Service had no endpoints when that proxy ended.
+    let stale = "add table ip kube-proxy
+        add chain ip kube-proxy filter-prerouting-pre-dnat { type filter hook prerouting priority -110; }
+        add rule ip kube-proxy filter-prerouting-pre-dnat ip daddr 10.96.0.1 tcp dport 80 drop";
+    runtime.block_on(net.nft().apply(stale)).unwrap();
+    let mut proxy = Proxy::new(&net);
+    proxy.set(&cluster_ip(), &[1]);
+    assert!(net.ask("out", "10.96.0.1:80").is_err());
+    runtime.block_on(ferry_proxy::succeed(&net.nft())).unwrap();
+    net.ask("out", "10.96.0.1:80").unwrap();
+}
