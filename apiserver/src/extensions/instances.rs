@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::custom::Custom;
 use super::definition::{Definition, Version};
 use super::scale;
+use crate::registry::metadata;
 use crate::registry::strategy::{Finish, Strategy, WriteContext};
 
 /// The rules of one version's objects.
@@ -24,6 +25,18 @@ impl Instances {
     /// By the definition.
     pub fn new(definition: &Definition, version: &Version) -> Self {
         Self { terminating: definition.terminating, custom: version.custom.clone() }
+    }
+
+    /// The schema's faults. What was said of the metadata already is shown to it, since some faults keep rules from being
+    /// tried, and is not said again.
+    fn beyond(&self, said: ErrorList, scale: ErrorList, validate: impl FnOnce(ErrorList) -> ErrorList) -> ErrorList {
+        let known = said.len();
+        let earlier = said.into_iter().chain(scale).collect();
+        let mut found = match self.custom.schema.has_rules() {
+            true => aside(|| validate(earlier)),
+            false => validate(earlier),
+        };
+        found.split_off(known.min(found.len()))
     }
 
     fn scale_faults(&self, cx: &WriteContext<'_>, obj: &Value) -> ErrorList {
@@ -53,6 +66,16 @@ impl Instances {
     }
 }
 
+/// Runs what computes for long. Other requests of this thread go on in another one; where there is only one thread (in
+/// tests), they wait.
+fn aside<T>(work: impl FnOnce() -> T) -> T {
+    let threads = tokio::runtime::Handle::try_current().map(|runtime| runtime.runtime_flavor());
+    match threads {
+        Ok(tokio::runtime::RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}
+
 #[async_trait]
 impl Strategy for Instances {
     fn prepare_for_update(&self, cx: &WriteContext<'_>, obj: &mut Value, old: &Value) {
@@ -79,15 +102,17 @@ impl Strategy for Instances {
     }
 
     fn validate(&self, cx: &WriteContext<'_>, obj: &Value) -> ErrorList {
-        self.custom.schema.validate(obj, None, self.scale_faults(cx, obj))
+        let schema = &self.custom.schema;
+        self.beyond(metadata::validate(cx, obj), self.scale_faults(cx, obj), |found| schema.validate(obj, None, found))
     }
 
     fn validate_update(&self, cx: &WriteContext<'_>, obj: &Value, old: &Value) -> ErrorList {
-        let found = self.scale_faults(cx, obj);
-        match cx.subresource {
-            Some("status") => self.custom.schema.validate_status(obj, old, found),
-            _ => self.custom.schema.validate(obj, Some(old), found),
-        }
+        let schema = &self.custom.schema;
+        let said = metadata::validate_update(cx, obj, old);
+        self.beyond(said, self.scale_faults(cx, obj), |found| match cx.subresource {
+            Some("status") => schema.validate_status(obj, old, found),
+            _ => schema.validate(obj, Some(old), found),
+        })
     }
 
     fn warnings(&self, cx: &WriteContext<'_>, obj: &Value, old: Option<&Value>) -> Vec<String> {

@@ -113,7 +113,7 @@ impl Structural {
 
     /// How values are owned, for managedFields.
     pub fn merge(&self) -> Place<'_> {
-        merge::root(&self.root)
+        merge::root(&self.root, self.preserve_unknown)
     }
 
     /// Faults of an object: OpenAPI, embedded metadata, lists, rules. What did not change from `old` may stay faulty.

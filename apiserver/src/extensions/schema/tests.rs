@@ -338,6 +338,27 @@ fn managed_fields_follow_the_schema() {
     );
 }
 
+#[test]
+fn an_applied_field_must_be_declared_or_kept() {
+    use machinery::managed_fields::check;
+    let kept = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {
+        "inner": {"type": "object", "properties": {"known": {"type": "string"}}}}});
+    let schema = structural(json!({"type": "object", "properties": {
+        "spec": {"type": "object", "properties": {"a": {"type": "string"}}}, "kept": kept,
+        "free": {"type": "object"}, "map": {"type": "object", "additionalProperties": {"type": "string"}}}}));
+    for (object, expect) in [
+        (json!({"spec": {"a": "x"}, "metadata": {"name": "n"}, "kind": "K", "apiVersion": "g/v1"}), None),
+        (json!({"unknown": "x"}), Some(".unknown: field not declared in schema")),
+        (json!({"spec": {"b": 1}}), Some(".spec.b: field not declared in schema")),
+        (json!({"kept": {"b": 1, "inner": {"c": {"d": 1}}}}), None),
+        (json!({"free": {"b": 1}, "map": {"k": "v"}}), None),
+    ] {
+        assert_eq!(check(&object, schema.merge()).err().as_deref(), expect, "{object}");
+    }
+    let all = Structural::of(&json!({"type": "object", "properties": {"a": {"type": "string"}}}), true);
+    assert_eq!(check(&json!({"b": 1}), all.expect("structural").merge()), Ok(()));
+}
+
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
