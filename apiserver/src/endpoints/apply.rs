@@ -9,7 +9,7 @@ use machinery::meta;
 use machinery::status::StatusError;
 use serde_json::{Map, Value};
 
-use super::update::{Updated, update};
+use super::update::{Updated, uid_kept, update};
 use super::{Call, create, respond};
 use crate::filters::authz;
 use crate::negotiation::{self, Body};
@@ -69,6 +69,7 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
         let updated = loop {
             let change = &mut |old: &Value| {
                 let object = applied(&cx, &name, old, &config, &options)?;
+                uid_kept(row, &name, &object, old)?;
                 told = config.strict(options.field_validation)?;
                 told.extend(respond::write_warnings(&cx, &object, Some(old)));
                 Ok(object)
@@ -131,3 +132,6 @@ fn may_create(call: &Call) -> Result<(), StatusError> {
     let info = crate::filters::request_info::RequestInfo { verb: "create", ..call.info.clone() };
     authz::check(call.server.authorizer.as_ref(), &call.user, &info)
 }
+
+#[cfg(test)]
+mod tests;

@@ -109,6 +109,7 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
             if machinery::meta::name(&object) != machinery::meta::name(old) {
                 return Err(StatusError::bad_request("the name of the object cannot be changed by a patch"));
             }
+            update::uid_kept(row, &name, &object, old)?;
             Ok(object)
         })
         .await?;

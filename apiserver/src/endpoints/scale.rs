@@ -7,16 +7,21 @@ use std::sync::Arc;
 use http::{Response, StatusCode};
 use machinery::field::{Error, ErrorList, Path};
 use machinery::gvk::{GroupKind, GroupVersionKind};
+use machinery::managed_fields::{ReplicasPath, to_parent, to_scale};
 use machinery::status::StatusError;
 use serde_json::{Value, json};
 
-use super::{Call, patch::Patch, respond, update};
+use super::apply::Configuration;
+use super::patch::{self, Patch};
+use super::{Call, respond, update};
 use crate::extensions::definition::Scale;
 use crate::extensions::scale::set;
 use crate::negotiation::{self, Body};
 use crate::registry::catalogue::Resource;
-use crate::registry::options::{FieldValidation, Write};
+use crate::registry::managed_fields::{self, ScaleWrite};
+use crate::registry::options::{FieldValidation, Ownership, Write};
 use crate::registry::store;
+use crate::registry::strategy::WriteContext;
 use crate::registry::types::Types;
 
 fn kind() -> GroupVersionKind {
@@ -45,32 +50,69 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
             scale
         }
         verb => {
-            let options = Write::parse(&call.info.query, &call.parts.headers, "UpdateOptions")?;
-            let bytes = call.bytes().await?;
-            let wanted: Wanted = if verb == "patch" {
-                let patch = Patch::parse(&call, &bytes)?;
-                Box::new(move |old| {
-                    let patched = patch.apply(old, &types())?;
-                    Ok(negotiation::value(patched, &kind(), &types(), FieldValidation::Ignore)?.object)
-                })
-            } else {
-                let decoded =
-                    negotiation::object(&call.parts.headers, &bytes, &kind(), &types(), options.field_validation)?;
-                Box::new(move |_| Ok(decoded.object.clone()))
+            let (query, headers) = (&call.info.query, &call.parts.headers);
+            let apply = verb == "patch" && patch::media_type(&call) == patch::APPLY;
+            let options = match verb {
+                "patch" => Write::parse_patch(query, headers, apply)?,
+                _ => Write::parse(query, headers, "UpdateOptions")?,
             };
+            let bytes = call.bytes().await?;
+            let wanted = Wanted::parse(&call, verb, apply, &bytes, &options)?;
             let mut cx = call.write_context(row, options.dry_run);
             // To the store it is an ordinary update of the object, with spec.replicas changed.
             cx.subresource = None;
-            let change = &mut |old: &Value| write(row, &name, &wanted(&before(row, old)?)?, old);
-            let entry = update::update(&cx, &name, &options, change).await?.entry;
+            let stored = Write { ownership: Ownership::AsGiven, ..options.clone() };
+            let change = &mut |old: &Value| write(&cx, &name, &wanted, old, &options);
+            let entry = update::update(&cx, &name, &stored, change).await?.entry;
             of(row, &respond::value(&call.server.registry, row, &entry))?
         }
     };
     Ok(negotiation::value_response(StatusCode::OK, &scale, &kind(), &accept))
 }
 
-/// Makes the wanted Scale from the stored one.
-type Wanted = Box<dyn Fn(&Value) -> Result<Value, StatusError> + Send + Sync>;
+/// What the client asks for.
+enum Wanted {
+    Scale(Value),
+    Patch(Patch),
+    Apply(Configuration),
+}
+
+impl Wanted {
+    fn parse(call: &Call, verb: &str, apply: bool, bytes: &[u8], options: &Write) -> Result<Self, StatusError> {
+        Ok(match verb {
+            "patch" if apply => Self::Apply(Configuration::parse(bytes)?),
+            "patch" => Self::Patch(Patch::parse(call, bytes)?),
+            _ => {
+                let decoded = negotiation::object(&call.parts.headers, bytes, &kind(), &types(), options.field_validation)?;
+                Self::Scale(decoded.object)
+            }
+        })
+    }
+
+    /// The Scale as the client wants it, with its managedFields.
+    fn of(&self, cx: &WriteContext<'_>, old: &Value, options: &Write) -> Result<Value, StatusError> {
+        let decoded = |value| Ok(negotiation::value(value, &kind(), &types(), FieldValidation::Ignore)?.object);
+        let change = |scale| managed_fields::of_scale(cx, old, ScaleWrite::Change(scale), options);
+        match self {
+            Self::Scale(scale) => change(scale.clone()),
+            Self::Patch(patch) => change(decoded(patch.apply(old, &types())?)?),
+            Self::Apply(config) => {
+                decoded(managed_fields::of_scale(cx, old, ScaleWrite::Apply(config.value()), options)?)
+            }
+        }
+    }
+}
+
+/// Where the versions of the row's objects keep their replicas.
+fn replicas_path(row: &Resource) -> Box<ReplicasPath<'_>> {
+    match row.types.custom() {
+        Some(custom) => Box::new(|version| Some(custom.replicas.get(version)?.iter().map(String::as_str).collect())),
+        None => Box::new(|version| {
+            let known = matches!(version, "v1" | "apps/v1" | "apps/v1beta1" | "apps/v1beta2");
+            known.then(|| vec!["spec", "replicas"])
+        }),
+    }
+}
 
 /// What stands for replicas that were never set, to whoever changes them.
 const UNSET: i32 = i32::MIN;
@@ -129,7 +171,21 @@ fn built_in(obj: &Value) -> (i64, i64, String) {
 }
 
 /// The object with the Scale's replicas; 422 where they are negative, 409 where it is another object's.
-fn write(row: &Resource, name: &str, scale: &Value, old: &Value) -> Result<Value, StatusError> {
+fn write(
+    cx: &WriteContext<'_>,
+    name: &str,
+    wanted: &Wanted,
+    old: &Value,
+    options: &Write,
+) -> Result<Value, StatusError> {
+    let row = cx.resource;
+    let owners = |list: Result<Option<Value>, String>| list.map_err(StatusError::unknown);
+    let in_object = old.pointer("/metadata/managedFields");
+    let mut old_scale = before(row, old)?;
+    if let Some(list) = owners(to_scale(in_object, &*replicas_path(row)))? {
+        machinery::meta::set(&mut old_scale, "managedFields", list);
+    }
+    let scale = &wanted.of(cx, &old_scale, options)?;
     let replicas = scale["spec"]["replicas"].as_i64().unwrap_or_default();
     let custom = paths(row);
     if let Some(paths) = custom.filter(|_| replicas == i64::from(UNSET)) {
@@ -150,6 +206,9 @@ fn write(row: &Resource, name: &str, scale: &Value, old: &Value) -> Result<Value
     }
     let mut obj = old.clone();
     set(&mut obj, custom.map_or(".spec.replicas", |paths| &paths.spec_replicas), json!(replicas));
+    let in_scale = scale.pointer("/metadata/managedFields");
+    let list = owners(to_parent(in_object, in_scale, &row.api_version(), &*replicas_path(row)))?;
+    machinery::meta::set(&mut obj, "managedFields", list.unwrap_or_default());
     let meta = &scale["metadata"];
     // Preconditions are the client's; without them the write is to the object as it is.
     if let Some(version) = meta.get("resourceVersion") {

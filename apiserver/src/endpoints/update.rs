@@ -144,8 +144,8 @@ async fn attempt(
         old = converted;
     }
     let mut obj = change(&old)?;
-    negotiation::normalise(&mut obj, &row.kind());
     managed_fields::on_write(cx, Some(&old), &mut obj, options);
+    negotiation::normalise(&mut obj, &row.kind());
     check_preconditions(cx, name, &obj, &old)?;
     // An unconditional update is one of whatever is there.
     meta::set_resource_version(&mut obj, meta::resource_version(&old));
@@ -208,6 +208,16 @@ fn without_revision(obj: &Value) -> Value {
     let mut obj = obj.clone();
     metadata::metadata_mut(&mut obj).remove("resourceVersion");
     obj
+}
+
+/// A patch makes its object of the stored one: another uid in it is no precondition, as in a PUT, but a change.
+pub(super) fn uid_kept(row: &Resource, name: &str, obj: &Value, old: &Value) -> Result<(), StatusError> {
+    let (uid, there) = (meta::uid(obj), meta::uid(old));
+    if uid.is_empty() || uid == there {
+        return Ok(());
+    }
+    let path = machinery::field::Path::new("metadata").child("uid");
+    invalid(row, name, ErrorList::from_iter([machinery::field::Error::invalid(&path, uid, "field is immutable")]))
 }
 
 /// The uid and resourceVersion that the client's object names must be the stored one's.

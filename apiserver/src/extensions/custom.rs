@@ -17,6 +17,9 @@ use crate::registry::types::Source;
 /// The schemas of all versions of a custom resource, by `group/version`.
 pub type Schemas = BTreeMap<String, Arc<Structural>>;
 
+/// The steps to the replicas by `group/version`; none where there is no `scale` part.
+pub type ReplicasPaths = BTreeMap<String, Vec<String>>;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Custom {
@@ -26,6 +29,8 @@ pub struct Custom {
     pub schemas: Arc<Schemas>,
     /// Where the `scale` part finds its numbers.
     pub scale: Option<Scale>,
+    /// Where all versions keep their replicas.
+    pub replicas: Arc<ReplicasPaths>,
     /// What its Table shows beside the name.
     pub columns: Vec<Column>,
 }
@@ -140,7 +145,7 @@ mod tests {
     fn custom(schema: Value) -> Custom {
         let schema = Arc::new(Structural::of(&schema, false).expect("structural"));
         let schemas = Arc::new(Schemas::from([("example.com/v1".to_string(), schema.clone())]));
-        Custom { schema, schemas, scale: None, columns: Vec::new() }
+        Custom { schema, schemas, scale: None, replicas: Arc::default(), columns: Vec::new() }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use machinery::meta;
 use serde_json::Value;
 
 use super::columns;
-use super::custom::{Custom, Schemas};
+use super::custom::{Custom, ReplicasPaths, Schemas};
 use super::schema::Structural;
 use crate::discovery::version_order;
 
@@ -134,13 +134,14 @@ impl Definition {
         let group = text(&spec["group"]);
         let versions = spec["versions"].as_array()?;
         let schemas = Arc::new(schemas(versions, &group, preserve_unknown)?);
+        let replicas = Arc::new(versions.iter().map(|version| replicas(version, &group)).collect());
         Some(Self {
             name: meta::name(definition).to_string(),
             stamp: Stamp::of(definition),
             namespaced: spec["scope"] == "Namespaced",
             versions: versions
                 .iter()
-                .map(|v| Version::read(v, &group, &names.kind, versions, &schemas))
+                .map(|v| Version::read(v, &group, &names.kind, versions, &schemas, &replicas))
                 .collect::<Option<_>>()?,
             terminating: is_true(definition, "Terminating"),
             preserve_unknown,
@@ -161,7 +162,14 @@ impl Definition {
 }
 
 impl Version {
-    fn read(version: &Value, group: &str, kind: &str, all: &[Value], schemas: &Arc<Schemas>) -> Option<Self> {
+    fn read(
+        version: &Value,
+        group: &str,
+        kind: &str,
+        all: &[Value],
+        schemas: &Arc<Schemas>,
+        replicas: &Arc<ReplicasPaths>,
+    ) -> Option<Self> {
         let parts = &version["subresources"];
         let scale = parts["scale"].as_object().map(|scale| Scale {
             spec_replicas: scale.get("specReplicasPath").map(text).unwrap_or_default(),
@@ -180,11 +188,19 @@ impl Version {
                 schema: schemas.get(&format!("{group}/{name}"))?.clone(),
                 schemas: schemas.clone(),
                 scale,
+                replicas: replicas.clone(),
                 columns: columns::read(&version["additionalPrinterColumns"]),
             }),
             name,
         })
     }
+}
+
+/// A version's `apiVersion`, and the steps to its replicas.
+fn replicas(version: &Value, group: &str) -> (String, Vec<String>) {
+    let path = version["subresources"]["scale"]["specReplicasPath"].as_str();
+    let steps = path.map(|path| path.trim_start_matches('.').split('.').map(str::to_owned).collect());
+    (format!("{group}/{}", text(&version["name"])), steps.unwrap_or_default())
 }
 
 /// The schemas of all versions; `None`, and a line in the log, where one is none: a definition that was validated has no

@@ -92,7 +92,7 @@ fn row(definition: &Arc<Definition>, version: &Version, storage: &Version) -> Re
         create_on_update: false,
         unconditional_update: false,
         returns_deleted: false,
-        resets: vec![("status".into(), Resets::Below(&[&["metadata"], &["spec"]]))],
+        resets: vec![("status".into(), Resets(&[&["metadata"], &["spec"]]))],
         deprecation: version.deprecation.clone().map(Text::Owned),
         strategy: Arc::new(Instances::new(definition, version)),
         validated: true,

@@ -209,6 +209,7 @@ fn with_custom() -> Vec<Arc<Resource>> {
         schema: Arc::new(structural),
         schemas: Arc::default(),
         scale: None,
+        replicas: Arc::default(),
         columns: Vec::new(),
     }));
     let mut rows = all();

@@ -353,9 +353,9 @@ impl Resource {
         let part = subresource.unwrap_or_default();
         match self.resets.iter().find(|(name, _)| name == part) {
             Some((_, resets)) => *resets,
-            None if part == "status" => Resets::Below(&[&["spec"]]),
-            None if part.is_empty() && self.has_status() => Resets::Below(&[&["status"]]),
-            None => Resets::Below(&[]),
+            None if part == "status" => Resets(&[&["spec"]]),
+            None if part.is_empty() && self.has_status() => Resets(&[&["status"]]),
+            None => Resets(&[]),
         }
     }
 

@@ -4,7 +4,7 @@
 //! Fields are noted as the client's request gave them, before admission and allocation add theirs: nobody owns what the
 //! server filled in.
 
-use machinery::managed_fields::{Apply, Update, apply as merge, update};
+use machinery::managed_fields::{Apply, Resets, Update, apply as merge, update};
 use machinery::status::StatusError;
 use serde_json::Value;
 
@@ -51,15 +51,51 @@ pub fn apply(cx: &WriteContext<'_>, live: &Value, config: &Value, options: &Writ
     }
 }
 
+/// The Scale as a write of it leaves it, with its managedFields: a change of it, or an apply of a configuration to it.
+pub fn of_scale(
+    cx: &WriteContext<'_>,
+    old: &Value,
+    write: ScaleWrite<'_>,
+    options: &Write,
+) -> Result<Value, StatusError> {
+    let versions = api::merge::Kind("Scale");
+    let (manager, api_version, subresource, resets) =
+        (options.field_manager.as_str(), "autoscaling/v1", "scale", Resets(&[]));
+    match write {
+        ScaleWrite::Change(mut scale) => {
+            let write = Update { manager, api_version, subresource, now: cx.now, resets };
+            update(old, &mut scale, &versions, &write);
+            Ok(scale)
+        }
+        ScaleWrite::Apply(config) => {
+            let write =
+                Apply { manager, api_version, kind: "Scale", subresource, now: cx.now, resets, force: options.force };
+            merge(old, config, &versions, &write)
+        }
+    }
+}
+
+/// How a Scale is written.
+pub enum ScaleWrite<'w> {
+    /// To be that.
+    Change(Value),
+    /// By a configuration.
+    Apply(&'w Value),
+}
+
 /// Where the two lists say the same but for times: whether they do, and are not the same.
 pub fn differ_in_time_alone(obj: &Value, old: &Value) -> bool {
-    let list = |v: &'_ Value| v.pointer("/metadata/managedFields").and_then(Value::as_array).cloned();
-    let (Some(mut new), Some(mut old)) = (list(obj), list(old)) else { return false };
-    if new.len() != old.len() || new == old {
-        return false;
-    }
-    for entry in new.iter_mut().chain(&mut old).filter_map(Value::as_object_mut) {
-        entry.remove("time");
-    }
-    new == old
+    let (new, old) = (list(obj), list(old));
+    let but_for_time = |new: &Value, old: &Value| match (new.as_object(), old.as_object()) {
+        (Some(new), Some(old)) => {
+            let is_rest = |(key, _): &(&String, &Value)| *key != "time";
+            new.iter().filter(is_rest).eq(old.iter().filter(is_rest))
+        }
+        _ => false,
+    };
+    new.len() == old.len() && new != old && new.iter().zip(old).all(|(new, old)| but_for_time(new, old))
+}
+
+fn list(object: &Value) -> &[Value] {
+    object.pointer("/metadata/managedFields").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }

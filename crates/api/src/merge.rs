@@ -161,7 +161,7 @@ mod tests {
             api_version: "v1",
             subresource: "",
             now: jiff::Timestamp::UNIX_EPOCH,
-            resets: Resets::Below(&[&["status"]]),
+            resets: Resets(&[&["status"]]),
         };
         update(&Value::Null, &mut pod, &Kind("Pod"), &write);
         let fields = &pod["metadata"]["managedFields"][0]["fieldsV1"];

@@ -320,7 +320,7 @@ fn managed_fields_follow_the_schema() {
         api_version: "g/v1",
         subresource: "",
         now: jiff::Timestamp::UNIX_EPOCH,
-        resets: Resets::Below(&[]),
+        resets: Resets(&[]),
     };
     update(&Value::Null, &mut object, &One(&schema), &write);
     assert_eq!(

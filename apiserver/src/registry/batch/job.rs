@@ -22,6 +22,12 @@ const NAME: &str = "batch.kubernetes.io/job-name";
 impl Strategy for Jobs {
     fn prepare_for_create(&self, _: &WriteContext<'_>, job: &mut Value) {
         generate_selector(job);
+        // Upstream's default at the next read, from the labels that the template has by then.
+        if meta::labels(job).is_none_or(|labels| labels.is_empty())
+            && let Some(labels) = meta::labels(&job["spec"]["template"]).cloned()
+        {
+            meta::set(job, "labels", labels);
+        }
         job["status"] = json!({});
     }
 

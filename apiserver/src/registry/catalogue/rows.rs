@@ -43,7 +43,7 @@ const PROXY: &[Verb] = &[Verb::Create, Verb::Delete, Verb::Get, Verb::Patch, Ver
 const STREAM: &[Verb] = &[Verb::Create, Verb::Get];
 
 /// What a write to `status` of most newer kinds leaves as it is.
-const SPEC_AND_METADATA: Resets = Resets::Below(&[&["metadata"], &["spec"]]);
+const SPEC_AND_METADATA: Resets = Resets(&[&["metadata"], &["spec"]]);
 
 /// Every built-in resource.
 pub fn rows() -> Vec<Resource> {

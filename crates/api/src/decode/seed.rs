@@ -196,7 +196,11 @@ impl<'c> Seed<'c> {
                     }
                     let value =
                         cx.within(Step::Field(ty, field), || map.next_value_seed(Seed::shape(field.shape, cx)))?;
-                    put(&mut object, field.name, value);
+                    if value.as_ref().is_some_and(|value| unwritten(field, value)) {
+                        object.remove(field.name);
+                    } else {
+                        put(&mut object, field.name, value);
+                    }
                 }
                 Key::Meta(name) => {
                     if seen.again(if name == "kind" { 126 } else { 127 }) {
@@ -247,6 +251,22 @@ impl<'c> Seed<'c> {
                 None => return Ok(Some(Value::Array(items))),
             }
         }
+    }
+}
+
+/// Whether a value is one that Go cannot tell from none, and does not write: a client that gives it has said nothing.
+fn unwritten(field: &Field, value: &Value) -> bool {
+    // An empty managedFields is a wish to forget them.
+    if field.pointer || field.always || field.name == "managedFields" {
+        return false;
+    }
+    match (field.shape, value) {
+        (Shape::String(_) | Shape::Bytes, Value::String(text)) => text.is_empty(),
+        (Shape::Int32(_) | Shape::Int64(_) | Shape::Double, Value::Number(number)) => number.as_f64() == Some(0.0),
+        (Shape::Bool, Value::Bool(truth)) => !truth,
+        (Shape::List(_) | Shape::Strings, Value::Array(items)) => items.is_empty(),
+        (Shape::Map(_), Value::Object(map)) => map.is_empty(),
+        _ => false,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Row, empty, inner, inner_if, or, or_zero, text};
+use super::{Row, each, empty, inner, inner_if, or, or_zero, text};
 
 pub(super) const RULES: &[Row] = &[
     ("apps.v1", "Deployment", deployment),
@@ -42,6 +42,11 @@ fn daemon_set(set: &mut Map<String, Value>) {
 
 fn stateful_set(set: &mut Map<String, Value>) {
     let spec = inner(set, "spec");
+    // Upstream's conversion names the kind, for clients that look only at the object.
+    for claim in each(spec, "volumeClaimTemplates") {
+        claim.insert("apiVersion".into(), "v1".into());
+        claim.insert("kind".into(), "PersistentVolumeClaim".into());
+    }
     or_zero(spec, "podManagementPolicy", "OrderedReady");
     let strategy = inner(spec, "updateStrategy");
     if empty(strategy, "type") {

@@ -9,6 +9,7 @@ pub(super) const RULES: &[Row] = &[
     ("core.v1", "Service", service),
     ("core.v1", "Secret", secret),
     ("core.v1", "NodeSpec", node_spec),
+    ("core.v1", "PodStatus", |m| one_and_list(m, "podIP", "podIPs", |ip| json!({"ip": ip}))),
     ("core.v1", "PersistentVolume", persistent_volume),
     ("core.v1", "PersistentVolumeClaim", |m| or_zero(inner(m, "status"), "phase", "Pending")),
     ("core.v1", "PersistentVolumeClaimSpec", |m| or(m, "volumeMode", "Filesystem")),
@@ -38,10 +39,25 @@ fn secret(secret: &mut Map<String, Value>) {
     or_zero(secret, "type", "Opaque");
 }
 
-// The first of `podCIDRs` is `podCIDR`; upstream's conversion makes the list of the one.
 fn node_spec(spec: &mut Map<String, Value>) {
-    if let Some(one) = spec.get("podCIDR").filter(|one| one.as_str().is_some_and(|text| !text.is_empty())).cloned() {
-        or_zero(spec, "podCIDRs", json!([one]));
+    one_and_list(spec, "podCIDR", "podCIDRs", std::convert::identity);
+}
+
+/// A field that was one and has become a list: the one is the list's first, and wins where they differ, as it is what
+/// older clients write.
+fn one_and_list(map: &mut Map<String, Value>, one: &str, list: &str, item: fn(Value) -> Value) {
+    let first = map.get(list).and_then(|list| list.get(0)).cloned();
+    match map.get(one).filter(|one| one.as_str().is_some_and(|text| !text.is_empty())).cloned() {
+        Some(value) if first.as_ref() != Some(&item(value.clone())) => {
+            map.insert(list.to_owned(), json!([item(value)]));
+        }
+        Some(_) => {}
+        None => {
+            let text = first.as_ref().map(|first| first.get("ip").unwrap_or(first));
+            if let Some(text) = text.filter(|text| text.is_string()).cloned() {
+                map.insert(one.to_owned(), text);
+            }
+        }
     }
 }
 

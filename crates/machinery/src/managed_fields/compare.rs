@@ -84,27 +84,38 @@ fn structs<'a, S: MergeSchema<'a>>(
     schema: S,
     out: &mut Comparison,
 ) -> bool {
-    let mut always: Vec<(&str, &Value, S)> = Vec::new();
-    schema.always(&mut |name, value, schema| always.push((name, value, schema)));
-    let written = |name: &str| always.iter().find(|a| a.0 == name);
     let mut any = false;
     for name in keys(old, new) {
         any = true;
-        let zero = written(name).map(|a| a.1);
-        let (o, n) = (old.and_then(|m| m.get(name).or(zero)), new.and_then(|m| m.get(name).or(zero)));
+        let (mut o, mut n) = (old.and_then(|m| m.get(name)), new.and_then(|m| m.get(name)));
+        if o == n {
+            continue;
+        }
+        if old.is_some() && new.is_some() && (o.is_none() || n.is_none()) {
+            // The side that leaves it out may have it as it is always written.
+            schema.always(&mut |always, zero, _| {
+                if always == name {
+                    (o, n) = (o.or(Some(zero)), n.or(Some(zero)));
+                }
+            });
+        } else if old.is_some() != new.is_some() {
+            field(name, o, n, schema.field(name), out);
+            continue;
+        }
         if o != n {
             field(name, o, n, schema.field(name), out);
         }
     }
-    for (name, zero, schema) in &always {
-        if old.is_some_and(|m| m.contains_key(*name)) || new.is_some_and(|m| m.contains_key(*name)) {
-            continue;
+    schema.always(&mut |name, zero, schema| {
+        let written = |map: Option<&Map<String, Value>>| map.is_some_and(|m| m.contains_key(name));
+        if written(old) || written(new) {
+            return;
         }
         any = true;
         if old.is_some() != new.is_some() {
-            field(name, old.map(|_| *zero), new.map(|_| *zero), Some(*schema), out);
+            field(name, old.map(|_| zero), new.map(|_| zero), Some(schema), out);
         }
-    }
+    });
     !any
 }
 

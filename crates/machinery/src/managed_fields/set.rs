@@ -79,18 +79,6 @@ impl Set {
         });
     }
 
-    /// Takes out what is in the other and everything below it (`RecursiveDifference`).
-    pub fn subtract_below(&mut self, other: &Set) {
-        self.0.retain(|element, node| match other.0.get(element) {
-            Some(theirs) if theirs.member => false,
-            Some(theirs) => {
-                node.children.subtract_below(&theirs.children);
-                node.member || !node.children.is_empty()
-            }
-            None => true,
-        });
-    }
-
     /// Keeps what is in the other.
     pub fn intersect(&mut self, other: &Set) {
         self.0.retain(|element, node| match other.0.get(element) {
@@ -103,23 +91,18 @@ impl Set {
         });
     }
 
-    /// Keeps what is at or below one of these paths; a name is a field's, `*` is any element.
-    pub(super) fn keep(&mut self, paths: &[&[&str]]) {
-        self.0.retain(|element, node| {
-            let hit =
-                |path: &&&[&str]| path.first().is_some_and(|p| *p == "*" || element.strip_prefix("f:") == Some(p));
-            let mut rest: Vec<&[&str]> = Vec::new();
-            for path in paths.iter().filter(hit) {
-                match &path[1..] {
-                    [] => return true,
-                    more => rest.push(more),
-                }
+    /// Takes out what is at or below this path of field names.
+    pub(super) fn subtract_below_path(&mut self, path: &[&str]) {
+        let Some((first, rest)) = path.split_first() else { return };
+        let element = element::field(first);
+        if rest.is_empty() {
+            self.0.remove(&element);
+        } else if let Entry::Occupied(mut node) = self.0.entry(element) {
+            node.get_mut().children.subtract_below_path(rest);
+            if !node.get().member && node.get().children.is_empty() {
+                node.remove();
             }
-            // Upstream keeps what is on the way to a path, too.
-            node.member &= !rest.is_empty();
-            node.children.keep(&rest);
-            node.member || !node.children.is_empty()
-        });
+        }
     }
 
     /// Whether the path of these elements is in it.

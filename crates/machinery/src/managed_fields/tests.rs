@@ -85,7 +85,7 @@ fn write<'w>(manager: &'w str, second: i64) -> Update<'w> {
         api_version: "v1",
         subresource: "",
         now: jiff::Timestamp::from_second(second).expect("in range"),
-        resets: Resets::Below(&[&["status"]]),
+        resets: Resets(&[&["status"]]),
     }
 }
 
@@ -148,7 +148,7 @@ fn subresources_have_entries_of_their_own() {
     let mut new = live.clone();
     new["status"] = json!({"x": 2});
     new["spec"]["replicas"] = json!(5);
-    let write = Update { subresource: "status", resets: Resets::Below(&[&["spec"]]), ..write("kubelet", 20) };
+    let write = Update { subresource: "status", resets: Resets(&[&["spec"]]), ..write("kubelet", 20) };
     update(&live, &mut new, &One, &write);
     let entries = &new["metadata"]["managedFields"];
     assert_eq!(entries[1]["subresource"], "status");
@@ -191,7 +191,7 @@ fn sets() {
     rest.subtract(&Set::of(&["a"]));
     assert_eq!(rest.to_value()["f:a"], json!({"f:b": {}}));
     let mut rest = set.clone();
-    rest.subtract_below(&Set::of(&["a"]));
+    rest.subtract_below_path(&["a"]);
     assert_eq!(rest.to_value().get("f:a"), None);
     let mut common = set;
     common.intersect(&Set::of(&["a", "b"]));

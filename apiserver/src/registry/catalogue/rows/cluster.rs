@@ -32,9 +32,9 @@ fn access() -> Vec<Resource> {
             .short(&["csr"])
             .sub("approval", request, READ_WRITE)
             .part("status")
-            .resetting("", Resets::Below(&[&["spec"], &["status"]]))
-            .resetting("status", Resets::Below(&[&["spec"], &["status", "conditions"]]))
-            .resetting("approval", Resets::Below(&[&["spec"], &["status", "certificate"]]))
+            .resetting("", Resets(&[&["spec"], &["status"]]))
+            .resetting("status", Resets(&[&["spec"], &["status", "conditions"]]))
+            .resetting("approval", Resets(&[&["spec"], &["status", "certificate"]]))
             .select("spec.signerName")
             .name_rule(any_name),
         rbac("clusterrolebindings", "ClusterRoleBinding").cluster().rules(roles::cluster_role_bindings()),

@@ -15,14 +15,7 @@ use crate::registry::network;
 const EVENT_TTL_SECONDS: u64 = 3600;
 
 const POD_STATUS_RESETS: Resets =
-    Resets::Below(&[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]]);
-
-const RESIZE_RESETS: Resets = Resets::AllBut(&[
-    &["spec", "containers", "*", "resources"],
-    &["spec", "containers", "*", "resizePolicy"],
-    &["spec", "initContainers", "*", "resources"],
-    &["spec", "initContainers", "*", "resizePolicy"],
-]);
+    Resets(&[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]]);
 
 pub(super) fn rows() -> Vec<Resource> {
     let stored = |resource, kind| super::stored("", "v1", resource, kind);
@@ -98,7 +91,7 @@ fn namespaces() -> Resource {
     Resource { verbs, ..row }
         .sub("finalize", core_kind("Namespace"), &[Verb::Update])
         .part("status")
-        .resetting("finalize", Resets::Below(&[&["status"]]))
+        .resetting("finalize", Resets(&[&["status"]]))
         .select("status.phase")
         .rules(namespace::Namespaces)
 }
@@ -119,8 +112,6 @@ fn pods() -> Resource {
         .sub("resize", core_kind("Pod"), READ_WRITE)
         .part("status")
         .resetting("status", POD_STATUS_RESETS)
-        .resetting("ephemeralcontainers", Resets::AllBut(&[&["spec", "ephemeralContainers"]]))
-        .resetting("resize", RESIZE_RESETS)
         .select("spec.nodeName")
         .select_as("spec.host", "spec.nodeName", "")
         .select("spec.restartPolicy")

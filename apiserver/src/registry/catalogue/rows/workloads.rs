@@ -18,7 +18,7 @@ pub(super) fn rows() -> Vec<Resource> {
         scaled(workload("deployments", "Deployment"))
             .short(&["deploy"])
             .part("status")
-            .resetting("status", Resets::Below(&[&["spec"], &["metadata", "labels"]]))
+            .resetting("status", Resets(&[&["spec"], &["metadata", "labels"]]))
             .rules(apps::deployment::Deployments),
         scaled(workload("replicasets", "ReplicaSet"))
             .short(&["rs"])

@@ -17,7 +17,7 @@ fn by(manager: &'static str, second: i64, force: bool) -> Apply<'static> {
         kind: "X",
         subresource: "",
         now: jiff::Timestamp::from_second(second).expect("in range"),
-        resets: Resets::Below(&[&["status"]]),
+        resets: Resets(&[&["status"]]),
         force,
     }
 }
