@@ -33,6 +33,14 @@ const ACCEPTED_CUSTOM: &[&str] = &["application/json-patch+json", "application/m
 /// Server-side apply, which is `apply.rs`.
 pub(super) const APPLY: &str = "application/apply-patch+yaml";
 
+/// Whether the row's objects take that sort of patch.
+pub(super) fn accepted(call: &Call, row: &Resource) -> Result<(), StatusError> {
+    if row.types.custom().is_some() && !ACCEPTED_CUSTOM.contains(&media_type(call)) {
+        return Err(StatusError::unsupported_media_type(ACCEPTED_CUSTOM));
+    }
+    Ok(())
+}
+
 /// The media type of a patch.
 pub(super) fn media_type(call: &Call) -> &str {
     let content = call.parts.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
@@ -86,9 +94,7 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
     if media_type(&call) == APPLY {
         return apply::handle(call, row).await;
     }
-    if row.types.custom().is_some() && !ACCEPTED_CUSTOM.contains(&media_type(&call)) {
-        return Err(StatusError::unsupported_media_type(ACCEPTED_CUSTOM));
-    }
+    accepted(&call, row)?;
     let accept = call.accept(&row.kind())?;
     let options = Write::parse_patch(&call.info.query, &call.parts.headers, false)?;
     let bytes = call.bytes().await?;

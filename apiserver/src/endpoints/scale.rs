@@ -50,6 +50,9 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
             scale
         }
         verb => {
+            if verb == "patch" {
+                patch::accepted(&call, row)?;
+            }
             let (query, headers) = (&call.info.query, &call.parts.headers);
             let apply = verb == "patch" && patch::media_type(&call) == patch::APPLY;
             let options = match verb {
@@ -83,7 +86,8 @@ impl Wanted {
             "patch" if apply => Self::Apply(Configuration::parse(bytes)?),
             "patch" => Self::Patch(Patch::parse(call, bytes)?),
             _ => {
-                let decoded = negotiation::object(&call.parts.headers, bytes, &kind(), &types(), options.field_validation)?;
+                let decoded =
+                    negotiation::object(&call.parts.headers, bytes, &kind(), &types(), options.field_validation)?;
                 Self::Scale(decoded.object)
             }
         })

@@ -146,6 +146,18 @@ async fn status_and_scale_are_parts_of_their_own() {
     assert_eq!((code, &scale["spec"]["replicas"]), (StatusCode::OK, &json!(3)), "{scale}");
     let (_, scaled) = client.json(Method::GET, path, Value::Null).await;
     assert_eq!((&scaled["spec"]["count"], &scaled["metadata"]["generation"]), (&json!(3), &json!(2)));
+    let owners = scaled["metadata"]["managedFields"].as_array().expect("owners");
+    let scaler = owners.iter().find(|entry| entry["subresource"] == "scale").expect("who scaled");
+    assert_eq!(scaler["apiVersion"], "example.com/v1", "in the version of the object: {scaler}");
+    assert_eq!(scaler["fieldsV1"], json!({ "f:spec": { "f:count": {} } }), "where it has its replicas");
+    let config = json!({ "apiVersion": "example.com/v1", "kind": "Widget", "metadata": { "name": "a" }, "spec": { "count": 7 } });
+    let apply = "application/apply-patch+yaml";
+    let (code, refused) = client.send(Method::PATCH, &format!("{path}?fieldManager=x"), apply, config).await;
+    assert_eq!(code, StatusCode::CONFLICT, "{refused}");
+    assert_eq!(refused["details"]["causes"][0]["field"], ".spec.count");
+    let strategic = "application/strategic-merge-patch+json";
+    let (code, _) = client.send(Method::PATCH, &format!("{path}/scale"), strategic, json!({})).await;
+    assert_eq!(code, StatusCode::UNSUPPORTED_MEDIA_TYPE, "it takes a type to know merge keys");
 
     let (code, refused) = client.send(Method::PATCH, path, MERGE, json!({ "spec": { "count": -1 } })).await;
     assert_eq!(code, StatusCode::UNPROCESSABLE_ENTITY);
