@@ -27,7 +27,6 @@ use crate::filters::authz::rbac::Rbac;
 use crate::filters::fairness::Fairness;
 use crate::listener::{self, InProcess, Tls};
 use crate::metrics::{Measured, Metrics};
-use crate::negotiation;
 use crate::registry::catalogue;
 use crate::registry::{Registry, Rows};
 
@@ -138,34 +137,28 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
     let began = Instant::now();
     // The library's first random number takes tens of milliseconds of gathering entropy: not of the first client's time.
     tokio::task::spawn_blocking(|| aws_lc_rs::rand::fill(&mut [0]));
-    let recent = Arc::new(cache::Recent::default());
     let storage: Arc<dyn Storage> = match &config.store {
         Store::Embedded(dir) => {
             Arc::new(storage::EmbeddedStore::open_directory(dir).context("opening the embedded store")?)
         }
         Store::Memory => Arc::new(storage::EmbeddedStore::in_memory()),
-        Store::Etcd(etcd) => {
-            let etcd = storage::EtcdStore::connect(etcd.clone()).await.context("connecting to etcd")?;
-            Arc::new(cache::OwnWrites::new(Arc::new(etcd), recent.clone()))
-        }
+        Store::Etcd(etcd) => Arc::new(storage::EtcdStore::connect(etcd.clone()).await.context("connecting to etcd")?),
     };
     tracing::debug!(elapsed = ?began.elapsed(), "store opened");
     let metrics: Arc<Metrics> = Arc::default();
     let rows = catalogue::rows();
     let storage: Arc<dyn Storage> = Arc::new(Measured::new(storage, metrics.clone(), &rows));
     let rows = Rows::new(rows);
-    // The embedded store has only what this program wrote; an etcd may have another's values, and a custom resource's
-    // schema may be another now.
-    let foreign = matches!(config.store, Store::Etcd(_));
-    let canonicalise: cache::Canonicalise = Arc::new(move |row, bytes| match foreign || row.types.custom().is_some() {
-        true => recent.take(bytes).or_else(|| negotiation::canonicalise(row, bytes)),
-        false => None,
+    let values = Arc::new(cache::Values::new(storage.is_shared()));
+    let canonicalise: cache::Canonicalise = Arc::new({
+        let values = values.clone();
+        move |row, bytes| values.seen(row, bytes)
     });
     // What requests need goes on until the last one is answered.
     let (closing, closed) = (CancellationToken::new(), CancellationToken::new());
     let feed = cache::start(storage.clone(), rows.iter().cloned(), canonicalise, closed.clone()).await?;
     tracing::debug!(elapsed = ?began.elapsed(), "caches loaded");
-    let registry = Arc::new(Registry::new(rows, feed, storage.clone()));
+    let registry = Arc::new(Registry::new(rows, feed, storage.clone(), values));
     let access = (config.access)(&registry)?;
     registry.set_admission(access.admission);
     let extensions = Extensions::start(registry.clone()).await;

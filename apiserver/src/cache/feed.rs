@@ -16,9 +16,9 @@ use storage::{Event, EventKind, Storage, WatchItem};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::WatchCache;
 use super::joining::Joining;
 use super::load::{Canonicalise, ROOT, entry, load, route};
+use super::{After, WatchCache};
 use crate::registry::catalogue::{Resource, Sort};
 
 /// How long a consistent read waits for the caches before it says so.
@@ -136,8 +136,8 @@ pub async fn start(
     let sinks: Sinks = rows_by_prefix
         .into_iter()
         .map(|(prefix, row)| {
-            let objects = loaded.objects.remove(&prefix).unwrap_or_default();
-            let cache = Arc::new(WatchCache::new(objects, loaded.revision, publish.subscribe()));
+            let contents = loaded.contents.remove(&prefix).unwrap_or_default();
+            let cache = Arc::new(WatchCache::new(contents, loaded.revision, publish.subscribe()));
             (prefix, Arc::new(Sink { row, cache }))
         })
         .collect();
@@ -220,9 +220,7 @@ impl Follower {
             let Some((prefix, key)) = event.key.strip_prefix(ROOT).and_then(|k| route(known, k)) else { continue };
             self.joining.note(prefix, event);
             let Some(sink) = sinks.get(prefix) else { continue };
-            if let Some(outcome) = outcome(&sink.row, key.into(), event, &self.canonicalise) {
-                batches.entry(prefix).or_default().push(outcome);
-            }
+            batches.entry(prefix).or_default().push(outcome(&sink.row, key.into(), event, &self.canonicalise));
         }
         for (prefix, batch) in batches {
             sinks[prefix].cache.apply(batch, now);
@@ -236,7 +234,7 @@ impl Follower {
         let rows = sinks.iter().map(|(prefix, sink)| (prefix.clone(), sink.row.clone())).collect();
         let mut loaded = load(&*self.feed.storage, ROOT, None, &rows, &self.canonicalise).await?;
         for (prefix, sink) in sinks.iter() {
-            sink.cache.reset(loaded.objects.remove(prefix).unwrap_or_default(), loaded.revision);
+            sink.cache.reset(loaded.contents.remove(prefix).unwrap_or_default(), loaded.revision);
         }
         self.publish.send_replace(loaded.revision);
         self.joining.again(loaded.revision);
@@ -244,16 +242,14 @@ impl Follower {
     }
 }
 
-/// What an event makes of a key: an entry, or nothing as of a revision.
-pub(super) type Applied = (Arc<str>, Result<super::Entry, i64>);
-
-/// What an event does to the cache of a row; `None` where its value cannot be served.
-pub(super) fn outcome(row: &Resource, key: Arc<str>, event: &Event, canonicalise: &Canonicalise) -> Option<Applied> {
-    match event.kind {
-        EventKind::Delete => Some((key, Err(event.revision))),
-        EventKind::Put => {
-            let entry = entry(row, key.clone(), event.revision, &event.value, canonicalise)?;
-            Some((key, Ok(entry)))
-        }
-    }
+/// What an event does to the cache of a row.
+pub(super) fn outcome(row: &Resource, key: Arc<str>, event: &Event, canonicalise: &Canonicalise) -> (Arc<str>, After) {
+    let after = match event.kind {
+        EventKind::Delete => After::Gone(event.revision),
+        EventKind::Put => match entry(row, key.clone(), event.revision, &event.value, canonicalise) {
+            Some(entry) => After::Is(entry),
+            None => After::Unreadable(event.revision),
+        },
+    };
+    (key, after)
 }

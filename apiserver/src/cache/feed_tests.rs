@@ -23,7 +23,7 @@ async fn put(store: &dyn Storage, n: usize) {
 async fn a_cache_that_joins_misses_nothing_and_doubles_nothing() {
     let store: Arc<dyn Storage> = Arc::new(EmbeddedStore::in_memory());
     let cancel = CancellationToken::new();
-    let feed = start(store.clone(), [], Arc::new(|_, _| None), cancel.clone()).await.expect("starts");
+    let feed = start(store.clone(), [], Arc::new(|_, value| Ok(value.clone())), cancel.clone()).await.expect("starts");
     assert!(feed.cache(PREFIX).is_none());
     for n in 0..50 {
         put(&*store, n).await;
@@ -56,7 +56,9 @@ async fn a_cache_that_joins_misses_nothing_and_doubles_nothing() {
 #[tokio::test]
 async fn watches_end_when_a_cache_leaves_or_is_replaced() {
     let store: Arc<dyn Storage> = Arc::new(EmbeddedStore::in_memory());
-    let feed = start(store.clone(), [], Arc::new(|_, _| None), CancellationToken::new()).await.expect("starts");
+    let feed = start(store.clone(), [], Arc::new(|_, value| Ok(value.clone())), CancellationToken::new())
+        .await
+        .expect("starts");
     feed.join(row()).await;
     let first = feed.cache(PREFIX).expect("joined");
     put(&*store, 1).await;

@@ -14,9 +14,9 @@ use storage::Event;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use super::WatchCache;
 use super::feed::{AGAIN, Command, Feed, Sink, outcome};
 use super::load::{Canonicalise, Loaded, ROOT, load};
-use super::{Objects, WatchCache};
 use crate::registry::catalogue::{Resource, Sort};
 
 /// Events kept for a cache that is being read; beyond that it is read again, from later on.
@@ -124,12 +124,12 @@ impl Joining {
             }
         };
         let Some(pending) = self.pending.remove(&prefix) else { return };
-        let objects: Objects = loaded.objects.remove(&prefix).unwrap_or_default();
-        let cache = Arc::new(WatchCache::new(objects, loaded.revision, self.feed.applied_receiver()));
+        let contents = loaded.contents.remove(&prefix).unwrap_or_default();
+        let cache = Arc::new(WatchCache::new(contents, loaded.revision, self.feed.applied_receiver()));
         let root = format!("{ROOT}{prefix}/");
         let batch = pending.waiting.iter().filter_map(|event| {
             let key = event.key.strip_prefix(&root)?;
-            outcome(&pending.row, key.into(), event, &self.canonicalise)
+            Some(outcome(&pending.row, key.into(), event, &self.canonicalise))
         });
         cache.apply(batch, Instant::now());
         if let Some(before) = self.replace(&prefix, Some(Arc::new(Sink { row: pending.row, cache }))) {

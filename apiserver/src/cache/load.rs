@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use storage::{RangeOptions, Storage};
 
-use super::{Entry, Objects};
+use super::{Contents, Entry};
 use crate::registry::catalogue::Resource;
 
 /// The root of all keys.
@@ -15,8 +15,8 @@ pub(super) const ROOT: &str = "/registry/";
 /// Keys read at once while loading over a network.
 pub(super) const PAGE: usize = 5_000;
 
-/// Makes a stored value canonical JSON of the storage version (defaults, field order); `None` where it already is.
-pub type Canonicalise = Arc<dyn Fn(&Resource, &Bytes) -> Option<Bytes> + Send + Sync>;
+/// Makes a stored value canonical JSON of the storage version (defaults, field order), or says why it cannot be.
+pub type Canonicalise = Arc<dyn Fn(&Resource, &Bytes) -> Result<Bytes, String> + Send + Sync>;
 
 /// `services/specs/ns/name` -> (`services/specs`, `ns/name`): prefixes have one segment or two.
 pub(super) fn route(known: impl Fn(&str) -> bool, key: &str) -> Option<(&str, &str)> {
@@ -34,7 +34,7 @@ pub(super) struct Loaded {
     /// The revision at which it is exact.
     pub revision: i64,
     /// The objects by storage prefix.
-    pub objects: HashMap<String, Objects>,
+    pub contents: HashMap<String, Contents>,
 }
 
 /// Reads the objects of all rows (by storage prefix) below `root`, at `revision` or at the newest.
@@ -45,7 +45,7 @@ pub(super) async fn load(
     rows: &HashMap<String, Arc<Resource>>,
     canonicalise: &Canonicalise,
 ) -> Result<Loaded, storage::Error> {
-    let mut loaded = Loaded { revision: revision.unwrap_or(0), objects: HashMap::new() };
+    let mut loaded = Loaded { revision: revision.unwrap_or(0), contents: HashMap::new() };
     let mut start_after = None;
     let limit = if storage.is_shared() { PAGE } else { 0 };
     loop {
@@ -58,8 +58,11 @@ pub(super) async fn load(
         for kv in &page.kvs {
             let key = kv.key.strip_prefix(ROOT);
             let Some((prefix, key)) = key.and_then(|k| route(|prefix| rows.contains_key(prefix), k)) else { continue };
-            if let Some(entry) = entry(&rows[prefix], key.into(), kv.mod_revision, &kv.value, canonicalise) {
-                loaded.objects.entry(prefix.to_string()).or_default().insert(entry.key.clone(), Arc::new(entry));
+            let key: Arc<str> = key.into();
+            let contents = loaded.contents.entry(prefix.to_string()).or_default();
+            match entry(&rows[prefix], key.clone(), kv.mod_revision, &kv.value, canonicalise) {
+                Some(entry) => drop(contents.objects.insert(key, Arc::new(entry))),
+                None => drop(contents.unreadable.insert(key, kv.mod_revision)),
             }
         }
         match page.kvs.last() {
@@ -77,8 +80,11 @@ pub(super) fn entry(
     value: &Bytes,
     canonicalise: &Canonicalise,
 ) -> Option<Entry> {
-    let body = canonicalise(row, value).unwrap_or_else(|| value.clone());
-    match Entry::new(key.clone(), revision, body) {
+    let entry = canonicalise(row, value).and_then(|body| {
+        let made = Entry::new(key.clone(), revision, body);
+        made.map_err(|error| error.to_string())
+    });
+    match entry {
         Ok(entry) => Some(entry),
         Err(error) => {
             tracing::error!(resource = %row.resource, %key, revision, %error, "a stored value cannot be served");

@@ -20,16 +20,16 @@ mod entry;
 mod feed;
 mod joining;
 mod load;
-mod own_writes;
 mod past;
 mod scan;
+mod values;
 mod watcher;
 
 pub use entry::Entry;
 pub use feed::{Feed, start};
 pub use load::Canonicalise;
-pub use own_writes::{OwnWrites, Recent};
 pub use past::Past;
+pub use values::Values;
 pub use watcher::{Expired, Watcher, frame, protobuf_frame};
 
 /// Events younger than this stay in the window, up to [`WINDOW_MOST`].
@@ -126,6 +126,32 @@ impl Change {
 /// State at a revision.
 pub type Objects = OrdMap<Arc<str>, Arc<Entry>>;
 
+/// The keys whose values cannot be read, and since which revision.
+///
+/// Reading them, or a list that they are of, is an error: what is there must not look as if it were gone, or a garbage
+/// collector would take away what belongs to it. Watches do not hear of them; the last object that could be read stays
+/// for the server's own use.
+pub type Unreadable = OrdMap<Arc<str>, i64>;
+
+/// What a resource has in the store.
+#[derive(Clone, Default)]
+pub struct Contents {
+    /// The objects.
+    pub objects: Objects,
+    /// The others.
+    pub unreadable: Unreadable,
+}
+
+/// What is at a key after an event.
+pub(crate) enum After {
+    /// An object.
+    Is(Entry),
+    /// Nothing, since that revision.
+    Gone(i64),
+    /// Something that cannot be read.
+    Unreadable(i64),
+}
+
 /// A consistent view of one resource.
 #[derive(Clone)]
 pub struct Snapshot {
@@ -133,9 +159,17 @@ pub struct Snapshot {
     pub revision: i64,
     /// The objects by key.
     pub objects: Objects,
+    /// The keys that cannot be read.
+    pub unreadable: Unreadable,
 }
 
 impl Snapshot {
+    /// A key (in a namespace) of which a list cannot be made.
+    pub fn unreadable(&self, namespace: Option<&str>) -> Option<&str> {
+        let mut keys = self.unreadable.keys();
+        keys.find(|key| namespace.is_none_or(|n| key.strip_prefix(n).is_some_and(|k| k.starts_with('/')))).map(|k| &**k)
+    }
+
     /// The objects of a namespace (or all), from after `start` on, in key order.
     pub fn range<'a>(
         &'a self,
@@ -153,11 +187,19 @@ impl Snapshot {
 
 struct State {
     objects: Objects,
+    unreadable: Unreadable,
     window: VecDeque<Arc<Change>>,
     /// A watch from this revision on misses nothing.
     floor: i64,
     /// The revision of the last event applied here (or of the load).
     last: i64,
+}
+
+impl State {
+    fn new(contents: Contents, revision: i64) -> Self {
+        let Contents { objects, unreadable } = contents;
+        Self { objects, unreadable, window: VecDeque::new(), floor: revision, last: revision }
+    }
 }
 
 /// The cache of one resource.
@@ -169,9 +211,9 @@ pub struct WatchCache {
 }
 
 impl WatchCache {
-    /// An empty cache that is exact at `revision`; `applied` is the feed's.
-    pub fn new(objects: Objects, revision: i64, applied: watch::Receiver<i64>) -> Self {
-        let state = State { objects, window: VecDeque::new(), floor: revision, last: revision };
+    /// A cache that is exact at `revision`; `applied` is the feed's.
+    pub fn new(contents: Contents, revision: i64, applied: watch::Receiver<i64>) -> Self {
+        let state = State::new(contents, revision);
         let closed = CancellationToken::new();
         Self { state: RwLock::new(state), changed: watch::Sender::new(revision), applied, closed }
     }
@@ -189,6 +231,11 @@ impl WatchCache {
     /// The object as it is now.
     pub fn get(&self, key: &str) -> Option<Arc<Entry>> {
         self.state.read().objects.get(key).cloned()
+    }
+
+    /// Whether there is something of that key that cannot be read.
+    pub fn is_unreadable(&self, key: &str) -> bool {
+        self.state.read().unreadable.contains_key(key)
     }
 
     /// The revision of the last event of this resource.
@@ -211,7 +258,11 @@ impl WatchCache {
         // The feed publishes `applied` after the caches: read first, all events up to it are in the state.
         let applied = *self.applied.borrow();
         let state = self.state.read();
-        Snapshot { revision: applied.max(state.last), objects: state.objects.clone() }
+        Snapshot {
+            revision: applied.max(state.last),
+            objects: state.objects.clone(),
+            unreadable: state.unreadable.clone(),
+        }
     }
 
     /// The state at an earlier revision, where the window still reaches that far.
@@ -227,7 +278,7 @@ impl WatchCache {
                 None => objects.remove(&change.entry.key),
             };
         }
-        Ok(Snapshot { revision, objects })
+        Ok(Snapshot { revision, objects, unreadable: state.unreadable.clone() })
     }
 
     /// A cursor after `revision`.
@@ -250,24 +301,30 @@ impl WatchCache {
     }
 
     /// Replaces everything: nothing before `revision` can be watched any more.
-    fn reset(&self, objects: Objects, revision: i64) {
-        *self.state.write() = State { objects, window: VecDeque::new(), floor: revision, last: revision };
+    fn reset(&self, contents: Contents, revision: i64) {
+        *self.state.write() = State::new(contents, revision);
         self.changed.send_replace(revision);
     }
 
     /// Applies a batch of events, in revision order, and wakes the watchers once.
-    fn apply(&self, batch: impl IntoIterator<Item = (Arc<str>, Result<Entry, i64>)>, now: Instant) {
+    fn apply(&self, batch: impl IntoIterator<Item = (Arc<str>, After)>, now: Instant) {
         let mut state = self.state.write();
         let before = state.window.len();
         for (key, outcome) in batch {
+            if let After::Unreadable(revision) = outcome {
+                state.unreadable.insert(key, revision);
+                continue;
+            }
+            state.unreadable.remove(&key);
             let change = match outcome {
-                Ok(entry) => {
+                After::Is(entry) => {
                     let entry = Arc::new(entry);
                     let previous = state.objects.insert(key, entry.clone());
                     let kind = if previous.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
                     Change::new(kind, entry, previous, now)
                 }
-                Err(revision) => {
+                After::Unreadable(_) => continue,
+                After::Gone(revision) => {
                     let Some(previous) = state.objects.remove(&key) else { continue };
                     Change::new(ChangeKind::Deleted, Arc::new(previous.at(revision)), Some(previous), now)
                 }

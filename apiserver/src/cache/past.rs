@@ -51,10 +51,11 @@ impl Feed {
         let sinks = self.sinks.load();
         let entries = page.kvs.iter().filter_map(|kv| {
             let row = &sinks.get(prefix)?.row;
-            entry(row, key(kv).into(), kv.mod_revision, &kv.value, &self.canonicalise).map(Arc::new)
+            let entry = entry(row, key(kv).into(), kv.mod_revision, &kv.value, &self.canonicalise);
+            Some(entry.map(Arc::new).ok_or_else(|| storage::Error::Corrupt(kv.key.to_string())))
         });
         Ok(Past {
-            entries: entries.collect(),
+            entries: entries.collect::<Result<_, _>>()?,
             last: page.kvs.last().map(key),
             more: page.more,
             count: u64::try_from(page.count).unwrap_or_default(),

@@ -6,18 +6,18 @@ fn body(name: &str, n: u32) -> Bytes {
     format!(r#"{{"kind":"T","apiVersion":"v1","metadata":{{"name":"{name}","uid":"{n}"}}}}"#).into()
 }
 
-fn put(key: &str, revision: i64) -> (Arc<str>, Result<Entry, i64>) {
+fn put(key: &str, revision: i64) -> (Arc<str>, After) {
     let key: Arc<str> = key.into();
-    (key.clone(), Ok(Entry::new(key.clone(), revision, body(&key, revision as u32)).expect("valid")))
+    (key.clone(), After::Is(Entry::new(key.clone(), revision, body(&key, revision as u32)).expect("valid")))
 }
 
-fn delete(key: &str, revision: i64) -> (Arc<str>, Result<Entry, i64>) {
-    (key.into(), Err(revision))
+fn delete(key: &str, revision: i64) -> (Arc<str>, After) {
+    (key.into(), After::Gone(revision))
 }
 
 fn cache() -> (Arc<WatchCache>, watch::Sender<i64>) {
     let applied = watch::Sender::new(10);
-    (Arc::new(WatchCache::new(Objects::new(), 10, applied.subscribe())), applied)
+    (Arc::new(WatchCache::new(Contents::default(), 10, applied.subscribe())), applied)
 }
 
 fn listing(snapshot: &Snapshot) -> Vec<(String, i64)> {

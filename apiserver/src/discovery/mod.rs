@@ -173,18 +173,13 @@ fn verbs(verbs: &[crate::registry::catalogue::Verb]) -> Vec<&'static str> {
     verbs.iter().map(|v| v.as_str()).collect()
 }
 
-/// Kinds that upstream v1.36 still encodes as v1beta1 in etcd. Here they are v1, which it reads alike; the hash is
-/// upstream's, so that a storage migrator sees no difference between the two servers.
-const STORED_AS_BETA: &[&str] =
-    &["customresourcedefinitions", "mutatingadmissionpolicies", "mutatingadmissionpolicybindings"];
-
 /// Changes when a resource is stored in another version (`discovery.StorageVersionHash`).
 fn storage_version_hash(row: &Resource) -> String {
     if row.sort == Sort::Virtual {
         return String::new();
     }
     let stored = &row.storage_version;
-    let version = if STORED_AS_BETA.contains(&row.resource.as_ref()) { "v1beta1" } else { &stored.version };
+    let version = row.stored_version.as_deref().unwrap_or(&stored.version);
     let hash = Sha256::digest(format!("{}/{version}/{}", stored.group, stored.kind));
     STANDARD.encode(&hash[..8])
 }

@@ -21,8 +21,10 @@ pub(super) async fn handle(call: Call, row: &Arc<Resource>) -> Result<Response<B
         None => registry.feed().caught_up().await?,
     }
     let cache = registry.cache(row).ok_or_else(super::no_such_path)?;
-    let entry = cache
-        .get(&store::key(call.namespace(), &call.info.name))
-        .ok_or_else(|| StatusError::not_found(&row.group_resource(), &call.info.name))?;
+    let key = store::key(call.namespace(), &call.info.name);
+    if cache.is_unreadable(&key) {
+        return Err(store::unreadable(&key, "asked for by a get"));
+    }
+    let entry = cache.get(&key).ok_or_else(|| StatusError::not_found(&row.group_resource(), &call.info.name))?;
     respond::entry(&call, row, StatusCode::OK, &entry, &accept)
 }

@@ -19,6 +19,7 @@ use crate::registry::Registry;
 use crate::registry::catalogue::Resource;
 use crate::registry::options::{List, ReadAt};
 use crate::registry::selection::Selection;
+use crate::registry::store;
 
 /// The page that a list request is answered with.
 pub(super) struct Selected {
@@ -134,6 +135,9 @@ pub(super) async fn select(call: &Call, row: &Resource, options: &List) -> Resul
             }
         }
     };
+    if let Some(key) = snapshot.unreadable(namespace) {
+        return Err(store::unreadable(key, "of a list"));
+    }
     Ok(page(&snapshot, namespace, start.as_deref(), &selection, options.limit))
 }
 

@@ -26,6 +26,7 @@ use crate::negotiation::{self, Accept, Body, Encoding, Form};
 use crate::registry::catalogue::Resource;
 use crate::registry::options::List;
 use crate::registry::selection::Selection;
+use crate::registry::store;
 
 /// How often a watcher that wants bookmarks gets one.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
@@ -103,6 +104,9 @@ async fn begin(
     let snapshot = cache.snapshot();
     let (initial, from) = match revision {
         _ if with_state => {
+            if let Some(key) = snapshot.unreadable(call.namespace()) {
+                return Err(store::unreadable(key, "of a watch's initial state"));
+            }
             let selected = snapshot.range(call.namespace(), None).filter(|e| selection.matches(e));
             (selected.cloned().collect(), snapshot.revision)
         }

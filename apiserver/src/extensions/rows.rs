@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use api::stored::Form;
 use machinery::gvk::GroupVersionKind;
 use machinery::managed_fields::Resets;
 use machinery::names;
@@ -79,6 +80,8 @@ fn row(definition: &Arc<Definition>, version: &Version, storage: &Version) -> Re
         types: Types::Custom(version.custom.clone()),
         sort: Sort::Stored { prefix: prefix(definition).into() },
         storage_version: kind(&storage.name),
+        stored_form: Form::Json,
+        stored_version: None,
         verbs: VERBS,
         advertised: definition.terminating.then_some(VERBS_TERMINATING),
         short_names: names.short.iter().map(|name| owned(name)).collect(),

@@ -11,16 +11,16 @@ use machinery::gvk::GroupVersionKind;
 use machinery::status::StatusError;
 use serde_json::Value;
 
+use crate::registry::catalogue::Resource;
+
 mod accept;
 mod decode;
 pub mod gzip;
 mod pretty;
-mod stored;
 pub mod table;
 
 pub use accept::{Accept, Asked, Encoding, Form, Offer};
 pub use decode::{Decoded, LIMIT_BYTES, body, object, value};
-pub use stored::canonicalise;
 
 /// Every response body of the server.
 pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -75,6 +75,32 @@ pub fn convert(obj: &Value, from: &GroupVersionKind, to: &GroupVersionKind) -> O
         return Some(converted);
     }
     Some(api::convert::convert(obj, from, to))
+}
+
+/// A stored value as the cache has it: decoded, defaulted, encoded; or why the bytes are no object of that row.
+pub fn canonicalise(row: &Resource, stored: &Bytes) -> Result<Bytes, String> {
+    let mut value = match row.types.custom() {
+        Some(custom) => {
+            let mut value: Value = serde_json::from_slice(stored).map_err(|e| e.to_string())?;
+            if !value.is_object() {
+                return Err("not an object".to_owned());
+            }
+            custom.restore(&mut value);
+            // Stored in another version, before the definition changed: the same fields, by conversion strategy None.
+            value["apiVersion"] = row.api_version().into();
+            value["kind"] = row.kind.as_ref().into();
+            value
+        }
+        None => {
+            let mut value = api::stored::read(stored, &row.storage_version).map_err(|e| e.to_string())?;
+            api::defaults::apply(&row.storage_version, &mut value);
+            value
+        }
+    };
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("resourceVersion");
+    }
+    Ok(encode(&value, &row.storage_version))
 }
 
 /// A response with a JSON body that is already encoded.

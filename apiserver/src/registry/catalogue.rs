@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use api::stored::Form;
 use machinery::gvk::{GroupKind, GroupResource, GroupVersionKind, GroupVersionResource};
 
 use super::strategy::{Plain, Strategy};
@@ -125,6 +126,10 @@ pub struct Resource {
     pub sort: Sort,
     /// The version in which objects are stored and cached (equals `version` for nearly all).
     pub storage_version: GroupVersionKind,
+    /// How upstream's servers write objects to etcd.
+    pub stored_form: Form,
+    /// The version that they write, where it is another than the storage version.
+    pub stored_version: Option<Text>,
     /// Verbs of the resource itself.
     pub verbs: &'static [Verb],
     /// The verbs that discovery shows, where these are not all: of a resource on its way out.
@@ -183,6 +188,8 @@ impl Resource {
             types: Types::of(&GroupVersionKind::new(group, version, kind)),
             sort: Sort::Stored { prefix: prefix.into() },
             storage_version: GroupVersionKind::new(group, version, kind),
+            stored_form: Form::Protobuf,
+            stored_version: None,
             verbs: ALL,
             advertised: None,
             short_names: Vec::new(),
@@ -212,6 +219,18 @@ impl Resource {
         verbs: &'static [Verb],
     ) -> Self {
         Self { sort: Sort::Virtual, verbs, validated: true, ..Self::stored(group, version, resource, kind, "") }
+    }
+
+    /// Written to etcd in JSON.
+    pub fn stored_json(mut self) -> Self {
+        self.stored_form = Form::Json;
+        self
+    }
+
+    /// Written to etcd in another version.
+    pub fn stored_as(mut self, version: &'static str) -> Self {
+        self.stored_version = Some(version.into());
+        self
     }
 
     /// Objects are not in namespaces.

@@ -12,7 +12,7 @@ use serde_json::Value;
 use storage::Storage;
 
 use crate::admission::Chain;
-use crate::cache::{self, Feed, WatchCache};
+use crate::cache::{self, Feed, Values, WatchCache};
 use crate::endpoints;
 use crate::filters::authn::{MASTERS, UserInfo};
 use catalogue::{Resource, Sort};
@@ -87,16 +87,17 @@ pub struct Registry {
     rows: ArcSwap<Rows>,
     feed: Feed,
     storage: Arc<dyn Storage>,
+    values: Arc<Values>,
     admission: OnceLock<Chain>,
     system: UserInfo,
 }
 
 impl Registry {
     /// A registry over a store whose feed runs. Admission is set once, later: its plugins read the registry.
-    pub fn new(rows: Rows, feed: Feed, storage: Arc<dyn Storage>) -> Self {
+    pub fn new(rows: Rows, feed: Feed, storage: Arc<dyn Storage>, values: Arc<Values>) -> Self {
         let system = UserInfo { name: "system:apiserver".into(), groups: vec![MASTERS.into()], ..UserInfo::default() };
         let served = ArcSwap::from_pointee(rows.clone());
-        Self { built_in: rows, rows: served, feed, storage, admission: OnceLock::new(), system }
+        Self { built_in: rows, rows: served, feed, storage, values, admission: OnceLock::new(), system }
     }
 
     /// Sets the admission chain; the first call wins.
@@ -130,6 +131,11 @@ impl Registry {
     /// The store. Only `store.rs` and the allocators of strategies have business with it.
     pub fn storage(&self) -> &Arc<dyn Storage> {
         &self.storage
+    }
+
+    /// How objects are in the store.
+    pub fn values(&self) -> &Values {
+        &self.values
     }
 
     /// The row whose store keeps a row's objects: itself, or the built-in one it cohabits with.

@@ -40,6 +40,12 @@ pub fn unavailable(error: Error) -> StatusError {
     }
 }
 
+/// The answer to whoever needs an object of which the store has something that cannot be read. It stays as it is.
+pub fn unreadable(key: &str, why: &str) -> StatusError {
+    tracing::error!(key, why, "a stored value cannot be read");
+    StatusError::internal(format!("unable to decode the stored object {key}"))
+}
+
 /// Where one object is in the store.
 pub struct Place<'a> {
     registry: &'a Registry,
@@ -91,7 +97,8 @@ impl<'a> Place<'a> {
     ) -> Result<Result<Arc<Entry>, Option<Arc<Entry>>>, StatusError> {
         let expect = expect.map_or(Expect::Absent, |entry| Expect::ModRevision(entry.revision));
         let ttl = self.registry.storing(self.row).ttl_seconds;
-        match self.registry.storage().put(&self.full, body.clone(), expect, ttl).await.map_err(unavailable)? {
+        let value = self.registry.values().write(self.registry.storing(self.row), &body);
+        match self.registry.storage().put(&self.full, value, expect, ttl).await.map_err(unavailable)? {
             Outcome::Done { revision } => Ok(Ok(self.entry(revision, body)?)),
             Outcome::Conflict { current, .. } => Ok(Err(current.map(|kv| self.entry_of(&kv)).transpose()?)),
         }
@@ -114,7 +121,7 @@ impl<'a> Place<'a> {
 
     fn entry_of(&self, kv: &KeyValue) -> Result<Arc<Entry>, StatusError> {
         let storing = self.registry.storing(self.row);
-        let body = crate::negotiation::canonicalise(storing, &kv.value).unwrap_or_else(|| kv.value.clone());
+        let body = self.registry.values().read(storing, &kv.value).map_err(|why| unreadable(&self.key, &why))?;
         self.entry(kv.mod_revision, body)
     }
 

@@ -11,5 +11,6 @@ pub mod merge;
 pub mod patch;
 pub mod protobuf;
 pub mod schema;
+pub mod stored;
 #[cfg(test)]
 mod testdata;

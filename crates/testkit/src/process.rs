@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde_json::json;
+use storage::Storage;
 use tempfile::TempDir;
 
 use crate::Caller;
@@ -119,7 +120,10 @@ impl Process {
                 tokio::time::sleep(PAUSE).await;
             }
         };
-        tokio::time::timeout(PATIENCE, poll).await.context("the server does not become ready")?
+        match tokio::time::timeout(PATIENCE, poll).await {
+            Ok(outcome) => outcome,
+            Err(_) => anyhow::bail!("the server does not become ready: {}", self.log()),
+        }
     }
 }
 
@@ -180,6 +184,32 @@ impl Etcd {
         };
         tokio::time::timeout(PATIENCE, answers).await.context("etcd does not start")?;
         Ok(Some(etcd))
+    }
+
+    /// The bytes at a key.
+    ///
+    /// # Errors
+    /// etcd does not answer.
+    pub async fn get(&self, key: &str) -> anyhow::Result<Option<Vec<u8>>> {
+        Ok(self.store().await?.get(key).await?.0.map(|kv| kv.value.to_vec()))
+    }
+
+    /// Sets a key, as another server on this etcd would, and says at which revision.
+    ///
+    /// # Errors
+    /// etcd does not answer.
+    pub async fn put(&self, key: &str, value: Vec<u8>) -> anyhow::Result<i64> {
+        let store = self.store().await?;
+        let there = store.get(key).await?.0;
+        let expect = there.map_or(storage::Expect::Absent, |kv| storage::Expect::ModRevision(kv.mod_revision));
+        match store.put(key, bytes::Bytes::from(value), expect, None).await? {
+            storage::Outcome::Done { revision } => Ok(revision),
+            storage::Outcome::Conflict { .. } => anyhow::bail!("{key} was changed meanwhile"),
+        }
+    }
+
+    async fn store(&self) -> anyhow::Result<impl Storage> {
+        Ok(storage::EtcdStore::connect(storage::EtcdConfig::new([self.url.as_str()])).await?)
     }
 
     /// Where it listens.

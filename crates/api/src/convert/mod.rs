@@ -1,15 +1,18 @@
-//! Conversion between the served versions of a built-in kind.
+//! Conversion between the versions of a built-in kind.
 //!
-//! Only kinds of one store with several shapes are here: HorizontalPodAutoscaler (v1 and v2) and Event (core and
-//! events.k8s.io). Pure functions on values; an object of the target version comes out with defaults applied by neither.
+//! Only kinds of one store with several shapes are here: HorizontalPodAutoscaler (v1 and v2), Event (core and
+//! events.k8s.io), CustomResourceDefinition (v1, and v1beta1 in upstream's stores). Pure functions on values; an object of the target version comes out with defaults applied by neither.
 
 use machinery::gvk::GroupVersionKind;
 use serde_json::{Map, Value};
 
 mod autoscaler;
+mod definition;
 mod event;
 #[cfg(test)]
 mod tests;
+
+const DEFINITIONS: &str = "apiextensions.k8s.io";
 
 type Convert = fn(&mut Map<String, Value>);
 
@@ -39,6 +42,13 @@ fn between(from: &GroupVersionKind, to: &GroupVersionKind) -> Option<Convert> {
             match (a.1.as_str(), b.1.as_str()) {
                 ("v1", "v2") => Some(autoscaler::v1_to_v2),
                 ("v2", "v1") => Some(autoscaler::v2_to_v1),
+                _ => None,
+            }
+        }
+        ("CustomResourceDefinition", "CustomResourceDefinition") if a.0 == DEFINITIONS && b.0 == DEFINITIONS => {
+            match (a.1.as_str(), b.1.as_str()) {
+                ("v1beta1", "v1") => Some(definition::v1beta1_to_v1),
+                ("v1", "v1beta1") => Some(definition::v1_to_v1beta1),
                 _ => None,
             }
         }

@@ -63,6 +63,13 @@ fn stateful_set(set: &mut Map<String, Value>) {
     or_zero(retention, "whenScaled", "Retain");
     or(spec, "replicas", 1);
     or(spec, "revisionHistoryLimit", 10);
+    // Always said, and protobuf does not carry it (`apps/v1/conversion.go`).
+    if let Some(Value::Array(claims)) = spec.get_mut("volumeClaimTemplates") {
+        for claim in claims.iter_mut().filter_map(Value::as_object_mut) {
+            claim.insert("kind".into(), "PersistentVolumeClaim".into());
+            claim.insert("apiVersion".into(), "v1".into());
+        }
+    }
 }
 
 fn job(job: &mut Map<String, Value>) {

@@ -105,8 +105,8 @@ fn extension() -> Vec<Resource> {
         row.cluster().generation().part("status").resetting("status", SPEC_AND_METADATA)
     };
     vec![
-        admission("mutatingadmissionpolicies", "MutatingAdmissionPolicy"),
-        admission("mutatingadmissionpolicybindings", "MutatingAdmissionPolicyBinding"),
+        admission("mutatingadmissionpolicies", "MutatingAdmissionPolicy").stored_as("v1beta1"),
+        admission("mutatingadmissionpolicybindings", "MutatingAdmissionPolicyBinding").stored_as("v1beta1"),
         admission("mutatingwebhookconfigurations", "MutatingWebhookConfiguration"),
         admission("validatingadmissionpolicies", "ValidatingAdmissionPolicy")
             .part("status")
@@ -120,6 +120,8 @@ fn extension() -> Vec<Resource> {
             "CustomResourceDefinition",
             "apiextensions.k8s.io/customresourcedefinitions",
         )
+        .stored_json()
+        .stored_as("v1beta1")
         .cluster()
         .short(&["crd", "crds"])
         .categories(extension)
@@ -134,6 +136,8 @@ fn extension() -> Vec<Resource> {
             "APIService",
             "apiregistration.k8s.io/apiservices",
         )
+        .stored_json()
+        .name_rule(names::name_is_path_segment)
         .cluster()
         .categories(extension)
         .part("status")

@@ -4,11 +4,12 @@
 use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 
-use api::protobuf;
+use api::stored::{self, Form};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use machinery::field::{ErrorList, Path};
+use machinery::gvk::GroupVersionKind;
 use machinery::status::StatusError;
 use rand::RngExt;
 use serde_json::{Value, json};
@@ -115,7 +116,9 @@ pub(super) async fn allocate(
             return Ok(taken);
         }
         let expect = found.map_or(Expect::Absent, |kv| Expect::ModRevision(kv.mod_revision));
-        if let Outcome::Done { .. } = storage.put(KEY, render(&bitmap), expect, None).await.map_err(unavailable)? {
+        if let Outcome::Done { .. } =
+            storage.put(KEY, render(&bitmap, storage.is_shared()), expect, None).await.map_err(unavailable)?
+        {
             *service = planned;
             return Ok(taken);
         }
@@ -209,28 +212,28 @@ fn any(bitmap: &mut Bitmap) -> Option<u16> {
     u16::try_from(bit).ok().map(|bit| range.start() + bit)
 }
 
-/// Upstream writes it as protobuf: a `RangeAllocation`, whose third field is the bitmap.
 fn parse(bytes: &[u8]) -> Result<Bitmap, StatusError> {
-    let unreadable = |error: String| {
-        tracing::error!(error, "the node port allocation in the store cannot be read");
+    let value = stored::read(bytes, &kind()).map_err(|e| {
+        tracing::error!(error = %e, "the node port allocation in the store cannot be read");
         StatusError::internal("the node port allocation in the store cannot be read")
-    };
-    if bytes.starts_with(protobuf::MAGIC) {
-        let data = protobuf::open(bytes).and_then(|envelope| protobuf::bytes_of(envelope.raw, 3));
-        return Ok(Bitmap(data.map_err(|e| unreadable(e.0))?.unwrap_or_default().to_vec()));
-    }
-    let value: Value = serde_json::from_slice(bytes).map_err(|e| unreadable(e.to_string()))?;
+    })?;
     Ok(Bitmap(STANDARD.decode(value.text("data")).unwrap_or_default()))
 }
 
-fn render(bitmap: &Bitmap) -> Bytes {
+fn kind() -> GroupVersionKind {
+    GroupVersionKind::new("", "v1", "RangeAllocation")
+}
+
+/// As upstream's servers keep it, where they may come to the same store.
+fn render(bitmap: &Bitmap, shared: bool) -> Bytes {
     let range = range();
     let value = json!({
         "kind": "RangeAllocation", "apiVersion": "v1", "metadata": {},
         "range": format!("{}-{}", range.start(), range.end()),
         "data": STANDARD.encode(&bitmap.0),
     });
-    Bytes::from(value.to_string())
+    let protobuf = shared.then(|| stored::write(&value, &kind(), &kind(), Form::Protobuf)).flatten();
+    protobuf.map_or_else(|| value.to_string().into(), Bytes::from)
 }
 
 /// Gives ports back.
@@ -250,7 +253,7 @@ pub(super) async fn release_in(storage: &dyn Storage, ports: Vec<u16>) {
         for port in ports.iter().filter(|p| range.contains(p)) {
             bitmap.set(usize::from(port - range.start()), false);
         }
-        match storage.put(KEY, render(&bitmap), Expect::ModRevision(kv.mod_revision), None).await {
+        match storage.put(KEY, render(&bitmap, storage.is_shared()), Expect::ModRevision(kv.mod_revision), None).await {
             Ok(Outcome::Conflict { .. }) => {}
             Ok(Outcome::Done { .. }) => return,
             Err(error) => return tracing::warn!(%error, "node ports could not be given back"),
@@ -269,10 +272,9 @@ mod tests {
         bitmap.set(9, true);
         assert_eq!(bitmap.0, [0b10, 0b1]);
         assert!(bitmap.has(0) && bitmap.has(9) && !bitmap.has(1) && !bitmap.has(100));
-        assert_eq!(parse(&render(&bitmap)).expect("own writing"), bitmap);
-        let upstreams =
-            b"k8s\0\x0a\x15\x0a\x02v1\x12\x0fRangeAllocation\x12\x13\x0a\0\x12\x0b30000-32767\x1a\x02\x02\x01";
-        assert_eq!(parse(upstreams).expect("protobuf"), bitmap);
+        for shared in [false, true] {
+            assert_eq!(parse(&render(&bitmap, shared)).expect("own writing"), bitmap);
+        }
         bitmap.set(9, false);
         assert_eq!(bitmap.0, [1]);
     }
