@@ -33,6 +33,7 @@ pub mod openapi;
 pub mod pki;
 pub mod registry;
 pub mod start;
+pub mod webhook;
 
 /// The version that clients see: upstream's, with ours behind it.
 pub const VERSION: &str = concat!("v1.36.2+ferry.", env!("CARGO_PKG_VERSION"));

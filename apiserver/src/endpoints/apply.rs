@@ -93,7 +93,7 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
     };
     call.warnings.extend(warnings);
     let code = if updated.created { StatusCode::CREATED } else { StatusCode::OK };
-    respond::entry(&call, row, code, &updated.entry, &accept)
+    respond::entry(&call, row, code, &updated.entry, &accept).await
 }
 
 /// The object after the apply, decoded and defaulted like a body: an apply can do nothing that an update cannot.

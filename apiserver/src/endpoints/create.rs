@@ -37,7 +37,7 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
         (create(&cx, object, &options).await?, warned)
     };
     call.warnings.extend(warnings);
-    respond::entry(&call, row, StatusCode::CREATED, &entry, &accept)
+    respond::entry(&call, row, StatusCode::CREATED, &entry, &accept).await
 }
 
 /// The steps of a create from admission on, for requests and for the server itself. `obj` is decoded and defaulted.
@@ -101,7 +101,7 @@ async fn finish_create(
     cx.registry.admission().validate(request, obj).await?;
 
     let place = Place::new(cx.registry, row, cx.namespace, name)?;
-    let body = place.encode(obj);
+    let body = place.encode(obj).await?;
     if cx.dry_run {
         return match place.stored().await? {
             Some(_) => Err(StatusError::already_exists(&row.group_resource(), name)),

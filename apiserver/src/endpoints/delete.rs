@@ -41,8 +41,10 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
         delete(&cx, &name, &options).await?
     };
     match deleted {
-        Deleted::Marked(entry) => respond::entry(&call, row, StatusCode::OK, &entry, &accept),
-        Deleted::Gone(entry) if row.returns_deleted => respond::entry(&call, row, StatusCode::OK, &entry, &accept),
+        Deleted::Marked(entry) => respond::entry(&call, row, StatusCode::OK, &entry, &accept).await,
+        Deleted::Gone(entry) if row.returns_deleted => {
+            respond::entry(&call, row, StatusCode::OK, &entry, &accept).await
+        }
         Deleted::Gone(entry) => {
             let uid = meta::uid(&entry.decode()).to_string();
             let mut details = json!({ "name": name, "kind": row.resource, "uid": uid });
@@ -158,7 +160,7 @@ async fn attempt(
     metadata_mut(&mut obj).remove("resourceVersion");
     if due(cx, &obj) {
         // Where the object is the answer, it shows that it was being deleted.
-        let marked = if cx.resource.returns_deleted { Some(place.encode(&mut obj)) } else { None };
+        let marked = if cx.resource.returns_deleted { Some(place.encode(&obj).await?) } else { None };
         let last = |revision| match marked {
             Some(body) => place.entry(revision, body),
             None => Ok(Arc::new(current.at(revision))),
@@ -174,7 +176,7 @@ async fn attempt(
             Err(there) => Err(there),
         });
     }
-    let body = place.encode(&mut obj);
+    let body = place.encode(&obj).await?;
     if body == current.body || cx.dry_run {
         return Ok(Ok(Deleted::Marked(place.entry(current.revision, body)?)));
     }

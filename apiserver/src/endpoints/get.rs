@@ -26,5 +26,5 @@ pub(super) async fn handle(call: Call, row: &Arc<Resource>) -> Result<Response<B
         return Err(store::unreadable(&key, "asked for by a get"));
     }
     let entry = cache.get(&key).ok_or_else(|| StatusError::not_found(&row.group_resource(), &call.info.name))?;
-    respond::entry(&call, row, StatusCode::OK, &entry, &accept)
+    respond::entry(&call, row, StatusCode::OK, &entry, &accept).await
 }

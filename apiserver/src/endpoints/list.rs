@@ -17,6 +17,7 @@ use crate::cache::{Entry, Snapshot};
 use crate::negotiation::{self, Accept, Body, Form};
 use crate::registry::Registry;
 use crate::registry::catalogue::Resource;
+use crate::registry::convert;
 use crate::registry::options::{List, ReadAt};
 use crate::registry::selection::Selection;
 use crate::registry::store;
@@ -54,12 +55,12 @@ pub(super) async fn answer(
         }
     }
     let registry = &call.server.registry;
-    if let Some(copied) = Copied::of(accept, registry.storing(row).storage_version == row.kind())
+    if let Some(copied) = Copied::of(accept, convert::cached(registry, row, page.entries.iter().map(|entry| &**entry)))
         && let Some(pieces) = Pieces::new(row, copied, &metadata, &page.entries).await
     {
         return Ok(pieces.response(page.entries, accept));
     }
-    let objects: Vec<Value> = page.entries.iter().map(|entry| respond::value(registry, row, entry)).collect();
+    let objects = convert::entries(registry, row, &page.entries).await?;
     let (answer, kind) = match accept.form {
         Form::Table => (respond::table(call, row, objects, metadata, accept), respond::meta_kind("Table", accept)),
         Form::Metadata | Form::MetadataList => {

@@ -123,5 +123,5 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
         updated
     };
     call.warnings.extend(warnings);
-    respond::entry(&call, row, StatusCode::OK, &updated.entry, &accept)
+    respond::entry(&call, row, StatusCode::OK, &updated.entry, &accept).await
 }

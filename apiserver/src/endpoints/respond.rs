@@ -10,25 +10,26 @@ use serde_json::{Value, json};
 use super::Call;
 use crate::cache::Entry;
 use crate::negotiation::{self, Accept, Body, Encoding, Form};
-use crate::registry::Registry;
 use crate::registry::catalogue::Resource;
+use crate::registry::convert;
 use crate::registry::strategy::WriteContext;
 
 /// An object, in the form the client accepts.
-pub fn entry(
+pub async fn entry(
     call: &Call,
     row: &Resource,
     code: StatusCode,
     entry: &Entry,
     accept: &Accept,
 ) -> Result<Response<Body>, StatusError> {
-    let storing = call.server.registry.storing(row);
+    let registry = &call.server.registry;
     check_form(call, row, accept, false)?;
-    let copied = Copied::of(accept, storing.storage_version == row.kind()).and_then(|copied| copied.body(entry));
+    let copied =
+        Copied::of(accept, convert::cached(registry, row, [entry].into_iter())).and_then(|copied| copied.body(entry));
     let mut response = if let Some(bytes) = copied {
         negotiation::bytes_response(code, bytes, accept)
     } else {
-        let object = value(&call.server.registry, row, entry);
+        let object = convert::entry(registry, row, entry).await?;
         let (answer, kind) = match accept.form {
             Form::Plain => (object, row.kind()),
             Form::Metadata | Form::MetadataList => {
@@ -90,12 +91,6 @@ fn not_a(asked: &str, what: &str, row: &Resource, suffix: &str) -> StatusError {
     let mut error = StatusError::not_acceptable(&[]);
     error.message = format!("you requested {asked}, but the requested object is {what} ({kind})");
     error
-}
-
-/// A cached object as a value in the row's version.
-pub fn value(registry: &Registry, row: &Resource, entry: &Entry) -> Value {
-    let object = entry.decode();
-    negotiation::convert(&object, &registry.storing(row).storage_version, &row.kind()).unwrap_or(object)
 }
 
 /// `PartialObjectMetadata` of an object.

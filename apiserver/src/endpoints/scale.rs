@@ -13,11 +13,12 @@ use serde_json::{Value, json};
 
 use super::apply::Configuration;
 use super::patch::{self, Patch};
-use super::{Call, respond, update};
+use super::{Call, update};
 use crate::extensions::definition::Scale;
 use crate::extensions::scale::set;
 use crate::negotiation::{self, Body};
 use crate::registry::catalogue::Resource;
+use crate::registry::convert;
 use crate::registry::managed_fields::{self, ScaleWrite};
 use crate::registry::options::{FieldValidation, Ownership, Write};
 use crate::registry::store;
@@ -41,7 +42,7 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
             let cache = call.server.registry.cache(row).ok_or_else(super::no_such_path)?;
             let entry = cache.get(&store::key(call.namespace(), &name));
             let entry = entry.ok_or_else(|| StatusError::not_found(&row.group_resource(), &name))?;
-            let obj = respond::value(&call.server.registry, row, &entry);
+            let obj = convert::entry(&call.server.registry, row, &entry).await?;
             let scale = of(row, &obj)?;
             if let Some(paths) = paths(row).filter(|paths| !paths.sets_replicas(&obj)) {
                 let path = machinery::go::quote(&paths.spec_replicas);
@@ -67,7 +68,7 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
             let stored = Write { ownership: Ownership::AsGiven, ..options.clone() };
             let change = &mut |old: &Value| write(&cx, &name, &wanted, old, &options);
             let entry = update::update(&cx, &name, &stored, change).await?.entry;
-            of(row, &respond::value(&call.server.registry, row, &entry))?
+            of(row, &convert::entry(&call.server.registry, row, &entry).await?)?
         }
     };
     Ok(negotiation::value_response(StatusCode::OK, &scale, &kind(), &accept))

@@ -20,7 +20,7 @@ use crate::registry::catalogue::Resource;
 use crate::registry::options::Write;
 use crate::registry::store::Place;
 use crate::registry::strategy::WriteContext;
-use crate::registry::{managed_fields, metadata};
+use crate::registry::{convert, managed_fields, metadata};
 
 /// Tries before a write that keeps colliding gives up.
 const TRIES: usize = 50;
@@ -65,7 +65,7 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
     };
     call.warnings.extend(warnings);
     let code = if updated.created { StatusCode::CREATED } else { StatusCode::OK };
-    respond::entry(&call, row, code, &updated.entry, &accept)
+    respond::entry(&call, row, code, &updated.entry, &accept).await
 }
 
 async fn update_or_create(
@@ -138,11 +138,7 @@ async fn attempt(
     change: &mut Change<'_>,
 ) -> Result<Attempt, StatusError> {
     let row = cx.resource;
-    let storing = cx.registry.storing(row);
-    let mut old = current.decode();
-    if let Some(converted) = negotiation::convert(&old, &storing.storage_version, &row.kind()) {
-        old = converted;
-    }
+    let old = convert::entry(cx.registry, row, current).await?;
     let mut obj = change(&old)?;
     managed_fields::on_write(cx, Some(&old), &mut obj, options);
     negotiation::normalise(&mut obj, &row.kind());
@@ -182,17 +178,17 @@ async fn finish_update(
         return Ok(match place.remove(current).await? {
             Ok(revision) => {
                 row.strategy.after_delete(cx, obj).await;
-                Attempt::Done(place.entry(revision, place.encode(&mut without_revision(obj)))?)
+                Attempt::Done(place.entry(revision, place.encode(&without_revision(obj)).await?)?)
             }
             Err(there) => Attempt::Collided(there),
         });
     }
-    let mut body = place.encode(&mut without_revision(obj));
+    let mut body = place.encode(&without_revision(obj)).await?;
     if body.len() == current.body.len() && managed_fields::differ_in_time_alone(obj, old) {
         // A time is no change where nothing else is one.
         let mut timeless = without_revision(obj);
         meta::set(&mut timeless, "managedFields", old["metadata"]["managedFields"].clone());
-        let same = place.encode(&mut timeless);
+        let same = place.encode(&timeless).await?;
         body = if same == current.body { same } else { body };
     }
     if body == current.body || cx.dry_run {

@@ -24,6 +24,7 @@ use crate::cache::{Change, ChangeKind, Entry, WatchCache, Watcher};
 use crate::metrics::WatchEvents;
 use crate::negotiation::{self, Accept, Body, Encoding, Form};
 use crate::registry::catalogue::Resource;
+use crate::registry::convert;
 use crate::registry::options::List;
 use crate::registry::selection::Selection;
 use crate::registry::store;
@@ -48,14 +49,14 @@ pub(super) async fn handle(call: Call, row: &Arc<Resource>) -> Result<Response<B
     let mut selection = Selection::new(&registry, row, &*list::named(&options, &call.info.name)?)?;
     selection.within(call.namespace());
     let started = begin(&call, &cache, &options, &selection).await;
-    let copied = Copied::of(&accept, registry.storing(row).storage_version == row.kind());
+    let (some, all) = (Copied::of(&accept, false), Copied::of(&accept, true));
     let lifetime = match options.timeout_seconds {
         None | Some(0) => rand::rng().random_range(LIFETIME_SECONDS..LIFETIME_SECONDS * 2),
         Some(seconds) => u64::try_from(seconds).unwrap_or_default(),
     };
     let end = Instant::now() + Duration::from_secs(lifetime);
     let events = call.server.metrics.watch_events(&row.group, &row.version, &row.resource);
-    let encoder = Encoder { events, call, row: row.clone(), accept, copied, selection, first_table: true };
+    let encoder = Encoder { events, call, row: row.clone(), accept, some, all, selection, first_table: true };
     let close = options.initial_events == Some(true) && options.bookmarks;
     // As upstream: once access was granted and the options are good, faults are events.
     let (state, watcher) = match started {
@@ -191,12 +192,24 @@ impl Session {
                     }
                     let mut out = BytesMut::new();
                     let mut sent = 0;
+                    let mut failed = None;
                     for entry in &initial {
                         if out.len() >= PIECE_BYTES {
                             break;
                         }
-                        out.extend_from_slice(&self.encoder.event(ChangeKind::Added, entry));
+                        match self.encoder.event(ChangeKind::Added, entry).await {
+                            Ok(frame) => out.extend_from_slice(&frame),
+                            Err(error) => {
+                                failed = Some(error);
+                                break;
+                            }
+                        }
                         sent += 1;
+                    }
+                    if let Some(error) = failed {
+                        out.extend_from_slice(&self.encoder.error(&error));
+                        self.state = State::Ended;
+                        return Some(out.freeze());
                     }
                     initial.drain(..sent);
                     self.state = State::Initial { initial, close };
@@ -216,8 +229,10 @@ impl Session {
                 biased;
                 batch = watcher.next() => match batch {
                     Ok(batch) => {
-                        if let Some(piece) = self.encoder.batch(&batch) {
-                            return Some(piece);
+                        match self.encoder.batch(&batch).await {
+                            Ok(Some(piece)) => return Some(piece),
+                            Ok(None) => {}
+                            Err(error) => self.state = State::Failed(error),
                         }
                     }
                     Err(expired) => self.state = State::Failed(StatusError::expired(expired.to_string())),
@@ -238,7 +253,9 @@ struct Encoder {
     call: Call,
     row: Arc<Resource>,
     accept: Accept,
-    copied: Option<Copied>,
+    /// What is copied of an entry in another version, and of one in the client's.
+    some: Option<Copied>,
+    all: Option<Copied>,
     selection: Selection,
     first_table: bool,
     events: WatchEvents,
@@ -246,13 +263,13 @@ struct Encoder {
 
 impl Encoder {
     /// The frames of those events that the client selects, in one piece; `None` where it selects none.
-    fn batch(&mut self, batch: &[Arc<Change>]) -> Option<Bytes> {
+    async fn batch(&mut self, batch: &[Arc<Change>]) -> Result<Option<Bytes>, StatusError> {
         let mut frames: Vec<Bytes> = Vec::with_capacity(batch.len());
         for change in batch {
             match self.selected(change) {
                 // What the event is to everybody is made once.
                 Some((kind, None)) if kind == change.kind => {
-                    let shared = match self.copied {
+                    let shared = match self.copied(&change.entry) {
                         Some(Copied::Json) => Some(change.frame()),
                         Some(Copied::Protobuf(Part::Whole)) => change.protobuf_frame(),
                         _ => None,
@@ -262,21 +279,21 @@ impl Encoder {
                             self.events.sent(frame.len());
                             frame
                         }
-                        None => self.event(kind, &change.entry),
+                        None => self.event(kind, &change.entry).await?,
                     });
                 }
                 Some((kind, object)) => {
-                    let frame = self.event(kind, object.as_ref().unwrap_or(&change.entry));
+                    let frame = self.event(kind, object.as_ref().unwrap_or(&change.entry)).await?;
                     frames.push(frame);
                 }
                 None => {}
             }
         }
-        match frames.len() {
+        Ok(match frames.len() {
             0 => None,
             1 => frames.pop(),
             _ => Some(frames.concat().into()),
-        }
+        })
     }
 
     /// What the event is to this client: objects enter and leave its selection.
@@ -295,22 +312,29 @@ impl Encoder {
         }
     }
 
-    fn event(&mut self, kind: ChangeKind, entry: &Entry) -> Bytes {
-        let frame = self.encoded(kind, entry);
-        self.events.sent(frame.len());
-        frame
+    /// What of an entry is copied.
+    fn copied(&self, entry: &Entry) -> Option<Copied> {
+        let cached = self.all.is_some() && convert::cached(&self.call.server.registry, &self.row, [entry].into_iter());
+        if cached { self.all } else { self.some }
     }
 
-    fn encoded(&mut self, kind: ChangeKind, entry: &Entry) -> Bytes {
-        let copied = match self.copied {
+    async fn event(&mut self, kind: ChangeKind, entry: &Entry) -> Result<Bytes, StatusError> {
+        let frame = self.encoded(kind, entry).await?;
+        self.events.sent(frame.len());
+        Ok(frame)
+    }
+
+    async fn encoded(&mut self, kind: ChangeKind, entry: &Entry) -> Result<Bytes, StatusError> {
+        let copied = match self.copied(entry) {
             Some(Copied::Json) => Some(crate::cache::frame(kind, entry)),
             Some(Copied::Protobuf(part)) => crate::cache::protobuf_frame(kind, entry, part),
             None => None,
         };
-        copied.unwrap_or_else(|| {
-            let object = respond::value(&self.call.server.registry, &self.row, entry);
-            self.value(kind.as_str(), object)
-        })
+        if let Some(frame) = copied {
+            return Ok(frame);
+        }
+        let object = convert::entry(&self.call.server.registry, &self.row, entry).await?;
+        Ok(self.value(kind.as_str(), object))
     }
 
     fn value(&mut self, name: &str, object: Value) -> Bytes {

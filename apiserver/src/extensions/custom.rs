@@ -10,6 +10,7 @@ use machinery::managed_fields::Versions;
 use serde_json::{Map, Value};
 
 use super::columns::Column;
+use super::conversion::Conversion;
 use super::definition::Scale;
 use super::schema::{Place, Structural};
 use crate::registry::types::Source;
@@ -27,6 +28,8 @@ pub struct Custom {
     pub schema: Arc<Structural>,
     /// The schemas of all versions, this one among them.
     pub schemas: Arc<Schemas>,
+    /// How its versions are converted.
+    pub conversion: Arc<Conversion>,
     /// Where the `scale` part finds its numbers.
     pub scale: Option<Scale>,
     /// Where all versions keep their replicas.
@@ -60,9 +63,25 @@ impl Custom {
         Ok(Decoded { value, strict })
     }
 
-    /// Brings a stored object into the form of now: its schema may have been another when it was written. What does not
-    /// fit any more is dropped where that can be told, and else stays.
-    pub fn restore(&self, object: &mut Value) {
+    /// A stored object in the form of now: its version's schema may have been another when it was written. What does not fit
+    /// any more is dropped where that can be told, and else stays. Stored in another version, before the definition
+    /// changed, it is brought to `storage` where that takes no webhook.
+    pub fn stored(&self, object: &mut Value, storage: &str) {
+        let version = object["apiVersion"].as_str().unwrap_or_default().to_string();
+        if version != storage {
+            self.restore(object, &version);
+        }
+        if self.conversion.is_by_name() {
+            object["apiVersion"] = storage.into();
+        }
+        if version == storage || self.conversion.is_by_name() {
+            self.restore(object, storage);
+        }
+    }
+
+    /// Brings an object that is in `version` into the form that it has there.
+    pub fn restore(&self, object: &mut Value, version: &str) {
+        let Some(schema) = self.schemas.get(version) else { return };
         let members = object.as_object_mut();
         if let Some(members) = members
             && let Some(given) = members.get("metadata").cloned()
@@ -70,9 +89,9 @@ impl Custom {
         {
             members.insert("metadata".into(), given);
         }
-        self.schema.prune(object);
-        let _ = self.schema.coerce(object, true);
-        self.schema.default(object);
+        schema.prune(object);
+        let _ = schema.coerce(object, true);
+        schema.default(object);
     }
 
     /// Fills in the schema's defaults.
@@ -145,7 +164,8 @@ mod tests {
     fn custom(schema: Value) -> Custom {
         let schema = Arc::new(Structural::of(&schema, false).expect("structural"));
         let schemas = Arc::new(Schemas::from([("example.com/v1".to_string(), schema.clone())]));
-        Custom { schema, schemas, scale: None, replicas: Arc::default(), columns: Vec::new() }
+        let conversion = Arc::new(Conversion::None);
+        Custom { schema, schemas, conversion, scale: None, replicas: Arc::default(), columns: Vec::new() }
     }
 
     #[test]

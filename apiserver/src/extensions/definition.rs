@@ -7,6 +7,7 @@ use machinery::meta;
 use serde_json::Value;
 
 use super::columns;
+use super::conversion::Conversion;
 use super::custom::{Custom, ReplicasPaths, Schemas};
 use super::schema::Structural;
 use crate::discovery::version_order;
@@ -135,13 +136,14 @@ impl Definition {
         let versions = spec["versions"].as_array()?;
         let schemas = Arc::new(schemas(versions, &group, preserve_unknown)?);
         let replicas = Arc::new(versions.iter().map(|version| replicas(version, &group)).collect());
+        let conversion = Arc::new(Conversion::read(spec));
         Some(Self {
             name: meta::name(definition).to_string(),
             stamp: Stamp::of(definition),
             namespaced: spec["scope"] == "Namespaced",
             versions: versions
                 .iter()
-                .map(|v| Version::read(v, &group, &names.kind, versions, &schemas, &replicas))
+                .map(|v| Version::read(v, &group, &names.kind, versions, &schemas, &replicas, &conversion))
                 .collect::<Option<_>>()?,
             terminating: is_true(definition, "Terminating"),
             preserve_unknown,
@@ -169,6 +171,7 @@ impl Version {
         all: &[Value],
         schemas: &Arc<Schemas>,
         replicas: &Arc<ReplicasPaths>,
+        conversion: &Arc<Conversion>,
     ) -> Option<Self> {
         let parts = &version["subresources"];
         let scale = parts["scale"].as_object().map(|scale| Scale {
@@ -187,6 +190,7 @@ impl Version {
             custom: Arc::new(Custom {
                 schema: schemas.get(&format!("{group}/{name}"))?.clone(),
                 schemas: schemas.clone(),
+                conversion: conversion.clone(),
                 scale,
                 replicas: replicas.clone(),
                 columns: columns::read(&version["additionalPrinterColumns"]),

@@ -4,6 +4,7 @@
 pub mod columns;
 pub mod conditions;
 pub mod controller;
+pub mod conversion;
 pub mod custom;
 pub mod definition;
 mod finalize;

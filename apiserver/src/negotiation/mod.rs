@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
-use machinery::gvk::GroupVersionKind;
+use machinery::gvk::{GroupVersion, GroupVersionKind};
 use machinery::status::StatusError;
 use serde_json::Value;
 
@@ -62,17 +62,10 @@ pub fn normalise(obj: &mut Value, kind: &GroupVersionKind) {
     }
 }
 
-/// The object in another version of its kind; `None` where it is already in it.
+/// The object in another version of its built-in kind; `None` where it is already in it.
 pub fn convert(obj: &Value, from: &GroupVersionKind, to: &GroupVersionKind) -> Option<Value> {
     if from == to {
         return None;
-    }
-    if api::schema::of(to).is_none() {
-        // A custom resource: the same fields under another version's name.
-        let mut converted = obj.clone();
-        converted["apiVersion"] =
-            machinery::gvk::GroupVersion::new(to.group.as_str(), to.version.as_str()).to_string().into();
-        return Some(converted);
     }
     Some(api::convert::convert(obj, from, to))
 }
@@ -85,9 +78,9 @@ pub fn canonicalise(row: &Resource, stored: &Bytes) -> Result<Bytes, String> {
             if !value.is_object() {
                 return Err("not an object".to_owned());
             }
-            custom.restore(&mut value);
-            // Stored in another version, before the definition changed: the same fields, by conversion strategy None.
-            value["apiVersion"] = row.api_version().into();
+            let storage = &row.storage_version;
+            let storage = GroupVersion::new(storage.group.as_str(), storage.version.as_str());
+            custom.stored(&mut value, &storage.to_string());
             value["kind"] = row.kind.as_ref().into();
             value
         }

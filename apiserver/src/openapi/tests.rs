@@ -206,6 +206,7 @@ fn with_custom() -> Vec<Arc<Resource>> {
     row = row.part("status").select("spec.name");
     let structural = crate::extensions::schema::Structural::of(&definition(), false).unwrap();
     row.types = crate::registry::types::Types::Custom(Arc::new(crate::extensions::custom::Custom {
+        conversion: Arc::new(crate::extensions::conversion::Conversion::None),
         schema: Arc::new(structural),
         schemas: Arc::default(),
         scale: None,

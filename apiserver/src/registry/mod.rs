@@ -25,6 +25,7 @@ pub mod batch;
 pub mod catalogue;
 pub mod check;
 pub mod checked;
+pub mod convert;
 pub mod core;
 pub mod managed_fields;
 pub mod metadata;

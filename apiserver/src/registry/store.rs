@@ -9,8 +9,8 @@ use machinery::status::StatusError;
 use serde_json::Value;
 use storage::{Error, Expect, KeyValue, Outcome};
 
-use super::Registry;
 use super::catalogue::{Resource, Sort};
+use super::{Registry, convert};
 use crate::cache::Entry;
 
 /// The key after a resource's prefix.
@@ -83,10 +83,13 @@ impl<'a> Place<'a> {
     }
 
     /// Encodes an object in the storage version, for comparison and for [`put`](Self::put).
-    pub fn encode(&self, obj: &mut Value) -> Bytes {
-        let storing = self.registry.storing(self.row);
-        let converted = crate::negotiation::convert(obj, &self.row.kind(), &storing.storage_version);
-        crate::negotiation::encode(converted.as_ref().unwrap_or(obj), &storing.storage_version)
+    ///
+    /// # Errors
+    /// Where a webhook was to convert it and could not.
+    pub async fn encode(&self, obj: &Value) -> Result<Bytes, StatusError> {
+        let storing = &self.registry.storing(self.row).storage_version;
+        let converted = convert::object(self.registry, self.row, obj, &self.row.kind(), storing).await?;
+        Ok(crate::negotiation::encode(converted.as_ref().unwrap_or(obj), storing))
     }
 
     /// Writes, if the store still has what is expected: the new entry, or what is there instead.
