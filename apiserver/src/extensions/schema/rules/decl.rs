@@ -38,8 +38,8 @@ pub(super) fn of(schema: &Schema, resource: bool) -> Option<Decl> {
             Some(other) if schema.properties.is_empty() => {
                 let other = of(other, other.embedded)?;
                 let max = bound(schema.max_properties).unwrap_or((MAX_REQUEST_BYTES - 2) / (other.min_bytes + 6));
-                let key = Type::String(MAX_REQUEST_BYTES - 2);
-                make(Type::Map(Arc::new(key), Arc::new(other.ty), max), 2)
+                // Upstream counts keys as empty: definitions that people use would be refused by an honest estimate.
+                make(Type::Map(Arc::new(Type::String(0)), Arc::new(other.ty), max), 2)
             }
             _ => Some(object(schema, resource)),
         },

@@ -108,6 +108,12 @@ fn rules_that_are_not_taken() {
     assert!(errors.iter().all(|e| e.contains("exceeds budget") || e.contains("exceeding cost limit")), "{errors:?}");
     assert!(errors[0].ends_with("(try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)"), "{errors:?}");
 
+    // As the Gateway API's definitions have it.
+    let keys = with_spec(json!({"type": "object", "maxProperties": 16, "additionalProperties": {"type": "string"},
+        "x-kubernetes-validations": [{"rule": "self.all(key, key.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[A-Za-z0-9]{0,61}$'))"},
+            {"rule": "self.all(key, key.split('/')[0].size() < 253)"}]}));
+    assert_eq!(defined(keys), [""; 0], "keys of maps cost nothing by their length");
+
     let uncorrelated = with_spec(json!({"type": "array", "maxItems": 3, "items": {"type": "integer",
         "x-kubernetes-validations": [{"rule": "self >= oldSelf"}]}}));
     assert_eq!(
