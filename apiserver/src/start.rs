@@ -132,6 +132,29 @@ impl Running {
     }
 }
 
+/// Connects to an etcd that may be starting beside this server: upstream's server too gives it 20 s before it fails.
+async fn connect_to_etcd(
+    etcd: &storage::EtcdConfig,
+    cancel: &CancellationToken,
+) -> storage::Result<storage::EtcdStore> {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    const PAUSE: Duration = Duration::from_millis(250);
+    let began = Instant::now();
+    let mut told = false;
+    loop {
+        let error = match storage::EtcdStore::connect(etcd.clone()).await {
+            Err(error @ storage::Error::Unavailable(_)) if began.elapsed() < PATIENCE && !cancel.is_cancelled() => {
+                error
+            }
+            done => return done,
+        };
+        if !std::mem::replace(&mut told, true) {
+            tracing::warn!(%error, "etcd does not answer yet; trying for {PATIENCE:?}");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 /// Starts a server; it runs until `cancel`.
 pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<Running> {
     let began = Instant::now();
@@ -142,7 +165,7 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
             Arc::new(storage::EmbeddedStore::open_directory(dir).context("opening the embedded store")?)
         }
         Store::Memory => Arc::new(storage::EmbeddedStore::in_memory()),
-        Store::Etcd(etcd) => Arc::new(storage::EtcdStore::connect(etcd.clone()).await.context("connecting to etcd")?),
+        Store::Etcd(etcd) => Arc::new(connect_to_etcd(etcd, &cancel).await.context("connecting to etcd")?),
     };
     tracing::debug!(elapsed = ?began.elapsed(), "store opened");
     let metrics: Arc<Metrics> = Arc::default();
