@@ -9,6 +9,24 @@ use std::{future::Future, process::ExitCode};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+const USAGE: &str = "Kubernetes as one program.
+
+  up                  a whole cluster on this machine
+  down                ends it, and cleans up after it
+
+  apiserver           as kube-apiserver, on an embedded store or etcd
+  scheduler           as kube-scheduler
+  controller-manager  as kube-controller-manager
+  kubelet             as kubelet
+  proxy               as kube-proxy, and cluster DNS
+  kubectl             as kubectl
+
+  image FILE          writes container images of this program to an OCI archive
+  version             prints the version
+
+Each takes --help.
+";
+
 fn main() -> ExitCode {
     let mut argv: Vec<String> = std::env::args().skip(1).collect();
     let component = if argv.is_empty() { String::new() } else { argv.remove(0) };
@@ -26,8 +44,21 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         "example-web" => daemon(example_web::main(argv)),
+        "image" => ended(up::image(&argv)),
+        "version" | "--version" => {
+            println!("ferry {}", apiserver::VERSION);
+            ExitCode::SUCCESS
+        }
+        "help" | "--help" | "-h" => {
+            print!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        "" => {
+            eprint!("{USAGE}");
+            ExitCode::FAILURE
+        }
         other => {
-            eprintln!("error: unknown component {other:?}");
+            eprintln!("error: unknown command {other:?} (ferry --help lists them)");
             ExitCode::FAILURE
         }
     }
@@ -42,7 +73,11 @@ fn daemon(work: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(work) {
+    ended(runtime.block_on(work))
+}
+
+fn ended(result: anyhow::Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

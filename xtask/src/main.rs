@@ -14,7 +14,7 @@ mod up;
 
 use std::process::ExitCode;
 
-const TASKS: &str = "bench, codegen, fuzz, test, tidy, up";
+const TASKS: &str = "bench, codegen, fuzz, image, test, tidy, up";
 
 fn main() -> ExitCode {
     let mut argv = std::env::args().skip(1);
@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         "bench" => bench::main(argv),
         "codegen" => codegen::main(argv),
         "fuzz" => fuzz::main(&argv),
+        "image" => up::image(&argv),
         "test" => test::main(&argv),
         "tidy" => tidy::main(&argv),
         "up" => up::main(&argv),

@@ -1,6 +1,7 @@
 //! The images that Ferry brings itself, made of its own binary: the pause container of every pod, and the web server of
 //! `examples/`. The layer holds the running executable and the shared libraries that it has mapped, at their own paths,
-//! so that it runs there as it runs here, and beside it a shell, for `kubectl exec`.
+//! so that it runs there as it runs here, and beside it a shell, for `kubectl exec`. `ferry image` writes them to a file, with
+//! one that runs Ferry's parts, as upstream's components run in containers.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,6 +17,15 @@ pub const PAUSE: &str = "ferry.local/pause:1";
 /// The example's image.
 pub const WEB: &str = "ferry.local/web:1";
 
+/// Ferry itself: its arguments say which part.
+const FERRY: &str = concat!("ferry.local/ferry:", env!("CARGO_PKG_VERSION"));
+
+/// An image's name and what it runs.
+type Image = (&'static str, &'static [&'static str]);
+
+/// What a node of Ferry's needs.
+const OF_NODES: &[Image] = &[(PAUSE, &["/ferry", "pause"]), (WEB, &["/ferry", "example-web"])];
+
 /// What a person in a container wants first, where the machine has it; none needs more than the C library.
 const TOOLS: &[&str] = &["/bin/sh", "/bin/cat", "/bin/sleep", "/usr/bin/env"];
 
@@ -28,7 +38,7 @@ pub fn import(socket: &Path, work: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     let archive = work.join("images.tar");
-    write_archive(&archive, &executable)?;
+    write_archive(&archive, &executable, OF_NODES)?;
     let output = Command::new("ctr")
         .args(["-a", &socket.display().to_string(), "-n", "k8s.io", "images", "import"])
         .arg(&archive)
@@ -66,7 +76,17 @@ fn libraries() -> anyhow::Result<BTreeSet<PathBuf>> {
     Ok(found)
 }
 
-fn write_archive(archive: &Path, executable: &Path) -> anyhow::Result<()> {
+/// `ferry image FILE`: an archive that `ctr images import` and its like read.
+pub fn main(argv: &[String]) -> anyhow::Result<()> {
+    let [file] = argv else { bail!("usage: ferry image FILE") };
+    let executable = std::env::current_exe().context("finding the own executable")?;
+    let images = [&[(FERRY, &["/ferry"][..])], OF_NODES].concat();
+    write_archive(Path::new(file), &executable, &images).with_context(|| format!("writing {file}"))?;
+    println!("{file}: {}", images.iter().map(|image| image.0).collect::<Vec<_>>().join(", "));
+    Ok(())
+}
+
+fn write_archive(archive: &Path, executable: &Path, images: &[Image]) -> anyhow::Result<()> {
     let layer = layer(executable)?;
     let layer_digest = digest(&layer);
     let mut blobs = vec![(layer_digest.clone(), layer)];
@@ -78,7 +98,7 @@ fn write_archive(archive: &Path, executable: &Path) -> anyhow::Result<()> {
     };
     let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
     let mut manifests = Vec::new();
-    for (name, entrypoint) in [(PAUSE, json!(["/ferry", "pause"])), (WEB, json!(["/ferry", "example-web"]))] {
+    for (name, entrypoint) in images {
         let config = json!({
             "architecture": architecture, "os": "linux",
             "config": { "Entrypoint": entrypoint, "Env": ["PATH=/bin:/usr/bin:/"] },
@@ -90,7 +110,7 @@ fn write_archive(archive: &Path, executable: &Path) -> anyhow::Result<()> {
             "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": config,
             "layers": [{ "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer_digest, "size": 0 }],
         });
-        manifests.push((name, manifest));
+        manifests.push((*name, manifest));
     }
     let size = blobs[0].1.len();
     let mut entries = Vec::new();
@@ -153,7 +173,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let (archive, executable) = (dir.path().join("a.tar"), dir.path().join("x"));
         fs::write(&executable, "binary").expect("written");
-        write_archive(&archive, &executable).expect("made");
+        write_archive(&archive, &executable, OF_NODES).expect("made");
         let mut tar = tar::Archive::new(fs::File::open(&archive).expect("there"));
         let mut names = Vec::new();
         for entry in tar.entries().expect("a tar") {

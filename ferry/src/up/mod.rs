@@ -27,6 +27,7 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use flags::{Layout, Up};
+pub use image::main as image;
 
 /// Where Services have their addresses.
 const SERVICE_RANGE: &str = "10.96.0.0/16";
