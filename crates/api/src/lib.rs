@@ -12,5 +12,3 @@ pub mod patch;
 pub mod protobuf;
 pub mod schema;
 pub mod stored;
-#[cfg(test)]
-mod testdata;

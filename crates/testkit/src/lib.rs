@@ -5,12 +5,14 @@
 
 mod caller;
 mod cluster;
+mod filled;
 mod fixture;
 mod process;
 mod stream;
 
 pub use caller::{Answer, Caller, Raw};
 pub use cluster::Cluster;
+pub use filled::filled;
 pub use fixture::fixture;
 pub use process::{Etcd, Process, serve};
 pub use stream::Lines;

@@ -3,7 +3,7 @@
 //! Two packages say nearly all: the API's published definitions (types, list types, merge keys, what is required) and the
 //! protobuf bindings (field numbers, and the order of fields). What neither says is in `facts.txt`, read from upstream's
 //! types by hand once a release: which fields are pointers, which zero values are written, the names of string types, and
-//! what is newer than the bindings. The table's tests compare the result with upstream's golden files.
+//! what is newer than the bindings. `tests/tests/golden` compares the result with upstream's golden files.
 
 use std::fs;
 use std::path::{Path, PathBuf};

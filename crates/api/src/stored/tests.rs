@@ -6,29 +6,6 @@ fn v1(group: &str, kind: &str) -> GroupVersionKind {
     GroupVersionKind::new(group, "v1", kind)
 }
 
-/// Upstream's files of the versions that are read as v1: nothing is lost, in either encoding.
-#[test]
-fn older_versions_of_golden_files_are_read_whole() {
-    let Some(folder) = crate::testdata::goldens() else {
-        return eprintln!("skipped: upstream's test data is not here (FERRY_UPSTREAM)");
-    };
-    for (version, name) in ALIKE {
-        let of = kind(version, name).unwrap();
-        let as_kind = v1(&of.group, name);
-        let file = |extension: &str| {
-            let name = format!("{}.{}.{name}.{extension}", of.group, of.version);
-            std::fs::read(folder.join(&name)).unwrap_or_else(|e| panic!("{name}: {e}"))
-        };
-        let (json, protobuf) = (file("json"), file("pb"));
-        let value = read(&protobuf, &as_kind).unwrap();
-        assert_eq!(write(&value, &as_kind, &of, Form::Protobuf).unwrap(), protobuf, "{version} {name}");
-        let ty = schema::of(&as_kind).unwrap();
-        let shown = |value: &Value| String::from_utf8(crate::encode::to_vec(value, ty)).unwrap();
-        assert_eq!(shown(&read(&json, &as_kind).unwrap()), shown(&value), "{version} {name}");
-        assert_eq!(crate::decode::json(&json, ty).unwrap().strict, Vec::<String>::new(), "{version} {name}");
-    }
-}
-
 #[test]
 fn definitions_are_read_and_written_as_upstream_stores_them() {
     let stored = json!({
