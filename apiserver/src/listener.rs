@@ -1,12 +1,15 @@
 //! The accept loop: TLS with optional client certificates, HTTP/1.1 and HTTP/2, upgrades; and the in-process listener,
 //! whose connections carry the identity it was given. Limits as upstream's: 100 streams a connection, upload windows of
-//! 256 KiB a stream and 25 MiB a connection, a cap on every stream's send buffer so that a slow watcher costs little.
+//! 256 KiB a stream and 25 MiB a connection, a cap on every stream's send buffer so that a slow watcher costs little, 1 MiB
+//! of headers, the end of a connection that asks nothing (`idle.rs`). A client that opens streams only to reset them is
+//! told so and cut off (the library's own limits; `tests/tests/limits`).
 //! What a connection writes in one turn leaves in one piece (`coalesced.rs`).
 
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,13 +25,19 @@ use tokio_util::task::TaskTracker;
 use crate::filters::authn::{Peer, UserInfo};
 use crate::{Server, chain};
 use coalesced::{Coalesced, Turns};
+use idle::{Idle, Step};
 
 mod coalesced;
+mod idle;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Connections at once; more wait in the kernel's queue.
 const CONNECTIONS: usize = 20_000;
+/// Bytes of a request's headers, as upstream's.
+const HEADERS_BYTES: u32 = 1024 * 1024;
+/// Headers of an HTTP/1.1 request: impersonation has one for each group and fact.
+const HEADERS: usize = 1024;
 /// Bytes of an in-process connection under way each way.
 const DUPLEX_BYTES: usize = 256 * 1024;
 /// How long open requests may go on when the server stops.
@@ -70,7 +79,7 @@ pub async fn serve(server: Arc<Server>, listener: TcpListener, tls: Tls, cancel:
             let certificates = certificates.iter().map(|c| Bytes::copy_from_slice(c)).collect();
             let peer = Peer { certificates, identity: None, address: Some(address) };
             let multiplexed = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            connection(server, peer, stream, multiplexed, cancel).await;
+            connection(server, peer, stream, multiplexed, Idle::after(idle::LIMIT), cancel).await;
         });
     }
     connections.close();
@@ -97,35 +106,49 @@ impl InProcess {
     pub async fn connect(&self) -> io::Result<DuplexStream> {
         let (client, served) = tokio::io::duplex(DUPLEX_BYTES);
         let peer = Peer { identity: Some(self.identity.clone()), ..Peer::default() };
-        tokio::spawn(connection(self.server.clone(), peer, served, true, self.cancel.clone()));
+        tokio::spawn(connection(self.server.clone(), peer, served, true, Idle::never(), self.cancel.clone()));
         Ok(client)
     }
 }
 
-async fn connection<S>(server: Arc<Server>, peer: Peer, stream: S, multiplexed: bool, cancel: CancellationToken)
-where
+/// Serves one connection; `multiplexed` is HTTP/2, which TLS agreed on.
+async fn connection<S>(
+    server: Arc<Server>,
+    peer: Peer,
+    stream: S,
+    multiplexed: bool,
+    mut idle: Idle,
+    cancel: CancellationToken,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let peer = Arc::new(peer);
+    let activity = idle.activity();
     let service = service_fn(move |request| {
-        let (server, peer) = (server.clone(), peer.clone());
-        async move { Ok::<_, std::convert::Infallible>(chain::serve(server, peer, request).await) }
+        let (server, peer, busy) = (server.clone(), peer.clone(), activity.busy());
+        // Boxed, to be gone when there is an answer: the task that sends it lives as long as a watch does.
+        Box::pin(async move {
+            Ok::<_, std::convert::Infallible>(busy.until_sent(chain::serve(server, peer, request).await))
+        })
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(32))
-        .max_buf_size(1024 * 1024)
+        .max_buf_size(HEADERS_BYTES as usize)
+        .max_headers(HEADERS)
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(100)
         .initial_stream_window_size(256 * 1024)
         .initial_connection_window_size(25 * 1024 * 1024)
         .max_send_buf_size(128 * 1024)
-        .max_header_list_size(1024 * 1024)
+        .max_header_list_size(HEADERS_BYTES)
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20));
+    // Finding out by the first bytes would wait for them without end.
+    let builder = if multiplexed { builder.http2_only() } else { builder.http1_only() };
     let stream = Coalesced::new(stream);
     let served = builder.serve_connection_with_upgrades(TokioIo::new(stream.clone()), service);
     let (mut served, mut cancelled) = (pin!(served), pin!(cancel.cancelled()));
@@ -135,10 +158,14 @@ where
             stopping = true;
             served.as_mut().graceful_shutdown();
         }
+        match idle.poll(cx) {
+            Poll::Ready(Step::Close) => served.as_mut().graceful_shutdown(),
+            Poll::Ready(Step::Cut) => return Poll::Ready(Ok(())),
+            Poll::Pending => {}
+        }
         turns.poll(cx, served.as_mut())
-    })
-    .await;
-    if let Err(error) = outcome {
+    });
+    if let Err(error) = outcome.await {
         tracing::debug!(%error, "connection ended");
     }
 }

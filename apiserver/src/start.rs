@@ -192,7 +192,11 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
         rbac: access.rbac,
         tokens: access.tokens,
         issuer: access.issuer,
-        fairness: Fairness::new(config.max_requests_inflight, config.max_mutating_requests_inflight),
+        fairness: Fairness::new(
+            config.max_requests_inflight,
+            config.max_mutating_requests_inflight,
+            config.times.request,
+        ),
         metrics,
         openapi: Default::default(),
         nodes: config.nodes,

@@ -82,11 +82,8 @@ pub(super) async fn options(call: &mut Call) -> Result<Delete, StatusError> {
 /// That a body is an object of kind DeleteOptions, of whatever group, or says no kind.
 fn known_kind(body: &Value) -> Result<(), StatusError> {
     let bad = |why: String| Err(StatusError::bad_request(why));
-    let go = machinery::go::json_kind(body);
     if !body.is_object() {
-        return bad(format!(
-            r#"couldn't get version/kind; json parse error: json: cannot unmarshal {go} into Go value of type struct {{ APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }}"#
-        ));
+        return bad(format!("couldn't get version/kind; json parse error: {}", negotiation::no_object(body)));
     }
     let text = |name: &str| body[name].as_str().unwrap_or_default();
     if !matches!(text("kind"), "" | "DeleteOptions") {

@@ -48,7 +48,10 @@ pub fn object(
         Media::Protobuf => return protobuf(bytes, expected, types),
         Media::Json => bytes,
         Media::Yaml => {
-            let value = machinery::yaml::to_json(bytes).map_err(|e| unrecognised(expected, &e.to_string(), bytes))?;
+            let value = machinery::yaml::to_json(bytes).map_err(|error| {
+                let why = error.strip_prefix("error converting YAML to JSON: ").unwrap_or(&error);
+                unrecognised(expected, why, bytes)
+            })?;
             json = serde_json::to_vec(&value).expect("a JSON value is always encodable into memory");
             &json
         }
@@ -82,15 +85,16 @@ fn checked(
     types: &Types,
     validation: FieldValidation,
 ) -> Result<Decoded, StatusError> {
-    if bytes.is_empty() {
-        return Err(unrecognised(
-            expected,
-            "couldn't get version/kind; json parse error: unexpected end of JSON input",
-            bytes,
-        ));
-    }
-    let head: Head = serde_json::from_slice(bytes)
-        .map_err(|e| unrecognised(expected, &format!("couldn't get version/kind; json parse error: {e}"), bytes))?;
+    // Go reads nothing as an object without members.
+    let bytes = if bytes.trim_ascii() == b"null" { b"{}" } else { bytes };
+    let head: Head = serde_json::from_slice(bytes).map_err(|error| {
+        let why = match machinery::json::from_slice(bytes) {
+            Err(why) => why,
+            Ok(document) if !document.value.is_object() => no_object(&document.value),
+            Ok(_) => error.to_string(),
+        };
+        unrecognised(expected, &format!("couldn't get version/kind; json parse error: {why}"), bytes)
+    })?;
     finish(head, expected, types, validation, Source::Json(bytes))
 }
 
@@ -141,6 +145,14 @@ struct Head {
     kind: Option<String>,
 }
 
+/// What Go says of a value that was to be an object.
+pub fn no_object(value: &Value) -> String {
+    let go = machinery::go::json_kind(value);
+    format!(
+        r#"json: cannot unmarshal {go} into Go value of type struct {{ APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }}"#
+    )
+}
+
 enum Media {
     Json,
     Yaml,
@@ -166,11 +178,13 @@ fn api_version(kind: &GroupVersionKind) -> String {
 }
 
 fn unrecognised(expected: &GroupVersionKind, why: &str, bytes: &[u8]) -> StatusError {
-    let summary: String = if bytes.is_empty() {
-        "empty".into()
-    } else {
-        let hex = bytes.iter().take(30).map(|b| format!("{b:02x}")).collect::<String>();
-        if bytes.len() > 30 { format!("{hex} ...") } else { hex }
+    const SHOWN_BYTES: usize = 30;
+    let shown = &bytes[..bytes.len().min(SHOWN_BYTES)];
+    let more = if bytes.len() > SHOWN_BYTES { " ..." } else { "" };
+    let summary = match bytes.first() {
+        None => "<empty>".to_string(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(shown)),
+        Some(_) => format!("{}{more}", shown.iter().map(|b| format!("{b:02x}")).collect::<String>()),
     };
     StatusError::bad_request(format!(
         "the object provided is unrecognized (must be of type {}): {why} ({summary})",

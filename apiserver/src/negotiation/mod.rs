@@ -20,7 +20,7 @@ mod pretty;
 pub mod table;
 
 pub use accept::{Accept, Asked, Encoding, Form, Offer};
-pub use decode::{Decoded, LIMIT_BYTES, body, object, value};
+pub use decode::{Decoded, LIMIT_BYTES, body, no_object, object, value};
 
 /// Every response body of the server.
 pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;

@@ -46,7 +46,7 @@ impl Process {
     pub async fn start(etcd: Option<&str>, more: &[&str]) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let at = |name: &str| directory.path().join(name).display().to_string();
-        std::fs::write(at("tokens"), "token,admin,1,system:masters\n")?;
+        std::fs::write(at("tokens"), "token,admin,1,system:masters\njane,jane,2\njoe,joe,3\nann,ann,4\n")?;
         let port = free_port()?;
         let mut arguments = vec![
             "--bind-address=127.0.0.1".to_owned(),
@@ -84,21 +84,52 @@ impl Process {
         self.ready().await
     }
 
+    /// Where it listens, on loopback.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its authority, PEM.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub fn authority(&self) -> anyhow::Result<Vec<u8>> {
+        Ok(std::fs::read(self.directory.path().join("data/pki/ca.crt"))?)
+    }
+
+    /// Memory it has resident, in KiB.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn resident_kib(&self) -> anyhow::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    }
+
     /// A client that may do everything, on connections of its own.
     ///
     /// # Errors
     /// The server's authority can't be read.
     pub fn admin(&self) -> anyhow::Result<Caller> {
+        self.caller("token")
+    }
+
+    /// A client with that token: `token` is an administrator's, `jane`, `joe` and `ann` are users without rights.
+    ///
+    /// # Errors
+    /// The server's authority can't be read.
+    pub fn caller(&self, token: &str) -> anyhow::Result<Caller> {
         let kubeconfig = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "c",
             "clusters": [{"name": "c", "cluster": {
                 "server": format!("https://127.0.0.1:{}", self.port),
                 "certificate-authority": self.directory.path().join("data/pki/ca.crt"),
             }}],
-            "users": [{"name": "c", "user": {"token": "token"}}],
+            "users": [{"name": "c", "user": {"token": token}}],
             "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
         });
-        let file = self.directory.path().join("kubeconfig");
+        let file = self.directory.path().join(format!("kubeconfig-{token}"));
         std::fs::write(&file, kubeconfig.to_string())?;
         Ok(Caller::new(client::from_kubeconfig(&file, "testkit")?))
     }

@@ -57,6 +57,10 @@ pub(super) fn duplicate(text: &str) -> Option<String> {
 
 fn message(error: &serde_saphyr::Error) -> String {
     let text = error.without_snippet().to_string();
+    // More than a document of its size may unfold to by its aliases.
+    if text.contains("RecordedAnchorEvents") || text.contains("alias replay") {
+        return "document contains excessive aliasing".to_owned();
+    }
     match error.location() {
         // go-yaml says no line for the first.
         Some(at) if at.line() > 1 => {
