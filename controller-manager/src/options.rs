@@ -6,7 +6,7 @@ use component::flags::{Refuse, Unsupported, Warn};
 
 use crate::context::Config;
 
-/// The flags.
+/// The controllers, with the flags of kube-controller-manager.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Options {
     /// Kubeconfig of the manager (system:kube-controller-manager).

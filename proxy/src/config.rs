@@ -76,7 +76,7 @@ impl Default for Config {
     }
 }
 
-/// Upstream's flags.
+/// The service proxy on nftables, with the flags of kube-proxy, and cluster DNS beside it.
 #[derive(clap::Args, Debug, Default)]
 pub struct Flags {
     /// The path to the configuration file

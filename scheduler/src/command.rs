@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 
+/// The scheduler, with the flags of kube-scheduler.
 #[derive(Args, Debug)]
 struct Flags {
     /// The path to the configuration file.

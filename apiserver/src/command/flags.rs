@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use component::flags::{Refuse, Unsupported, Warn};
 
-/// See the module.
+/// The API server, with the flags of kube-apiserver; on an embedded store (--data-dir) or etcd (--etcd-servers).
 #[derive(Debug, Clone, clap::Args)]
 pub struct Flags {
     /// Keep objects in the embedded store in this directory (and the server's own certificates, where none are given)

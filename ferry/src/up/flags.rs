@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 /// Where the cluster's state is kept by default.
 const DATA_DIR: &str = "/var/lib/ferry";
 
-/// `ferry up`.
+/// Brings up a whole cluster on this machine, in one process, which goes on until it is stopped; containers outlive it.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Up {
     /// Install the Debian packages that a node needs, where they are missing
@@ -40,7 +40,7 @@ pub struct Up {
     pub v: u8,
 }
 
-/// `ferry down`.
+/// Ends the cluster that `ferry up` brought up, its containers too, and leaves nothing of it running.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Down {
     /// Where the cluster's state is kept

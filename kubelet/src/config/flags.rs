@@ -5,7 +5,7 @@ use anyhow::{Context, bail};
 use component::flags::{Refuse, Unsupported, Warn};
 use std::{net::IpAddr, path::PathBuf};
 
-/// What is passed on the command line.
+/// The node agent, with the flags of kubelet.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Flags {
     /// A KubeletConfiguration file
