@@ -28,8 +28,10 @@ Each takes --help.
 ";
 
 fn main() -> ExitCode {
-    let mut argv: Vec<String> = std::env::args().skip(1).collect();
-    let component = if argv.is_empty() { String::new() } else { argv.remove(0) };
+    let mut argv = std::env::args();
+    let called = argv.next().as_deref().and_then(component).map(str::to_owned);
+    let component = called.or_else(|| argv.next()).unwrap_or_default();
+    let argv: Vec<String> = argv.collect();
     match component.as_str() {
         "up" => daemon(up::main(argv)),
         "down" => daemon(up::down(argv)),
@@ -62,6 +64,18 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The component that a link to this program is named for.
+fn component(program: &str) -> Option<&str> {
+    Some(match program.rsplit('/').next()? {
+        "kube-apiserver" => "apiserver",
+        "kube-scheduler" => "scheduler",
+        "kube-controller-manager" => "controller-manager",
+        "kube-proxy" => "proxy",
+        name @ ("kubelet" | "kubectl") => name,
+        _ => return None,
+    })
 }
 
 /// Runs a component until it returns; an error is one line and exit code 1, as with upstream's.

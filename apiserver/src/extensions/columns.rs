@@ -6,7 +6,7 @@ use machinery::jsonpath::Template;
 use machinery::meta;
 use serde_json::{Value, json};
 
-use crate::negotiation::table::human_duration;
+use crate::registry::cells::human_duration;
 
 /// One column, as the definition has it.
 #[derive(Debug, Clone)]

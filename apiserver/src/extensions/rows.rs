@@ -12,6 +12,7 @@ use super::definition::{Definition, Version};
 use super::instances::Instances;
 use crate::discovery::version_order;
 use crate::registry::catalogue::{Resource, SelectableField, Sort, Subresource, Text, Verb};
+use crate::registry::cells;
 use crate::registry::types::Types;
 
 /// Upstream's order in discovery.
@@ -96,6 +97,8 @@ fn row(definition: &Arc<Definition>, version: &Version, storage: &Version) -> Re
         unconditional_update: false,
         returns_deleted: false,
         resets: vec![("status".into(), Resets(&[&["metadata"], &["spec"]]))],
+        // The definition's columns are in `types`.
+        columns: cells::DEFAULT,
         deprecation: version.deprecation.clone().map(Text::Owned),
         strategy: Arc::new(Instances::new(definition, version)),
         validated: true,

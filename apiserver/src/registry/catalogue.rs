@@ -9,6 +9,7 @@ use std::sync::Arc;
 use api::stored::Form;
 use machinery::gvk::{GroupKind, GroupResource, GroupVersionKind, GroupVersionResource};
 
+use super::cells::{self, Cells};
 use super::strategy::{Plain, Strategy};
 use super::types::Types;
 use machinery::managed_fields::Resets;
@@ -159,6 +160,10 @@ pub struct Resource {
     /// Fields that a write leaves as they are, where that is not the usual (see [`Resource::resets`]): by subresource, ""
     /// for the object itself.
     pub resets: Vec<(Text, Resets)>,
+    /// What `kubectl get` shows: the columns, and what fills them from an object in the storage version. Columns are divided by
+    /// `|`. Before a column's name: `+` only in wide output, `#` integer, `?` boolean, `@` date, `=` the object's name; all
+    /// others are text.
+    pub columns: (&'static str, Cells),
     /// What clients of a deprecated version are told with every answer.
     pub deprecation: Option<Text>,
     /// The kind's own rules.
@@ -204,6 +209,7 @@ impl Resource {
             unconditional_update: true,
             returns_deleted: false,
             resets: Vec::new(),
+            columns: cells::DEFAULT,
             deprecation: None,
             strategy: Arc::new(Plain),
             validated: false,
@@ -321,6 +327,12 @@ impl Resource {
     /// Objects expire.
     pub fn ttl_seconds(mut self, seconds: u64) -> Self {
         self.ttl_seconds = Some(seconds);
+        self
+    }
+
+    /// What `kubectl get` shows.
+    pub fn columns(mut self, columns: &'static str, cells: Cells) -> Self {
+        self.columns = (columns, cells);
         self
     }
 

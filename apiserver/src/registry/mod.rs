@@ -23,6 +23,7 @@ pub mod authentication;
 pub mod authorization;
 pub mod batch;
 pub mod catalogue;
+pub mod cells;
 pub mod check;
 pub mod checked;
 pub mod convert;

@@ -39,7 +39,7 @@ fn columns_are_upstreams() {
             assert!(!row.verbs.contains(&Verb::List), "{} has no columns to compare with", row.resource);
             continue;
         };
-        let mut ours = columns::definitions(columns::of(&row).0);
+        let mut ours = definitions(row.columns.0);
         for column in ours.as_array_mut().unwrap() {
             column.as_object_mut().unwrap().remove("description");
         }
@@ -80,7 +80,7 @@ fn durations_are_short() {
         (70_000_000, "2y80d"),
         (300_000_000, "9y"),
     ] {
-        assert_eq!(human_duration(seconds), text, "{seconds}");
+        assert_eq!(crate::registry::cells::human_duration(seconds), text, "{seconds}");
     }
 }
 

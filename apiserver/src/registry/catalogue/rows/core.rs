@@ -6,6 +6,7 @@ use machinery::names;
 
 use super::super::{Resource, Sort, Verb};
 use super::{CREATE, PROXY, READ_WRITE, STREAM, any_name, core_kind, scaled};
+use crate::registry::cells;
 use crate::registry::core::{
     configmap, namespace, node, persistentvolume, pod, replicationcontroller, secret, service, serviceaccount,
 };
@@ -17,18 +18,21 @@ const EVENT_TTL_SECONDS: u64 = 3600;
 const POD_STATUS_RESETS: Resets =
     Resets(&[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]]);
 
+const EVENT: &str = "Last Seen|Type|Reason|Object|+Subobject|+Source|Message|+First Seen|+Count|+=Name";
+const REPLICAS: &str = "=Name|#Desired|#Current|#Ready|Age|+Containers|+Images|+Selector";
+
 pub(super) fn rows() -> Vec<Resource> {
     let stored = |resource, kind| super::stored("", "v1", resource, kind);
     let at = |resource, kind, prefix| Resource::stored("", "v1", resource, kind, prefix);
     vec![
         Resource::virtual_("", "v1", "bindings", "Binding", CREATE),
-        Resource::virtual_("", "v1", "componentstatuses", "ComponentStatus", &[Verb::Get, Verb::List])
+        Resource::virtual_("", "v1", "componentstatuses", "ComponentStatus", &[Verb::Get, Verb::List]).columns("=Name|Status|Message|Error", cells::core::component_status)
             .cluster()
             .short(&["cs"]),
-        stored("configmaps", "ConfigMap").short(&["cm"]).rules(configmap::ConfigMaps),
+        stored("configmaps", "ConfigMap").columns("=Name|Data|Age", cells::core::config_map).short(&["cm"]).rules(configmap::ConfigMaps),
         Resource {
             singular: "endpoints".into(),
-            ..at("endpoints", "Endpoints", "services/endpoints")
+            ..at("endpoints", "Endpoints", "services/endpoints").columns("=Name|Endpoints|Age", cells::core::endpoints)
                 .short(&["ep"])
                 .create_on_update()
                 .rules(network::endpoints())
@@ -36,41 +40,41 @@ pub(super) fn rows() -> Vec<Resource> {
         events(),
         stored("limitranges", "LimitRange").short(&["limits"]).create_on_update(),
         namespaces(),
-        at("nodes", "Node", "minions")
+        at("nodes", "Node", "minions").columns("=Name|Status|Roles|Age|Version|+Internal-IP|+External-IP|+OS-Image|+Kernel-Version|+Container-Runtime", cells::core::node)
             .cluster()
             .short(&["no"])
             .sub("proxy", core_kind("NodeProxyOptions"), PROXY)
             .part("status")
             .select_as("spec.unschedulable", "spec.unschedulable", "false")
             .rules(node::Nodes),
-        stored("persistentvolumeclaims", "PersistentVolumeClaim")
+        stored("persistentvolumeclaims", "PersistentVolumeClaim").columns("=Name|Status|Volume|Capacity|Access Modes|StorageClass|VolumeAttributesClass|Age|+VolumeMode", cells::core::persistent_volume_claim)
             .short(&["pvc"])
             .part("status")
             .returns_deleted()
             .rules(persistentvolume::PersistentVolumeClaims),
-        stored("persistentvolumes", "PersistentVolume")
+        stored("persistentvolumes", "PersistentVolume").columns("=Name|Capacity|Access Modes|Reclaim Policy|Status|Claim|StorageClass|VolumeAttributesClass|Reason|Age|+VolumeMode", cells::core::persistent_volume)
             .cluster()
             .short(&["pv"])
             .part("status")
             .returns_deleted()
             .rules(persistentvolume::PersistentVolumes),
         pods(),
-        stored("podtemplates", "PodTemplate").generation().returns_deleted(),
-        scaled(at("replicationcontrollers", "ReplicationController", "controllers"))
+        stored("podtemplates", "PodTemplate").columns("=Name|Containers|Images|Pod Labels", cells::workloads::pod_template).generation().returns_deleted(),
+        scaled(at("replicationcontrollers", "ReplicationController", "controllers").columns(REPLICAS, cells::workloads::replication_controller))
             .short(&["rc"])
             .categories(&["all"])
             .generation()
             .part("status")
             .select_as("status.replicas", "status.replicas", "0")
             .rules(replicationcontroller::ReplicationControllers),
-        stored("resourcequotas", "ResourceQuota").short(&["quota"]).part("status").returns_deleted(),
-        stored("secrets", "Secret").select("type").rules(secret::Secrets),
-        stored("serviceaccounts", "ServiceAccount")
+        stored("resourcequotas", "ResourceQuota").columns("=Name|Request|Limit|Age", cells::core::resource_quota).short(&["quota"]).part("status").returns_deleted(),
+        stored("secrets", "Secret").columns("=Name|Type|Data|Age", cells::core::secret).select("type").rules(secret::Secrets),
+        stored("serviceaccounts", "ServiceAccount").columns("=Name|Age", cells::core::name_and_age)
             .short(&["sa"])
             .sub("token", GroupVersionKind::new("authentication.k8s.io", "v1", "TokenRequest"), CREATE)
             .returns_deleted()
             .rules(serviceaccount::ServiceAccounts),
-        at("services", "Service", "services/specs")
+        at("services", "Service", "services/specs").columns("=Name|Type|Cluster-IP|External-IP|Port(s)|Age|+Selector", cells::core::service)
             .short(&["svc"])
             .categories(&["all"])
             .sub("proxy", core_kind("ServiceProxyOptions"), PROXY)
@@ -87,7 +91,10 @@ pub(super) fn rows() -> Vec<Resource> {
 
 fn namespaces() -> Resource {
     let verbs = &[Verb::Create, Verb::Delete, Verb::Get, Verb::List, Verb::Patch, Verb::Update, Verb::Watch];
-    let row = super::stored("", "v1", "namespaces", "Namespace").cluster().short(&["ns"]);
+    let row = super::stored("", "v1", "namespaces", "Namespace")
+        .columns("=Name|Status|Age", cells::core::namespace)
+        .cluster()
+        .short(&["ns"]);
     Resource { verbs, ..row }
         .sub("finalize", core_kind("Namespace"), &[Verb::Update])
         .part("status")
@@ -98,6 +105,7 @@ fn namespaces() -> Resource {
 
 fn pods() -> Resource {
     super::stored("", "v1", "pods", "Pod")
+        .columns("=Name|Ready|Status|Restarts|Age|+IP|+Node|+Nominated Node|+Readiness Gates", cells::pod::cells)
         .short(&["po"])
         .categories(&["all"])
         .generation()
@@ -127,6 +135,7 @@ fn pods() -> Resource {
 
 fn events() -> Resource {
     let row = super::stored("", "v1", "events", "Event")
+        .columns(EVENT, cells::core::event)
         .short(&["ev"])
         .select("involvedObject.kind")
         .select("involvedObject.namespace")
@@ -147,6 +156,7 @@ fn events() -> Resource {
 /// The same objects under the newer group's field names. Paths are those of the stored kind, core/v1 Event.
 fn cohabiting_events() -> Resource {
     let row = super::stored("events.k8s.io", "v1", "events", "Event")
+        .columns(EVENT, cells::core::event)
         .short(&["ev"])
         .select_as("regarding.kind", "involvedObject.kind", "")
         .select_as("regarding.namespace", "involvedObject.namespace", "")

@@ -6,44 +6,80 @@ use machinery::names;
 
 use super::super::Resource;
 use super::{scaled, stored};
+use crate::registry::cells;
 use crate::registry::{apps, batch as jobs};
+
+const REPLICAS: &str = "=Name|#Desired|#Current|#Ready|Age|+Containers|+Images|+Selector";
 
 pub(super) fn rows() -> Vec<Resource> {
     let app = |resource, kind| stored("apps", "v1", resource, kind);
     let workload = |resource, kind| app(resource, kind).categories(&["all"]).generation();
     let batch = |resource, kind| stored("batch", "v1", resource, kind).categories(&["all"]).generation().part("status");
     vec![
-        app("controllerrevisions", "ControllerRevision").rules(apps::controllerrevision::ControllerRevisions),
-        workload("daemonsets", "DaemonSet").short(&["ds"]).part("status").rules(apps::daemonset::DaemonSets),
-        scaled(workload("deployments", "Deployment"))
-            .short(&["deploy"])
+        app("controllerrevisions", "ControllerRevision")
+            .columns("=Name|Controller|Revision|Age", cells::workloads::controller_revision)
+            .rules(apps::controllerrevision::ControllerRevisions),
+        workload("daemonsets", "DaemonSet")
+            .columns(
+                "=Name|#Desired|#Current|#Ready|#Up-to-date|#Available|Node Selector|Age|+Containers|+Images|+Selector",
+                cells::workloads::daemon_set,
+            )
+            .short(&["ds"])
             .part("status")
-            .resetting("status", Resets(&[&["spec"], &["metadata", "labels"]]))
-            .rules(apps::deployment::Deployments),
-        scaled(workload("replicasets", "ReplicaSet"))
+            .rules(apps::daemonset::DaemonSets),
+        scaled(workload("deployments", "Deployment").columns(
+            "=Name|Ready|Up-to-date|Available|Age|+Containers|+Images|+Selector",
+            cells::workloads::deployment,
+        ))
+        .short(&["deploy"])
+        .part("status")
+        .resetting("status", Resets(&[&["spec"], &["metadata", "labels"]]))
+        .rules(apps::deployment::Deployments),
+        scaled(workload("replicasets", "ReplicaSet").columns(REPLICAS, cells::workloads::replica_set))
             .short(&["rs"])
             .part("status")
             .rules(apps::replicaset::ReplicaSets),
-        scaled(workload("statefulsets", "StatefulSet"))
-            .short(&["sts"])
-            .part("status")
-            .name_rule(names::name_is_dns_label)
-            .rules(apps::statefulset::StatefulSets),
+        scaled(
+            workload("statefulsets", "StatefulSet")
+                .columns("=Name|Ready|Age|+Containers|+Images", cells::workloads::stateful_set),
+        )
+        .short(&["sts"])
+        .part("status")
+        .name_rule(names::name_is_dns_label)
+        .rules(apps::statefulset::StatefulSets),
         autoscaler("v2"),
         autoscaler("v1"),
-        batch("cronjobs", "CronJob").short(&["cj"]).rules(jobs::cronjob::CronJobs),
-        batch("jobs", "Job").select_as("status.successful", "status.succeeded", "0").rules(jobs::job::Jobs),
+        batch("cronjobs", "CronJob")
+            .columns(
+                "=Name|Schedule|Timezone|?Suspend|#Active|Last Schedule|Age|+Containers|+Images|+Selector",
+                cells::workloads::cron_job,
+            )
+            .short(&["cj"])
+            .rules(jobs::cronjob::CronJobs),
+        batch("jobs", "Job")
+            .columns("=Name|Status|Completions|Duration|Age|+Containers|+Images|+Selector", cells::workloads::job)
+            .select_as("status.successful", "status.succeeded", "0")
+            .rules(jobs::job::Jobs),
         stored("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
+            .columns(
+                "=Name|Min Available|Max Unavailable|#Allowed Disruptions|Age",
+                cells::workloads::pod_disruption_budget,
+            )
             .short(&["pdb"])
             .generation()
             .part("status"),
-        stored("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass").cluster().short(&["pc"]).generation(),
+        stored("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass")
+            .columns("=Name|#Value|?Global-Default|Age|PreemptionPolicy", cells::cluster::priority_class)
+            .cluster()
+            .short(&["pc"])
+            .generation(),
     ]
 }
 
 /// Two served versions of one kind, stored as v2.
 fn autoscaler(version: &'static str) -> Resource {
-    let row = stored("autoscaling", version, "horizontalpodautoscalers", "HorizontalPodAutoscaler");
+    let row = stored("autoscaling", version, "horizontalpodautoscalers", "HorizontalPodAutoscaler")
+        .columns("=Name|Reference|Targets|MinPods|MaxPods|Replicas|Age", cells::workloads::horizontal_pod_autoscaler);
     let storage_version = GroupVersionKind::new("autoscaling", "v2", "HorizontalPodAutoscaler");
     Resource { storage_version, ..row }.short(&["hpa"]).categories(&["all"]).part("status")
 }

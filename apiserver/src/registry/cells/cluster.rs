@@ -9,7 +9,7 @@ use super::{
     text_or,
 };
 
-pub(super) fn api_service(service: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn api_service(service: &Value, now: Timestamp) -> Vec<Value> {
     let target = match service.pointer("/spec/service") {
         Some(target) if !target.is_null() => format!("{}/{}", text(target, "/namespace"), text(target, "/name")),
         _ => "Local".into(),
@@ -22,7 +22,7 @@ pub(super) fn api_service(service: &Value, now: Timestamp) -> Vec<Value> {
     vec![name(service), target.into(), available.into(), age(service, now)]
 }
 
-pub(super) fn certificate_signing_request(request: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn certificate_signing_request(request: &Value, now: Timestamp) -> Vec<Value> {
     let has = |kind: &str| condition(request, "/status/conditions", kind).is_some();
     let mut status = match () {
         () if has("Denied") => "Denied".to_owned(),
@@ -53,7 +53,7 @@ fn default_name(object: &Value, annotations: &[&str]) -> Value {
     format!("{}{mark}", text(object, "/metadata/name")).into()
 }
 
-pub(super) fn ingress_class(class: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn ingress_class(class: &Value, now: Timestamp) -> Vec<Value> {
     let parameters = match class.pointer("/spec/parameters") {
         Some(p) if !p.is_null() => {
             let group = text(p, "/apiGroup");
@@ -66,7 +66,7 @@ pub(super) fn ingress_class(class: &Value, now: Timestamp) -> Vec<Value> {
     vec![shown, text(class, "/spec/controller").into(), parameters.into(), age(class, now)]
 }
 
-pub(super) fn ingress(ingress: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn ingress(ingress: &Value, now: Timestamp) -> Vec<Value> {
     let rules = items(ingress, "/spec/rules");
     let hosts: Vec<String> = rules.iter().map(|r| text(r, "/host").to_owned()).filter(|h| !h.is_empty()).collect();
     let hosts = if hosts.is_empty() { "*".to_owned() } else { some_of(&hosts, 3, rules.len()) };
@@ -81,7 +81,7 @@ pub(super) fn ingress(ingress: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-pub(super) fn ip_address(address: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn ip_address(address: &Value, now: Timestamp) -> Vec<Value> {
     let parent = match address.pointer("/spec/parentRef") {
         Some(p) if !p.is_null() => {
             let part = |path: &str, before: &str| match text(p, path) {
@@ -96,15 +96,15 @@ pub(super) fn ip_address(address: &Value, now: Timestamp) -> Vec<Value> {
     vec![name(address), parent.into(), age(address, now)]
 }
 
-pub(super) fn network_policy(policy: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn network_policy(policy: &Value, now: Timestamp) -> Vec<Value> {
     vec![name(policy), selector(policy, "/spec/podSelector", "<none>"), age(policy, now)]
 }
 
-pub(super) fn service_cidr(cidr: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn service_cidr(cidr: &Value, now: Timestamp) -> Vec<Value> {
     vec![name(cidr), joined(cidr, "/spec/cidrs").into(), age(cidr, now)]
 }
 
-pub(super) fn role_binding(binding: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn role_binding(binding: &Value, now: Timestamp) -> Vec<Value> {
     let subjects = |kind: &str| {
         let of_kind = items(binding, "/subjects").iter().filter(|s| s["kind"] == kind);
         let shown = of_kind.map(|s| match kind {
@@ -123,7 +123,7 @@ pub(super) fn role_binding(binding: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-pub(super) fn csi_driver(driver: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn csi_driver(driver: &Value, now: Timestamp) -> Vec<Value> {
     let modes = joined(driver, "/spec/volumeLifecycleModes");
     let tokens = match driver.pointer("/spec/tokenRequests").and_then(Value::as_array) {
         Some(list) => list.iter().map(|t| text(t, "/audience")).collect::<Vec<_>>().join(","),
@@ -141,11 +141,11 @@ pub(super) fn csi_driver(driver: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-pub(super) fn csi_node(node: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn csi_node(node: &Value, now: Timestamp) -> Vec<Value> {
     vec![name(node), count(node, "/spec/drivers").into(), age(node, now)]
 }
 
-pub(super) fn storage_class(class: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn storage_class(class: &Value, now: Timestamp) -> Vec<Value> {
     let marks = ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
     vec![
         default_name(class, &marks),
@@ -157,7 +157,7 @@ pub(super) fn storage_class(class: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-pub(super) fn volume_attachment(attachment: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn volume_attachment(attachment: &Value, now: Timestamp) -> Vec<Value> {
     vec![
         name(attachment),
         text(attachment, "/spec/attacher").into(),
@@ -168,19 +168,19 @@ pub(super) fn volume_attachment(attachment: &Value, now: Timestamp) -> Vec<Value
     ]
 }
 
-pub(super) fn volume_attributes_class(class: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn volume_attributes_class(class: &Value, now: Timestamp) -> Vec<Value> {
     vec![name(class), text(class, "/driverName").into(), age(class, now)]
 }
 
-pub(super) fn webhooks(configuration: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn webhooks(configuration: &Value, now: Timestamp) -> Vec<Value> {
     vec![name(configuration), count(configuration, "/webhooks").into(), age(configuration, now)]
 }
 
-pub(super) fn mutating_admission_policy(policy: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn mutating_admission_policy(policy: &Value, now: Timestamp) -> Vec<Value> {
     admission_policy(policy, "/spec/mutations", now)
 }
 
-pub(super) fn validating_admission_policy(policy: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn validating_admission_policy(policy: &Value, now: Timestamp) -> Vec<Value> {
     admission_policy(policy, "/spec/validations", now)
 }
 
@@ -192,7 +192,7 @@ fn admission_policy(policy: &Value, rules: &str, now: Timestamp) -> Vec<Value> {
     vec![name(policy), count(policy, rules).into(), parameters.into(), age(policy, now)]
 }
 
-pub(super) fn policy_binding(binding: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn policy_binding(binding: &Value, now: Timestamp) -> Vec<Value> {
     let parameter = match binding.pointer("/spec/paramRef") {
         Some(p) if !text(p, "/name").is_empty() => match text(p, "/namespace") {
             "" => format!("*/{}", text(p, "/name")),
@@ -204,7 +204,7 @@ pub(super) fn policy_binding(binding: &Value, now: Timestamp) -> Vec<Value> {
     vec![name(binding), text(binding, "/spec/policyName").into(), parameter.into(), age(binding, now)]
 }
 
-pub(super) fn priority_class(class: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn priority_class(class: &Value, now: Timestamp) -> Vec<Value> {
     vec![
         name(class),
         number(class, "/value").into(),
@@ -214,15 +214,15 @@ pub(super) fn priority_class(class: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-pub(super) fn lease(lease: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn lease(lease: &Value, now: Timestamp) -> Vec<Value> {
     vec![name(lease), text(lease, "/spec/holderIdentity").into(), age(lease, now)]
 }
 
-pub(super) fn runtime_class(class: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn runtime_class(class: &Value, now: Timestamp) -> Vec<Value> {
     vec![name(class), text(class, "/handler").into(), age(class, now)]
 }
 
-pub(super) fn endpoint_slice(slice: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn endpoint_slice(slice: &Value, now: Timestamp) -> Vec<Value> {
     let port = |port: &Value| match port["port"].as_i64() {
         Some(number) => number.to_string(),
         None => port["name"].as_str().unwrap_or("*").to_owned(),
@@ -243,7 +243,7 @@ pub(super) fn endpoint_slice(slice: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-pub(super) fn resource_claim(claim: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn resource_claim(claim: &Value, now: Timestamp) -> Vec<Value> {
     let allocated = claim.pointer("/status/allocation").is_some_and(|a| !a.is_null());
     let states = [
         ("deleted", deleting(claim)),
@@ -255,7 +255,7 @@ pub(super) fn resource_claim(claim: &Value, now: Timestamp) -> Vec<Value> {
     vec![name(claim), state.into(), age(claim, now)]
 }
 
-pub(super) fn resource_slice(slice: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn resource_slice(slice: &Value, now: Timestamp) -> Vec<Value> {
     vec![
         name(slice),
         text(slice, "/spec/nodeName").into(),
@@ -265,7 +265,7 @@ pub(super) fn resource_slice(slice: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-pub(super) fn flow_schema(schema: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn flow_schema(schema: &Value, now: Timestamp) -> Vec<Value> {
     let dangling = condition(schema, "/status/conditions", "Dangling").map_or("?", |c| text(c, "/status"));
     vec![
         name(schema),
@@ -277,7 +277,7 @@ pub(super) fn flow_schema(schema: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-pub(super) fn priority_level(level: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn priority_level(level: &Value, now: Timestamp) -> Vec<Value> {
     let limited = |path: &str| -> Value {
         level
             .pointer(&format!("/spec/limited/{path}"))

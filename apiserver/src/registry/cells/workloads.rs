@@ -8,18 +8,18 @@ use super::{
     text_or,
 };
 
-pub(super) fn pod_template(template: &Value, _now: Timestamp) -> Vec<Value> {
+pub(crate) fn pod_template(template: &Value, _now: Timestamp) -> Vec<Value> {
     let [names, images] = containers(template, "/template/spec/containers");
     vec![name(template), names, images, labels(template, "/template/metadata/labels")]
 }
 
-pub(super) fn replication_controller(rc: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn replication_controller(rc: &Value, now: Timestamp) -> Vec<Value> {
     let mut cells = replicas(rc, now);
     cells.push(labels(rc, "/spec/selector"));
     cells
 }
 
-pub(super) fn replica_set(set: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn replica_set(set: &Value, now: Timestamp) -> Vec<Value> {
     let mut cells = replicas(set, now);
     cells.push(selector(set, "/spec/selector", "<none>"));
     cells
@@ -38,7 +38,7 @@ fn replicas(object: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-pub(super) fn deployment(deployment: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn deployment(deployment: &Value, now: Timestamp) -> Vec<Value> {
     let [names, images] = containers(deployment, "/spec/template/spec/containers");
     vec![
         name(deployment),
@@ -52,13 +52,13 @@ pub(super) fn deployment(deployment: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-pub(super) fn stateful_set(set: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn stateful_set(set: &Value, now: Timestamp) -> Vec<Value> {
     let [names, images] = containers(set, "/spec/template/spec/containers");
     let ready = format!("{}/{}", number(set, "/status/readyReplicas"), number(set, "/spec/replicas"));
     vec![name(set), ready.into(), age(set, now), names, images]
 }
 
-pub(super) fn daemon_set(set: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn daemon_set(set: &Value, now: Timestamp) -> Vec<Value> {
     let [names, images] = containers(set, "/spec/template/spec/containers");
     vec![
         name(set),
@@ -75,7 +75,7 @@ pub(super) fn daemon_set(set: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-pub(super) fn controller_revision(revision: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn controller_revision(revision: &Value, now: Timestamp) -> Vec<Value> {
     let controller = items(revision, "/metadata/ownerReferences").iter().find(|o| o["controller"] == true);
     let controller = controller.map_or("<none>".to_owned(), |owner| {
         let kind = text(owner, "/kind").to_lowercase();
@@ -87,7 +87,7 @@ pub(super) fn controller_revision(revision: &Value, now: Timestamp) -> Vec<Value
     vec![name(revision), controller.into(), number(revision, "/revision").into(), age(revision, now)]
 }
 
-pub(super) fn job(job: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn job(job: &Value, now: Timestamp) -> Vec<Value> {
     let succeeded = number(job, "/status/succeeded");
     let completions = match (job.pointer("/spec/completions").and_then(Value::as_i64), number(job, "/spec/parallelism"))
     {
@@ -122,7 +122,7 @@ pub(super) fn job(job: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-pub(super) fn cron_job(job: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn cron_job(job: &Value, now: Timestamp) -> Vec<Value> {
     let suspend = match job.pointer("/spec/suspend") {
         Some(Value::Bool(true)) => "True",
         Some(Value::Bool(false)) => "False",
@@ -147,7 +147,7 @@ pub(super) fn cron_job(job: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-pub(super) fn pod_disruption_budget(budget: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn pod_disruption_budget(budget: &Value, now: Timestamp) -> Vec<Value> {
     let amount = |path: &str| match budget.pointer(path) {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Number(n)) => n.to_string(),
@@ -162,7 +162,7 @@ pub(super) fn pod_disruption_budget(budget: &Value, now: Timestamp) -> Vec<Value
     ]
 }
 
-pub(super) fn horizontal_pod_autoscaler(hpa: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn horizontal_pod_autoscaler(hpa: &Value, now: Timestamp) -> Vec<Value> {
     let min = hpa.pointer("/spec/minReplicas").and_then(Value::as_i64).map_or("<unset>".to_owned(), |n| n.to_string());
     vec![
         name(hpa),

@@ -7,15 +7,15 @@ use super::{
     age, condition, count, deleting, entries, items, joined, labels, name, number, since, some_of, text, text_or,
 };
 
-pub(super) fn name_and_age(object: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn name_and_age(object: &Value, now: Timestamp) -> Vec<Value> {
     vec![name(object), age(object, now)]
 }
 
-pub(super) fn created_at(object: &Value, _now: Timestamp) -> Vec<Value> {
+pub(crate) fn created_at(object: &Value, _now: Timestamp) -> Vec<Value> {
     vec![name(object), text(object, "/metadata/creationTimestamp").into()]
 }
 
-pub(super) fn component_status(status: &Value, _now: Timestamp) -> Vec<Value> {
+pub(crate) fn component_status(status: &Value, _now: Timestamp) -> Vec<Value> {
     let healthy = condition(status, "/conditions", "Healthy");
     let word = match healthy {
         Some(c) if c["status"] == "True" => "Healthy",
@@ -26,19 +26,19 @@ pub(super) fn component_status(status: &Value, _now: Timestamp) -> Vec<Value> {
     vec![name(status), word.into(), part("message"), part("error")]
 }
 
-pub(super) fn config_map(map: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn config_map(map: &Value, now: Timestamp) -> Vec<Value> {
     vec![name(map), (count(map, "/data") + count(map, "/binaryData")).into(), age(map, now)]
 }
 
-pub(super) fn secret(secret: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn secret(secret: &Value, now: Timestamp) -> Vec<Value> {
     vec![name(secret), text(secret, "/type").into(), count(secret, "/data").into(), age(secret, now)]
 }
 
-pub(super) fn namespace(namespace: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn namespace(namespace: &Value, now: Timestamp) -> Vec<Value> {
     vec![name(namespace), text(namespace, "/status/phase").into(), age(namespace, now)]
 }
 
-pub(super) fn endpoints(endpoints: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn endpoints(endpoints: &Value, now: Timestamp) -> Vec<Value> {
     let (mut list, mut total) = (Vec::new(), 0);
     for subset in items(endpoints, "/subsets") {
         let addresses: Vec<&str> = items(subset, "/addresses").iter().filter_map(|a| a["ip"].as_str()).collect();
@@ -60,7 +60,7 @@ fn host_port(ip: &str, port: i64) -> String {
     if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
 }
 
-pub(super) fn event(event: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn event(event: &Value, now: Timestamp) -> Vec<Value> {
     let first = match text(event, "/firstTimestamp") {
         "" => since(text(event, "/eventTime"), now),
         time => since(time, now),
@@ -97,7 +97,7 @@ pub(super) fn event(event: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-pub(super) fn node(node: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn node(node: &Value, now: Timestamp) -> Vec<Value> {
     let mut status = match condition(node, "/status/conditions", "Ready") {
         Some(ready) if ready["status"] == "True" => "Ready".to_owned(),
         Some(_) => "NotReady".to_owned(),
@@ -164,7 +164,7 @@ fn phase(object: &Value) -> Value {
     if deleting(object) { "Terminating".into() } else { text(object, "/status/phase").into() }
 }
 
-pub(super) fn persistent_volume(volume: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn persistent_volume(volume: &Value, now: Timestamp) -> Vec<Value> {
     let claim = match volume.pointer("/spec/claimRef") {
         Some(claim) if !claim.is_null() => format!("{}/{}", text(claim, "/namespace"), text(claim, "/name")),
         _ => String::new(),
@@ -184,7 +184,7 @@ pub(super) fn persistent_volume(volume: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-pub(super) fn persistent_volume_claim(claim: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn persistent_volume_claim(claim: &Value, now: Timestamp) -> Vec<Value> {
     let bound = !text(claim, "/spec/volumeName").is_empty();
     let (capacity, modes) = match bound {
         true => (text_or(claim, "/status/capacity/storage", "0"), access_modes(claim, "/status/accessModes").into()),
@@ -203,7 +203,7 @@ pub(super) fn persistent_volume_claim(claim: &Value, now: Timestamp) -> Vec<Valu
     ]
 }
 
-pub(super) fn resource_quota(quota: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn resource_quota(quota: &Value, now: Timestamp) -> Vec<Value> {
     let (mut requests, mut limits) = (Vec::new(), Vec::new());
     for (resource, hard) in entries(quota, "/status/hard").into_iter().flatten() {
         let used = entries(quota, "/status/used").and_then(|u| u.get(resource)).and_then(Value::as_str).unwrap_or("0");
@@ -213,7 +213,7 @@ pub(super) fn resource_quota(quota: &Value, now: Timestamp) -> Vec<Value> {
     vec![name(quota), requests.join(", ").into(), limits.join(", ").into(), age(quota, now)]
 }
 
-pub(super) fn service(service: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn service(service: &Value, now: Timestamp) -> Vec<Value> {
     let port = |port: &Value| {
         let (number, protocol) = (number(port, "/port"), text(port, "/protocol"));
         match port["nodePort"].as_i64() {
@@ -249,7 +249,7 @@ fn external_ip(service: &Value) -> String {
 }
 
 /// Addresses of a load balancer, sorted.
-pub(super) fn load_balancer(object: &Value) -> String {
+pub(crate) fn load_balancer(object: &Value) -> String {
     let address = |point: &Value| match (text(point, "/ip"), text(point, "/hostname")) {
         ("", host) => host.to_owned(),
         (ip, _) => ip.to_owned(),

@@ -7,7 +7,7 @@ use super::{age, condition as find, deleting, items, name, number, since, text, 
 use crate::registry::catalogue::Resource;
 
 /// What clients that wait read from a row: a pod that is over.
-pub(super) fn condition(row: &Resource, pod: &Value) -> Option<Value> {
+pub(crate) fn condition(row: &Resource, pod: &Value) -> Option<Value> {
     if row.kind != "Pod" || !row.group.is_empty() {
         return None;
     }
@@ -37,7 +37,7 @@ impl Restarts {
     }
 }
 
-pub(super) fn cells(pod: &Value, now: Timestamp) -> Vec<Value> {
+pub(crate) fn cells(pod: &Value, now: Timestamp) -> Vec<Value> {
     let (ready, total, reason, restarts) = summary(pod);
     let restarts = match restarts.last.as_str() {
         last if restarts.count != 0 && !last.is_empty() => format!("{} ({} ago)", restarts.count, since(last, now)),
