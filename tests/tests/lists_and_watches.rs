@@ -174,3 +174,22 @@ async fn collections_are_deleted_in_parts_and_whole() -> anyhow::Result<()> {
     assert_eq!(names(&admin.get(MAPS).await?.body).len(), 0);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn component_statuses_are_found_out_when_they_are_read() -> anyhow::Result<()> {
+    let cluster = Cluster::start().await?;
+    let admin = cluster.admin();
+    let all = admin.get("/api/v1/componentstatuses").await?;
+    assert_eq!((all.code, &all.body["kind"]), (200, &"ComponentStatusList".into()));
+    assert_eq!(names(&all.body), ["controller-manager", "etcd-0", "scheduler"]);
+    assert_eq!(all.warnings, ["v1 ComponentStatus is deprecated in v1.19+"]);
+    let store = admin.get("/api/v1/componentstatuses/etcd-0").await?.body;
+    assert_eq!(store["conditions"], json!([{"type": "Healthy", "status": "True", "message": "ok"}]));
+    let missing = admin.get("/api/v1/componentstatuses/x").await?;
+    assert_eq!((missing.code, &missing.body["message"]), (404, &"componentstatus \"x\" not found".into()));
+    for (query, expected) in [("fieldSelector=metadata.name%3Dscheduler", &["scheduler"][..]), ("labelSelector=a", &[])]
+    {
+        assert_eq!(names(&admin.get(&format!("/api/v1/componentstatuses?{query}")).await?.body), expected, "{query}");
+    }
+    Ok(())
+}

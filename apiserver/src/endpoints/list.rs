@@ -61,6 +61,17 @@ pub(super) async fn answer(
         return Ok(pieces.response(page.entries, accept));
     }
     let objects = convert::entries(registry, row, &page.entries).await?;
+    Ok(values(call, row, accept, objects, metadata))
+}
+
+/// Objects as a response, the slow way.
+pub(super) fn values(
+    call: &Call,
+    row: &Resource,
+    accept: &Accept,
+    objects: Vec<Value>,
+    mut metadata: Value,
+) -> Response<Body> {
     let (answer, kind) = match accept.form {
         Form::Table => (respond::table(call, row, objects, metadata, accept), respond::meta_kind("Table", accept)),
         Form::Metadata | Form::MetadataList => {
@@ -79,7 +90,7 @@ pub(super) async fn answer(
             (json!({ "kind": kind.kind, "apiVersion": row.api_version(), "metadata": metadata, "items": items }), kind)
         }
     };
-    Ok(negotiation::value_response(StatusCode::OK, &answer, &kind, accept))
+    negotiation::value_response(StatusCode::OK, &answer, &kind, accept)
 }
 
 fn without_kind(mut object: Value) -> Value {

@@ -18,6 +18,7 @@ use crate::negotiation::{self, Accept, Asked, Body, Offer};
 use crate::registry::catalogue::{Resource, Sort, Verb};
 use crate::registry::strategy::WriteContext;
 use crate::registry::types::Types;
+use crate::registry::virtual_::Virtual;
 
 mod apply;
 mod collection;
@@ -181,38 +182,47 @@ async fn virtual_(mut call: Call, row: &Arc<Resource>) -> Result<Response<Body>,
     let handler = crate::registry::virtual_::handler(&resource, &call.info.subresource).ok_or_else(no_such_path)?;
     let part = row.subresource(&call.info.subresource);
     let kind = part.map_or_else(|| row.kind(), |part| part.kind.clone());
-    // They have no Table: upstream's have no columns.
+    if call.info.verb != "create" {
+        return made(call, row, handler).await;
+    }
+    // What is posted to has no Table: upstream's have no columns.
     let accept = call.answer.negotiate(Offer { forms: false, ..offer(&kind) })?;
-    let body = match call.info.verb {
-        "create" => {
-            let options =
-                crate::registry::options::Write::parse(&call.info.query, &call.parts.headers, "CreateOptions")?;
-            let bytes = call.bytes().await?;
-            let types = Types::of(&kind);
-            let decoded = negotiation::object(&call.parts.headers, &bytes, &kind, &types, options.field_validation)?;
-            call.warnings.extend(decoded.warnings);
-            let mut object = decoded.object;
-            types.default(&kind, &mut object);
-            (object, options.dry_run)
-        }
-        _ => (Value::Null, false),
-    };
-    let (object, dry_run) = body;
+    let options = crate::registry::options::Write::parse(&call.info.query, &call.parts.headers, "CreateOptions")?;
+    let bytes = call.bytes().await?;
+    let types = Types::of(&kind);
+    let decoded = negotiation::object(&call.parts.headers, &bytes, &kind, &types, options.field_validation)?;
+    call.warnings.extend(decoded.warnings);
+    let mut object = decoded.object;
+    types.default(&kind, &mut object);
     let answer = {
-        let cx = call.write_context(row, dry_run);
+        let cx = call.write_context(row, options.dry_run);
         let request = admission_request(&cx, crate::admission::Operation::Create, &call.info.name, None);
-        let mut object = object;
-        if call.info.verb == "create" {
-            cx.registry.admission().admit(&request, &mut object).await?;
-            cx.registry.admission().validate(&request, &object).await?;
-        }
+        cx.registry.admission().admit(&request, &mut object).await?;
+        cx.registry.admission().validate(&request, &object).await?;
         handler.serve(&call.server, &cx, &call.info, object).await?
     };
-    let code = if call.info.verb == "create" { StatusCode::CREATED } else { StatusCode::OK };
     let kind = if machinery::meta::kind(&answer).is_empty() { kind } else { machinery::meta::gvk(&answer) };
-    let mut response = negotiation::value_response(code, &answer, &kind, &accept);
+    let mut response = negotiation::value_response(StatusCode::CREATED, &answer, &kind, &accept);
     negotiation::add_warnings(response.headers_mut(), &call.warnings);
     Ok(response)
+}
+
+/// An object or a list that is made when it is read, in any form that a stored one has.
+async fn made(call: Call, row: &Arc<Resource>, handler: &dyn Virtual) -> Result<Response<Body>, StatusError> {
+    let accept = call.accept(&row.kind())?;
+    let list = call.info.verb == "list";
+    respond::check_form(&call, row, &accept, list)?;
+    let mut answer = handler.serve(&call.server, &call.write_context(row, false), &call.info, Value::Null).await?;
+    if !list {
+        return Ok(respond::value(&call, row, StatusCode::OK, answer, &accept));
+    }
+    let options = crate::registry::options::List::parse(&call.info.query)?;
+    let Value::Array(mut objects) = answer["items"].take() else { return Err(no_such_path()) };
+    objects.retain(|object| {
+        let name: &[(&str, &str)] = &[("metadata.name", machinery::meta::name(object))];
+        options.labels.matches(&[][..] as &[(&str, &str)]) && options.fields.matches(name)
+    });
+    Ok(list::values(&call, row, &accept, objects, serde_json::json!({})))
 }
 
 /// What admission is asked for a write in that context.

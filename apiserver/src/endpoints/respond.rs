@@ -26,24 +26,25 @@ pub async fn entry(
     check_form(call, row, accept, false)?;
     let copied =
         Copied::of(accept, convert::cached(registry, row, [entry].into_iter())).and_then(|copied| copied.body(entry));
-    let mut response = if let Some(bytes) = copied {
-        negotiation::bytes_response(code, bytes, accept)
-    } else {
-        let object = convert::entry(registry, row, entry).await?;
-        let (answer, kind) = match accept.form {
-            Form::Plain => (object, row.kind()),
-            Form::Metadata | Form::MetadataList => {
-                (partial(&object, accept), meta_kind("PartialObjectMetadata", accept))
-            }
-            Form::Table => {
-                let metadata = json!({ "resourceVersion": object["metadata"]["resourceVersion"] });
-                (table(call, row, vec![object], metadata, accept), meta_kind("Table", accept))
-            }
-        };
-        negotiation::value_response(code, &answer, &kind, accept)
+    let mut response = match copied {
+        Some(bytes) => negotiation::bytes_response(code, bytes, accept),
+        None => value(call, row, code, convert::entry(registry, row, entry).await?, accept),
     };
     negotiation::add_warnings(response.headers_mut(), &call.warnings);
     Ok(response)
+}
+
+/// The same of an object that is in no cache.
+pub fn value(call: &Call, row: &Resource, code: StatusCode, object: Value, accept: &Accept) -> Response<Body> {
+    let (answer, kind) = match accept.form {
+        Form::Plain => (object, row.kind()),
+        Form::Metadata | Form::MetadataList => (partial(&object, accept), meta_kind("PartialObjectMetadata", accept)),
+        Form::Table => {
+            let metadata = json!({ "resourceVersion": object["metadata"]["resourceVersion"] });
+            (table(call, row, vec![object], metadata, accept), meta_kind("Table", accept))
+        }
+    };
+    negotiation::value_response(code, &answer, &kind, accept)
 }
 
 /// What is answered by copying an entry's bytes; all else goes the slow way over a value.

@@ -159,6 +159,15 @@ impl<'a> Wanted<'a> {
         if ty.atomic {
             schema["x-kubernetes-map-type"] = "atomic".into();
         }
+        if let Some(union) = &ty.union {
+            // Go's names of the fields.
+            let upper = |name: &str| name[..1].to_ascii_uppercase() + &name[1..];
+            let fields: Map<String, Value> = union.fields.iter().map(|f| ((*f).to_owned(), upper(f).into())).collect();
+            schema["x-kubernetes-unions"] = json!([{"fields-to-discriminateBy": fields}]);
+            if !union.discriminator.is_empty() {
+                schema["x-kubernetes-unions"][0]["discriminator"] = union.discriminator.into();
+            }
+        }
         let kinds = self.kinds(ty);
         if !kinds.is_empty() {
             schema["x-kubernetes-group-version-kind"] = kinds.into();

@@ -227,6 +227,12 @@ impl Resource {
         Self { sort: Sort::Virtual, verbs, validated: true, ..Self::stored(group, version, resource, kind, "") }
     }
 
+    /// What clients are told with every answer.
+    pub fn deprecated(mut self, text: &'static str) -> Self {
+        self.deprecation = Some(text.into());
+        self
+    }
+
     /// Written to etcd in JSON.
     pub fn stored_json(mut self) -> Self {
         self.stored_form = Form::Json;

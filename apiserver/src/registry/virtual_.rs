@@ -14,7 +14,7 @@ use crate::filters::request_info::RequestInfo;
 #[async_trait]
 pub trait Virtual: Send + Sync {
     /// The answer to a request that passed admission. `body` is decoded and defaulted; null for reads. The answer
-    /// carries its kind and apiVersion.
+    /// carries its kind and apiVersion; that to a list has `items` that do.
     async fn serve(
         &self,
         server: &Server,
@@ -28,6 +28,7 @@ pub trait Virtual: Send + Sync {
 pub fn handler(resource: &GroupResource, subresource: &str) -> Option<&'static dyn Virtual> {
     match (resource.group.as_str(), resource.resource.as_str(), subresource) {
         ("", "pods", "binding") | ("", "bindings", "") => Some(&super::core::pod::binding::Binding),
+        ("", "componentstatuses", "") => Some(&super::core::componentstatus::ComponentStatus),
         ("", "serviceaccounts", "token") => Some(&super::authentication::token_request::TokenRequest),
         ("authentication.k8s.io", "tokenreviews", "") => Some(&super::authentication::TokenReview),
         ("authentication.k8s.io", "selfsubjectreviews", "") => Some(&super::authentication::SelfSubjectReview),

@@ -74,6 +74,13 @@ pub(super) fn marks(schema: &Value) -> Vec<String> {
     marks
 }
 
+/// The mark of a type of whose fields one is to be set: `union:discriminator(fields)`.
+pub(super) fn union(definition: &Value) -> Option<String> {
+    let union = definition["x-kubernetes-unions"].get(0)?;
+    let fields: Vec<&str> = union["fields-to-discriminateBy"].as_object()?.keys().map(String::as_str).collect();
+    Some(with_keys(&format!("union:{}", union["discriminator"].as_str().unwrap_or_default()), &fields.join(",")))
+}
+
 fn with_keys(mark: &str, keys: &str) -> String {
     if keys.is_empty() { mark.to_owned() } else { format!("{mark}({keys})") }
 }

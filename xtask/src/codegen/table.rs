@@ -83,7 +83,7 @@ impl fmt::Display for Field {
 /// One type's lines.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Type {
-    /// `kind`, `atomic`.
+    /// `kind`, `atomic`, `union:type(a,b)`.
     pub(super) words: Vec<String>,
     pub(super) fields: Vec<Field>,
 }
@@ -144,6 +144,7 @@ fn build_type(alias: &str, name: &str, module: &str, definition: &Value, binding
     if let Some(map) = definition["x-kubernetes-map-type"].as_str() {
         words.push(map.to_owned());
     }
+    words.extend(definitions::union(definition));
     let required: Vec<&str> =
         definition["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let mut fields: Vec<(usize, Field)> = Vec::new();

@@ -1,5 +1,6 @@
 //! The core group's own rules, a folder or a file a kind.
 
+pub mod componentstatus;
 pub mod configmap;
 pub mod namespace;
 pub mod node;

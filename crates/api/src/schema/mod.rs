@@ -56,10 +56,21 @@ pub struct Type {
     pub is_kind: bool,
     /// Whether server-side apply treats it as one value (`x-kubernetes-map-type: atomic`).
     pub atomic: bool,
+    /// Fields of which one is to be set; only published, nothing is decided by it.
+    pub union: Option<Union>,
     /// The fields, in the order in which upstream writes them.
     pub fields: &'static [Field],
     /// Indexes of `fields`, sorted by name.
     by_name: Vec<u16>,
+}
+
+/// Alternatives among a type's fields (`x-kubernetes-unions`).
+#[derive(Debug)]
+pub struct Union {
+    /// The field that says which is set; empty where none does.
+    pub discriminator: &'static str,
+    /// The fields.
+    pub fields: Vec<&'static str>,
 }
 
 impl Type {

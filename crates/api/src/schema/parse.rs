@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! @core.v1 io.k8s.api.core.v1 v1          a package: alias, OpenAPI prefix, apiVersion of its kinds
-//! Pod kind                                a type; `kind`: carries kind and apiVersion; `atomic`: one value to apply
+//! Pod kind                                a type; `kind`: carries kind and apiVersion; `atomic`: one value to apply;
+//!                                         `union:type(a,b)`: either a or b is set, as type says
 //!  metadata meta.v1.ObjectMeta 1          a field: JSON name, shape, protobuf number (2/1: inlined), flags, marks
 //!  ports []ServicePort 1 != list:map(port,protocol) patch:merge(port) map:atomic in:VolumeSource
 //! ```
@@ -15,7 +16,7 @@
 
 use std::collections::HashMap;
 
-use super::{Field, ListType, Package, Patch, Shape, Table, Type, TypeId};
+use super::{Field, ListType, Package, Patch, Shape, Table, Type, TypeId, Union};
 
 pub(super) fn table(text: &'static str) -> Table {
     let by_name = ids(text);
@@ -56,6 +57,7 @@ struct Open {
     package: &'static Package,
     is_kind: bool,
     atomic: bool,
+    union: Option<Union>,
     fields: Vec<Field>,
 }
 
@@ -70,6 +72,7 @@ impl Open {
             package: self.package,
             is_kind: self.is_kind,
             atomic: self.atomic,
+            union: self.union,
             fields,
             by_name,
         }
@@ -100,13 +103,18 @@ impl Reader<'_> {
                 package,
                 is_kind: false,
                 atomic: false,
+                union: None,
                 fields: Vec::new(),
             };
             for word in words {
-                match word {
-                    "kind" => next.is_kind = true,
-                    "atomic" => next.atomic = true,
-                    other => panic!("schema table: {line}: {other}"),
+                match (word, word.strip_prefix("union:").and_then(|union| union.split_once('('))) {
+                    ("kind", _) => next.is_kind = true,
+                    ("atomic", _) => next.atomic = true,
+                    (_, Some((discriminator, fields))) => {
+                        let fields = fields.trim_end_matches(')').split(',').collect();
+                        next.union = Some(Union { discriminator, fields });
+                    }
+                    (other, None) => panic!("schema table: {line}: {other}"),
                 }
             }
             open = Some(next);

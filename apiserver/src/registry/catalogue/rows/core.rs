@@ -28,12 +28,14 @@ pub(super) fn rows() -> Vec<Resource> {
         Resource::virtual_("", "v1", "bindings", "Binding", CREATE),
         Resource::virtual_("", "v1", "componentstatuses", "ComponentStatus", &[Verb::Get, Verb::List]).columns("=Name|Status|Message|Error", cells::core::component_status)
             .cluster()
-            .short(&["cs"]),
+            .short(&["cs"])
+            .deprecated("v1 ComponentStatus is deprecated in v1.19+"),
         stored("configmaps", "ConfigMap").columns("=Name|Data|Age", cells::core::config_map).short(&["cm"]).rules(configmap::ConfigMaps),
         Resource {
             singular: "endpoints".into(),
             ..at("endpoints", "Endpoints", "services/endpoints").columns("=Name|Endpoints|Age", cells::core::endpoints)
                 .short(&["ep"])
+                .deprecated("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
                 .create_on_update()
                 .rules(network::endpoints())
         },
