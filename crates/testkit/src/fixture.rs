@@ -84,7 +84,7 @@ fn details(kind: &str, name: &str, namespace: Option<&str>) -> Option<Value> {
         "Event" => {
             return Some(json!({"involvedObject": {"namespace": namespace}, "regarding": {"namespace": namespace},
             "eventTime": "2026-01-02T03:04:05.000000Z", "type": "Normal", "reason": "Tested", "action": "Test",
-            "reportingController": "example.com/c", "reportingInstance": "c"}));
+            "reportingController": "example.com/c", "reportingComponent": "example.com/c", "reportingInstance": "c"}));
         }
         "CustomResourceDefinition" => {
             let (plural, group) = name.split_once('.')?;

@@ -91,7 +91,7 @@ fn collisions(obj: &Value, old: &Value, errors: &mut ErrorList) {
 }
 
 /// A number or a percentage, not below zero.
-fn int_or_percent(value: Option<&Value>, at: &Path, errors: &mut ErrorList) {
+pub(in crate::registry) fn int_or_percent(value: Option<&Value>, at: &Path, errors: &mut ErrorList) {
     match value {
         Some(Value::String(text)) => errors.each(at, text, names::percent(text)),
         Some(other) => errors.nonnegative(at, other.as_i64().unwrap_or(0)),
@@ -108,7 +108,8 @@ fn int_or_percent_value(value: Option<&Value>) -> i64 {
     percent(value).or_else(|| value?.as_i64()).unwrap_or(0)
 }
 
-fn not_above_all(value: Option<&Value>, at: &Path, errors: &mut ErrorList) {
+/// A percentage of at most 100.
+pub(in crate::registry) fn not_above_all(value: Option<&Value>, at: &Path, errors: &mut ErrorList) {
     if percent(value).is_some_and(|p| p > 100) {
         errors.invalid(at, value.cloned(), "must not be greater than 100%");
     }

@@ -2,6 +2,7 @@
 
 pub mod componentstatus;
 pub mod configmap;
+pub mod event;
 pub mod namespace;
 pub mod node;
 pub mod persistentvolume;

@@ -6,8 +6,7 @@ use machinery::names;
 use super::super::Resource;
 use super::{CREATE, READ_WRITE, SPEC_AND_METADATA, any_name, ip_address, stored};
 use crate::extensions::strategy::Definitions;
-use crate::registry::cells;
-use crate::registry::{network, rbac as roles};
+use crate::registry::{cells, csi, network, rbac as roles};
 
 const BINDING: &str = "=Name|Role|Age|+Users|+Groups|+ServiceAccounts";
 const WEBHOOKS: &str = "=Name|#Webhooks|Age";
@@ -108,7 +107,8 @@ fn storage() -> Vec<Resource> {
             .columns("=Name|#Drivers|Age", cells::cluster::csi_node)
             .cluster()
             .conditional_update()
-            .returns_deleted(),
+            .returns_deleted()
+            .rules(csi::nodes()),
         storage("csistoragecapacities", "CSIStorageCapacity").conditional_update(),
         storage("storageclasses", "StorageClass")
             .columns(

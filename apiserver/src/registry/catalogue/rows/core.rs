@@ -8,7 +8,7 @@ use super::super::{Resource, Sort, Verb};
 use super::{CREATE, PROXY, READ_WRITE, STREAM, any_name, core_kind, scaled};
 use crate::registry::cells;
 use crate::registry::core::{
-    configmap, namespace, node, persistentvolume, pod, replicationcontroller, secret, service, serviceaccount,
+    configmap, event, namespace, node, persistentvolume, pod, replicationcontroller, secret, service, serviceaccount,
 };
 use crate::registry::network;
 
@@ -152,7 +152,7 @@ fn events() -> Resource {
         .or("reportingComponent")
         .select("type");
     // The old group never checked names.
-    row.name_rule(any_name).create_on_update().ttl_seconds(EVENT_TTL_SECONDS)
+    row.name_rule(any_name).create_on_update().ttl_seconds(EVENT_TTL_SECONDS).rules(event::Events::Core)
 }
 
 /// The same objects under the newer group's field names. Paths are those of the stored kind, core/v1 Event.
@@ -177,4 +177,5 @@ fn cohabiting_events() -> Resource {
     }
     .create_on_update()
     .ttl_seconds(EVENT_TTL_SECONDS)
+    .rules(event::Events::Newer)
 }

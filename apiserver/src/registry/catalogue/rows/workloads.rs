@@ -6,8 +6,7 @@ use machinery::names;
 
 use super::super::Resource;
 use super::{scaled, stored};
-use crate::registry::cells;
-use crate::registry::{apps, batch as jobs};
+use crate::registry::{apps, batch as jobs, cells, policy};
 
 const REPLICAS: &str = "=Name|#Desired|#Current|#Ready|Age|+Containers|+Images|+Selector";
 
@@ -67,7 +66,9 @@ pub(super) fn rows() -> Vec<Resource> {
             )
             .short(&["pdb"])
             .generation()
-            .part("status"),
+            .part("status")
+            .conditional_update()
+            .rules(policy::Budgets),
         stored("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass")
             .columns("=Name|#Value|?Global-Default|Age|PreemptionPolicy", cells::cluster::priority_class)
             .cluster()

@@ -1,0 +1,92 @@
+//! `metav1.Condition` in a status: each type once, with a state, a time and a reason that programs can read. Follows
+//! ValidateConditions of `apimachinery/pkg/apis/meta/v1/validation`.
+
+use machinery::field::{Error, ErrorList, Path};
+use machinery::{meta, names};
+use serde_json::Value;
+
+use super::check::{Faults, Fields};
+
+const MAX_REASON: usize = 1024;
+const MAX_MESSAGE: usize = 32 * 1024;
+
+/// Faults of a list of conditions.
+pub fn validate(conditions: &[Value], at: &Path) -> ErrorList {
+    let mut errors = ErrorList::new();
+    for (i, condition) in conditions.iter().enumerate() {
+        let at = at.index(i);
+        let kind = condition.text("type");
+        if conditions[..i].iter().any(|earlier| earlier.text("type") == kind) {
+            errors.duplicate(&at.child("type"), kind);
+        }
+        errors.extend(meta::validate_label_name(kind, &at.child("type")));
+        let status = condition.text("status");
+        if !matches!(status, "True" | "False" | "Unknown") {
+            errors.unsupported(&at.child("status"), status, &["False", "True", "Unknown"]);
+        }
+        if let Some(generation) = condition.int("observedGeneration").filter(|g| *g < 0) {
+            errors.invalid(&at.child("observedGeneration"), generation, "must be greater than or equal to zero");
+        }
+        if !condition.has("lastTransitionTime") {
+            errors.required(&at.child("lastTransitionTime"), "");
+        }
+        let reason = condition.text("reason");
+        if reason.is_empty() {
+            errors.required(&at.child("reason"), "");
+        } else {
+            errors.each(&at.child("reason"), reason, reason_faults(reason));
+            if reason.len() > MAX_REASON {
+                errors.push(Error::too_long(&at.child("reason"), MAX_REASON));
+            }
+        }
+        if condition.text("message").len() > MAX_MESSAGE {
+            errors.push(Error::too_long(&at.child("message"), MAX_MESSAGE));
+        }
+    }
+    errors
+}
+
+fn reason_faults(reason: &str) -> Vec<String> {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let inside = |c: char| word(c) || matches!(c, ',' | ':');
+    if reason.starts_with(|c: char| c.is_ascii_alphabetic()) && reason.ends_with(word) && reason.chars().all(inside) {
+        return Vec::new();
+    }
+    vec![names::regex_error(
+        "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric characters or '_,:', and must end with an alphanumeric character or '_'",
+        "[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?",
+        &["my_name", "MY_NAME", "MyName", "ReasonA,ReasonB", "ReasonA:ReasonB"],
+    )]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::registry::check::said;
+
+    #[test]
+    fn conditions_have_a_type_a_state_a_time_and_a_reason() {
+        let good = json!({"type": "Ready", "status": "True", "reason": "Is:So_1", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        let at = Path::new("status").child("conditions");
+        assert_eq!(said(&validate(std::slice::from_ref(&good), &at)), [""; 0]);
+        let bad = json!({"type": "Ready", "status": "Perhaps", "observedGeneration": -1});
+        assert_eq!(
+            said(&validate(&[good.clone(), bad], &at)),
+            [
+                r#"status.conditions[1].type: Duplicate value: "Ready""#,
+                r#"status.conditions[1].status: Unsupported value: "Perhaps": supported values: "False", "True", "Unknown""#,
+                "status.conditions[1].observedGeneration: Invalid value: -1: must be greater than or equal to zero",
+                "status.conditions[1].lastTransitionTime: Required value",
+                "status.conditions[1].reason: Required value",
+            ]
+        );
+        for reason in ["1a", "a:", "a b", "_a"] {
+            let mut condition = good.clone();
+            condition["reason"] = json!(reason);
+            let said = said(&validate(&[condition], &at));
+            assert!(said[0].contains("a condition reason must start with alphabetic character"), "{reason}: {said:?}");
+        }
+    }
+}
