@@ -153,23 +153,36 @@ async fn attempt(
     cx.registry.admission().validate(&request, &Value::Null).await?;
 
     let mut obj = old.clone();
-    mark(cx, options, &mut obj);
+    let graceful = mark(cx, options, &mut obj);
     metadata_mut(&mut obj).remove("resourceVersion");
     if due(cx, &obj) {
+        let marked = place.encode(&obj).await?;
         // Where the object is the answer, it shows that it was being deleted.
-        let marked = if cx.resource.returns_deleted { Some(place.encode(&obj).await?) } else { None };
-        let last = |revision| match marked {
+        let shown = cx.resource.returns_deleted.then(|| marked.clone());
+        let last = |revision| match shown {
             Some(body) => place.entry(revision, body),
             None => Ok(Arc::new(current.at(revision))),
         };
         if cx.dry_run {
             return Ok(Ok(Deleted::Gone(last(current.revision)?)));
         }
-        return Ok(match place.remove(current).await? {
+        // What can end gracefully is seen to end: watchers are told of its deletion time before they are told that it is
+        // gone. Kubelets stop a pod by the first.
+        let tell = graceful && marked != current.body;
+        let told = match tell {
+            true => match place.put(marked, Some(current)).await? {
+                Ok(told) => told,
+                Err(there) => return Ok(Err(there)),
+            },
+            false => current.clone(),
+        };
+        return Ok(match place.remove(&told).await? {
             Ok(revision) => {
                 cx.resource.strategy.after_delete(cx, &old).await;
                 Ok(Deleted::Gone(last(revision)?))
             }
+            // Whoever was told may have been faster.
+            Err(None) if tell => Ok(Deleted::Gone(last(told.revision)?)),
             Err(there) => Err(there),
         });
     }
@@ -180,8 +193,9 @@ async fn attempt(
     Ok(place.put(body, Some(current)).await?.map(Deleted::Marked))
 }
 
-/// Sets the deletion time, the grace period and the finalizers that a delete request asks for.
-fn mark(cx: &WriteContext<'_>, options: &Delete, obj: &mut Value) {
+/// Sets the deletion time, the grace period and the finalizers that a delete request asks for. Whether the kind can end
+/// gracefully.
+fn mark(cx: &WriteContext<'_>, options: &Delete, obj: &mut Value) -> bool {
     let row = cx.resource;
     let mut finalizers: Vec<String> = meta::finalizers(obj).map(str::to_string).collect();
     let before = finalizers.clone();
@@ -201,25 +215,37 @@ fn mark(cx: &WriteContext<'_>, options: &Delete, obj: &mut Value) {
             meta.insert("finalizers".into(), json!(finalizers));
         }
     }
-    let seconds = match row.strategy.grace(obj, options.grace_period_seconds) {
-        Grace::Seconds(seconds) => seconds.max(0),
-        Grace::None => 0,
+    let (graceful, seconds) = match row.strategy.grace(obj, options.grace_period_seconds) {
+        Grace::Seconds(seconds) => (true, seconds.max(0)),
+        Grace::None => (false, 0),
     };
     row.strategy.mark_deleting(cx, obj);
     let marked = meta::deletion_timestamp(obj).is_some();
     let given = obj["metadata"]["deletionGracePeriodSeconds"].as_i64();
     // A second request can only shorten the time that is left.
     if marked && given.is_none_or(|given| given <= seconds) {
-        return;
+        return graceful;
     }
-    let had_generation = obj["metadata"]["generation"].as_i64().unwrap_or_default();
-    let at = cx.now.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap_or(cx.now);
+    let generation = meta::generation(obj);
+    let (at, seconds) = match meta::deletion_timestamp(obj).zip(given) {
+        // Less time counts from when deletion was asked for first. Where that is over, a graceful end still has a second.
+        Some((at, given)) => match after(at, seconds - given) {
+            at if at < cx.now => (cx.now, seconds.min(1)),
+            at => (at, seconds),
+        },
+        None => (after(cx.now, seconds), seconds),
+    };
     let meta = metadata_mut(obj);
     meta.insert("deletionTimestamp".into(), machinery::time::rfc3339(at).into());
     meta.insert("deletionGracePeriodSeconds".into(), json!(seconds));
-    if had_generation > 0 {
-        meta.insert("generation".into(), json!(had_generation + 1));
+    if generation > 0 && !marked {
+        meta.insert("generation".into(), json!(generation + 1));
     }
+    graceful
+}
+
+fn after(start: jiff::Timestamp, seconds: i64) -> jiff::Timestamp {
+    start.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap_or(start)
 }
 
 /// Whether an object that is marked has nothing left that holds it: no grace period, no finalizers.
@@ -230,7 +256,13 @@ pub fn due(cx: &WriteContext<'_>, obj: &Value) -> bool {
         && !cx.resource.strategy.held(obj)
 }
 
-fn check_preconditions(cx: &WriteContext<'_>, name: &str, options: &Delete, old: &Value) -> Result<(), StatusError> {
+/// That the object is the one a delete means.
+pub fn check_preconditions(
+    cx: &WriteContext<'_>,
+    name: &str,
+    options: &Delete,
+    old: &Value,
+) -> Result<(), StatusError> {
     let conflict = |what: &str, asked: &str, there: &str, perhaps: &str| {
         let why = format!(
             "the {what} in the precondition ({asked}) does not match the {what} in record ({there}). The object might have been {perhaps}"

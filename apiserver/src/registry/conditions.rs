@@ -1,14 +1,40 @@
-//! `metav1.Condition` in a status: each type once, with a state, a time and a reason that programs can read. Follows
-//! ValidateConditions of `apimachinery/pkg/apis/meta/v1/validation`.
+//! Conditions in a status: each type once, with a state, the time since when it has it, and a reason that programs can
+//! read. Follows ValidateConditions of `apimachinery/pkg/apis/meta/v1/validation` and SetStatusCondition of
+//! `apimachinery/pkg/api/meta`.
 
+use jiff::Timestamp;
 use machinery::field::{Error, ErrorList, Path};
 use machinery::{meta, names};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::check::{Faults, Fields};
 
 const MAX_REASON: usize = 1024;
 const MAX_MESSAGE: usize = 32 * 1024;
+
+/// The condition of a type.
+pub fn find<'a>(status: &'a Value, kind: &str) -> Option<&'a Value> {
+    status.list("conditions").iter().find(|condition| condition.text("type") == kind)
+}
+
+/// Adds a condition, or replaces that of its type; the time stays where the state does.
+pub fn set(status: &mut Value, mut condition: Value, now: Timestamp) {
+    let since = find(status, condition.text("type"))
+        .filter(|there| there.text("status") == condition.text("status"))
+        .and_then(|there| there.sub("lastTransitionTime").cloned());
+    condition["lastTransitionTime"] = since.unwrap_or_else(|| machinery::time::rfc3339(now).into());
+    if !status.is_object() {
+        *status = json!({});
+    }
+    if !status["conditions"].is_array() {
+        status["conditions"] = json!([]);
+    }
+    let Some(conditions) = status["conditions"].as_array_mut() else { return };
+    match conditions.iter_mut().find(|there| there["type"] == condition["type"]) {
+        Some(there) => *there = condition,
+        None => conditions.push(condition),
+    }
+}
 
 /// Faults of a list of conditions.
 pub fn validate(conditions: &[Value], at: &Path) -> ErrorList {
@@ -61,8 +87,6 @@ fn reason_faults(reason: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::registry::check::said;
 
@@ -88,5 +112,25 @@ mod tests {
             let said = said(&validate(&[condition], &at));
             assert!(said[0].contains("a condition reason must start with alphabetic character"), "{reason}: {said:?}");
         }
+    }
+
+    #[test]
+    fn a_condition_keeps_its_time_while_its_state_does() {
+        let (mut status, at) = (Value::Null, |second| Timestamp::from_second(second).expect("a time"));
+        let condition = |state: &str, reason: &str| json!({"type": "Ready", "status": state, "reason": reason});
+        let told = |status: &Value| {
+            let ready = find(status, "Ready").expect("the condition");
+            (
+                ready.text("status").to_owned(),
+                ready.text("reason").to_owned(),
+                ready.text("lastTransitionTime").to_owned(),
+            )
+        };
+        set(&mut status, condition("True", "A"), at(0));
+        set(&mut status, condition("True", "B"), at(1));
+        assert_eq!(told(&status), ("True".to_owned(), "B".to_owned(), "1970-01-01T00:00:00Z".to_owned()));
+        set(&mut status, condition("False", "B"), at(2));
+        assert_eq!(told(&status), ("False".to_owned(), "B".to_owned(), "1970-01-01T00:00:02Z".to_owned()));
+        assert_eq!(status.list("conditions").len(), 1);
     }
 }

@@ -160,8 +160,96 @@ async fn pods_live_by_their_rules() {
     create(&mut client, &format!("{path}/binding"), binding).await;
     let (_, deleted) = client.json(Method::DELETE, path, Value::Null).await;
     assert_eq!(deleted["metadata"]["deletionGracePeriodSeconds"], 30, "{deleted}");
-    let (_, _) = client.json(Method::DELETE, &format!("{path}?gracePeriodSeconds=0"), Value::Null).await;
+    let (_, forced) = client.json(Method::DELETE, &format!("{path}?gracePeriodSeconds=0"), Value::Null).await;
     let (code, _) = client.json(Method::GET, path, Value::Null).await;
+    assert_eq!(code, StatusCode::NOT_FOUND);
+
+    // Who watches sees that there is no time left before it sees that the pod is gone.
+    let since = deleted["metadata"]["resourceVersion"].as_str().expect("a revision");
+    let mut watch = client.another().await.watch(&format!("{PODS}?watch=true&resourceVersion={since}")).await;
+    for kind in ["MODIFIED", "DELETED"] {
+        let event = watch.next().await.expect("an event");
+        let seconds = &event["object"]["metadata"]["deletionGracePeriodSeconds"];
+        assert_eq!((&event["type"], seconds), (&json!(kind), &json!(0)), "{forced}");
+        assert_eq!(event["object"]["metadata"]["generation"], deleted["metadata"]["generation"]);
+    }
+}
+
+/// A pod that runs and is ready, on a node.
+async fn running(client: &mut Client, name: &str, labels: Value) -> String {
+    let mut object = pod(name);
+    object["metadata"]["labels"] = labels;
+    create(client, PODS, object).await;
+    let path = format!("{PODS}/{name}");
+    let binding = json!({ "metadata": { "name": name }, "target": { "kind": "Node", "name": "n" } });
+    create(client, &format!("{path}/binding"), binding).await;
+    let ready = json!({ "type": "Ready", "status": "True" });
+    let status = json!({ "status": { "phase": "Running", "conditions": [ready] } });
+    let strategic = "application/strategic-merge-patch+json";
+    let (code, updated) = client.send(Method::PATCH, &format!("{path}/status"), strategic, status).await;
+    assert_eq!(code, StatusCode::OK, "{updated}");
+    path
+}
+
+#[tokio::test]
+async fn evictions_ask_the_budget() {
+    const BUDGETS: &str = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+    let mut client = Client::new().await;
+    let a = &running(&mut client, "a", json!({ "app": "x" })).await;
+    let b = &running(&mut client, "b", json!({ "app": "x" })).await;
+    let evict = async |client: &mut Client, path: &str, name: &str| {
+        let eviction = json!({ "apiVersion": "policy/v1", "kind": "Eviction", "metadata": { "name": name } });
+        client.json(Method::POST, &format!("{path}/eviction"), eviction).await
+    };
+    let selector = json!({ "matchLabels": { "app": "x" } });
+    let budget = json!({ "metadata": { "name": "x" }, "spec": { "minAvailable": 1, "selector": selector } });
+    create(&mut client, BUDGETS, budget).await;
+
+    // The budget's controller has not counted yet.
+    let (code, refused) = evict(&mut client, a, "a").await;
+    let details = &refused["details"];
+    assert_eq!((code, &details["retryAfterSeconds"]), (StatusCode::TOO_MANY_REQUESTS, &json!(10)), "{refused}");
+    assert_eq!(
+        details["causes"],
+        json!([{ "reason": "DisruptionBudget", "message": "The disruption budget x is still being processed by the server." }])
+    );
+    let counted = |allowed: i64| json!({ "status": { "observedGeneration": 1, "disruptionsAllowed": allowed, "currentHealthy": 2, "desiredHealthy": 1, "expectedPods": 2 } });
+    let merge = "application/merge-patch+json";
+    let status = &format!("{BUDGETS}/x/status");
+    client.send(Method::PATCH, status, merge, counted(1)).await;
+    let (code, other) = evict(&mut client, a, "b").await;
+    assert_eq!(
+        (code, &other["message"]),
+        (StatusCode::BAD_REQUEST, &json!("name in URL does not match name in Eviction object"))
+    );
+
+    // One may go, and takes what there was.
+    let (code, done) = evict(&mut client, a, "a").await;
+    assert_eq!((code, &done["status"]), (StatusCode::CREATED, &json!("Success")), "{done}");
+    let (_, gone) = client.json(Method::GET, a, Value::Null).await;
+    assert_eq!(gone["metadata"]["deletionGracePeriodSeconds"], 30, "{gone}");
+    let why =
+        gone["status"]["conditions"].as_array().expect("conditions").iter().find(|c| c["type"] == "DisruptionTarget");
+    assert_eq!(why.expect("the condition")["reason"], "EvictionByEvictionAPI");
+    let (_, left) = client.json(Method::GET, &format!("{BUDGETS}/x"), Value::Null).await;
+    assert_eq!(left["status"]["disruptionsAllowed"], 0, "{left}");
+    assert!(left["status"]["disruptedPods"]["a"].is_string(), "{left}");
+    assert_eq!(left["status"]["conditions"][0]["reason"], "InsufficientPods");
+    let (code, refused) = evict(&mut client, b, "b").await;
+    assert_eq!(code, StatusCode::TOO_MANY_REQUESTS);
+    let message = "The disruption budget x does not allow evicting pods currently";
+    assert_eq!(refused["details"]["causes"][0]["message"], message, "{refused}");
+
+    // What is going goes; what is not ready goes where enough others are.
+    let (code, again) = evict(&mut client, a, "a").await;
+    assert_eq!(code, StatusCode::CREATED, "{again}");
+    let unready = json!({ "status": { "conditions": [{ "type": "Ready", "status": "False" }] } });
+    client.send(Method::PATCH, &format!("{b}/status"), "application/strategic-merge-patch+json", unready).await;
+    let (code, spared) = evict(&mut client, b, "b").await;
+    assert_eq!(code, StatusCode::CREATED, "{spared}");
+    let (_, gone) = client.json(Method::GET, b, Value::Null).await;
+    assert_eq!(gone["metadata"]["deletionGracePeriodSeconds"], 30, "{gone}");
+    let (code, _) = evict(&mut client, &format!("{PODS}/none"), "none").await;
     assert_eq!(code, StatusCode::NOT_FOUND);
 }
 

@@ -29,6 +29,7 @@ pub fn handler(resource: &GroupResource, subresource: &str) -> Option<&'static d
     match (resource.group.as_str(), resource.resource.as_str(), subresource) {
         ("", "pods", "binding") | ("", "bindings", "") => Some(&super::core::pod::binding::Binding),
         ("", "componentstatuses", "") => Some(&super::core::componentstatus::ComponentStatus),
+        ("", "pods", "eviction") => Some(&super::core::pod::eviction::Eviction),
         ("", "serviceaccounts", "token") => Some(&super::authentication::token_request::TokenRequest),
         ("authentication.k8s.io", "tokenreviews", "") => Some(&super::authentication::TokenReview),
         ("authentication.k8s.io", "selfsubjectreviews", "") => Some(&super::authentication::SelfSubjectReview),

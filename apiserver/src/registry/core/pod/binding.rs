@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::Server;
 use crate::filters::request_info::RequestInfo;
+use crate::registry::conditions;
 use crate::registry::options::{Ownership, Write};
 use crate::registry::strategy::WriteContext;
 use crate::registry::virtual_::Virtual;
@@ -66,37 +67,16 @@ impl Virtual for Binding {
                     meta::set_annotation(&mut pod, key, value.as_str().unwrap_or_default());
                 }
             }
-            set_scheduled(&mut pod, cx.now);
+            let mut scheduled = json!({ "type": "PodScheduled", "status": "True", "lastProbeTime": null });
+            if meta::generation(&pod) > 0 {
+                scheduled["observedGeneration"] = json!(meta::generation(&pod));
+            }
+            conditions::set(&mut pod["status"], scheduled, cx.now);
             Ok(pod)
         };
         let options = Write { dry_run: cx.dry_run, ownership: Ownership::AsGiven, ..Write::default() };
         crate::endpoints::update::update(&pod_cx, &name, &options, &mut bind).await?;
         Ok(json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 }))
-    }
-}
-
-/// The PodScheduled condition, true as of now.
-fn set_scheduled(pod: &mut Value, now: jiff::Timestamp) {
-    if !pod["status"].is_object() {
-        pod["status"] = json!({});
-    }
-    if !pod["status"]["conditions"].is_array() {
-        pod["status"]["conditions"] = json!([]);
-    }
-    let generation = meta::generation(pod);
-    let Some(conditions) = pod["status"]["conditions"].as_array_mut() else { return };
-    let mut scheduled = json!({
-        "type": "PodScheduled",
-        "status": "True",
-        "lastProbeTime": null,
-        "lastTransitionTime": machinery::time::rfc3339(now),
-    });
-    if generation > 0 {
-        scheduled["observedGeneration"] = json!(generation);
-    }
-    match conditions.iter_mut().find(|c| c["type"] == "PodScheduled") {
-        Some(there) => *there = scheduled,
-        None => conditions.push(scheduled),
     }
 }
 
