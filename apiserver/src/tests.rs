@@ -41,6 +41,11 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) async fn new() -> Self {
+        Self::admitting(Chain::default()).await
+    }
+
+    /// A client of a server with those admission plugins.
+    pub(crate) async fn admitting(admission: Chain) -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -51,12 +56,12 @@ impl Client {
         let config = Config {
             store: Store::Memory,
             listen: None,
-            access: Box::new(|registry| {
+            access: Box::new(move |registry| {
                 let (authenticator, authorizer) = (Arc::new(ByPeer), Arc::new(Everybody));
                 let lookup: Arc<dyn crate::access::Lookup> = registry.clone();
                 let rbac = Arc::new(crate::filters::authz::rbac::Rbac::new(lookup));
                 let tokens = Arc::new(crate::filters::authn::bearer::Tokens::new(Vec::new(), Vec::new()));
-                Ok(Access { authenticator, authorizer, admission: Chain::default(), rbac, tokens, issuer: None })
+                Ok(Access { authenticator, authorizer, admission, rbac, tokens, issuer: None })
             }),
             nodes: Nodes { tls: tls.clone(), backend_tls: tls, address_types: Vec::new() },
             times: Default::default(),

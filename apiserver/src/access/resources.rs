@@ -29,6 +29,7 @@ resources! {
     PODS = "", "pods";
     PRIORITY_CLASSES = "scheduling.k8s.io", "priorityclasses";
     PRIORITY_LEVELS = "flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations";
+    RESOURCE_QUOTAS = "", "resourcequotas";
     RESOURCE_SLICES = "resource.k8s.io", "resourceslices";
     ROLES = "rbac.authorization.k8s.io", "roles";
     ROLE_BINDINGS = "rbac.authorization.k8s.io", "rolebindings";

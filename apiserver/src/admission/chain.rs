@@ -13,6 +13,7 @@ use super::plugins::namespace_lifecycle::NamespaceLifecycle;
 use super::plugins::node_restriction::NodeRestriction;
 use super::plugins::priority::Priority;
 use super::plugins::rbac_escalation::RbacEscalation;
+use super::plugins::resource_quota::ResourceQuota;
 use super::plugins::runtime_class::RuntimeClass;
 use super::plugins::service_account::ServiceAccount;
 use super::plugins::storage_protection::StorageObjectInUseProtection;
@@ -75,7 +76,7 @@ const ORDER: &[(&str, Standing)] = &[
     ("MutatingAdmissionWebhook", Later),
     ("ValidatingAdmissionPolicy", Later),
     ("ValidatingAdmissionWebhook", Later),
-    ("ResourceQuota", Later),
+    ("ResourceQuota", On),
     ("AlwaysDeny", Off),
 ];
 
@@ -137,6 +138,7 @@ pub fn build(names: &[&str], parts: Parts) -> Chain {
             "CertificateSubjectRestriction" => Box::new(CertificateSubjectRestriction),
             "DefaultIngressClass" => Box::new(DefaultIngressClass),
             "PodTopologyLabels" => Box::new(PodTopologyLabels),
+            "ResourceQuota" => Box::new(ResourceQuota),
             _ => continue,
         });
     }

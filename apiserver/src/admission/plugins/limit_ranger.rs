@@ -1,7 +1,6 @@
 //! LimitRanger: containers get a namespace's default requests and limits, and what is out of its bounds is refused.
 //! Follows `plugin/pkg/admission/limitranger`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,6 +9,7 @@ use machinery::status::StatusError;
 use serde_json::{Map, Value};
 
 use super::super::{Operation, Plugin, Request};
+use super::amounts::{Amounts, amounts, of_pod};
 use super::forbidden;
 use crate::access::resources::LIMIT_RANGES;
 use crate::access::{items, text};
@@ -61,17 +61,6 @@ fn ranges(request: &Request<'_>) -> Vec<Arc<Value>> {
         return Vec::new();
     }
     request.registry.list(&LIMIT_RANGES, request.namespace)
-}
-
-type Amounts = BTreeMap<String, Quantity>;
-
-fn amounts(value: Option<&Value>) -> Amounts {
-    let amount = |value: &Value| match value {
-        Value::String(text) => text.parse().ok(),
-        other => other.to_string().parse().ok(),
-    };
-    let entries = value.and_then(Value::as_object).into_iter().flatten();
-    entries.filter_map(|(name, value)| Some((name.clone(), amount(value)?))).collect()
 }
 
 /// Defaults for what containers leave open, noted in an annotation.
@@ -213,44 +202,6 @@ fn ratio(
     };
     let observed = limit.as_f64() / request.as_f64();
     (observed > most.as_f64()).then(|| format!("{bound}, but provided ratio is {observed:.6}"))
-}
-
-fn add(to: &mut Amounts, more: &Amounts) {
-    for (name, amount) in more {
-        let sum = to.get(name).map_or_else(|| amount.clone(), |have| have.add(amount));
-        to.insert(name.clone(), sum);
-    }
-}
-
-fn raise(to: &mut Amounts, other: Amounts) {
-    for (name, amount) in other {
-        if to.get(&name).is_none_or(|have| amount > *have) {
-            to.insert(name, amount);
-        }
-    }
-}
-
-/// What a pod needs at most: its containers together, or at some moment of its start; pod-level figures outrank both.
-fn of_pod(pod: &Value, what: &str) -> Amounts {
-    let of = |container: &Value| amounts(container.pointer(&format!("/resources/{what}")));
-    let mut total = Amounts::new();
-    items(pod, "/spec/containers").iter().for_each(|c| add(&mut total, &of(c)));
-    let (mut sidecars, mut start) = (Amounts::new(), Amounts::new());
-    for container in items(pod, "/spec/initContainers") {
-        let mut now = of(container);
-        if text(container, "/restartPolicy") == "Always" {
-            add(&mut total, &now);
-            add(&mut sidecars, &now);
-            now = sidecars.clone();
-        } else {
-            add(&mut now, &sidecars);
-        }
-        raise(&mut start, now);
-    }
-    raise(&mut total, start);
-    let pod_level = amounts(pod.pointer(&format!("/spec/resources/{what}")));
-    total.extend(pod_level.into_iter().filter(|(name, _)| matches!(name.as_str(), "cpu" | "memory")));
-    total
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::{Operation, Request};
 use crate::access::text;
 
+pub mod amounts;
 pub mod certificates;
 pub mod default_classes;
 pub mod default_toleration_seconds;
@@ -14,6 +15,7 @@ pub mod namespace_lifecycle;
 pub mod node_restriction;
 pub mod priority;
 pub mod rbac_escalation;
+pub mod resource_quota;
 pub mod runtime_class;
 pub mod service_account;
 pub mod storage_protection;
