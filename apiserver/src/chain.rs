@@ -23,7 +23,7 @@ use crate::negotiation::{self, Asked, Body};
 pub async fn serve(server: Arc<Server>, peer: Arc<Peer>, request: Request<Incoming>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let info = RequestInfo::of(&parts);
-    let record = metrics::begin(&server.metrics, &info);
+    let record = metrics::begin(&server.metrics, &info, &parts.headers);
     let asked = Asked::of(&parts, &info.query);
     let limit = deadline::limit(server.request_timeout, &info);
     let passed = guard::guarded(pass(server.clone(), peer, parts, body, info, asked.clone()));

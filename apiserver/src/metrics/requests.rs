@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::Response;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Response};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use parking_lot::{Mutex, RwLock};
@@ -74,20 +75,20 @@ pub struct Record {
 }
 
 /// Starts the clock.
-pub fn begin(metrics: &Arc<Metrics>, info: &RequestInfo) -> Record {
+pub fn begin(metrics: &Arc<Metrics>, info: &RequestInfo, headers: &HeaderMap) -> Record {
     let long = info.long_running();
     let reads = matches!(info.verb, "get" | "list" | "watch" | "head");
     if !long {
         metrics.requests.pool(reads).add(1);
     }
     let dry_run = info.is_resource && !reads && info.query.has("dryRun");
-    Record { metrics: metrics.clone(), labels: labels(info), started: Instant::now(), long, reads, dry_run }
+    Record { metrics: metrics.clone(), labels: labels(info, headers), started: Instant::now(), long, reads, dry_run }
 }
 
 /// The labels of a request; `None` for paths that nothing is said about.
-fn labels(info: &RequestInfo) -> Option<Labels> {
+fn labels(info: &RequestInfo, headers: &HeaderMap) -> Option<Labels> {
     let mut labels = Labels {
-        verb: verb(info),
+        verb: verb(info, headers),
         group: String::new(),
         version: String::new(),
         resource: String::new(),
@@ -127,8 +128,8 @@ fn labels(info: &RequestInfo) -> Option<Labels> {
 }
 
 /// The verb as upstream reports it: HTTP's, but where the API knows better.
-fn verb(info: &RequestInfo) -> &'static str {
-    if matches!(info.subresource.as_str(), "exec" | "attach" | "portforward" | "proxy") && info.is_resource {
+fn verb(info: &RequestInfo, headers: &HeaderMap) -> &'static str {
+    if matches!(info.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy") && info.is_resource {
         return "CONNECT";
     }
     match info.verb {
@@ -137,9 +138,9 @@ fn verb(info: &RequestInfo) -> &'static str {
         "watch" => "WATCH",
         "create" | "post" => "POST",
         "update" | "put" => "PUT",
+        "patch" if headers.get(CONTENT_TYPE).is_some_and(|form| form == "application/apply-patch+yaml") => "APPLY",
         "patch" => "PATCH",
-        "delete" => "DELETE",
-        "deletecollection" => "DELETECOLLECTION",
+        "delete" | "deletecollection" => "DELETE",
         "head" => "HEAD",
         "options" => "OPTIONS",
         _ => "other",

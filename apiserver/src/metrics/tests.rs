@@ -21,6 +21,10 @@ async fn requests_are_counted_under_upstreams_labels() {
     client.json(Method::GET, "/api/v1/namespaces/default/configmaps/nope", Value::Null).await;
     client.json(Method::GET, "/api/v1/inventions", Value::Null).await;
     client.json(Method::GET, "/readyz", Value::Null).await;
+    let applied = "/api/v1/namespaces/other/configmaps/b?fieldManager=t";
+    let other = serde_json::json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "b"}});
+    client.send(Method::PATCH, applied, "application/apply-patch+yaml", other).await;
+    client.json(Method::DELETE, "/api/v1/namespaces/other/configmaps", Value::Null).await;
     let (_, text) = client.json(Method::GET, "/metrics", Value::Null).await;
     let text = text.as_str().unwrap();
     for labels in [
@@ -28,6 +32,8 @@ async fn requests_are_counted_under_upstreams_labels() {
         ["code=\"200\"", "scope=\"namespace\"", "verb=\"LIST\""],
         ["code=\"200\"", "scope=\"cluster\"", "verb=\"LIST\""],
         ["code=\"404\"", "scope=\"resource\"", "verb=\"GET\""],
+        ["code=\"201\"", "scope=\"resource\"", "verb=\"APPLY\""],
+        ["code=\"200\"", "scope=\"namespace\"", "verb=\"DELETE\""],
     ] {
         let found = lines(text, "apiserver_request_total{", &[&labels[..], &["resource=\"configmaps\""]].concat());
         assert!(found.len() == 1 && found[0].ends_with(" 1"), "{labels:?}: {found:?}");
@@ -36,7 +42,7 @@ async fn requests_are_counted_under_upstreams_labels() {
     assert_eq!(lines(text, "apiserver_request_total{", &["subresource=\"/readyz\""]).len(), 1);
     assert_eq!(lines(text, "apiserver_storage_objects{resource=\"configmaps\"} 1", &[]).len(), 1);
     assert_eq!(
-        lines(text, "etcd_requests_total{group=\"\",operation=\"create\",resource=\"configmaps\"} 1", &[]).len(),
+        lines(text, "etcd_requests_total{group=\"\",operation=\"create\",resource=\"configmaps\"} 2", &[]).len(),
         1
     );
     for name in ["process_resident_memory_bytes", "process_start_time_seconds", "process_open_fds"] {
@@ -55,7 +61,7 @@ fn a_long_running_request_is_a_gauge_until_its_body_ends() {
         out.finish()
     };
     let response = http::Response::new(crate::negotiation::full("x"));
-    let response = begin(&metrics, &info).end_if(|_| true, response);
+    let response = begin(&metrics, &info, &http::HeaderMap::new()).end_if(|_| true, response);
     let text = running(&metrics);
     let gauge = lines(&text, "apiserver_longrunning_requests{", &["verb=\"WATCH\"", "resource=\"pods\""]);
     assert!(gauge[0].ends_with(" 1"), "{gauge:?}");
