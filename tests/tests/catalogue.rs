@@ -167,6 +167,19 @@ async fn every_verb_of_every_resource_is_forbidden_to_a_stranger() -> anyhow::Re
 }
 
 #[tokio::test]
+async fn what_the_server_makes_itself_is_its_own() -> anyhow::Result<()> {
+    let cluster = Cluster::start().await?;
+    for namespace in ["default", "kube-system"] {
+        let made = cluster.admin().get(&format!("/api/v1/namespaces/{namespace}")).await?;
+        let owner = &made.body["metadata"]["managedFields"][0];
+        assert_eq!(owner["manager"], "kube-apiserver", "{}", made.body);
+        let label = &owner["fieldsV1"]["f:metadata"]["f:labels"]["f:kubernetes.io/metadata.name"];
+        assert!(label.is_object(), "defaults are written as by a client: {}", made.body);
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn discovery_names_what_is_served() -> anyhow::Result<()> {
     let cluster = Cluster::start().await?;
     for row in rows() {

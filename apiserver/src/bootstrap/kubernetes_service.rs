@@ -41,18 +41,17 @@ pub async fn run(registry: &Registry, facts: &Facts) -> Result<(), StatusError> 
         "spec": { "cidrs": cidrs },
     });
     ensure(registry, &GroupResource::new("networking.k8s.io", "servicecidrs"), vec![range], |_, _| None).await?;
-    let mut service = json!({
+    let service = json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": { "name": "kubernetes", "namespace": "default", "labels": labels() },
         "spec": {
             "type": "ClusterIP",
             "clusterIP": cluster_ip.to_string(),
-            "clusterIPs": [cluster_ip.to_string()],
+            "ipFamilyPolicy": "SingleStack",
             "ports": [{ "name": "https", "port": 443, "protocol": "TCP", "targetPort": facts.port }],
             "sessionAffinity": "None",
         },
     });
-    api::defaults::apply(&machinery::gvk::GroupVersionKind::new("", "v1", "Service"), &mut service);
     ensure(registry, &GroupResource::new("", "services"), vec![service], |_, _| None).await?;
     let family = if facts.advertise.is_ipv4() { "IPv4" } else { "IPv6" };
     let slice = json!({

@@ -214,14 +214,15 @@ impl Registry {
     }
 
     /// Creates an object inside the server (bootstrap, allocations): the same path as a request of a privileged caller
-    /// from admission on. AlreadyExists and Invalid as a client would see them.
+    /// from defaulting on. AlreadyExists and Invalid as a client would see them.
     pub async fn create(
         &self,
         resource: &GroupResource,
         namespace: Option<&str>,
-        obj: Value,
+        mut obj: Value,
     ) -> Result<Value, StatusError> {
         let row = self.row(resource)?;
+        row.types.default(&row.kind(), &mut obj);
         let entry = endpoints::create::create(&self.context(&row, namespace), obj, &options::Write::own()).await?;
         Ok(entry.decode())
     }

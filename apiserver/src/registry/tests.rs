@@ -47,6 +47,8 @@ async fn services_get_addresses_and_ports_and_give_them_back() {
     let port = a["spec"]["ports"][0]["nodePort"].as_i64().expect("a node port");
     let (code, object) = client.json(Method::GET, &address(&ip), Value::Null).await;
     assert_eq!((code, &object["spec"]["parentRef"]["name"]), (StatusCode::OK, &json!("a")));
+    let owned = &object["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:parentRef"];
+    assert_eq!(owned.get("f:group"), None, "the core group has no name to own: {owned}");
 
     // Neither can be had twice.
     let (code, refused) = client.json(Method::POST, SERVICES, service("b", json!({ "clusterIP": ip }))).await;

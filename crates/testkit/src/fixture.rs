@@ -61,6 +61,7 @@ fn details(kind: &str, name: &str, namespace: Option<&str>) -> Option<Value> {
             spec
         }
         "ReplicationController" => json!({"selector": {"a": "b"}, "template": template()}),
+        "LimitRange" => json!({"limits": [{"type": "Container", "default": {"cpu": "1"}}]}),
         "Job" => {
             json!({"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "example.com/c:1"}]}}})
         }

@@ -3,11 +3,13 @@
 pub mod componentstatus;
 pub mod configmap;
 pub mod event;
+pub mod limitrange;
 pub mod namespace;
 pub mod node;
 pub mod persistentvolume;
 pub mod pod;
 pub mod replicationcontroller;
+pub mod resourcequota;
 pub mod secret;
 pub mod service;
 pub mod serviceaccount;

@@ -8,7 +8,8 @@ use super::super::{Resource, Sort, Verb};
 use super::{CREATE, PROXY, READ_WRITE, STREAM, any_name, core_kind, scaled};
 use crate::registry::cells;
 use crate::registry::core::{
-    configmap, event, namespace, node, persistentvolume, pod, replicationcontroller, secret, service, serviceaccount,
+    configmap, event, limitrange, namespace, node, persistentvolume, pod, replicationcontroller, resourcequota, secret,
+    service, serviceaccount,
 };
 use crate::registry::network;
 
@@ -40,7 +41,7 @@ pub(super) fn rows() -> Vec<Resource> {
                 .rules(network::endpoints())
         },
         events(),
-        stored("limitranges", "LimitRange").short(&["limits"]).create_on_update(),
+        stored("limitranges", "LimitRange").short(&["limits"]).create_on_update().rules(limitrange::limit_ranges()),
         namespaces(),
         at("nodes", "Node", "minions").columns("=Name|Status|Roles|Age|Version|+Internal-IP|+External-IP|+OS-Image|+Kernel-Version|+Container-Runtime", cells::core::node)
             .cluster()
@@ -69,7 +70,7 @@ pub(super) fn rows() -> Vec<Resource> {
             .part("status")
             .select_as("status.replicas", "status.replicas", "0")
             .rules(replicationcontroller::ReplicationControllers),
-        stored("resourcequotas", "ResourceQuota").columns("=Name|Request|Limit|Age", cells::core::resource_quota).short(&["quota"]).part("status").returns_deleted(),
+        stored("resourcequotas", "ResourceQuota").columns("=Name|Request|Limit|Age", cells::core::resource_quota).short(&["quota"]).part("status").returns_deleted().rules(resourcequota::ResourceQuotas),
         stored("secrets", "Secret").columns("=Name|Type|Data|Age", cells::core::secret).select("type").rules(secret::Secrets),
         stored("serviceaccounts", "ServiceAccount").columns("=Name|Age", cells::core::name_and_age)
             .short(&["sa"])

@@ -151,8 +151,7 @@ async fn take(cx: &WriteContext<'_>, service: &Value, ip: IpAddr) -> Result<bool
             "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
         } },
         "spec": { "parentRef": {
-            "group": "", "resource": "services",
-            "namespace": cx.namespace.unwrap_or_default(), "name": meta::name(service),
+            "resource": "services", "namespace": cx.namespace.unwrap_or_default(), "name": meta::name(service),
         } },
     });
     match cx.registry.create(&addresses(), None, object).await {

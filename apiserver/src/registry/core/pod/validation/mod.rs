@@ -6,7 +6,7 @@ mod containers;
 mod env;
 mod mounts;
 mod probes;
-mod resources;
+pub(in crate::registry::core) mod resources;
 mod scheduling;
 mod security;
 mod status;

@@ -44,11 +44,13 @@ const WHOLE: [&str; 9] = [
     "services.loadbalancers",
 ];
 
-fn is_huge_page(name: &str) -> bool {
+/// Whether a resource is memory in huge pages.
+pub fn is_huge_page(name: &str) -> bool {
     name.starts_with("hugepages-")
 }
 
-fn is_native(name: &str) -> bool {
+/// Whether a resource is one that Kubernetes knows itself.
+pub fn is_native(name: &str) -> bool {
     !name.contains('/') || name.contains("kubernetes.io/")
 }
 
@@ -67,7 +69,8 @@ pub fn resource_name(name: &str, at: &Path, errors: &mut ErrorList) -> bool {
     errors.len() == before
 }
 
-fn container_resource_name(name: &str, at: &Path, errors: &mut ErrorList) {
+/// The name of a resource that a container can ask for.
+pub fn container_resource_name(name: &str, at: &Path, errors: &mut ErrorList) {
     resource_name(name, at, errors);
     if !name.contains('/') {
         if !["cpu", "memory", "ephemeral-storage"].contains(&name) && !is_huge_page(name) {
