@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 
 use crate::root;
 
-/// Runs the targets of `tests/tests/fuzz.rs`.
+/// Runs the targets of `tests/tests/fuzz`.
 pub fn main(argv: &[String]) -> anyhow::Result<()> {
     let seconds: u32 = match argv {
         [] => 60,

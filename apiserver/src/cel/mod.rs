@@ -89,14 +89,21 @@ pub(crate) fn on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     })
 }
 
+/// The most faults that are told, as each is told with its whole line (`common/errors.go`).
+const MAX_FAULTS: usize = 100;
+
 // `ERROR: <input>:1:5: undefined field 'x'`, the line, and an arrow.
 fn show(text: &str, faults: &[lex::Fault]) -> String {
-    let told = faults.iter().map(|(at, message)| {
+    let told = faults.iter().take(MAX_FAULTS).map(|(at, message)| {
         let before: String = text.chars().take(*at).collect();
         let line = before.matches('\n').count();
         let column = before.chars().rev().take_while(|c| *c != '\n').count();
         let shown = text.lines().nth(line).unwrap_or_default();
         format!("ERROR: <input>:{}:{}: {message}\n | {shown}\n | {}^", line + 1, column + 1, ".".repeat(column))
     });
-    told.collect::<Vec<_>>().join("\n")
+    let mut told: Vec<String> = told.collect();
+    if faults.len() > MAX_FAULTS {
+        told.push(format!("{} more errors were truncated", faults.len() - MAX_FAULTS));
+    }
+    told.join("\n")
 }

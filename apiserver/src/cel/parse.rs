@@ -1,6 +1,7 @@
 //! From text to an expression. Depth and length are bounded; faults are told in cel-go's words where its parser's are
 //! plain enough to follow.
 
+use super::MAX_FAULTS;
 use super::ast::{Expr, Kind, Literal, Macro, Op};
 use super::lex::{Fault, Tok, Token, tokens};
 
@@ -28,6 +29,11 @@ pub(super) fn parse(text: &str) -> Result<Expr, Vec<Fault>> {
         return Err(vec![(0, detail)]);
     }
     let (tokens, mut faults) = tokens(text);
+    // No sense is looked for in what has so many faults; one more is counted for them all.
+    if faults.len() > MAX_FAULTS {
+        faults.truncate(MAX_FAULTS + 1);
+        return Err(faults);
+    }
     let mut parser = Parser { tokens, next: 0, depth: 0 };
     let expr = parser.expr().and_then(|expr| match parser.peek() {
         Tok::End => Ok(expr),

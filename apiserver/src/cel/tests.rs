@@ -102,6 +102,16 @@ fn faults_of_expressions() {
     assert!(fault.starts_with("ERROR: <input>:1:6: Syntax error: token recognition error at: '= '"), "{fault}");
 }
 
+/// Each is told with the whole line: without a limit the square of the expression's length.
+#[test]
+fn a_hundred_faults_are_told() {
+    let told = run(&"^".repeat(5_000)).unwrap_err();
+    assert_eq!(told.matches("ERROR").count(), 100);
+    assert_eq!(told.lines().last(), Some("1 more errors were truncated"));
+    let undeclared = (0..150).map(|i| format!("u{i}")).collect::<Vec<_>>().join(" || ");
+    assert_eq!(run(&undeclared).unwrap_err().lines().last(), Some("50 more errors were truncated"));
+}
+
 #[test]
 fn faults_of_values() {
     for (text, want) in [

@@ -10,7 +10,7 @@ const VERSION: &str = "meta.k8s.io/v1";
 
 /// See the module.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Token {
+pub struct Token {
     /// The list's revision; less than 0: the newest state will do.
     pub rv: i64,
     /// The first key of the next page.

@@ -23,7 +23,7 @@ use crate::registry::virtual_::Virtual;
 mod apply;
 mod collection;
 pub mod connect;
-mod continue_token;
+pub mod continue_token;
 pub mod create;
 pub mod delete;
 mod general;

@@ -74,6 +74,10 @@ pub fn json(bytes: &[u8], ty: &'static Type) -> Result<Decoded, Error> {
 
 /// Decodes a value that was read before (from YAML, or made by a patch).
 pub fn value(value: Value, ty: &'static Type) -> Result<Decoded, Error> {
+    // What is stored is read as bytes again, with their limit.
+    if is_deeper(&value, syntax::DEPTH_LIMIT) {
+        return Err(Error("exceeded max depth".into()));
+    }
     let cx = seed::Context::default();
     let result = seed::Seed::object(ty, &cx).deserialize(value);
     match (cx.error(), result) {
@@ -82,6 +86,14 @@ pub fn value(value: Value, ty: &'static Type) -> Result<Decoded, Error> {
         }
         (Some(error), _) => Err(Error(error)),
         (None, Err(error)) => Err(Error(error.to_string())),
+    }
+}
+
+fn is_deeper(value: &Value, limit: usize) -> bool {
+    match value {
+        Value::Object(map) => limit == 0 || map.values().any(|value| is_deeper(value, limit - 1)),
+        Value::Array(items) => limit == 0 || items.iter().any(|value| is_deeper(value, limit - 1)),
+        _ => false,
     }
 }
 

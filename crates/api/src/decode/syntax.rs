@@ -2,7 +2,7 @@
 //! the words do.
 
 /// Go's nesting limit is 10,000; the parser in use here stops at 128, and that is said in Go's words.
-const DEPTH_LIMIT: usize = 127;
+pub(super) const DEPTH_LIMIT: usize = 127;
 
 /// The message for malformed input, `None` where the syntax is right.
 pub fn explain(bytes: &[u8]) -> Option<String> {

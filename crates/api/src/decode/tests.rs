@@ -130,6 +130,14 @@ fn syntax_errors_come_first_and_in_gos_words() {
         super::json(deep.as_bytes(), schema::kind("apps", "v1", "ControllerRevision").unwrap()).unwrap_err().0,
         "exceeded max depth"
     );
+    // What can be stored can be read again.
+    let ty = schema::kind("apps", "v1", "ControllerRevision").unwrap();
+    let nested = |depth| (0..depth).fold(json!(1), |inner, _| json!([inner]));
+    let both = |depth| {
+        let object = json!({ "data": nested(depth) });
+        (super::value(object.clone(), ty).is_ok(), super::json(object.to_string().as_bytes(), ty).is_ok())
+    };
+    assert_eq!([both(126), both(127)], [(true, true), (false, false)]);
 }
 
 #[test]

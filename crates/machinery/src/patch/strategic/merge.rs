@@ -81,35 +81,51 @@ fn put(original: &mut Map<String, Value>, key: String, mut value: Value, options
     if options.apply {
         discard_nulls(&mut value);
     }
-    match without_directives(value) {
-        Some(value) => {
-            original.insert(key, value);
-        }
-        None => {
-            original.remove(&key);
-        }
+    if is_directive(&value) {
+        original.remove(&key);
+        return;
     }
+    discard_directives(&mut value);
+    original.insert(key, value);
 }
 
+fn is_directive(value: &Value) -> bool {
+    value.as_object().is_some_and(|map| map.contains_key(PATCH))
+}
+
+// Loops and no closures in these two: one frame a level, so that the deepest document fits a worker's stack.
 fn discard_nulls(value: &mut Value) {
     match value {
         Value::Object(map) => {
             map.retain(|_, v| !v.is_null());
-            map.values_mut().for_each(discard_nulls);
+            for value in map.values_mut() {
+                discard_nulls(value);
+            }
         }
-        Value::Array(items) => items.iter_mut().for_each(discard_nulls),
+        Value::Array(items) => {
+            for item in items {
+                discard_nulls(item);
+            }
+        }
         _ => {}
     }
 }
 
-fn without_directives(value: Value) -> Option<Value> {
+fn discard_directives(value: &mut Value) {
     match value {
-        Value::Object(map) if map.contains_key(PATCH) => None,
         Value::Object(map) => {
-            Some(Value::Object(map.into_iter().filter_map(|(k, v)| Some((k, without_directives(v)?))).collect()))
+            map.retain(|_, v| !is_directive(v));
+            for value in map.values_mut() {
+                discard_directives(value);
+            }
         }
-        Value::Array(items) => Some(Value::Array(items.into_iter().filter_map(without_directives).collect())),
-        other => Some(other),
+        Value::Array(items) => {
+            items.retain(|item| !is_directive(item));
+            for item in items {
+                discard_directives(item);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -173,10 +189,13 @@ fn order_lists(
         let merged = match (ours, theirs) {
             (None, None) => continue,
             (Some(ours), None) => ours,
-            (None, Some(theirs)) => match without_directives(Value::Array(theirs)) {
-                Some(Value::Array(list)) => list,
-                _ => continue,
-            },
+            (None, Some(mut theirs)) => {
+                theirs.retain(|item| !is_directive(item));
+                for item in &mut theirs {
+                    discard_directives(item);
+                }
+                theirs
+            }
             (Some(ours), Some(theirs)) => merge_field(ours, theirs, &field, false, options)?,
         };
         let (named, server_only) = list::partition(merged, &order, field.merge_key)?;
