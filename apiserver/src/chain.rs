@@ -17,7 +17,7 @@ use crate::filters::authz::Attributes;
 use crate::filters::request_info::RequestInfo;
 use crate::filters::{audit, authz, deadline, fairness, guard, impersonation};
 use crate::metrics;
-use crate::negotiation::{self, Asked, Body};
+use crate::negotiation::{self, Asked, Body, Warnings};
 
 /// Serves one request. Always answers: an error is a Status, a panic in a step is a 500 and a log line.
 pub async fn serve(server: Arc<Server>, peer: Arc<Peer>, request: Request<Incoming>) -> Response<Body> {
@@ -26,9 +26,12 @@ pub async fn serve(server: Arc<Server>, peer: Arc<Peer>, request: Request<Incomi
     let record = metrics::begin(&server.metrics, &info, &parts.headers);
     let asked = Asked::of(&parts, &info.query);
     let limit = deadline::limit(server.request_timeout, &info);
-    let passed = guard::guarded(pass(server.clone(), peer, parts, body, info, asked.clone()));
+    let warnings = Warnings::default();
+    let call = (info, asked.clone(), warnings.clone());
+    let passed = guard::guarded(pass(server.clone(), peer, parts, body, call));
     let outcome = deadline::within(limit, &server.metrics, passed).await;
-    let response = outcome.unwrap_or_else(|error| negotiation::status_response(&error, &asked));
+    let mut response = outcome.unwrap_or_else(|error| negotiation::status_response(&error, &asked));
+    warnings.write(response.headers_mut());
     record.end(&server.registry, response)
 }
 
@@ -37,8 +40,7 @@ async fn pass(
     peer: Arc<Peer>,
     parts: http::request::Parts,
     body: Incoming,
-    info: RequestInfo,
-    answer: Asked,
+    (info, answer, warnings): (RequestInfo, Asked, Warnings),
 ) -> Result<Response<Body>, StatusError> {
     let identified = authn::identify(&*server.authenticator, &parts, &peer).await;
     server.metrics.authenticated(identified.is_ok());
@@ -51,7 +53,7 @@ async fn pass(
     event.authorized(&user);
     // What follows is the endpoint's: decode and default, mutating admission, prepare, validate, validating admission,
     // store, encode.
-    let (body, now, warnings) = (Some(body), Timestamp::now(), Vec::new());
+    let (body, now) = (Some(body), Timestamp::now());
     let call = Call { server, parts, body, info, answer, user, peer, now, warnings };
     let response = endpoints::dispatch(call).await?;
     Ok(seat.keep_while_sending(response))

@@ -89,14 +89,28 @@ impl Client {
     }
 
     pub(crate) async fn send(&mut self, method: Method, path: &str, content: &str, body: Value) -> (StatusCode, Value) {
+        let (code, answer, _) = self.warned(method, path, content, body).await;
+        (code, answer)
+    }
+
+    /// An answer with the texts of its warnings.
+    pub(crate) async fn warned(
+        &mut self,
+        method: Method,
+        path: &str,
+        content: &str,
+        body: Value,
+    ) -> (StatusCode, Value, Vec<String>) {
         let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
         let request = Request::builder().method(method).uri(path).header("content-type", content);
         let request = request.header("user-agent", "tester/1").body(Full::new(body)).expect("request");
         self.sender.ready().await.expect("connection");
         let response = self.sender.send_request(request).await.expect("answer");
         let code = response.status();
+        let warnings = response.headers().get_all("warning").into_iter();
+        let warnings = warnings.map(|text| String::from_utf8_lossy(text.as_bytes()).into_owned()).collect();
         let bytes = response.into_body().collect().await.expect("body").to_bytes();
-        (code, serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into()))
+        (code, serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into()), warnings)
     }
 
     /// A GET's headers and text.

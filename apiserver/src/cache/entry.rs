@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::scan::{self, Index, Malformed};
+use super::versions::Versions;
 use crate::registry::catalogue::SelectableField;
 
 /// A cached object at one revision.
@@ -26,6 +27,8 @@ pub struct Entry {
     index: OnceLock<Box<Index>>,
     decoded: OnceLock<Arc<Value>>,
     protobuf: OnceLock<Option<Arc<Resident>>>,
+    /// The object in other versions.
+    pub versions: Versions,
 }
 
 /// Where the spliced member needs a comma.
@@ -47,7 +50,8 @@ impl Entry {
         };
         let (splice, item) = (found.splice as u32, found.item as u32);
         let (index, decoded, protobuf) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Ok(Self { key, revision, body, splice, item, comma, index, decoded, protobuf })
+        let versions = Versions::default();
+        Ok(Self { key, revision, body, splice, item, comma, index, decoded, protobuf, versions })
     }
 
     /// The same object at another revision: what a DELETED event carries.
@@ -62,6 +66,7 @@ impl Entry {
             index: OnceLock::new(),
             decoded: OnceLock::new(),
             protobuf: self.protobuf.clone(),
+            versions: Versions::default(),
         }
     }
 
@@ -108,6 +113,11 @@ impl Entry {
 
     fn write_from(&self, from: usize, out: &mut Vec<u8>) {
         let splice = self.splice as usize;
+        // What was never stored has none.
+        if self.revision == 0 {
+            out.extend_from_slice(&self.body[from..]);
+            return;
+        }
         out.extend_from_slice(&self.body[from..splice]);
         if matches!(self.comma, Comma::Before) {
             out.push(b',');
@@ -181,7 +191,7 @@ impl Protobuf<'_> {
     }
 }
 
-/// A number's decimal digits, without allocating.
+/// A revision's decimal digits, without allocating; 0, which nothing stored has, has none.
 struct Decimal {
     buffer: [u8; 20],
     at: usize,
@@ -190,14 +200,12 @@ struct Decimal {
 impl Decimal {
     fn of(mut n: i64) -> Self {
         let mut decimal = Self { buffer: [0; 20], at: 20 };
-        loop {
+        while n > 0 {
             decimal.at -= 1;
             decimal.buffer[decimal.at] = b'0' + (n % 10) as u8;
             n /= 10;
-            if n == 0 {
-                return decimal;
-            }
         }
+        decimal
     }
 
     fn digits(&self) -> &[u8] {
@@ -227,6 +235,20 @@ mod tests {
         assert_eq!((entry.namespace(), entry.name()), (Some("ns"), "a"));
         assert_eq!(entry.value()["metadata"]["resourceVersion"], "1204");
     }
+    #[test]
+    fn what_was_never_stored_has_no_resource_version() {
+        let body =
+            br#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a"},"spec":{"containers":null},"status":{}}"#;
+        let entry = Entry::new("ns/a".into(), 0, Bytes::from_static(body)).expect("valid");
+        assert_eq!(entry.bytes(), body);
+        let mut out = Vec::new();
+        entry.protobuf().expect("a built-in kind").write(Part::Whole, &mut out);
+        let envelope = api::protobuf::open(&out).expect("an envelope");
+        let pod = api::schema::of_object("v1", "Pod").expect("a kind");
+        let read = api::protobuf::decode(envelope.raw, pod).expect("a pod");
+        assert_eq!(read["metadata"], serde_json::json!({ "name": "a" }));
+    }
+
     #[test]
     fn protobuf_is_made_once_and_shared_by_revisions() {
         let body =

@@ -23,6 +23,7 @@ mod load;
 mod past;
 mod scan;
 mod values;
+mod versions;
 mod watcher;
 
 pub use entry::Entry;
@@ -30,6 +31,7 @@ pub use feed::{Feed, start};
 pub use load::Canonicalise;
 pub use past::Past;
 pub use values::Values;
+pub use versions::Slot;
 pub use watcher::{Expired, Watcher, frame, protobuf_frame};
 
 /// Events younger than this stay in the window, up to [`WINDOW_MOST`].

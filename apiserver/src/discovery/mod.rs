@@ -140,7 +140,10 @@ fn sorted<'a>(rows: &'a [Arc<Resource>], group: &str, version: &str) -> Vec<&'a 
 
 fn sorted_parts(row: &Resource) -> Vec<&Subresource> {
     let mut parts: Vec<&Subresource> = row.subresources.iter().collect();
-    parts.sort_by(|a, b| a.name.cmp(&b.name));
+    // Upstream's installer sorts them, and its discovery of custom resources does not.
+    if row.types.custom().is_none() {
+        parts.sort_by(|a, b| a.name.cmp(&b.name));
+    }
     parts
 }
 

@@ -70,8 +70,8 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
             let change = &mut |old: &Value| {
                 let object = applied(&cx, &name, old, &config, &options)?;
                 uid_kept(row, &name, &object, old)?;
-                told = config.strict(options.field_validation)?;
-                told.extend(respond::write_warnings(&cx, &object, Some(old)));
+                call.warnings.extend(config.strict(options.field_validation)?);
+                told = respond::write_warnings(&cx, &object, Some(old));
                 Ok(object)
             };
             match update(&cx, &name, &options, change).await {
@@ -81,8 +81,8 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
             let mut object = applied(&cx, &name, &nothing(&row.api_version(), &row.kind), &config, &options)?;
             // A version of what is not there is passed over, unlike in a POST.
             meta::remove(&mut object, "resourceVersion");
-            told = config.strict(options.field_validation)?;
-            told.extend(respond::write_warnings(&cx, &object, None));
+            call.warnings.extend(config.strict(options.field_validation)?);
+            told = respond::write_warnings(&cx, &object, None);
             may_create(&call)?;
             match create::create(&cx, object, &options).await {
                 Err(error) if error.is_already_exists() => {}
@@ -96,7 +96,7 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
     respond::entry(&call, row, code, &updated.entry, &accept).await
 }
 
-/// The object after the apply, decoded and defaulted like a body: an apply can do nothing that an update cannot.
+/// The object after the apply, decoded and defaulted like a body.
 fn applied(
     cx: &WriteContext<'_>,
     name: &str,
@@ -106,7 +106,10 @@ fn applied(
 ) -> Result<Value, StatusError> {
     let kind = cx.resource.kind();
     let merged = managed_fields::apply(cx, live, config.value(), options)?;
-    let mut object = negotiation::value(merged, &kind, &cx.resource.types, FieldValidation::Ignore)?.object;
+    let mut object = match cx.resource.types.custom() {
+        Some(custom) => custom.applied(merged).map_err(|error| StatusError::bad_request(error.0))?,
+        None => negotiation::value(merged, &kind, &cx.resource.types, FieldValidation::Ignore)?.object,
+    };
     cx.resource.types.default(&kind, &mut object);
     if meta::uid(live).is_empty() && !meta::uid(&object).is_empty() {
         let uid = meta::uid(&object);

@@ -13,7 +13,7 @@ use super::Call;
 use super::continue_token::Token;
 use super::pieces::Pieces;
 use super::respond::{self, Copied};
-use crate::cache::{Entry, Snapshot};
+use crate::cache::Entry;
 use crate::negotiation::{self, Accept, Body, Form};
 use crate::registry::Registry;
 use crate::registry::catalogue::Resource;
@@ -55,12 +55,13 @@ pub(super) async fn answer(
         }
     }
     let registry = &call.server.registry;
-    if let Some(copied) = Copied::of(accept, convert::cached(registry, row, page.entries.iter().map(|entry| &**entry)))
-        && let Some(pieces) = Pieces::new(row, copied, &metadata, &page.entries).await
+    let entries = convert::entries(registry, row, page.entries).await?;
+    if let Some(copied) = Copied::of(accept)
+        && let Some(pieces) = Pieces::new(row, copied, &metadata, &entries).await
     {
-        return Ok(pieces.response(page.entries, accept));
+        return Ok(pieces.response(entries, accept));
     }
-    let objects = convert::entries(registry, row, &page.entries).await?;
+    let objects: Vec<Value> = entries.iter().map(|entry| entry.decode()).collect();
     Ok(values(call, row, accept, objects, metadata))
 }
 
@@ -150,7 +151,12 @@ pub(super) async fn select(call: &Call, row: &Resource, options: &List) -> Resul
     if let Some(key) = snapshot.unreadable(namespace) {
         return Err(store::unreadable(key, "of a list"));
     }
-    Ok(page(&snapshot, namespace, start.as_deref(), &selection, options.limit))
+    let (revision, range) = (snapshot.revision, snapshot.range(namespace, start.as_deref()));
+    if selection.is_of_version() {
+        let found = selection.in_version(registry, row, range).await?;
+        return Ok(page(found.iter(), revision, namespace, &selection, options.limit));
+    }
+    Ok(page(range, revision, namespace, &selection, options.limit))
 }
 
 /// Options with the name of the path (a watch of one object) as a selector.
@@ -187,7 +193,11 @@ impl Past<'_> {
             let read = registry.past(row, self.namespace, self.revision, after.as_deref(), most).await?;
             let Some(last) = &read.last else { break };
             let total = *total.get_or_insert(read.count);
-            for entry in read.entries.into_iter().filter(|entry| selection.matches(entry)) {
+            let found = match selection.is_of_version() {
+                true => selection.in_version(registry, row, read.entries.iter()).await?,
+                false => read.entries,
+            };
+            for entry in found.into_iter().filter(|entry| selection.matches(entry)) {
                 if entries.len() == wanted {
                     let last = entries.last().map(|entry| entry.key.clone()).unwrap_or_default();
                     let remaining = selection.is_everything().then_some(total.saturating_sub(wanted as u64));
@@ -205,29 +215,24 @@ impl Past<'_> {
     }
 }
 
-fn page(
-    snapshot: &Snapshot,
+fn page<'e>(
+    range: impl Iterator<Item = &'e Arc<Entry>>,
+    revision: i64,
     namespace: Option<&str>,
-    start: Option<&str>,
     selection: &Selection,
     limit: usize,
 ) -> Selected {
-    let mut matching = snapshot.range(namespace, start).filter(|entry| selection.matches(entry));
+    let mut matching = range.filter(|entry| selection.matches(entry));
     if limit == 0 {
-        return Selected {
-            entries: matching.cloned().collect(),
-            revision: snapshot.revision,
-            next: None,
-            remaining: None,
-        };
+        return Selected { entries: matching.cloned().collect(), revision, next: None, remaining: None };
     }
     let entries: Vec<Arc<Entry>> = matching.by_ref().take(limit).cloned().collect();
     let more = matching.next().is_some();
     let next = entries.last().filter(|_| more);
-    let next = next.map(|last| Token::after(snapshot.revision, relative(&last.key, namespace)));
+    let next = next.map(|last| Token::after(revision, relative(&last.key, namespace)));
     // Upstream does not count what selectors would leave out.
     let remaining = (more && selection.is_everything()).then(|| 1 + matching.count() as u64);
-    Selected { entries, revision: snapshot.revision, next, remaining }
+    Selected { entries, revision, next, remaining }
 }
 
 fn relative<'k>(key: &'k str, namespace: Option<&str>) -> &'k str {

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::Server;
 use crate::filters::authn::{Peer, UserInfo};
 use crate::filters::request_info::RequestInfo;
-use crate::negotiation::{self, Accept, Asked, Body, Offer};
+use crate::negotiation::{self, Accept, Asked, Body, Offer, Warnings};
 use crate::registry::catalogue::{Resource, Sort, Verb};
 use crate::registry::strategy::WriteContext;
 use crate::registry::types::Types;
@@ -57,7 +57,7 @@ pub struct Call {
     /// The time of the request.
     pub now: Timestamp,
     /// Texts for `Warning` headers.
-    pub warnings: Vec<String>,
+    pub warnings: Warnings,
 }
 
 impl Call {
@@ -88,6 +88,7 @@ impl Call {
             user: &self.user,
             now: self.now,
             dry_run,
+            warnings: Some(&self.warnings),
             registry: &self.server.registry,
         }
     }
@@ -121,11 +122,8 @@ pub async fn dispatch(call: Call) -> Result<Response<Body>, StatusError> {
     if in_namespace != row.namespaced && !(row.namespaced && whole_collection) {
         return Err(no_such_path());
     }
-    let mut response = serve(call, &row).await?;
-    if let Some(text) = &row.deprecation {
-        negotiation::add_warnings(response.headers_mut(), &[text.to_string()]);
-    }
-    Ok(response)
+    call.warnings.extend(row.deprecation.iter().map(|text| text.to_string()));
+    serve(call, &row).await
 }
 
 async fn serve(call: Call, row: &Arc<Resource>) -> Result<Response<Body>, StatusError> {
@@ -202,9 +200,7 @@ async fn virtual_(mut call: Call, row: &Arc<Resource>) -> Result<Response<Body>,
         handler.serve(&call.server, &cx, &call.info, object).await?
     };
     let kind = if machinery::meta::kind(&answer).is_empty() { kind } else { machinery::meta::gvk(&answer) };
-    let mut response = negotiation::value_response(StatusCode::CREATED, &answer, &kind, &accept);
-    negotiation::add_warnings(response.headers_mut(), &call.warnings);
-    Ok(response)
+    Ok(negotiation::value_response(StatusCode::CREATED, &answer, &kind, &accept))
 }
 
 /// An object or a list that is made when it is read, in any form that a stored one has.

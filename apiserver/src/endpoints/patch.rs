@@ -101,7 +101,6 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
     let patch = Patch::parse(&call, &bytes)?;
     let kind = row.kind();
     let name = call.info.name.clone();
-    let mut warnings = Vec::new();
     let updated = {
         let cx = call.write_context(row, options.dry_run);
         let (mut told, patch) = (Vec::new(), &patch);
@@ -110,8 +109,8 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
             let decoded = negotiation::value(patched, &kind, &row.types, options.field_validation)?;
             let mut object = decoded.object;
             row.types.default(&kind, &mut object);
-            told = decoded.warnings;
-            told.extend(respond::write_warnings(&cx, &object, Some(old)));
+            call.warnings.extend(decoded.warnings);
+            told = respond::write_warnings(&cx, &object, Some(old));
             if machinery::meta::name(&object) != machinery::meta::name(old) {
                 return Err(StatusError::bad_request("the name of the object cannot be changed by a patch"));
             }
@@ -119,9 +118,8 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
             Ok(object)
         })
         .await?;
-        warnings.append(&mut told);
+        call.warnings.extend(told);
         updated
     };
-    call.warnings.extend(warnings);
     respond::entry(&call, row, StatusCode::OK, &updated.entry, &accept).await
 }

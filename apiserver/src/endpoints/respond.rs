@@ -1,5 +1,7 @@
 //! Answers with an object: its resident bytes where the client takes those, and otherwise the slow way over a value
-//! (another version, YAML, a Table, metadata only).
+//! (YAML, a Table, metadata only).
+
+use std::sync::Arc;
 
 use api::protobuf::Part;
 use http::{Response, StatusCode};
@@ -19,19 +21,16 @@ pub async fn entry(
     call: &Call,
     row: &Resource,
     code: StatusCode,
-    entry: &Entry,
+    entry: &Arc<Entry>,
     accept: &Accept,
 ) -> Result<Response<Body>, StatusError> {
     let registry = &call.server.registry;
     check_form(call, row, accept, false)?;
-    let copied =
-        Copied::of(accept, convert::cached(registry, row, [entry].into_iter())).and_then(|copied| copied.body(entry));
-    let mut response = match copied {
+    let entry = convert::entry(registry, row, entry).await?;
+    Ok(match Copied::of(accept).and_then(|copied| copied.body(&entry)) {
         Some(bytes) => negotiation::bytes_response(code, bytes, accept),
-        None => value(call, row, code, convert::entry(registry, row, entry).await?, accept),
-    };
-    negotiation::add_warnings(response.headers_mut(), &call.warnings);
-    Ok(response)
+        None => value(call, row, code, entry.decode(), accept),
+    })
 }
 
 /// The same of an object that is in no cache.
@@ -57,11 +56,11 @@ pub enum Copied {
 }
 
 impl Copied {
-    /// `cached`: whether the version that is asked for is the cached one. Metadata is the same in all.
-    pub fn of(accept: &Accept, cached: bool) -> Option<Self> {
+    /// By what the client accepts.
+    pub fn of(accept: &Accept) -> Option<Self> {
         match (accept.encoding, accept.form) {
-            (Encoding::Json, Form::Plain) if cached && !accept.pretty => Some(Self::Json),
-            (Encoding::Protobuf, Form::Plain) if cached => Some(Self::Protobuf(Part::Whole)),
+            (Encoding::Json, Form::Plain) if !accept.pretty => Some(Self::Json),
+            (Encoding::Protobuf, Form::Plain) => Some(Self::Protobuf(Part::Whole)),
             (Encoding::Protobuf, Form::Metadata | Form::MetadataList) => Some(Self::Protobuf(Part::Metadata)),
             _ => None,
         }

@@ -42,7 +42,7 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
             let cache = call.server.registry.cache(row).ok_or_else(super::no_such_path)?;
             let entry = cache.get(&store::key(call.namespace(), &name));
             let entry = entry.ok_or_else(|| StatusError::not_found(&row.group_resource(), &name))?;
-            let obj = convert::entry(&call.server.registry, row, &entry).await?;
+            let obj = convert::entry(&call.server.registry, row, &entry).await?.decode();
             let scale = of(row, &obj)?;
             if let Some(paths) = paths(row).filter(|paths| !paths.sets_replicas(&obj)) {
                 let path = machinery::go::quote(&paths.spec_replicas);
@@ -68,7 +68,7 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
             let stored = Write { ownership: Ownership::AsGiven, ..options.clone() };
             let change = &mut |old: &Value| write(&cx, &name, &wanted, old, &options);
             let entry = update::update(&cx, &name, &stored, change).await?.entry;
-            of(row, &convert::entry(&call.server.registry, row, &entry).await?)?
+            of(row, &convert::entry(&call.server.registry, row, &entry).await?.decode())?
         }
     };
     Ok(negotiation::value_response(StatusCode::OK, &scale, &kind(), &accept))

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use http::{Response, StatusCode};
 use machinery::field::ErrorList;
+use machinery::gvk::GroupKind;
 use machinery::meta;
 use machinery::status::StatusError;
 use serde_json::Value;
@@ -55,13 +56,17 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
     }
     let (updated, warnings) = {
         let cx = call.write_context(row, options.dry_run);
-        let warnings = respond::write_warnings(&cx, &object, None);
-        let updated = if row.create_on_update && cx.subresource.is_none() {
-            update_or_create(&cx, &name, &options, object).await?
+        if row.create_on_update && cx.subresource.is_none() {
+            let warnings = respond::write_warnings(&cx, &object, None);
+            (update_or_create(&cx, &name, &options, object).await?, warnings)
         } else {
-            update(&cx, &name, &options, &mut |_| Ok(object.clone())).await?
-        };
-        (updated, warnings)
+            let mut warnings = Vec::new();
+            let change = &mut |old: &Value| {
+                warnings = respond::write_warnings(&cx, &object, Some(old));
+                Ok(object.clone())
+            };
+            (update(&cx, &name, &options, change).await?, warnings)
+        }
     };
     call.warnings.extend(warnings);
     let code = if updated.created { StatusCode::CREATED } else { StatusCode::OK };
@@ -138,7 +143,7 @@ async fn attempt(
     change: &mut Change<'_>,
 ) -> Result<Attempt, StatusError> {
     let row = cx.resource;
-    let old = convert::entry(cx.registry, row, current).await?;
+    let old = convert::entry(cx.registry, row, current).await?.decode();
     let mut obj = change(&old)?;
     managed_fields::on_write(cx, Some(&old), &mut obj, options);
     negotiation::normalise(&mut obj, &row.kind());
@@ -232,7 +237,9 @@ fn check_preconditions(cx: &WriteContext<'_>, name: &str, obj: &Value, old: &Val
         let path = machinery::field::Path::new("metadata").child("resourceVersion");
         let detail = "must be specified for an update";
         let errors = ErrorList::from_iter([machinery::field::Error::invalid(&path, 0, detail)]);
-        return invalid(row, name, errors);
+        // Upstream names the resource here, where other faults name the kind.
+        let resource = GroupKind::new(row.group.as_ref(), row.resource.as_ref());
+        return Err(StatusError::invalid(&resource, name, errors));
     }
     if version != meta::resource_version(old) {
         return conflict("the object has been modified; please apply your changes to the latest version and try again");

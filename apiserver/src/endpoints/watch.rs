@@ -1,6 +1,7 @@
 //! Watch: a cursor into the cache's window, turned into frames. Frames that only copy an event's object are made once
 //! and shared; what waits is sent in one write. A watcher that falls out of the window is told so (410) and ends.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,15 +49,15 @@ pub(super) async fn handle(call: Call, row: &Arc<Resource>) -> Result<Response<B
     let cache = registry.cache(row).ok_or_else(super::no_such_path)?;
     let mut selection = Selection::new(&registry, row, &*list::named(&options, &call.info.name)?)?;
     selection.within(call.namespace());
-    let started = begin(&call, &cache, &options, &selection).await;
-    let (some, all) = (Copied::of(&accept, false), Copied::of(&accept, true));
+    let started = begin(&call, row, &cache, &options, &selection).await;
+    let copied = Copied::of(&accept);
     let lifetime = match options.timeout_seconds {
         None | Some(0) => rand::rng().random_range(LIFETIME_SECONDS..LIFETIME_SECONDS * 2),
         Some(seconds) => u64::try_from(seconds).unwrap_or_default(),
     };
     let end = Instant::now() + Duration::from_secs(lifetime);
     let events = call.server.metrics.watch_events(&row.group, &row.version, &row.resource);
-    let encoder = Encoder { events, call, row: row.clone(), accept, some, all, selection, first_table: true };
+    let encoder = Encoder { events, call, row: row.clone(), accept, copied, selection, first_table: true };
     let close = options.initial_events == Some(true) && options.bookmarks;
     // As upstream: once access was granted and the options are good, faults are events.
     let (state, watcher) = match started {
@@ -86,6 +87,7 @@ pub(super) async fn handle(call: Call, row: &Arc<Resource>) -> Result<Response<B
 /// The objects that a watch begins with, and the cursor after them.
 async fn begin(
     call: &Call,
+    row: &Resource,
     cache: &Arc<WatchCache>,
     options: &List,
     selection: &Selection,
@@ -108,8 +110,13 @@ async fn begin(
             if let Some(key) = snapshot.unreadable(call.namespace()) {
                 return Err(store::unreadable(key, "of a watch's initial state"));
             }
-            let selected = snapshot.range(call.namespace(), None).filter(|e| selection.matches(e));
-            (selected.cloned().collect(), snapshot.revision)
+            let range = snapshot.range(call.namespace(), None);
+            let mut selected: Vec<Arc<Entry>> = match selection.is_of_version() {
+                true => selection.in_version(&call.server.registry, row, range).await?,
+                false => range.filter(|entry| selection.matches_key(entry)).cloned().collect(),
+            };
+            selected.retain(|entry| selection.matches(entry));
+            (selected, snapshot.revision)
         }
         Some(revision) if revision > 0 => (Vec::new(), revision),
         _ => (Vec::new(), snapshot.revision),
@@ -253,9 +260,8 @@ struct Encoder {
     call: Call,
     row: Arc<Resource>,
     accept: Accept,
-    /// What is copied of an entry in another version, and of one in the client's.
-    some: Option<Copied>,
-    all: Option<Copied>,
+    /// What of an entry in the client's version is copied.
+    copied: Option<Copied>,
     selection: Selection,
     first_table: bool,
     events: WatchEvents,
@@ -266,28 +272,21 @@ impl Encoder {
     async fn batch(&mut self, batch: &[Arc<Change>]) -> Result<Option<Bytes>, StatusError> {
         let mut frames: Vec<Bytes> = Vec::with_capacity(batch.len());
         for change in batch {
-            match self.selected(change) {
-                // What the event is to everybody is made once.
-                Some((kind, None)) if kind == change.kind => {
-                    let shared = match self.copied(&change.entry) {
-                        Some(Copied::Json) => Some(change.frame()),
-                        Some(Copied::Protobuf(Part::Whole)) => change.protobuf_frame(),
-                        _ => None,
-                    };
-                    frames.push(match shared {
-                        Some(frame) => {
-                            self.events.sent(frame.len());
-                            frame
-                        }
-                        None => self.event(kind, &change.entry).await?,
-                    });
+            let Some((kind, entry)) = self.selected(change).await? else { continue };
+            // What the event is to everybody is made once.
+            let shared = match self.copied {
+                _ if kind != change.kind || !self.is_whole(change, &entry) => None,
+                Some(Copied::Json) => Some(change.frame()),
+                Some(Copied::Protobuf(Part::Whole)) => change.protobuf_frame(),
+                _ => None,
+            };
+            frames.push(match shared {
+                Some(frame) => {
+                    self.events.sent(frame.len());
+                    frame
                 }
-                Some((kind, object)) => {
-                    let frame = self.event(kind, object.as_ref().unwrap_or(&change.entry)).await?;
-                    frames.push(frame);
-                }
-                None => {}
-            }
+                None => self.event(kind, &entry).await?,
+            });
         }
         Ok(match frames.len() {
             0 => None,
@@ -297,44 +296,45 @@ impl Encoder {
     }
 
     /// What the event is to this client: objects enter and leave its selection.
-    fn selected(&self, change: &Change) -> Option<(ChangeKind, Option<Arc<Entry>>)> {
-        let before = change.previous.as_ref().is_some_and(|entry| self.selection.matches(entry));
-        let after = change.kind != ChangeKind::Deleted && self.selection.matches(&change.entry);
-        match (before, after) {
-            (false, true) => Some((ChangeKind::Added, None)),
-            (true, true) => Some((ChangeKind::Modified, None)),
-            (true, false) if change.kind == ChangeKind::Deleted => Some((ChangeKind::Deleted, None)),
-            // The old object, at the revision of the change that took it out of the selection.
-            (true, false) => {
-                change.previous.as_ref().map(|old| (ChangeKind::Deleted, Some(Arc::new(old.at(change.revision())))))
-            }
-            (false, false) => None,
+    async fn selected<'c>(&self, change: &'c Change) -> Result<Option<(ChangeKind, Cow<'c, Arc<Entry>>)>, StatusError> {
+        let (mut entry, mut previous) = (Cow::Borrowed(&change.entry), change.previous.as_ref().map(Cow::Borrowed));
+        if self.selection.is_of_version() && self.selection.matches_key(&entry) {
+            let both = [Some(&change.entry), change.previous.as_ref()].into_iter().flatten();
+            let mut both = self.selection.in_version(&self.call.server.registry, &self.row, both).await?.into_iter();
+            entry = both.next().map_or(entry, Cow::Owned);
+            previous = both.next().map(Cow::Owned);
         }
+        let before = previous.as_ref().is_some_and(|entry| self.selection.matches(entry));
+        let after = change.kind != ChangeKind::Deleted && self.selection.matches(&entry);
+        Ok(match (before, after) {
+            (false, true) => Some((ChangeKind::Added, entry)),
+            (true, true) => Some((ChangeKind::Modified, entry)),
+            (true, false) if change.kind == ChangeKind::Deleted => Some((ChangeKind::Deleted, entry)),
+            // The old object, at the revision of the change that took it out of the selection.
+            (true, false) => previous.map(|old| (ChangeKind::Deleted, Cow::Owned(Arc::new(old.at(change.revision()))))),
+            (false, false) => None,
+        })
     }
 
-    /// What of an entry is copied.
-    fn copied(&self, entry: &Entry) -> Option<Copied> {
-        let cached = self.all.is_some() && convert::cached(&self.call.server.registry, &self.row, [entry].into_iter());
-        if cached { self.all } else { self.some }
+    /// Whether an event's object is sent to this client as it is cached.
+    fn is_whole(&self, change: &Change, entry: &Arc<Entry>) -> bool {
+        Arc::ptr_eq(&change.entry, entry) && convert::is_in(&self.call.server.registry, &self.row, entry)
     }
 
-    async fn event(&mut self, kind: ChangeKind, entry: &Entry) -> Result<Bytes, StatusError> {
+    async fn event(&mut self, kind: ChangeKind, entry: &Arc<Entry>) -> Result<Bytes, StatusError> {
         let frame = self.encoded(kind, entry).await?;
         self.events.sent(frame.len());
         Ok(frame)
     }
 
-    async fn encoded(&mut self, kind: ChangeKind, entry: &Entry) -> Result<Bytes, StatusError> {
-        let copied = match self.copied(entry) {
-            Some(Copied::Json) => Some(crate::cache::frame(kind, entry)),
-            Some(Copied::Protobuf(part)) => crate::cache::protobuf_frame(kind, entry, part),
+    async fn encoded(&mut self, kind: ChangeKind, entry: &Arc<Entry>) -> Result<Bytes, StatusError> {
+        let entry = convert::entry(&self.call.server.registry, &self.row, entry).await?;
+        let copied = match self.copied {
+            Some(Copied::Json) => Some(crate::cache::frame(kind, &entry)),
+            Some(Copied::Protobuf(part)) => crate::cache::protobuf_frame(kind, &entry, part),
             None => None,
         };
-        if let Some(frame) = copied {
-            return Ok(frame);
-        }
-        let object = convert::entry(&self.call.server.registry, &self.row, entry).await?;
-        Ok(self.value(kind.as_str(), object))
+        Ok(copied.unwrap_or_else(|| self.value(kind.as_str(), entry.decode())))
     }
 
     fn value(&mut self, name: &str, object: Value) -> Bytes {

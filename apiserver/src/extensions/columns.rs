@@ -6,7 +6,10 @@ use machinery::jsonpath::Template;
 use machinery::meta;
 use serde_json::{Value, json};
 
+use crate::openapi;
 use crate::registry::cells::human_duration;
+
+const METADATA: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 /// One column, as the definition has it.
 #[derive(Debug, Clone)]
@@ -40,15 +43,19 @@ pub fn read(columns: &Value) -> Vec<Column> {
     };
     match columns.as_array() {
         Some(columns) if !columns.is_empty() => columns.iter().map_while(column).collect(),
-        _ => column(&json!({ "name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp" }))
-            .into_iter()
-            .collect(),
+        _ => {
+            let description = openapi::described(METADATA, "creationTimestamp");
+            let age = json!({ "name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp",
+                "description": description });
+            column(&age).into_iter().collect()
+        }
     }
 }
 
 /// The headings; the name comes first.
 pub fn definitions(columns: &[Column]) -> Value {
-    let name = json!({ "name": "Name", "type": "string", "format": "name", "description": "", "priority": 0 });
+    let name = json!({ "name": "Name", "type": "string", "format": "name",
+        "description": openapi::described(METADATA, "name"), "priority": 0 });
     let rest = columns.iter().map(|column| {
         json!({
             "name": column.name,
@@ -75,14 +82,15 @@ fn shown(kind: &str, value: Value, now: Timestamp) -> Value {
     match (kind, value) {
         ("string", Value::Null) => "<no value>".into(),
         ("string", Value::String(text)) => text.into(),
-        ("string", other) => machinery::go::json(&other).into(),
+        ("string", list @ (Value::Array(_) | Value::Object(_))) => machinery::go::json(&list).into(),
+        ("string", scalar) => machinery::go::print(&scalar).into(),
         ("integer", Value::Number(n)) => n.as_i64().or(n.as_f64().map(|f| f as i64)).into(),
         ("number", Value::Number(n)) => n.into(),
         ("boolean", Value::Bool(truth)) => truth.into(),
         ("date", Value::String(text)) => match text.parse::<Timestamp>() {
-            Ok(at) => human_duration(now.duration_since(at).as_secs()).into(),
+            Ok(at) if text.as_bytes().get(10) == Some(&b'T') => human_duration(now.duration_since(at).as_secs()).into(),
             Err(_) if text.is_empty() || text == "null" => "<unknown>".into(),
-            Err(_) => "<invalid>".into(),
+            _ => "<invalid>".into(),
         },
         _ => Value::Null,
     }
@@ -104,19 +112,27 @@ mod tests {
             column("Missing", "string", ".spec.none"),
             column("Ready", "string", ".status.conditions[?(@.type==\"Ready\")].status"),
             column("Since", "date", ".metadata.creationTimestamp"),
+            column("Large", "string", ".spec.large"),
+            column("Day", "date", ".spec.day"),
         ]));
         let obj = json!({
             "metadata": { "name": "a", "creationTimestamp": "2026-01-01T00:00:00Z" },
-            "spec": { "text": "t", "map": { "x": 1 }, "count": 2.0 },
+            "spec": { "text": "t", "map": { "x": 1 }, "count": 2.0, "large": 1e6,
+                "day": "2026-01-01 00:00:00Z" },
             "status": { "conditions": [{ "type": "Other", "status": "False" }, { "type": "Ready", "status": "True" }] },
         });
         let now = "2026-01-01T00:05:00Z".parse().expect("a time");
         assert_eq!(
             Value::from(cells(&columns, &obj, now)),
-            json!(["a", "t", "{\"x\":1}", 2, null, null, "True", "5m"])
+            json!(["a", "t", "{\"x\":1}", 2, null, null, "True", "5m", "1e+06", "<invalid>"])
         );
         let headings = definitions(&columns);
         assert_eq!(headings[3]["description"], "Custom resource definition column (in JSONPath format): .spec.count");
-        assert_eq!(definitions(&read(&Value::Null))[1]["name"], "Age");
+        let name = headings[0]["description"].as_str().expect("text");
+        assert!(name.starts_with("Name must be unique within a namespace."), "{name}");
+        let age = &definitions(&read(&Value::Null))[1];
+        assert_eq!(age["name"], "Age");
+        let text = age["description"].as_str().expect("text");
+        assert!(text.starts_with("CreationTimestamp is a timestamp"), "{text}");
     }
 }

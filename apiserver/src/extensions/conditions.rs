@@ -1,11 +1,13 @@
 //! Conditions of a definition's status: setting one keeps the time of its last transition where its status stays. And the
-//! condition that tells whether a group of the Kubernetes community may be used so. Follows
-//! `apiextensions-apiserver/pkg/apihelpers/helpers.go` and `.../controller/apiapproval`.
+//! conditions that tell whether a group of the Kubernetes community may be used so, and what of a definition from v1beta1 is
+//! not structural. Follows `apiextensions-apiserver/pkg/apihelpers/helpers.go` and `.../controller/{apiapproval,
+//! nonstructuralschema}`.
 
 use machinery::go::quote;
 use serde_json::{Value, json};
 
 use super::definition::condition;
+use super::schema::definition_faults;
 
 /// A condition to be set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +88,30 @@ pub fn approval(definition: &Value) -> Option<Condition> {
     })
 }
 
+/// The condition that tells that a definition is not structural.
+pub const NON_STRUCTURAL: &str = "NonStructuralSchema";
+
+/// What of a definition is not structural; nothing where all is.
+pub fn non_structural(definition: &Value) -> Option<Condition> {
+    let faults = match definition_faults(definition) {
+        Ok(faults) => faults,
+        Err(why) => return Some(Condition::of(NON_STRUCTURAL, "Unknown", "StructuralError", &why)),
+    };
+    let mut told: Vec<String> = Vec::new();
+    for fault in faults {
+        let fault = fault.to_string();
+        if !told.contains(&fault) {
+            told.push(fault);
+        }
+    }
+    let message = match told.as_slice() {
+        [] => return None,
+        [one] => one.clone(),
+        several => format!("[{}]", several.join(", ")),
+    };
+    Some(Condition::of(NON_STRUCTURAL, "True", "Violations", &message))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +127,24 @@ mod tests {
         assert_eq!(condition(&definition, "Established").expect("set")["lastTransitionTime"], "3");
         remove(&mut definition, "Established");
         assert!(condition(&definition, "Established").is_none());
+    }
+
+    #[test]
+    fn what_is_not_structural_is_told() {
+        let of = |spec: Value| non_structural(&json!({ "spec": spec })).map(|c| (c.status, c.message));
+        let schema = |schema: Value| json!({ "versions": [{ "name": "v1", "schema": { "openAPIV3Schema": schema } }] });
+        assert_eq!(of(schema(json!({ "type": "object" }))), None);
+        assert_eq!(of(json!({ "versions": [{ "name": "v1" }] })), None);
+        let at = "spec.versions[0].schema.openAPIV3Schema";
+        let mut untyped = schema(json!({ "properties": { "a": {} } }));
+        let type_of_a =
+            format!("{at}.properties[a].type: Required value: must not be empty for specified object fields");
+        let type_of_root = format!("{at}.type: Required value: must not be empty at the root");
+        assert_eq!(of(untyped.clone()), Some(("True", format!("[{type_of_a}, {type_of_root}]"))));
+        untyped["versions"] = json!([]);
+        untyped["preserveUnknownFields"] = json!(true);
+        let why = "spec.preserveUnknownFields: Invalid value: true: must be false";
+        assert_eq!(of(untyped), Some(("True", why.into())));
     }
 
     #[test]

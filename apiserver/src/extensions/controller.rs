@@ -204,9 +204,13 @@ impl Extensions {
 /// A definition with the status that it is to have.
 fn decide(definition: &Value, taken: &Taken, now: &str) -> Value {
     let mut decided = definition.clone();
-    naming::decide(&mut decided, taken, now);
     if let Some(approval) = conditions::approval(definition) {
         conditions::set(&mut decided, &approval, now);
     }
+    match conditions::non_structural(definition) {
+        Some(fault) => conditions::set(&mut decided, &fault, now),
+        None => conditions::remove(&mut decided, conditions::NON_STRUCTURAL),
+    }
+    naming::decide(&mut decided, taken, now);
     decided
 }

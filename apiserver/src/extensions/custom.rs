@@ -10,9 +10,10 @@ use machinery::managed_fields::Versions;
 use serde_json::{Map, Value};
 
 use super::columns::Column;
-use super::conversion::Conversion;
+use super::conversion::{self, Conversion};
 use super::definition::Scale;
 use super::schema::{Place, Structural};
+use crate::registry::Registry;
 use crate::registry::types::Source;
 
 /// The schemas of all versions of a custom resource, by `group/version`.
@@ -24,6 +25,8 @@ pub type ReplicasPaths = BTreeMap<String, Vec<String>>;
 /// See the module.
 #[derive(Debug)]
 pub struct Custom {
+    /// `group/version`.
+    pub api_version: String,
     /// Its schema.
     pub schema: Arc<Structural>,
     /// The schemas of all versions, this one among them.
@@ -63,25 +66,36 @@ impl Custom {
         Ok(Decoded { value, strict })
     }
 
+    /// Reads an object that an apply made. Its fields were checked already; a null that somebody applied stays, and is for
+    /// validation to refuse.
+    pub fn applied(&self, mut value: Value) -> Result<Value, Error> {
+        if let Some(members) = value.as_object_mut() {
+            read_metadata(members)?;
+        }
+        self.schema.coerce(&mut value, false).map_err(|error| Error(error.to_string()))?;
+        Ok(value)
+    }
+
+    /// Whether an encoded object is in this version: it begins with its `apiVersion`.
+    pub fn is_in(&self, body: &[u8]) -> bool {
+        let rest =
+            body.strip_prefix(b"{\"apiVersion\":\"").and_then(|rest| rest.strip_prefix(self.api_version.as_bytes()));
+        rest.is_some_and(|rest| rest.starts_with(b"\""))
+    }
+
     /// A stored object in the form of now: its version's schema may have been another when it was written. What does not fit
-    /// any more is dropped where that can be told, and else stays. Stored in another version, before the definition
-    /// changed, it is brought to `storage` where that takes no webhook.
-    pub fn stored(&self, object: &mut Value, storage: &str) {
-        let version = object["apiVersion"].as_str().unwrap_or_default().to_string();
-        if version != storage {
-            self.restore(object, &version);
-        }
-        if self.conversion.is_by_name() {
-            object["apiVersion"] = storage.into();
-        }
-        if version == storage || self.conversion.is_by_name() {
-            self.restore(object, storage);
+    /// any more is dropped where that can be told, and else stays.
+    pub fn stored(&self, object: &mut Value) {
+        self.conform(object);
+        if let Some(schema) = self.schemas.get(object["apiVersion"].as_str().unwrap_or_default()) {
+            schema.default(object);
         }
     }
 
-    /// Brings an object that is in `version` into the form that it has there.
-    pub fn restore(&self, object: &mut Value, version: &str) {
-        let Some(schema) = self.schemas.get(version) else { return };
+    /// Takes from an object what its version does not know: nothing is kept in a version that could not be written in it.
+    /// As upstream, what is converted is not defaulted again.
+    pub fn conform(&self, object: &mut Value) {
+        let Some(schema) = self.schemas.get(object["apiVersion"].as_str().unwrap_or_default()) else { return };
         let members = object.as_object_mut();
         if let Some(members) = members
             && let Some(given) = members.get("metadata").cloned()
@@ -91,7 +105,6 @@ impl Custom {
         }
         schema.prune(object);
         let _ = schema.coerce(object, true);
-        schema.default(object);
     }
 
     /// Fills in the schema's defaults.
@@ -100,8 +113,8 @@ impl Custom {
     }
 
     /// All versions, for managedFields.
-    pub fn versions(&self) -> Family<'_> {
-        Family(self)
+    pub fn versions<'c>(&'c self, registry: &'c Registry) -> Family<'c> {
+        Family { custom: self, registry }
     }
 }
 
@@ -133,25 +146,38 @@ fn empty(value: &Value) -> bool {
     }
 }
 
-/// A custom resource in all its versions. They differ by name only here: who owns a field that a webhook moves is told for
-/// the field's old place.
-#[derive(Debug, Clone, Copy)]
-pub struct Family<'c>(&'c Custom);
+/// A custom resource in all its versions. Who owns what is told in the version that it was written in, so that a write in
+/// another one may take a webhook to be told apart.
+#[derive(Clone, Copy)]
+pub struct Family<'c> {
+    custom: &'c Custom,
+    registry: &'c Registry,
+}
 
 impl<'c> Versions<'c> for Family<'c> {
     type Schema = Place<'c>;
 
     fn schema(&self, api_version: &str) -> Option<Place<'c>> {
-        let custom: &'c Custom = self.0;
-        custom.schemas.get(api_version).map(|schema| schema.merge())
+        self.custom.schemas.get(api_version).map(|schema| schema.merge())
+    }
+
+    fn fits(&self, object: &Value, api_version: &str) -> bool {
+        self.schema(api_version).is_none_or(|schema| machinery::managed_fields::fits(object, schema))
     }
 
     fn convert(&self, object: &Value, _from: &str, to: &str) -> Option<Value> {
-        self.0.schemas.contains_key(to).then(|| {
+        self.custom.schemas.get(to)?;
+        let by_name = || {
             let mut object = object.clone();
             object["apiVersion"] = to.into();
             object
-        })
+        };
+        if self.custom.conversion.is_by_name() || object["kind"].is_null() {
+            return Some(by_name());
+        }
+        let converted = conversion::waited(self.registry, self.custom, object.clone(), to);
+        // Fields keep their owners where nobody can say what became of them.
+        converted.or_else(|| Some(by_name()))
     }
 }
 
@@ -165,7 +191,8 @@ mod tests {
         let schema = Arc::new(Structural::of(&schema, false).expect("structural"));
         let schemas = Arc::new(Schemas::from([("example.com/v1".to_string(), schema.clone())]));
         let conversion = Arc::new(Conversion::None);
-        Custom { schema, schemas, conversion, scale: None, replicas: Arc::default(), columns: Vec::new() }
+        let api_version = "example.com/v1".into();
+        Custom { api_version, schema, schemas, conversion, scale: None, replicas: Arc::default(), columns: Vec::new() }
     }
 
     #[test]

@@ -188,6 +188,7 @@ impl Version {
             selectable: selectable.map(|field| text(&field["jsonPath"])).collect(),
             deprecation: deprecation(version, group, kind, all),
             custom: Arc::new(Custom {
+                api_version: format!("{group}/{name}"),
                 schema: schemas.get(&format!("{group}/{name}"))?.clone(),
                 schemas: schemas.clone(),
                 conversion: conversion.clone(),

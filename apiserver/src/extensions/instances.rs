@@ -103,16 +103,23 @@ impl Strategy for Instances {
 
     fn validate(&self, cx: &WriteContext<'_>, obj: &Value) -> ErrorList {
         let schema = &self.custom.schema;
-        self.beyond(metadata::validate(cx, obj), self.scale_faults(cx, obj), |found| schema.validate(obj, None, found))
+        let said = metadata::validate(cx, obj);
+        let nothing = &mut Vec::new();
+        self.beyond(said, self.scale_faults(cx, obj), |found| schema.validate(obj, None, found, nothing))
     }
 
     fn validate_update(&self, cx: &WriteContext<'_>, obj: &Value, old: &Value) -> ErrorList {
         let schema = &self.custom.schema;
         let said = metadata::validate_update(cx, obj, old);
-        self.beyond(said, self.scale_faults(cx, obj), |found| match cx.subresource {
-            Some("status") => schema.validate_status(obj, old, found),
-            _ => schema.validate(obj, Some(old), found),
-        })
+        let mut forgiven = Vec::new();
+        let found = self.beyond(said, self.scale_faults(cx, obj), |found| match cx.subresource {
+            Some("status") => schema.validate_status(obj, old, found, &mut forgiven),
+            _ => schema.validate(obj, Some(old), found, &mut forgiven),
+        });
+        if let Some(warnings) = cx.warnings {
+            warnings.extend(forgiven);
+        }
+        found
     }
 
     fn warnings(&self, cx: &WriteContext<'_>, obj: &Value, old: Option<&Value>) -> Vec<String> {

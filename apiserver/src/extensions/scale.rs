@@ -28,6 +28,10 @@ fn nested<'v>(obj: &'v Value, path: &str) -> Result<Option<&'v Value>, String> {
     let mut at = obj;
     let mut walked = String::new();
     for step in path.trim_start_matches('.').split('.') {
+        walked = format!("{walked}.{step}");
+        if at.is_null() {
+            return Ok(None);
+        }
         if !at.is_object() {
             let kind = go_type(at);
             return Err(format!(
@@ -35,7 +39,6 @@ fn nested<'v>(obj: &'v Value, path: &str) -> Result<Option<&'v Value>, String> {
                 go_value(at)
             ));
         }
-        walked = format!("{walked}.{step}");
         match at.get(step) {
             Some(value) => at = value,
             None => return Ok(None),
@@ -112,6 +115,8 @@ mod tests {
         assert_eq!(number(&obj, ".spec.replicas"), Ok(Some(3)));
         assert_eq!(number(&obj, ".status.replicas"), Ok(None));
         assert_eq!(text(&obj, ".spec.x"), Ok(Some("a")));
+        let error = number(&json!({ "spec": 5 }), ".spec.replicas").expect_err("a number");
+        assert_eq!(error, ".spec.replicas accessor error: 5 is of the type int64, expected map[string]interface{}");
         let error = number(&obj, ".spec.x").expect_err("text");
         assert_eq!(error, ".spec.x accessor error: a is of the type string, expected int64");
         set(&mut obj, ".status.deep.replicas", json!(1));

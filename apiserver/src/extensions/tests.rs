@@ -60,7 +60,7 @@ async fn until(client: &Client, name: &str, wanted: impl Fn(Option<&Value>) -> b
     }
 }
 
-async fn established(client: &mut Client, definition: Value) {
+pub(super) async fn established(client: &mut Client, definition: Value) {
     let name = definition["metadata"]["name"].as_str().expect("a name").to_string();
     let (code, answer) = client.json(Method::POST, DEFINITIONS, definition).await;
     assert_eq!(code, StatusCode::CREATED, "{answer}");
@@ -81,7 +81,7 @@ async fn a_resource_comes_with_its_definition_and_goes_with_it() {
     assert_eq!(stored["metadata"]["generation"], 1);
     let (_, list) = client.json(Method::GET, "/apis/example.com/v1", Value::Null).await;
     let parts: Vec<&Value> = list["resources"].as_array().expect("resources").iter().map(|r| &r["name"]).collect();
-    assert_eq!(parts, ["widgets", "widgets/scale", "widgets/status"]);
+    assert_eq!(parts, ["widgets", "widgets/status", "widgets/scale"]);
 
     let widget = json!({
         "apiVersion": "example.com/v1", "kind": "Widget", "metadata": { "name": "a" },

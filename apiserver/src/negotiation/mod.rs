@@ -4,10 +4,10 @@
 use std::cell::RefCell;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
-use machinery::gvk::{GroupVersion, GroupVersionKind};
+use machinery::gvk::GroupVersionKind;
 use machinery::status::StatusError;
 use serde_json::Value;
 
@@ -18,9 +18,11 @@ mod decode;
 pub mod gzip;
 mod pretty;
 pub mod table;
+mod warnings;
 
 pub use accept::{Accept, Asked, Encoding, Form, Offer};
 pub use decode::{Decoded, LIMIT_BYTES, body, no_object, object, value};
+pub use warnings::Warnings;
 
 /// Every response body of the server.
 pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -78,9 +80,7 @@ pub fn canonicalise(row: &Resource, stored: &Bytes) -> Result<Bytes, String> {
             if !value.is_object() {
                 return Err("not an object".to_owned());
             }
-            let storage = &row.storage_version;
-            let storage = GroupVersion::new(storage.group.as_str(), storage.version.as_str());
-            custom.stored(&mut value, &storage.to_string());
+            custom.stored(&mut value);
             value["kind"] = row.kind.as_ref().into();
             value
         }
@@ -163,20 +163,4 @@ pub fn status_response(error: &StatusError, asked: &Asked) -> Response<Body> {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
-}
-
-/// Adds `Warning: 299 - "text"` headers, each text cut to 256 bytes, at most 4 KiB in all, as upstream.
-pub fn add_warnings(headers: &mut HeaderMap, warnings: &[String]) {
-    let mut total = 0;
-    for text in warnings {
-        let clean: String = text.chars().filter(|c| !c.is_control()).take(256).collect();
-        let quoted = clean.replace('\\', "\\\\").replace('"', "\\\"");
-        total += quoted.len();
-        if total > 4096 {
-            return;
-        }
-        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
-            headers.append(header::WARNING, value);
-        }
-    }
 }

@@ -256,6 +256,9 @@ fn clean(schema: &Value) -> Value {
 }
 
 /// Gives embedded objects what every object has.
+/// What embedded resources are required to have.
+const EMBEDDED: [&str; 2] = ["kind", "apiVersion"];
+
 fn embed(schema: &mut Value, wanted: &mut Wanted) {
     let Value::Object(map) = schema else { return };
     map.get_mut("properties")
@@ -272,7 +275,7 @@ fn embed(schema: &mut Value, wanted: &mut Wanted) {
         return;
     }
     let mut required = map.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
-    for field in ["kind", "apiVersion"] {
+    for field in EMBEDDED {
         if !required.iter().any(|r| r == field) {
             required.push(field.into());
         }
@@ -323,6 +326,18 @@ fn reduce(schema: &mut Value) {
     if may_be_null || anything {
         map.remove("items");
         map.remove("properties");
+    }
+    // What an embedded resource always has is not said of one that may have anything.
+    if anything
+        && map.get("x-kubernetes-embedded-resource") == Some(&true.into())
+        && let Some(Value::Array(required)) = map.get_mut("required")
+    {
+        let kept =
+            required.len() - EMBEDDED.iter().rev().zip(required.iter().rev()).take_while(|(a, b)| *b == **a).count();
+        required.truncate(kept);
+        if kept == 0 {
+            map.remove("required");
+        }
     }
     let ty = map.get("type").and_then(Value::as_str).unwrap_or_default();
     let untyped = may_be_null || anything && ty == "object" || ty == "array" && !map.contains_key("items");

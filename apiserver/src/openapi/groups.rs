@@ -13,7 +13,8 @@ use crate::registry::catalogue::Resource;
 pub(super) fn names(rows: &[Arc<Resource>]) -> Vec<String> {
     let mut names: Vec<String> =
         [".well-known/openid-configuration", "api", "apis", "openid/v1/jwks", "version"].map(String::from).into();
-    names.extend(rows.iter().filter(|r| !r.group.is_empty()).map(|r| format!("apis/{}", r.group)));
+    let built_in = rows.iter().filter(|r| !r.group.is_empty() && r.types.custom().is_none());
+    names.extend(built_in.map(|r| format!("apis/{}", r.group)));
     names.sort_unstable();
     names.dedup();
     names
@@ -39,7 +40,9 @@ pub(super) fn document(rows: &[Arc<Resource>], name: &str, mut wanted: Wanted) -
             ("openid", id, "get service account issuer OpenID JSON Web Key Set", KEYS, text)
         }
         _ => {
-            let group = name.strip_prefix("apis/").filter(|g| rows.iter().any(|r| r.group == *g))?;
+            let group = name
+                .strip_prefix("apis/")
+                .filter(|g| rows.iter().any(|r| r.group == *g && r.types.custom().is_none()))?;
             let (tag, id) = group_name(group);
             let operation =
                 operation(&tag, format!("get{id}APIGroup"), "get information of a group", ALL, kind("APIGroup"));

@@ -3,7 +3,10 @@
 //! Derived from the catalogue, the schema table and the API's published texts when first asked for: all of it together is
 //! seven megabytes. What was made is kept compressed (`served.rs`), for as long as the rows it was made from are served.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use parking_lot::Mutex;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha512};
@@ -24,6 +27,13 @@ mod v2;
 
 pub use served::{Documents, Served};
 use texts::Texts;
+
+/// What a field of a published type is, for others than these documents; kept, since few are asked for.
+pub fn described(ty: &str, field: &str) -> String {
+    static KEPT: LazyLock<Mutex<HashMap<String, String>>> = LazyLock::new(Mutex::default);
+    let described = || Texts::unpack().of(ty, Some(field)).unwrap_or_default().to_owned();
+    KEPT.lock().entry(format!("{ty} {field}")).or_insert_with(described).clone()
+}
 
 /// The names of all documents of v3, which are the paths they describe: `api/v1`, `apis/apps/v1`, `apis/apps`, `version`.
 pub fn names(rows: &[Arc<Resource>]) -> Vec<String> {
@@ -85,7 +95,12 @@ fn value(rows: &[Arc<Resource>], name: &str, texts: &Texts) -> Option<Value> {
         return None;
     }
     let (paths, wanted) = paths::paths(&rows, group, version, schemas::Wanted::new(group, version, texts));
-    Some(whole(paths, wanted))
+    let mut document = whole(paths, wanted);
+    if rows.iter().all(|row| row.types.custom().is_some()) {
+        document["info"] = json!({"title": "Kubernetes CRD Swagger", "version": "v0.1.0"});
+        document["components"].as_object_mut().map(|components| components.remove("securitySchemes"));
+    }
+    Some(document)
 }
 
 /// A document of these paths.

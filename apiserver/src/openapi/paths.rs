@@ -39,7 +39,10 @@ pub(super) type Operations = Vec<(&'static str, Value)>;
 pub(super) fn paths<'t>(rows: &[&Resource], group: &str, version: &str, wanted: Wanted<'t>) -> (Value, Wanted<'t>) {
     let base = super::base(group, version);
     let mut writer = Writer { group, version, wanted, paths: Map::new() };
-    writer.resources_document(&base);
+    // Of custom resources alone upstream publishes what their builder makes.
+    if rows.iter().any(|row| Published::of(row).is_none()) {
+        writer.resources_document(&base);
+    }
     for row in rows {
         writer.resource(&base, row);
     }
@@ -381,7 +384,7 @@ pub(super) fn parameter(name: &str, place: &str, ty: &str) -> Value {
 /// A group as tags and as ids name it: `rbacAuthorization`, `RbacAuthorization`.
 pub(super) fn group_name(group: &str) -> (String, String) {
     let name = if group.is_empty() { "core" } else { group.trim_end_matches(".k8s.io") };
-    let id: String = name.split('.').map(capital).collect();
+    let id: String = name.split(|c: char| !c.is_ascii_alphanumeric()).map(capital).collect();
     let mut chars = id.chars();
     let first = chars.next().map(|c| c.to_ascii_lowercase()).into_iter();
     (first.chain(chars).collect(), id)

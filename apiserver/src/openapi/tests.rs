@@ -132,6 +132,7 @@ fn with_custom() -> Vec<Arc<Resource>> {
     row = row.part("status").select("spec.name");
     let structural = crate::extensions::schema::Structural::of(&definition(), false).unwrap();
     row.types = crate::registry::types::Types::Custom(Arc::new(crate::extensions::custom::Custom {
+        api_version: row.api_version(),
         conversion: Arc::new(crate::extensions::conversion::Conversion::None),
         schema: Arc::new(structural),
         schemas: Arc::default(),
@@ -155,10 +156,7 @@ fn custom_kinds_are_published_in_v3() {
     let status = format!("{item}/status");
     assert_eq!(
         paths,
-        ["/apis/example.com/v1/", within, &item, &status, "/apis/example.com/v1/tables"]
-            .map(|p| p.to_owned())
-            .iter()
-            .collect::<Vec<_>>()
+        [within, &item, &status, "/apis/example.com/v1/tables"].map(|p| p.to_owned()).iter().collect::<Vec<_>>()
     );
     let patch = &document["paths"][&item]["patch"];
     assert_eq!(patch["operationId"], "patchExampleComV1NamespacedTable");

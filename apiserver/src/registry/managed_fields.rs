@@ -28,7 +28,7 @@ pub fn on_write(cx: &WriteContext<'_>, old: Option<&Value>, obj: &mut Value, opt
     let old = old.unwrap_or(&Value::Null);
     match &row.types {
         Types::BuiltIn(_) => update(old, obj, &api::merge::Kind(&row.kind), &write),
-        Types::Custom(custom) => update(old, obj, &custom.versions(), &write),
+        Types::Custom(custom) => update(old, obj, &custom.versions(cx.registry), &write),
         Types::None => {}
     }
 }
@@ -46,7 +46,7 @@ pub fn apply(cx: &WriteContext<'_>, live: &Value, config: &Value, options: &Writ
         force: options.force,
     };
     match &row.types {
-        Types::Custom(custom) => merge(live, config, &custom.versions(), &write),
+        Types::Custom(custom) => merge(live, config, &custom.versions(cx.registry), &write),
         Types::BuiltIn(_) | Types::None => merge(live, config, &api::merge::Kind(&row.kind), &write),
     }
 }

@@ -279,6 +279,7 @@ impl Registry {
             user: &self.system,
             now: Timestamp::now(),
             dry_run: false,
+            warnings: None,
             registry: self,
         }
     }

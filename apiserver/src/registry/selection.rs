@@ -1,10 +1,16 @@
 //! Selectors against cache entries: labels and fields are extracted from an entry's bytes once, and nothing is decoded.
+//!
+//! Where a webhook converts a custom resource, they are those of the version that is asked for: what is in another one is
+//! converted before it is looked at.
+
+use std::sync::Arc;
 
 use machinery::selector::{FieldOperator, FieldSelector, LabelSelector};
 use machinery::status::StatusError;
 
 use super::Registry;
 use super::catalogue::{Resource, SelectableField};
+use super::convert;
 use super::options::List;
 use crate::cache::Entry;
 
@@ -15,6 +21,7 @@ pub struct Selection {
     fields: Vec<(Slot, bool, Box<str>)>,
     /// The resource's, which an entry is indexed by.
     selectable: Vec<SelectableField>,
+    of_version: bool,
 }
 
 enum Slot {
@@ -28,7 +35,10 @@ impl Selection {
     pub fn new(registry: &Registry, row: &Resource, options: &List) -> Result<Self, StatusError> {
         let storing = registry.storing(row);
         let fields = Self::resolve(storing, row, &options.fields)?;
-        Ok(Self { namespace: None, labels: options.labels.clone(), fields, selectable: storing.selectable.clone() })
+        let (labels, selectable) = (options.labels.clone(), storing.selectable.clone());
+        let inside = !labels.is_everything() || fields.iter().any(|(slot, ..)| matches!(slot, Slot::Field(_)));
+        let of_version = inside && convert::may_change_selection(row);
+        Ok(Self { namespace: None, labels, fields, selectable, of_version })
     }
 
     /// Fields by the names of the row that is asked, found where the row that stores has them.
@@ -68,17 +78,44 @@ impl Selection {
         self.fields.is_empty() && self.labels.is_everything()
     }
 
+    /// Whether what matches is told by objects in the version that is asked for only.
+    pub fn is_of_version(&self) -> bool {
+        self.of_version
+    }
+
+    /// Those of the entries that may match, in the row's version.
+    ///
+    /// # Errors
+    /// Where a webhook could not convert them.
+    pub async fn in_version<'e>(
+        &self,
+        registry: &Registry,
+        row: &Resource,
+        entries: impl Iterator<Item = &'e Arc<Entry>>,
+    ) -> Result<Vec<Arc<Entry>>, StatusError> {
+        let by_key = entries.filter(|entry| self.matches_key(entry)).cloned().collect();
+        convert::entries(registry, row, by_key).await
+    }
+
     /// Whether an entry matches.
     pub fn matches(&self, entry: &Entry) -> bool {
+        let field = |(slot, equals, value): &(Slot, bool, Box<str>)| match slot {
+            Slot::Field(at) => (*entry.indexed(&self.selectable).fields[*at] == **value) == *equals,
+            _ => true,
+        };
+        self.matches_key(entry)
+            && self.fields.iter().all(field)
+            && (self.labels.is_everything() || self.labels.matches(&*entry.indexed(&self.selectable).labels))
+    }
+
+    /// Whether an entry matches by its name and namespace.
+    pub fn matches_key(&self, entry: &Entry) -> bool {
         let here = self.namespace.as_deref().is_none_or(|namespace| entry.namespace() == Some(namespace));
-        here && self.fields.iter().all(|(slot, equals, value)| {
-            let actual = match slot {
-                Slot::Name => entry.name(),
-                Slot::Namespace => entry.namespace().unwrap_or_default(),
-                Slot::Field(at) => &entry.indexed(&self.selectable).fields[*at],
-            };
-            (actual == &**value) == *equals
-        }) && (self.labels.is_everything() || self.labels.matches(&*entry.indexed(&self.selectable).labels))
+        here && self.fields.iter().all(|(slot, equals, value)| match slot {
+            Slot::Name => (entry.name() == &**value) == *equals,
+            Slot::Namespace => (entry.namespace().unwrap_or_default() == &**value) == *equals,
+            Slot::Field(_) => true,
+        })
     }
 }
 

@@ -115,8 +115,20 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// An entry that was not stored: what a dry run answers with.
+    /// What was written, or (in a dry run) would have been, as it will be read: of a custom resource with the defaults of
+    /// parts that this write left out. Revision 0 is that of what was never stored.
     pub fn entry(&self, revision: i64, body: Bytes) -> Result<Arc<Entry>, StatusError> {
+        let storing = self.registry.storing(self.row);
+        match storing.types.custom() {
+            Some(custom) if custom.schemas.values().any(|schema| schema.has_defaults()) => {
+                let body = crate::negotiation::canonicalise(storing, &body).map_err(StatusError::internal)?;
+                self.canonical(revision, body)
+            }
+            _ => self.canonical(revision, body),
+        }
+    }
+
+    fn canonical(&self, revision: i64, body: Bytes) -> Result<Arc<Entry>, StatusError> {
         Entry::new(self.key.as_str().into(), revision, body)
             .map(Arc::new)
             .map_err(|error| StatusError::internal(error.to_string()))
@@ -125,7 +137,7 @@ impl<'a> Place<'a> {
     fn entry_of(&self, kv: &KeyValue) -> Result<Arc<Entry>, StatusError> {
         let storing = self.registry.storing(self.row);
         let body = self.registry.values().read(storing, &kv.value).map_err(|why| unreadable(&self.key, &why))?;
-        self.entry(kv.mod_revision, body)
+        self.canonical(kv.mod_revision, body)
     }
 
     /// `GroupResource` of the request, for messages.

@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::Registry;
 use super::catalogue::Resource;
 use crate::filters::authn::UserInfo;
+use crate::negotiation::Warnings;
 
 /// What a strategy may know of the write it takes part in.
 pub struct WriteContext<'a> {
@@ -31,6 +32,8 @@ pub struct WriteContext<'a> {
     pub now: Timestamp,
     /// Whether nothing may be kept, allocations included.
     pub dry_run: bool,
+    /// Where warnings go that validation finds; nowhere for what the server itself writes.
+    pub warnings: Option<&'a Warnings>,
     /// The other resources, to read from and (for allocations) to write to.
     pub registry: &'a Registry,
 }

@@ -142,6 +142,24 @@ pub fn print(value: &Value) -> String {
     }
 }
 
+/// `%#v` of a decoded value: as Go's source has it.
+pub fn syntax(value: &Value) -> String {
+    match value {
+        Value::Null => "interface {}(nil)".to_owned(),
+        Value::String(s) => quote(s),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(syntax).collect();
+            format!("[]interface {{}}{{{}}}", items.join(", "))
+        }
+        Value::Object(map) => {
+            let mut items: Vec<String> = map.iter().map(|(k, v)| format!("{}:{}", quote(k), syntax(v))).collect();
+            items.sort_unstable();
+            format!("map[string]interface {{}}{{{}}}", items.join(", "))
+        }
+        scalar => print(scalar),
+    }
+}
+
 /// `%v` of a float64: shortest form, with an exponent below -4 and from 6 on (`1e+06`).
 pub fn float(f: f64) -> String {
     let magnitude = f.abs();
@@ -172,6 +190,10 @@ mod tests {
         assert_eq!(
             print(&serde_json::json!({"a": [1, 1.5, null], "b": {"c": "x"}})),
             "map[a:[1 1.5 <nil>] b:map[c:x]]"
+        );
+        assert_eq!(
+            syntax(&serde_json::json!({"b": [1, 1.5, null], "a": {"c": "x"}})),
+            r#"map[string]interface {}{"a":map[string]interface {}{"c":"x"}, "b":[]interface {}{1, 1.5, interface {}(nil)}}"#
         );
         assert_eq!((float(1e21), float(1.5e-7), float(100.0)), ("1e+21".into(), "1.5e-07".into(), "100".into()));
         assert_eq!(json(&serde_json::json!({"a": "<&>"})), r#"{"a":"\u003c\u0026\u003e"}"#);

@@ -305,9 +305,7 @@ fn walk(path: &[Step], mut values: Vec<Value>, root: &Value) -> Vec<Value> {
 fn take(step: &Step, value: &Value, root: &Value) -> Vec<Value> {
     match (step, value) {
         (Step::Literal(literal), _) => vec![literal.clone()],
-        (Step::Field(name), Value::Object(map)) => {
-            map.get(name).filter(|v| !v.is_null()).cloned().into_iter().collect()
-        }
+        (Step::Field(name), Value::Object(map)) => map.get(name).cloned().into_iter().collect(),
         (Step::Wildcard, Value::Array(items)) => items.clone(),
         (Step::Wildcard, Value::Object(map)) => map.values().cloned().collect(),
         (Step::Recursive, _) => {
@@ -388,9 +386,9 @@ fn render(nodes: &[Node], value: &Value, root: &Value, out: &mut String) {
 fn text_of(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Null => String::new(),
+        Value::Null => "null".to_owned(),
         Value::Array(_) | Value::Object(_) => crate::go::json(value),
-        other => other.to_string(),
+        other => crate::go::print(other),
     }
 }
 
@@ -406,7 +404,7 @@ mod tests {
             "kind": "List",
             "items": [
                 {"metadata": {"name": "a", "labels": {"app.io/x": "1"}}, "status": {"n": 3, "ready": true}, "ports": [80, 81, 82]},
-                {"metadata": {"name": "b"}, "status": {"n": 7, "ready": false}, "ports": [90]}],
+                {"metadata": {"name": "b"}, "none": null, "large": 1e6, "status": {"n": 7, "ready": false}, "ports": [90]}],
         });
         for (template, expected) in [
             ("{.items[0].metadata.name}", "a"),
@@ -426,6 +424,8 @@ mod tests {
             ("{.kind} of {.items[1].missing}!", "List of !"),
             ("{.items[0].status}", r#"{"n":3,"ready":true}"#),
             ("{$.kind}", "List"),
+            ("{.items[1].none}", "null"),
+            ("{.items[1].large}", "1e+06"),
             ("{'x'}{\"\\t\"}", "x\t"),
         ] {
             let parsed = Template::parse(template).unwrap_or_else(|error| panic!("{template}: {error}"));

@@ -1,8 +1,7 @@
 //! Between the versions of a custom resource: by name only (strategy `None`), or by a webhook.
 //!
-//! With a webhook objects stay as they were written, each in the version that was the stored one then, until they are
-//! written again. One that is asked for in another version goes through here; what was asked for in one request is sent in
-//! one call. Follows `apiextensions-apiserver/pkg/apiserver/conversion`.
+//! Objects stay as they were written, each in the version that was the stored one then, until they are written again. One that
+//! is asked for in another version goes through here; what was asked for in one request is sent to a webhook in one call. Follows `apiextensions-apiserver/pkg/apiserver/conversion`.
 
 use machinery::status::StatusError;
 use serde_json::Value;
@@ -12,6 +11,8 @@ use crate::registry::Registry;
 use crate::webhook::Webhook;
 
 mod review;
+#[cfg(test)]
+mod served;
 #[cfg(test)]
 mod tests;
 
@@ -57,6 +58,23 @@ fn failed(message: String) -> StatusError {
     StatusError { message, reason: "".into(), details: None, ..StatusError::internal("") }
 }
 
+/// One object in the version `to`, for code that can't wait otherwise: other requests of this thread go on in another one.
+/// Nothing, and a line in the log, where it failed, or where there is one thread only (in tests).
+pub fn waited(registry: &Registry, custom: &Custom, object: Value, to: &str) -> Option<Value> {
+    let runtime = tokio::runtime::Handle::try_current().ok()?;
+    if runtime.runtime_flavor() != tokio::runtime::RuntimeFlavor::MultiThread {
+        return None;
+    }
+    let convert = convert(registry, custom, vec![object], to);
+    match tokio::task::block_in_place(|| runtime.block_on(convert)) {
+        Ok(mut converted) => converted.pop(),
+        Err(error) => {
+            tracing::warn!(%error, to, "owners of fields are not told in another version");
+            None
+        }
+    }
+}
+
 /// Objects in the version `to` (`group/version`), in their order. What is in it already stays as it is.
 ///
 /// # Errors
@@ -69,7 +87,10 @@ pub async fn convert(
 ) -> Result<Vec<Value>, StatusError> {
     let (webhook, reviews) = match &*custom.conversion {
         Conversion::None => {
-            objects.iter_mut().for_each(|object| object["apiVersion"] = to.into());
+            for object in objects.iter_mut().filter(|object| object["apiVersion"] != to) {
+                object["apiVersion"] = to.into();
+                custom.conform(object);
+            }
             return Ok(objects);
         }
         Conversion::Broken(why) => return Err(failed(why.clone())),
@@ -88,7 +109,7 @@ pub async fn convert(
     let originals = objects.iter_mut().filter(|object| object["apiVersion"] != to);
     for (at, (object, new)) in originals.zip(converted).enumerate() {
         let mut new = review::accept(&of, object, new, to, at).map_err(failed)?;
-        custom.restore(&mut new, to);
+        custom.conform(&mut new);
         *object = new;
     }
     Ok(objects)

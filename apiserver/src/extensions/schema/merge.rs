@@ -90,6 +90,8 @@ fn lift_form<'a>(form: Form<api::merge::Place>) -> Form<Place<'a>> {
 
 fn form(schema: &Schema, keeps: bool) -> Form<Place<'_>> {
     match schema.ty.as_str() {
+        // Texts in a format are typed as in upstream: as any scalar.
+        "string" if !matches!(schema.format.as_str(), "" | "byte") => Form::Scalar,
         "string" => Form::Text,
         "integer" | "number" => Form::Number,
         "boolean" => Form::Truth,

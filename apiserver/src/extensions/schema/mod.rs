@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use parse::Schema;
 
-pub use definition::{definition_warnings, validate_definition, validate_definition_status};
+pub use definition::{definition_faults, definition_warnings, validate_definition, validate_definition_status};
 pub use merge::Place;
 
 mod correlate;
@@ -35,10 +35,20 @@ pub struct Structural {
     preserve_unknown: bool,
     /// Whether walks need a large stack.
     deep: bool,
+    defaults: bool,
 }
 
 /// Nesting of a schema's JSON that fits on any thread's stack. Requests can nest to 1,000.
 const SHALLOW: usize = 64;
+
+/// Whether a schema has a default anywhere. A field of that name is taken for one, which costs time and nothing else.
+fn has_default(schema: &Value) -> bool {
+    match schema {
+        Value::Object(map) => map.iter().any(|(key, value)| key == "default" || has_default(value)),
+        Value::Array(items) => items.iter().any(has_default),
+        _ => false,
+    }
+}
 
 fn depth(value: &Value) -> usize {
     match value {
@@ -68,7 +78,8 @@ impl Structural {
         }
         prune::prune_defaults(&mut root);
         let rules = rules::Rules::of(&root, true);
-        Ok(Self { root, rules, raw: schema.clone(), preserve_unknown, deep })
+        let defaults = has_default(schema);
+        Ok(Self { root, rules, raw: schema.clone(), preserve_unknown, deep, defaults })
     }
 
     /// The schema as it was given.
@@ -85,6 +96,11 @@ impl Structural {
     /// other requests.
     pub fn has_rules(&self) -> bool {
         self.rules.is_some()
+    }
+
+    /// Whether there are defaults.
+    pub fn has_defaults(&self) -> bool {
+        self.defaults
     }
 
     /// Brings TypeMeta and ObjectMeta of embedded resources into form; gives the paths of unknown fields in them. With
@@ -119,26 +135,39 @@ impl Structural {
     /// Faults of an object: OpenAPI, embedded metadata, lists, rules. What did not change from `old` may stay faulty.
     /// `earlier` are the faults that were found before (the object's metadata): they come first in the answer, and some
     /// keep rules from being tried.
-    pub fn validate(&self, object: &Value, old: Option<&Value>, earlier: ErrorList) -> ErrorList {
+    /// `forgiven` gets what is said of rules that an unchanged part breaks.
+    pub fn validate(
+        &self,
+        object: &Value,
+        old: Option<&Value>,
+        earlier: ErrorList,
+        forgiven: &mut Vec<String>,
+    ) -> ErrorList {
         roomy(self.deep, || {
             let mut errors = earlier;
             errors.extend(openapi::validate(object, &self.root, old, &Path::nil()));
             errors.extend(object_meta::validate(object, &self.root, &Path::nil()));
             self.lists(object, old, &mut errors);
-            self.rules(object, old, &mut errors);
+            self.rules(object, old, &mut errors, forgiven);
             errors
         })
     }
 
     /// Faults of an object whose status alone was written.
-    pub fn validate_status(&self, object: &Value, old: &Value, earlier: ErrorList) -> ErrorList {
+    pub fn validate_status(
+        &self,
+        object: &Value,
+        old: &Value,
+        earlier: ErrorList,
+        forgiven: &mut Vec<String>,
+    ) -> ErrorList {
         roomy(self.deep, || {
             let mut errors = earlier;
             if let (Some(status), Some(schema)) = (object.get("status"), self.root.properties.get("status")) {
                 errors.extend(openapi::validate(status, schema, old.get("status"), &Path::new("status")));
             }
             self.lists(object, Some(old), &mut errors);
-            self.rules(object, Some(old), &mut errors);
+            self.rules(object, Some(old), &mut errors, forgiven);
             errors
         })
     }
@@ -150,7 +179,7 @@ impl Structural {
         }
     }
 
-    fn rules(&self, object: &Value, old: Option<&Value>, errors: &mut ErrorList) {
+    fn rules(&self, object: &Value, old: Option<&Value>, errors: &mut ErrorList, forgiven: &mut Vec<String>) {
         let Some(rules) = &self.rules else { return };
         let blocks = |e: &Error| {
             use ErrorType::{NotSupported, Required, TooLong, TooMany, TypeInvalid};
@@ -161,7 +190,9 @@ impl Structural {
             errors.push(Error::invalid(&Path::nil(), Value::Null, detail));
             return;
         }
-        errors.extend(rules.validate(object, old, true, &self.root, &Path::nil()));
+        let found = rules.validate(object, old, true, &self.root, &Path::nil());
+        errors.extend(found.errors);
+        forgiven.extend(found.forgiven);
     }
 }
 

@@ -224,7 +224,18 @@ fn translate(text: &str) -> String {
                 class = false;
                 out.push(']');
             }
-            '[' if chars.get(i + 1) == Some(&':') => out.push('['),
+            // `[:alpha:]` within a class, as it is.
+            '[' if chars.get(i + 1) == Some(&':') => {
+                let rest = &chars[i..];
+                let end = rest.windows(2).position(|pair| pair == [':', ']']).filter(|end| *end > 1);
+                match end {
+                    Some(end) => {
+                        out.extend(&rest[..end + 2]);
+                        i += end + 1;
+                    }
+                    None => out.push_str("\\["),
+                }
+            }
             '[' | '&' | '~' if class => {
                 out.push('\\');
                 out.push(c);
@@ -239,16 +250,6 @@ fn translate(text: &str) -> String {
             _ => out.push(c),
         }
         i += 1;
-        // `[:alpha:]` within a class, as it is.
-        if class && c == '[' && chars.get(i) == Some(&':') {
-            while i < chars.len() {
-                out.push(chars[i]);
-                i += 1;
-                if chars[i - 1] == ']' {
-                    break;
-                }
-            }
-        }
     }
     out
 }
@@ -343,6 +344,9 @@ mod tests {
             (r"^{a}$", "{a}", true),
             (r"^[[:alpha:]_]+$", "ab_", true),
             (r"^[[:alpha:]_]+$", "1", false),
+            (r"^[:/a]+$", "a:/", true),
+            (r"^[^:/]+:$", "http:", true),
+            (r"^[a[:]+$", "a[:", true),
             (r"^\Qa.b\E$", "a.b", true),
             (r"^\Qa.b\E$", "axb", false),
             (r"\bfoo\b", "a foo b", true),

@@ -9,9 +9,7 @@ use std::fmt::Write;
 
 /// Nothing, or what is wrong, one line a fault.
 pub fn check<'a, S: MergeSchema<'a>>(object: &Value, schema: S) -> Result<(), String> {
-    let mut faults = Vec::new();
-    descend(object, schema, &mut String::new(), &mut faults);
-    match faults.as_slice() {
+    match faults_of(object, schema, true).as_slice() {
         [] => Ok(()),
         [one] => Err(one.clone()),
         many => Err(many.iter().fold("errors:".to_owned(), |mut all, fault| {
@@ -21,80 +19,101 @@ pub fn check<'a, S: MergeSchema<'a>>(object: &Value, schema: S) -> Result<(), St
     }
 }
 
-fn descend<'a, S: MergeSchema<'a>>(value: &Value, schema: S, path: &mut String, faults: &mut Vec<String>) {
-    if value.is_null() {
-        return;
-    }
-    let shown = || format!("&{{{}}}", go::print(value));
-    let wrong = match schema.form() {
-        Form::Any => return,
-        Form::Struct => match value.as_object() {
-            Some(map) => {
-                for (name, value) in map {
-                    let Some(field) = schema.field(name) else {
-                        fault(&format!("{path}.{name}"), "field not declared in schema", faults);
-                        return;
-                    };
-                    below(&element::field(name), value, field, path, faults);
-                }
-                return;
-            }
-            None => format!("expected map, got {}", shown()),
-        },
-        Form::Map(values) => match value.as_object() {
-            Some(map) => {
-                return map.iter().for_each(|(name, value)| below(&element::field(name), value, values, path, faults));
-            }
-            None => format!("expected map, got {}", shown()),
-        },
-        Form::List(items) => match value.as_array() {
-            Some(list) => return elements(list, items, schema, path, faults),
-            None => format!("expected list, got {}", shown()),
-        },
-        Form::Number if !value.is_number() => {
-            format!("expected numeric (int or float), got {}", go::type_name(value))
-        }
-        Form::Text if !value.is_string() => {
-            format!("expected string, got &value.valueUnstructured{{Value:{}}}", go::print(value))
-        }
-        Form::Truth if !value.is_boolean() => format!("expected boolean, got {}", shown()),
-        Form::Scalar if value.is_object() || value.is_array() => format!("expected any scalar, got {}", shown()),
-        _ => return,
-    };
-    fault(path, &wrong, faults);
+/// Whether fields of an object can be told by the schema. Elements may repeat.
+pub fn fits<'a, S: MergeSchema<'a>>(object: &Value, schema: S) -> bool {
+    faults_of(object, schema, false).is_empty()
 }
 
-fn elements<'a, S: MergeSchema<'a>>(list: &[Value], items: S, schema: S, path: &mut String, faults: &mut Vec<String>) {
-    let relation = schema.relation();
-    let mut seen = HashSet::with_capacity(list.len());
-    for (at, item) in list.iter().enumerate() {
-        let element = match relation {
-            Relation::Set => element::value(item),
-            Relation::Keyed(items, keys) => element::key(item, items, keys),
-            _ => Ok(format!("i:{at}")),
+fn faults_of<'a, S: MergeSchema<'a>>(object: &Value, schema: S, once: bool) -> Vec<String> {
+    let mut check = Check { once, path: String::new(), faults: Vec::new() };
+    check.descend(object, schema);
+    check.faults
+}
+
+/// A walk over an object.
+struct Check {
+    /// Whether elements must not repeat.
+    once: bool,
+    path: String,
+    faults: Vec<String>,
+}
+
+impl Check {
+    fn descend<'a, S: MergeSchema<'a>>(&mut self, value: &Value, schema: S) {
+        if value.is_null() {
+            return;
+        }
+        let shown = || format!("&{{{}}}", go::print(value));
+        let wrong = match schema.form() {
+            Form::Any => return,
+            Form::Struct => match value.as_object() {
+                Some(map) => {
+                    for (name, value) in map {
+                        let Some(field) = schema.field(name) else {
+                            self.faults.push(format!("{}.{name}: field not declared in schema", self.path));
+                            return;
+                        };
+                        self.below(&element::field(name), value, field);
+                    }
+                    return;
+                }
+                None => format!("expected map, got {}", shown()),
+            },
+            Form::Map(values) => match value.as_object() {
+                Some(map) => {
+                    return map.iter().for_each(|(name, value)| self.below(&element::field(name), value, values));
+                }
+                None => format!("expected map, got {}", shown()),
+            },
+            Form::List(items) => match value.as_array() {
+                Some(list) => return self.elements(list, items, schema),
+                None => format!("expected list, got {}", shown()),
+            },
+            Form::Number if !value.is_number() => {
+                format!("expected numeric (int or float), got {}", go::type_name(value))
+            }
+            Form::Text if !value.is_string() => {
+                format!("expected string, got &value.valueUnstructured{{Value:{}}}", go::syntax(value))
+            }
+            Form::Truth if !value.is_boolean() => format!("expected boolean, got {}", shown()),
+            Form::Scalar if value.is_object() || value.is_array() => format!("expected any scalar, got {}", shown()),
+            _ => return,
         };
-        match element {
-            Err(why) => return fault(path, &format!("element {at}: {why}"), faults),
-            Ok(element) => {
-                if seen.contains(&element) {
-                    let mut key = String::new();
-                    element::show(&element, &mut key);
-                    fault(path, &format!("duplicate entries for key {key}"), faults);
+        self.fault(&wrong);
+    }
+
+    fn elements<'a, S: MergeSchema<'a>>(&mut self, list: &[Value], items: S, schema: S) {
+        let relation = schema.relation();
+        let mut seen = HashSet::with_capacity(list.len());
+        for (at, item) in list.iter().enumerate() {
+            let element = match relation {
+                Relation::Set => element::value(item),
+                Relation::Keyed(items, keys) => element::key(item, items, keys),
+                _ => Ok(format!("i:{at}")),
+            };
+            match element {
+                Err(why) => return self.fault(&format!("element {at}: {why}")),
+                Ok(element) => {
+                    if self.once && seen.contains(&element) {
+                        let mut key = String::new();
+                        element::show(&element, &mut key);
+                        self.fault(&format!("duplicate entries for key {key}"));
+                    }
+                    self.below(&element, item, items);
+                    seen.insert(element);
                 }
-                below(&element, item, items, path, faults);
-                seen.insert(element);
             }
         }
     }
-}
 
-fn below<'a, S: MergeSchema<'a>>(element: &str, value: &Value, schema: S, path: &mut String, faults: &mut Vec<String>) {
-    let length = path.len();
-    element::show(element, path);
-    descend(value, schema, path, faults);
-    path.truncate(length);
-}
+    fn below<'a, S: MergeSchema<'a>>(&mut self, element: &str, value: &Value, schema: S) {
+        let length = self.path.len();
+        element::show(element, &mut self.path);
+        self.descend(value, schema);
+        self.path.truncate(length);
+    }
 
-fn fault(path: &str, why: &str, faults: &mut Vec<String>) {
-    faults.push(if path.is_empty() { why.to_owned() } else { format!("{path}: {why}") });
+    fn fault(&mut self, why: &str) {
+        self.faults.push(if self.path.is_empty() { why.to_owned() } else { format!("{}: {why}", self.path) });
+    }
 }

@@ -29,7 +29,7 @@ pub(super) fn key<'a, S: MergeSchema<'a>>(item: &Value, schema: S, keys: &[&str]
     if out.is_empty() {
         return Err(format!(
             "associative list with keys has an element that omits all key fields {} (and doesn't have default values for any key fields)",
-            go::quote_slice(keys)
+            format_args!("[{}]", keys.iter().map(|key| go::quote(key)).collect::<Vec<_>>().join(" "))
         ));
     }
     Ok(format!("k:{}", Value::Object(out)))
@@ -69,7 +69,9 @@ pub(super) fn show(element: &str, out: &mut String) {
 fn show_value(value: &Value) -> String {
     match value {
         Value::String(text) => go::quote(text),
-        other => other.to_string(),
+        Value::Object(map) => map.iter().map(|(k, v)| format!("{k}={}", show_value(v))).collect(),
+        Value::Array(items) => format!("[{}]", items.iter().map(show_value).collect::<Vec<_>>().join(",")),
+        scalar => scalar.to_string(),
     }
 }
 

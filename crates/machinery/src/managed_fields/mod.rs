@@ -26,7 +26,7 @@ mod set;
 mod update;
 
 pub use apply::{Apply, apply, nothing};
-pub use check::check;
+pub use check::{check, fits};
 pub use compare::{Comparison, compare};
 pub use fields::fields;
 pub use merge::merge;

@@ -76,6 +76,11 @@ pub trait Versions<'a> {
     /// differ.
     fn convert(&self, object: &Value, from: &str, to: &str) -> Option<Value>;
 
+    /// Whether an object can be told apart into fields. One that was read by its type always can.
+    fn fits(&self, _object: &Value, _api_version: &str) -> bool {
+        true
+    }
+
     /// The object in the version `to`, with that version's schema.
     fn at<'v>(&self, object: &'v Value, from: &str, to: &str) -> Option<(Cow<'v, Value>, Self::Schema)> {
         let schema = self.schema(to)?;

@@ -39,6 +39,10 @@ pub fn update<'a, V: Versions<'a>>(live: &Value, new: &mut Value, versions: &V, 
     if entries.is_empty() && !meta::uid(live).is_empty() {
         return;
     }
+    // As upstream, one whose fields cannot be told loses the list.
+    if ![live, &*new].iter().all(|object| versions.fits(object, write.api_version)) {
+        return;
+    }
     note(&mut entries, live, new, versions, write);
     if let Some(list) = entry::encode(entries) {
         meta::set(new, "managedFields", list);

@@ -25,6 +25,7 @@ mod webhook;
 
 pub(super) use field_path::valid as valid_field_path;
 pub(super) use openapi::rule_fault;
+pub use structural::definition_faults;
 
 /// How strict to be.
 #[allow(clippy::struct_excessive_bools)]

@@ -2,10 +2,11 @@
 //! alternatives, which only constrain.
 
 use machinery::field::{Error, ErrorList, Path};
+use serde_json::Value;
 
 use super::completeness;
 use crate::extensions::schema::parse::Schema;
-use crate::extensions::schema::unsupported;
+use crate::extensions::schema::{SHALLOW, depth, roomy, unsupported};
 
 /// Where a node stands.
 #[derive(Clone, Copy, PartialEq)]
@@ -179,4 +180,33 @@ fn nested(s: &Schema, skip_any: bool, path: &Path, errors: &mut ErrorList) {
         let at = path.child("properties").key("metadata");
         errors.push(Error::forbidden(&at, "must not be specified in a nested context"));
     }
+}
+
+/// What keeps a definition's schemas from being structural; of schemas that can't even be read, which and why.
+///
+/// # Errors
+/// The version whose schema can't be read, and why.
+pub fn definition_faults(definition: &Value) -> Result<ErrorList, String> {
+    let mut errors = ErrorList::new();
+    let spec = &definition["spec"];
+    if spec["preserveUnknownFields"] == true {
+        errors.push(Error::invalid(&Path::new("spec").child("preserveUnknownFields"), true, "must be false"));
+    }
+    for (at, version) in spec["versions"].as_array().into_iter().flatten().enumerate() {
+        let schema = &version["schema"]["openAPIV3Schema"];
+        if schema.is_null() {
+            continue;
+        }
+        roomy(depth(schema) > SHALLOW, || {
+            let read = Schema::of(schema);
+            if let Some(fault) = unsupported(&read) {
+                let name = version["name"].as_str().unwrap_or_default();
+                return Err(format!("failed to check validation schema for version {name}: {fault}"));
+            }
+            let path = Path::new("spec").child("versions").index(at).child("schema").child("openAPIV3Schema");
+            errors.extend(validate(&read, &path));
+            Ok(())
+        })?;
+    }
+    Ok(errors)
 }

@@ -87,12 +87,20 @@ impl Rules {
         ratchet: bool,
         schema: &Schema,
         path: &Path,
-    ) -> ErrorList {
-        let mut run = Run { errors: ErrorList::new(), budget: BUDGET };
+    ) -> Found {
+        let mut run = Run { found: Found::default(), budget: BUDGET };
         let current = old.filter(|_| ratchet).map(|old| Correlated { new: value, old, schema });
         run.node(self, value, old, schema, Ratchet { current, parent: None }, path);
-        run.errors
+        run.found
     }
+}
+
+/// What rules said.
+#[derive(Default)]
+pub(super) struct Found {
+    pub errors: ErrorList,
+    /// Of unchanged parts, which may break them.
+    pub forgiven: Vec<String>,
 }
 
 fn compile(schema: &Schema, rule: &Rule, ty: &crate::cel::types::Type) -> Compiled {
@@ -109,8 +117,8 @@ fn compile(schema: &Schema, rule: &Rule, ty: &crate::cel::types::Type) -> Compil
 /// Faults of a default: as a value that was there before, and as a new one.
 pub(super) fn validate_default(value: &Value, schema: &Schema, resource: bool, path: &Path) -> ErrorList {
     let Some(rules) = Rules::of(schema, resource) else { return ErrorList::new() };
-    let errors = rules.validate(value, Some(value), false, schema, path);
-    if errors.is_empty() { rules.validate(value, None, false, schema, path) } else { errors }
+    let errors = rules.validate(value, Some(value), false, schema, path).errors;
+    if errors.is_empty() { rules.validate(value, None, false, schema, path).errors } else { errors }
 }
 
 /// What a node's faults are forgiven by: itself, or the nearest node above that has an old value.
@@ -145,7 +153,7 @@ impl<'a> Ratchet<'a> {
 }
 
 struct Run {
-    errors: ErrorList,
+    found: Found,
     /// What is left; negative when no more rules are tried.
     budget: i64,
 }
@@ -214,7 +222,7 @@ impl Run {
                 Ok(program) => program,
                 Err(fault) => {
                     let detail = format!("rule compile error: compilation failed: {fault}");
-                    self.errors.push(Error::invalid(path, ty, detail));
+                    self.found.errors.push(Error::invalid(path, ty, detail));
                     continue;
                 }
             };
@@ -250,7 +258,7 @@ impl Run {
                         ),
                         EvalError::Fault(_) => format!("{error} evaluating rule: {shown}"),
                     };
-                    self.errors.push(Error::invalid(path, ty, detail));
+                    self.found.errors.push(Error::invalid(path, ty, detail));
                 }
             }
             if self.budget < 0 {
@@ -267,7 +275,7 @@ impl Run {
     }
 
     fn stop(&mut self, error: Error) {
-        self.errors.push(error);
+        self.found.errors.push(error);
         self.budget = -1;
     }
 
@@ -305,9 +313,6 @@ impl Run {
                 _ => {}
             }
         }
-        if forgiven {
-            return;
-        }
         let detail = said.unwrap_or_else(|| {
             if rule.message.is_empty() {
                 format!("failed rule: {}", shown(rule))
@@ -324,7 +329,10 @@ impl Run {
         if ty == "object" || ty == "array" {
             error.bad_value = None;
         }
-        self.errors.push(error);
+        match forgiven {
+            true => self.found.forgiven.push(error.to_string()),
+            false => self.found.errors.push(error),
+        }
     }
 }
 
