@@ -197,6 +197,19 @@ async fn attempt(
 /// gracefully.
 fn mark(cx: &WriteContext<'_>, options: &Delete, obj: &mut Value) -> bool {
     let row = cx.resource;
+    let (graceful, first) = match row.strategy.grace(obj, options.grace_period_seconds) {
+        Grace::Seconds(seconds) => (true, seconds.max(0)),
+        Grace::None => (false, 0),
+    };
+    let marked = meta::deletion_timestamp(obj).is_some();
+    let given = obj["metadata"]["deletionGracePeriodSeconds"].as_i64();
+    // What is going already goes faster only for who asks for less time by number. Otherwise a kubelet would lose a pod whose
+    // containers have ended before it has cleaned up after them.
+    let left = given.filter(|given| graceful && marked && *given > 0);
+    let less = options.grace_period_seconds.map(|asked| if asked < 0 { 1 } else { asked });
+    if left.is_some_and(|left| less.is_none_or(|less| less >= left)) {
+        return graceful;
+    }
     let mut finalizers: Vec<String> = meta::finalizers(obj).map(str::to_string).collect();
     let before = finalizers.clone();
     if let Some(propagation) = options.propagation {
@@ -215,25 +228,19 @@ fn mark(cx: &WriteContext<'_>, options: &Delete, obj: &mut Value) -> bool {
             meta.insert("finalizers".into(), json!(finalizers));
         }
     }
-    let (graceful, seconds) = match row.strategy.grace(obj, options.grace_period_seconds) {
-        Grace::Seconds(seconds) => (true, seconds.max(0)),
-        Grace::None => (false, 0),
-    };
     row.strategy.mark_deleting(cx, obj);
-    let marked = meta::deletion_timestamp(obj).is_some();
-    let given = obj["metadata"]["deletionGracePeriodSeconds"].as_i64();
-    // A second request can only shorten the time that is left.
-    if marked && given.is_none_or(|given| given <= seconds) {
+    // Marked before, or by the strategy itself.
+    if meta::deletion_timestamp(obj).is_some() && left.is_none() {
         return graceful;
     }
     let generation = meta::generation(obj);
-    let (at, seconds) = match meta::deletion_timestamp(obj).zip(given) {
+    let (at, seconds) = match (meta::deletion_timestamp(obj), left, less) {
         // Less time counts from when deletion was asked for first. Where that is over, a graceful end still has a second.
-        Some((at, given)) => match after(at, seconds - given) {
-            at if at < cx.now => (cx.now, seconds.min(1)),
-            at => (at, seconds),
+        (Some(at), Some(left), Some(less)) => match after(at, less - left) {
+            at if at < cx.now => (cx.now, less.min(1)),
+            at => (at, less),
         },
-        None => (after(cx.now, seconds), seconds),
+        _ => (after(cx.now, first), first),
     };
     let meta = metadata_mut(obj);
     meta.insert("deletionTimestamp".into(), machinery::time::rfc3339(at).into());

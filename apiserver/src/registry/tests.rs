@@ -162,12 +162,18 @@ async fn pods_live_by_their_rules() {
     create(&mut client, &format!("{path}/binding"), binding).await;
     let (_, deleted) = client.json(Method::DELETE, path, Value::Null).await;
     assert_eq!(deleted["metadata"]["deletionGracePeriodSeconds"], 30, "{deleted}");
+    // Its containers end; who deletes it again without a number does not take it from its kubelet.
+    let ended = json!({ "status": { "phase": "Succeeded" } });
+    let (_, ended) = client.send(Method::PATCH, &format!("{path}/status"), strategic, ended).await;
+    client.json(Method::DELETE, PODS, Value::Null).await;
+    let (code, again) = client.json(Method::DELETE, path, Value::Null).await;
+    assert_eq!((code, &again["metadata"]["resourceVersion"]), (StatusCode::OK, &ended["metadata"]["resourceVersion"]));
     let (_, forced) = client.json(Method::DELETE, &format!("{path}?gracePeriodSeconds=0"), Value::Null).await;
     let (code, _) = client.json(Method::GET, path, Value::Null).await;
     assert_eq!(code, StatusCode::NOT_FOUND);
 
     // Who watches sees that there is no time left before it sees that the pod is gone.
-    let since = deleted["metadata"]["resourceVersion"].as_str().expect("a revision");
+    let since = ended["metadata"]["resourceVersion"].as_str().expect("a revision");
     let mut watch = client.another().await.watch(&format!("{PODS}?watch=true&resourceVersion={since}")).await;
     for kind in ["MODIFIED", "DELETED"] {
         let event = watch.next().await.expect("an event");
