@@ -1,5 +1,6 @@
-//! Calls webhooks: one JSON body to a URL or a Service over TLS, one JSON body back. No redirects, no proxies, a time limit
-//! and a size limit. Follows `apiserver/pkg/util/webhook/client.go`: the certificate is checked for the Service's DNS name,
+//! Calls webhooks: one JSON body to a URL or a Service over TLS, one JSON body back. No redirects (upstream's client follows
+//! some, with the body: where a webhook points to is not for it to choose), no proxies, no credentials, a time limit and a
+//! size limit. Follows `apiserver/pkg/util/webhook/client.go`: the certificate is checked for the Service's DNS name,
 //! whatever address it has.
 
 use std::fmt;
@@ -125,6 +126,8 @@ impl Webhook {
             }
         };
         let code = response.status();
+        let media = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let media = media.to_owned();
         let body = Limited::new(response.into_body(), LIMIT_BYTES).collect().await;
         let bytes = body.map_err(|e| Failure::NotSent(e.to_string()))?.to_bytes();
         {
@@ -133,7 +136,7 @@ impl Webhook {
                 idle.push(sender);
             }
         }
-        read(code, &bytes).map_err(Failure::Answered)
+        read(code, &media, &bytes).map_err(Failure::Answered)
     }
 
     async fn connect(&self, registry: &Registry) -> Result<SendRequest<Full<Bytes>>, String> {
@@ -166,11 +169,16 @@ enum Failure {
 }
 
 /// The body of an answer, or what a client makes of one that is no success.
-fn read(code: StatusCode, bytes: &[u8]) -> Result<Value, String> {
-    let value: Result<Value, _> = serde_json::from_slice(bytes);
+fn read(code: StatusCode, media: &str, bytes: &[u8]) -> Result<Value, String> {
+    let value = machinery::json::from_slice(bytes).map(|document| document.value);
+    let unread = |why: String| Err(format!("couldn't get version/kind; json parse error: {why}"));
     match (code.is_success(), value) {
-        (true, Ok(value)) => Ok(value),
-        (true, Err(error)) => Err(format!("couldn't get version/kind; json parse error: {error}")),
+        (true, _) if bytes.is_empty() => {
+            Err(format!("0-length response with status code: {} and content type: {media}", code.as_u16()))
+        }
+        (true, Ok(value)) if value.is_object() => Ok(value),
+        (true, Ok(other)) => unread(crate::negotiation::no_object(&other)),
+        (true, Err(why)) => unread(why),
         (false, Ok(status)) if status["kind"] == "Status" => {
             Err(status["message"].as_str().unwrap_or_default().to_string())
         }

@@ -58,6 +58,13 @@ pub(super) fn converted(request: &Value, mut answer: Value, uid: &str) -> Result
             None => format!("/{version}, Kind={}", text(&review["kind"])),
         }
     };
+    let (version, kind) = (text(&answer["apiVersion"]), text(&answer["kind"]));
+    let known = kind == "ConversionReview" && version.starts_with("apiextensions.k8s.io/");
+    if !(known || version.is_empty() && kind.is_empty()) {
+        // The scheme of upstream's client has no other kind.
+        let scheme = "k8s.io/apiserver/pkg/util/webhook/client.go:71";
+        return Err(format!("no kind {kind:?} is registered for version {version:?} in scheme {scheme:?}"));
+    }
     let v1 = request["apiVersion"] == "apiextensions.k8s.io/v1";
     if v1 && name(&answer) != name(request) {
         return Err(format!("expected webhook response of {}, got {}", name(request), name(&answer)));
@@ -93,6 +100,16 @@ pub(super) fn accept(of: &Subject, original: &Value, mut new: Value, to: &str, a
         let why = format!("invalid {what} (expected {expected}, received {got})");
         Err(format!("conversion webhook for {} returned invalid {place} at index {at}: {why}", of.kind))
     };
+    if !new.is_object() {
+        let why = match &new {
+            Value::Null => "unexpected end of JSON input".to_string(),
+            other => {
+                let go = machinery::go::json_kind(other);
+                format!("json: cannot unmarshal {go} into Go value of type map[string]interface {{}}")
+            }
+        };
+        return Err(if of.list { of.invalid(at, "object", &why) } else { why });
+    }
     let (version, kind) = (text(&new["apiVersion"]), text(&new["kind"]));
     if version != to {
         return wrong("groupVersion", to, version);
@@ -126,11 +143,11 @@ fn restored(original: &Value, new: &Value) -> Result<Value, String> {
             continue;
         };
         let Some(members) = own.as_object() else {
-            let kind = machinery::go::json_kind(own);
+            let kind = machinery::go::type_name(own);
             return Err(format!("invalid metadata.{field} of type {kind} in converted object"));
         };
         if let Some((key, value)) = members.iter().find(|(_, value)| !value.is_string()) {
-            let kind = machinery::go::json_kind(value);
+            let kind = machinery::go::type_name(value);
             return Err(format!("metadata.{field}[{key}] must be a string, but is {kind} in converted object"));
         }
         if metadata[field] != *own {
