@@ -68,13 +68,20 @@ pub struct Times {
     pub request: Duration,
     /// How long requests are still taken after the server was told to end and says that it is not ready.
     pub shutdown_delay: Duration,
+    /// How long objects that expire (Events) are kept after their last write; zero: for ever.
+    pub event_ttl: Duration,
     /// Revisions older than this are compacted away, and with them exact lists and continue tokens of that age.
     pub compaction: Duration,
 }
 
 impl Default for Times {
     fn default() -> Self {
-        Self { request: Duration::from_secs(60), shutdown_delay: Duration::ZERO, compaction: Duration::from_secs(300) }
+        Self {
+            request: Duration::from_secs(60),
+            shutdown_delay: Duration::ZERO,
+            event_ttl: Duration::from_secs(3600),
+            compaction: Duration::from_secs(300),
+        }
     }
 }
 
@@ -169,7 +176,10 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
     };
     tracing::debug!(elapsed = ?began.elapsed(), "store opened");
     let metrics: Arc<Metrics> = Arc::default();
-    let rows = catalogue::rows();
+    let mut rows = catalogue::rows();
+    for expiring in rows.iter_mut().filter(|row| row.ttl_seconds.is_some()) {
+        expiring.ttl_seconds = Some(config.times.event_ttl.as_secs()).filter(|seconds| *seconds > 0);
+    }
     let storage: Arc<dyn Storage> = Arc::new(Measured::new(storage, metrics.clone(), &rows));
     let rows = Rows::new(rows);
     let values = Arc::new(cache::Values::new(storage.is_shared()));

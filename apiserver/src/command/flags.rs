@@ -128,6 +128,9 @@ pub struct Flags {
     /// How long a request that is not long-running may take
     #[arg(long, default_value = "1m0s")]
     pub request_timeout: String,
+    /// Amount of time to retain events
+    #[arg(long, default_value = "1h0m0s")]
+    pub event_ttl: String,
     /// How long requests are still served after the server was told to end
     #[arg(long, default_value = "0s")]
     pub shutdown_delay_duration: String,
@@ -157,7 +160,6 @@ pub const UNSUPPORTED: &[(&str, Unsupported)] = &[
     ("default-watch-cache-size", Warn),
     ("watch-cache", Warn),
     ("watch-cache-sizes", Warn),
-    ("event-ttl", Warn),
     ("feature-gates", Warn),
     ("runtime-config", Warn),
     ("profiling", Warn),

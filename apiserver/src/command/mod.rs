@@ -56,6 +56,7 @@ pub async fn serve(flags: &Flags, cancel: CancellationToken) -> anyhow::Result<R
         times: Times {
             request: duration("--request-timeout", &flags.request_timeout)?,
             shutdown_delay: duration("--shutdown-delay-duration", &flags.shutdown_delay_duration)?,
+            event_ttl: duration("--event-ttl", &flags.event_ttl)?,
             compaction: duration("--etcd-compaction-interval", &flags.etcd_compaction_interval)?,
         },
         max_requests_inflight: flags.max_requests_inflight,

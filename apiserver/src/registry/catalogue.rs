@@ -354,9 +354,13 @@ impl Resource {
         GroupVersionKind::new(self.group.as_ref(), self.version.as_ref(), self.kind.as_ref())
     }
 
-    /// Group and kind.
+    /// Group and kind, as faults name them: those of a cohabiting kind are of the group that stores it.
     pub fn group_kind(&self) -> GroupKind {
-        GroupKind::new(self.group.as_ref(), self.kind.as_ref())
+        let group = match &self.sort {
+            Sort::Cohabiting { with } => with.group.as_str(),
+            _ => self.group.as_ref(),
+        };
+        GroupKind::new(group, self.kind.as_ref())
     }
 
     /// Group, version and kind of lists.

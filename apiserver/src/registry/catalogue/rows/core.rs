@@ -13,7 +13,7 @@ use crate::registry::core::{
 };
 use crate::registry::network;
 
-/// Events are kept for an hour.
+/// Events are kept for an hour, where `--event-ttl` says nothing else.
 const EVENT_TTL_SECONDS: u64 = 3600;
 
 const POD_STATUS_RESETS: Resets =
