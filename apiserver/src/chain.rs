@@ -17,11 +17,12 @@ use crate::filters::authz::Attributes;
 use crate::filters::request_info::RequestInfo;
 use crate::filters::{audit, authz, deadline, fairness, guard, impersonation};
 use crate::metrics;
-use crate::negotiation::{self, Asked, Body, Warnings};
+use crate::negotiation::{self, Asked, Body, Upload, Warnings};
 
 /// Serves one request. Always answers: an error is a Status, a panic in a step is a 500 and a log line.
 pub async fn serve(server: Arc<Server>, peer: Arc<Peer>, request: Request<Incoming>) -> Response<Body> {
     let (parts, body) = request.into_parts();
+    let (body, id) = (Upload::new(body), audit::id(&parts.headers));
     let info = RequestInfo::of(&parts);
     let record = metrics::begin(&server.metrics, &info, &parts.headers);
     let asked = Asked::of(&parts, &info.query);
@@ -32,14 +33,14 @@ pub async fn serve(server: Arc<Server>, peer: Arc<Peer>, request: Request<Incomi
     let outcome = deadline::within(limit, &server.metrics, passed).await;
     let mut response = outcome.unwrap_or_else(|error| negotiation::status_response(&error, &asked));
     warnings.write(response.headers_mut());
-    record.end(&server.registry, response)
+    record.end(&server.registry, audit::mark(response, id))
 }
 
 async fn pass(
     server: Arc<Server>,
     peer: Arc<Peer>,
     parts: http::request::Parts,
-    body: Incoming,
+    body: Upload,
     (info, answer, warnings): (RequestInfo, Asked, Warnings),
 ) -> Result<Response<Body>, StatusError> {
     let identified = authn::identify(&*server.authenticator, &parts, &peer).await;
@@ -53,7 +54,7 @@ async fn pass(
     event.authorized(&user);
     // What follows is the endpoint's: decode and default, mutating admission, prepare, validate, validating admission,
     // store, encode.
-    let (body, now) = (Some(body), Timestamp::now());
+    let now = Timestamp::now();
     let call = Call { server, parts, body, info, answer, user, peer, now, warnings };
     let response = endpoints::dispatch(call).await?;
     Ok(seat.keep_while_sending(response))

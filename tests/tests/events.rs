@@ -59,11 +59,13 @@ async fn the_old_group_takes_what_the_new_one_refuses() -> anyhow::Result<()> {
     let old = json!({"metadata": {"name": "Bad_Name"}, "involvedObject": {"kind": "Pod", "name": "p"}, "type": "Odd"});
     assert_eq!(admin.send(Method::POST, OLD, Some(&old)).await?.code, 201);
     let refused = admin.send(Method::POST, NEW, Some(&json!({"metadata": {"name": "b"}, "type": "Odd"}))).await?;
-    let words = "Event \"b\" is invalid: [eventTime: Required value, type: Invalid value: \"\": has invalid value: Odd]";
+    let words =
+        "Event \"b\" is invalid: [eventTime: Required value, type: Invalid value: \"\": has invalid value: Odd]";
     assert_eq!((refused.code, &refused.body["message"]), (422, &json!(words)));
     let elsewhere = json!({"metadata": {"name": "c"}, "involvedObject": {"namespace": "other"}});
     let refused = admin.send(Method::POST, OLD, Some(&elsewhere)).await?;
-    let words = "Event \"c\" is invalid: involvedObject.namespace: Invalid value: \"other\": does not match event.namespace";
+    let words =
+        "Event \"c\" is invalid: involvedObject.namespace: Invalid value: \"other\": does not match event.namespace";
     assert_eq!((refused.code, &refused.body["message"]), (422, &json!(words)));
     Ok(())
 }

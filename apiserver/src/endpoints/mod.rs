@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{Response, StatusCode};
-use hyper::body::Incoming;
 use jiff::Timestamp;
 use machinery::gvk::GroupVersionKind;
 use machinery::status::StatusError;
@@ -14,7 +13,7 @@ use serde_json::Value;
 use crate::Server;
 use crate::filters::authn::{Peer, UserInfo};
 use crate::filters::request_info::RequestInfo;
-use crate::negotiation::{self, Accept, Asked, Body, Offer, Warnings};
+use crate::negotiation::{self, Accept, Asked, Body, Offer, Upload, Warnings};
 use crate::registry::catalogue::{Resource, Sort, Verb};
 use crate::registry::strategy::WriteContext;
 use crate::registry::types::Types;
@@ -45,7 +44,7 @@ pub struct Call {
     /// The head of the request.
     pub parts: Parts,
     /// The body, until it is read.
-    pub body: Option<Incoming>,
+    pub body: Upload,
     /// What it is about.
     pub info: RequestInfo,
     /// What the answer is to be.

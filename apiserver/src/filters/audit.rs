@@ -1,8 +1,34 @@
 //! Audit: the place in the chain where what was asked, by whom, is noted. For now the note is a debug line; policies,
-//! levels and backends are a later issue and change this file only.
+//! levels and backends are a later issue and change this file only. Each request has an id, its client's or a new one, that
+//! every answer tells; and no answer is for a cache to keep (`endpoints/filters/{audit_init,cachecontrol}.go`).
+
+use http::Response;
+use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
+use rand::RngExt;
 
 use crate::filters::authn::UserInfo;
 use crate::filters::request_info::RequestInfo;
+use crate::negotiation::Body;
+
+const ID: HeaderName = HeaderName::from_static("audit-id");
+
+/// The request's id: what its client says, or a new one.
+pub fn id(headers: &HeaderMap) -> HeaderValue {
+    let given = headers.get(&ID).filter(|id| !id.is_empty());
+    given.cloned().unwrap_or_else(|| {
+        let random: u128 = rand::rng().random();
+        let id = uuid::Builder::from_random_bytes(random.to_be_bytes()).into_uuid();
+        HeaderValue::from_str(&id.to_string()).expect("hexadecimal and dashes")
+    })
+}
+
+/// An answer with what all answers have.
+pub fn mark(mut response: Response<Body>, id: HeaderValue) -> Response<Body> {
+    let headers = response.headers_mut();
+    headers.insert(ID, id);
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
+    response
+}
 
 /// A request as it will be noted.
 pub struct Event {

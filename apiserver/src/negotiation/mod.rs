@@ -18,10 +18,12 @@ mod decode;
 pub mod gzip;
 mod pretty;
 pub mod table;
+mod upload;
 mod warnings;
 
 pub use accept::{Accept, Asked, Encoding, Form, Offer};
 pub use decode::{Decoded, LIMIT_BYTES, body, no_object, object, value};
+pub use upload::Upload;
 pub use warnings::Warnings;
 
 /// Every response body of the server.

@@ -301,3 +301,18 @@ async fn bodies_have_a_limit_in_size_and_in_depth() -> anyhow::Result<()> {
     assert_eq!(message, expect);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_client_that_is_refused_while_it_sends_hears_why() -> anyhow::Result<()> {
+    let server = Process::start(None, &[]).await?;
+    let mut wire = Wire::h2(&server, 65_535).await?;
+    let head = wire::headers("POST", MAPS, "joe", &[("content-type", "application/json")]);
+    wire.send(wire::HEADERS, wire::END_HEADERS, 1, &head).await?;
+    wire.until(|frame| frame.stream == 1 && frame.flags & wire::END_STREAM != 0).await?;
+    // The answer is there, and the client has more to send: it is not told to stop, which some take for a failure.
+    wire.send(wire::DATA, wire::END_STREAM, 1, b"{}").await?;
+    wire.send(wire::PING, 0, 0, b"finished").await?;
+    let next = wire.until(|f| f.kind == wire::RESET || f.kind == wire::PING && f.flags & wire::ACK != 0).await?;
+    assert_eq!(next.kind, wire::PING, "{next:?}");
+    Ok(())
+}
