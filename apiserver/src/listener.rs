@@ -135,7 +135,8 @@ async fn connection<S>(
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(32))
+        // The time between two requests counts in it: no less than a connection may be idle.
+        .header_read_timeout(idle::LIMIT)
         .max_buf_size(HEADERS_BYTES as usize)
         .max_headers(HEADERS)
         .http2()

@@ -33,7 +33,8 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
     row.types.default(&row.kind(), &mut object);
     let (entry, warnings) = {
         let cx = call.write_context(row, options.dry_run);
-        let warned = respond::write_warnings(&cx, &object, None);
+        let mut warned: Vec<String> = metadata::dedup_owners(&mut object).into_iter().collect();
+        warned.extend(respond::write_warnings(&cx, &object, None));
         (create(&cx, object, &options).await?, warned)
     };
     call.warnings.extend(warnings);
@@ -93,7 +94,7 @@ async fn finish_create(
     {
         members.remove("status");
     }
-    if row.generation {
+    if row.generation.is_some_and(|counts| counts.from_create) {
         obj["metadata"]["generation"] = json!(1);
     }
     row.strategy.prepare_for_create(cx, obj);

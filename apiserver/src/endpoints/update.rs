@@ -56,17 +56,22 @@ pub(super) async fn handle(mut call: Call, row: &Arc<Resource>) -> Result<Respon
     }
     let (updated, warnings) = {
         let cx = call.write_context(row, options.dry_run);
-        if row.create_on_update && cx.subresource.is_none() {
-            let warnings = respond::write_warnings(&cx, &object, None);
-            (update_or_create(&cx, &name, &options, object).await?, warnings)
+        let mut warnings = Vec::new();
+        if let Some(told) = metadata::dedup_owners(&mut object) {
+            warnings.push(told);
+        }
+        let mut told = Vec::new();
+        let updated = if row.create_on_update && cx.subresource.is_none() {
+            update_or_create(&cx, &name, &options, object, &mut told).await?
         } else {
-            let mut warnings = Vec::new();
-            let change = &mut |old: &Value| {
-                warnings = respond::write_warnings(&cx, &object, Some(old));
+            let mut change = |old: &Value| {
+                told = respond::write_warnings(&cx, &object, Some(old));
                 Ok(object.clone())
             };
-            (update(&cx, &name, &options, change).await?, warnings)
-        }
+            update(&cx, &name, &options, &mut change).await?
+        };
+        warnings.extend(told);
+        (updated, warnings)
     };
     call.warnings.extend(warnings);
     let code = if updated.created { StatusCode::CREATED } else { StatusCode::OK };
@@ -78,15 +83,21 @@ async fn update_or_create(
     name: &str,
     options: &Write,
     obj: Value,
+    warnings: &mut Vec<String>,
 ) -> Result<Updated, StatusError> {
     loop {
-        match update(cx, name, options, &mut |_| Ok(obj.clone())).await {
+        let mut change = |old: &Value| {
+            *warnings = respond::write_warnings(cx, &obj, Some(old));
+            Ok(obj.clone())
+        };
+        match update(cx, name, options, &mut change).await {
             Err(error) if error.is_not_found() => {}
             outcome => return outcome,
         }
         if !matches!(meta::resource_version(&obj), "" | "0") {
             return Err(StatusError::not_found(&cx.resource.group_resource(), name));
         }
+        *warnings = respond::write_warnings(cx, &obj, None);
         match create::create(cx, obj.clone(), options).await {
             Err(error) if error.is_already_exists() => {}
             outcome => return outcome.map(|entry| Updated { entry, created: true }),

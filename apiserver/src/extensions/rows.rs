@@ -11,7 +11,7 @@ use machinery::names;
 use super::definition::{Definition, Version};
 use super::instances::Instances;
 use crate::discovery::version_order;
-use crate::registry::catalogue::{Resource, SelectableField, Sort, Subresource, Text, Verb};
+use crate::registry::catalogue::{Generation, Resource, SelectableField, Sort, Subresource, Text, Verb};
 use crate::registry::cells;
 use crate::registry::types::Types;
 
@@ -88,7 +88,7 @@ fn row(definition: &Arc<Definition>, version: &Version, storage: &Version) -> Re
         short_names: names.short.iter().map(|name| owned(name)).collect(),
         categories: names.categories.iter().map(|name| owned(name)).collect(),
         subresources,
-        generation: true,
+        generation: Some(Generation::USUAL),
         selectable,
         withheld,
         ttl_seconds: None,

@@ -104,6 +104,22 @@ pub struct SelectableField {
     pub fallback: &'static str,
 }
 
+/// What `metadata.generation` counts (upstream's strategies, each for itself).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Generation {
+    /// Whether a new object has 1; else none, until the first change.
+    pub from_create: bool,
+    /// Whether a change outside metadata and status raises it.
+    pub content: bool,
+    /// Members of the metadata whose change raises it too.
+    pub metadata: &'static [&'static str],
+}
+
+impl Generation {
+    /// What nearly all kinds count.
+    pub const USUAL: Self = Self { from_create: true, content: true, metadata: &[] };
+}
+
 /// One resource.
 #[derive(Clone)]
 pub struct Resource {
@@ -141,8 +157,8 @@ pub struct Resource {
     pub categories: Vec<Text>,
     /// Parts with paths of their own.
     pub subresources: Vec<Subresource>,
-    /// Whether writes count `metadata.generation` (a change outside metadata and status raises it).
-    pub generation: bool,
+    /// What `metadata.generation` counts, where it counts.
+    pub generation: Option<Generation>,
     /// Fields that selectors may name.
     pub selectable: Vec<SelectableField>,
     /// Those of them that this version does not offer: all versions of a custom resource share what is extracted.
@@ -200,7 +216,7 @@ impl Resource {
             short_names: Vec::new(),
             categories: Vec::new(),
             subresources: Vec::new(),
-            generation: false,
+            generation: None,
             selectable: Vec::new(),
             withheld: Vec::new(),
             ttl_seconds: None,
@@ -263,9 +279,14 @@ impl Resource {
         self
     }
 
+    /// Writes count `metadata.generation`, as usual.
+    pub fn generation(self) -> Self {
+        self.counts(Generation::USUAL)
+    }
+
     /// Writes count `metadata.generation`.
-    pub fn generation(mut self) -> Self {
-        self.generation = true;
+    pub fn counts(mut self, what: Generation) -> Self {
+        self.generation = Some(what);
         self
     }
 

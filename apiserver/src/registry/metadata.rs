@@ -6,6 +6,7 @@ use machinery::meta;
 use machinery::status::StatusError;
 use serde_json::{Map, Value, json};
 
+use super::check;
 use super::strategy::WriteContext;
 
 /// Metadata of an object to be created: namespace, generated name, uid, creation time; nothing a client may not set.
@@ -76,19 +77,17 @@ pub fn prepare_for_update(cx: &WriteContext<'_>, obj: &mut Value, old: &Value) -
     Ok(())
 }
 
-/// Raises `metadata.generation` when anything but metadata and status changed (a status that is no part of its own is like
-/// any field). After the strategy had its say.
+/// Raises `metadata.generation` when what the row counts has changed: usually anything but metadata and status (a status that
+/// is no part of its own is like any field). After the strategy had its say.
 pub fn count_generation(cx: &WriteContext<'_>, obj: &mut Value, old: &Value) {
     // A binding is no change of what is wanted: upstream's does not count it either.
-    if !cx.resource.generation || cx.subresource == Some("binding") {
-        return;
-    }
+    let Some(counts) = cx.resource.generation.filter(|_| cx.subresource != Some("binding")) else { return };
     let apart = |key: &str| key == "metadata" || (key == "status" && cx.resource.has_status());
     let same = |key: &String| apart(key) || equal(obj.get(key), old.get(key));
     let keys = |v: &Value| v.as_object().map(|m| m.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
-    let unchanged = keys(obj).iter().all(same)
-        && keys(old).iter().all(same)
-        && (cx.subresource.is_some() || !cx.resource.strategy.counts_as_change(obj, old));
+    let kept = |key: &&str| check::same(obj["metadata"].get(key), old["metadata"].get(key));
+    let unchanged = (!counts.content || keys(obj).iter().all(same) && keys(old).iter().all(same))
+        && (cx.subresource.is_some() || counts.metadata.iter().all(kept));
     let generation = old["metadata"]["generation"].as_i64().unwrap_or_default();
     let next = if unchanged { generation } else { generation + 1 };
     if next > 0 {
@@ -111,10 +110,50 @@ fn equal(a: Option<&Value>, b: Option<&Value>) -> bool {
     }
 }
 
+/// Leaves each owner once, and says what of them the client gave twice (`handlers/create.go`).
+pub fn dedup_owners(obj: &mut Value) -> Option<String> {
+    let owners = obj.get_mut("metadata")?.get_mut("ownerReferences")?.as_array_mut()?;
+    let (mut seen, mut twice) = (Vec::new(), Vec::new());
+    owners.retain(|owner| {
+        let kept = !seen.contains(owner);
+        match kept {
+            true => seen.push(owner.clone()),
+            false => twice.push(owner["uid"].as_str().unwrap_or_default().to_owned()),
+        }
+        kept
+    });
+    if twice.is_empty() {
+        return None;
+    }
+    twice.dedup();
+    Some(format!(
+        ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject \
+         such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+        twice.join(", ")
+    ))
+}
+
 /// Faults of the metadata of any object.
 pub fn validate(cx: &WriteContext<'_>, obj: &Value) -> ErrorList {
     let row = cx.resource;
-    meta::validate_object_meta(obj, row.namespaced, row.name_rule, &Path::new("metadata"))
+    let mut errors = meta::validate_object_meta(obj, row.namespaced, row.name_rule, &Path::new("metadata"));
+    errors.extend(finalizers(cx, obj));
+    errors
+}
+
+/// Built-in kinds have no finalizers of short names but Kubernetes' own (`ValidateObjectMeta` of `pkg/apis/core/validation`).
+fn finalizers(cx: &WriteContext<'_>, obj: &Value) -> ErrorList {
+    const OWN: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+    // Kinds of kinds are not the core's: definitions are held by a finalizer without a slash.
+    let apart = matches!(cx.resource.group.as_ref(), "apiextensions.k8s.io" | "apiregistration.k8s.io");
+    if apart || cx.resource.types.custom().is_some() {
+        return ErrorList::new();
+    }
+    let path = Path::new("metadata").child("finalizers");
+    let given = obj["metadata"]["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str).enumerate();
+    let wrong = given.filter(|(_, name)| !name.contains('/') && !OWN.contains(name));
+    let detail = "name is neither a standard finalizer name nor is it fully qualified";
+    wrong.map(|(i, name)| machinery::field::Error::invalid(&path.index(i), name, detail)).collect()
 }
 
 /// Faults of a metadata update.
@@ -122,6 +161,7 @@ pub fn validate_update(cx: &WriteContext<'_>, obj: &Value, old: &Value) -> Error
     let mut errors =
         meta::validate_object_meta(obj, cx.resource.namespaced, cx.resource.name_rule, &Path::new("metadata"));
     errors.extend(meta::validate_object_meta_update(obj, old, &Path::new("metadata")));
+    errors.extend(finalizers(cx, obj));
     errors
 }
 

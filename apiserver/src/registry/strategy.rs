@@ -66,11 +66,6 @@ pub trait Strategy: Send + Sync + 'static {
     /// `status` subresource is written), generation raised when the spec changed.
     fn prepare_for_update(&self, _cx: &WriteContext<'_>, _obj: &mut Value, _old: &Value) {}
 
-    /// Whether an update raises `metadata.generation` beside those that change something outside metadata and status.
-    fn counts_as_change(&self, _obj: &Value, _old: &Value) -> bool {
-        false
-    }
-
     /// Faults of a new object; metadata is validated generically before.
     fn validate(&self, _cx: &WriteContext<'_>, _obj: &Value) -> ErrorList {
         ErrorList::default()

@@ -1,8 +1,8 @@
 //! The graph of who owns whom, by UID, and what a change of it calls for.
 //!
 //! Upstream: `pkg/controller/garbagecollector/graph_builder.go`. Pure: changes go in, work comes out. Objects that own
-//! nothing, are owned by nothing and are not being deleted are remembered by their UID alone, which is nearly all of a
-//! cluster's memory here.
+//! nothing, are owned by nothing and are not being deleted are remembered by their UID and namespace alone, which is nearly
+//! all of a cluster's memory here.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -86,6 +86,13 @@ pub(crate) enum Work {
     Delete(Uid),
     /// Take it out of its dependents' references, then let it go.
     Orphan(Uid),
+    /// Tell that it names an owner which is in another namespace.
+    Misplaced {
+        /// The dependent.
+        dependent: Uid,
+        /// The owner it names.
+        owner: Uid,
+    },
 }
 
 /// A kind by its number in the collector's list.
@@ -94,9 +101,36 @@ pub(crate) type Kind = u32;
 #[derive(Default)]
 pub(crate) struct Graph {
     nodes: HashMap<Uid, Node>,
-    observed: HashMap<Uid, Kind>,
+    observed: HashMap<Uid, Seen>,
+    namespaces: Namespaces,
     /// Owners known to be gone, so that a thousand dependents ask once. Bounded.
     absent: HashSet<(Uid, String)>,
+}
+
+/// What is remembered of every object.
+#[derive(Clone, Copy)]
+struct Seen {
+    kind: Kind,
+    namespace: u32,
+}
+
+/// Namespaces by numbers.
+#[derive(Default)]
+struct Namespaces {
+    numbers: HashMap<String, u32>,
+    names: Vec<String>,
+}
+
+impl Namespaces {
+    fn number(&mut self, name: &str) -> u32 {
+        if let Some(number) = self.numbers.get(name) {
+            return *number;
+        }
+        let number = self.names.len() as u32;
+        self.names.push(name.to_owned());
+        self.numbers.insert(name.to_owned(), number);
+        number
+    }
 }
 
 const ABSENT_LIMIT: usize = 500;
@@ -122,14 +156,21 @@ impl Graph {
     pub(crate) fn apply(&mut self, kind: Kind, identity: Identity, meta: &Meta) -> Vec<Work> {
         let uid = Uid::new(&identity.uid);
         let mut work = vec![];
-        self.observed.insert(uid, kind);
+        let namespace = self.namespaces.number(&identity.namespace);
+        self.observed.insert(uid, Seen { kind, namespace });
         if let Some(node) = self.nodes.get_mut(&uid) {
-            if node.is_virtual {
-                node.is_virtual = false;
-                // References that called it something else, or from another namespace, are wrong: look at who made them.
-                if node.identity != identity {
-                    work.extend(node.dependents.iter().map(|d| Work::Delete(*d)));
-                    node.identity = identity.clone();
+            let supposed = std::mem::replace(&mut node.identity, identity.clone());
+            let was_virtual = std::mem::take(&mut node.is_virtual);
+            // References that called it something else, or from another namespace, are wrong: look at who made them.
+            if was_virtual && supposed != identity {
+                let dependents: Vec<Uid> = node.dependents.iter().copied().collect();
+                for dependent in dependents {
+                    if !identity.namespace.is_empty()
+                        && self.nodes.get(&dependent).is_some_and(|n| n.identity.namespace != identity.namespace)
+                    {
+                        work.push(Work::Misplaced { dependent, owner: uid });
+                    }
+                    work.push(Work::Delete(dependent));
                 }
             }
         } else if meta.owner_references.is_empty() && meta.deletion_timestamp.is_none() {
@@ -181,13 +222,15 @@ impl Graph {
             if old.iter().any(|o| o.uid == reference.uid) {
                 continue;
             }
-            let seen = self.observed.contains_key(&owner);
+            let seen = self.observed.get(&owner);
+            let there = seen.and_then(|seen| self.namespaces.names.get(seen.namespace as usize));
+            let misplaced = there.is_some_and(|there| !there.is_empty() && *there != namespace);
             let known = self.nodes.contains_key(&owner);
             let node = self.nodes.entry(owner).or_insert_with(|| Node {
                 identity: Identity {
                     api_version: reference.api_version.clone(),
                     kind: reference.kind.clone(),
-                    namespace: namespace.clone(),
+                    namespace: there.unwrap_or(&namespace).clone(),
                     name: reference.name.clone(),
                     uid: reference.uid.clone(),
                 },
@@ -195,16 +238,20 @@ impl Graph {
                 dependents: BTreeSet::new(),
                 being_deleted: false,
                 deleting_dependents: false,
-                is_virtual: !seen,
+                is_virtual: seen.is_none(),
             });
             node.dependents.insert(uid);
             let i = &node.identity;
             let wrong = i.kind != reference.kind
                 || i.name != reference.name
                 || group(&i.api_version) != group(&reference.api_version)
-                || (known && !i.namespace.is_empty() && i.namespace != namespace);
+                || (known && !i.namespace.is_empty() && i.namespace != namespace)
+                || misplaced;
             if node.is_virtual && !known {
                 work.push(Work::Delete(owner));
+            }
+            if misplaced {
+                work.push(Work::Misplaced { dependent: uid, owner });
             }
             if wrong || node.deleting_dependents {
                 work.push(Work::Delete(uid));
@@ -241,7 +288,7 @@ impl Graph {
 
     /// A kind was listed anew: what it no longer has is gone.
     pub(crate) fn retain(&mut self, kind: Kind, seen: &HashSet<Uid>) -> Vec<Work> {
-        let gone = self.observed.iter().filter(|(uid, k)| **k == kind && !seen.contains(uid)).map(|(uid, _)| *uid);
+        let gone = self.observed.iter().filter(|(uid, k)| k.kind == kind && !seen.contains(uid)).map(|(uid, _)| *uid);
         let gone: Vec<_> = gone.collect();
         gone.into_iter().flat_map(|uid| self.delete(uid)).collect()
     }

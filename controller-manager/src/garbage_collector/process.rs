@@ -3,6 +3,7 @@
 use anyhow::{Context as _, anyhow, bail};
 use futures::future::join_all;
 use http::{Method, Request, header};
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::{Value, json};
 
@@ -34,7 +35,32 @@ impl Shell {
                 }
             }
             Work::Orphan(uid) => self.orphan(uid).await,
+            Work::Misplaced { dependent, owner } => {
+                self.tell_misplaced(dependent, owner);
+                Ok(())
+            }
         }
+    }
+
+    /// An event about an object whose owner is in another namespace, where it cannot own it.
+    fn tell_misplaced(&self, dependent: Uid, owner: Uid) {
+        let Some(Node { identity, owners, .. }) = self.graph.lock().get(dependent).cloned() else { return };
+        let Some(reference) = owners.into_iter().find(|o| Uid::new(&o.uid) == owner) else { return };
+        let OwnerReference { api_version, kind, name, uid, .. } = reference;
+        let Identity { namespace, .. } = &identity;
+        let message = format!(
+            "ownerRef [{api_version}/{kind}, namespace: {namespace}, name: {name}, uid: {uid}] does not exist in namespace \
+             \"{namespace}\""
+        );
+        let object = ObjectReference {
+            api_version: Some(identity.api_version.clone()),
+            kind: Some(identity.kind.clone()),
+            namespace: Some(namespace.clone()).filter(|n| !n.is_empty()),
+            name: Some(identity.name.clone()),
+            uid: Some(identity.uid.clone()),
+            ..Default::default()
+        };
+        self.context.recorder.event(&object, "Warning", "OwnerRefInvalidNamespace", message);
     }
 
     /// The object turned out not to exist, whatever the watch says (or will say).

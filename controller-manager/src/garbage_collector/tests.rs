@@ -57,6 +57,23 @@ fn an_owner_known_by_reference_only_is_verified() {
 }
 
 #[test]
+fn an_owner_in_another_namespace_owns_nothing_and_that_is_told() {
+    let elsewhere = |g: &mut Graph| {
+        let (mut identity, meta) = item("owner", &[], &[], false);
+        identity.namespace = "other".into();
+        g.apply(0, identity, &meta)
+    };
+    let told = [Work::Misplaced { dependent: u("a"), owner: u("owner") }, Work::Delete(u("a"))];
+    // The owner was seen before, and nobody needed it; or it is seen later.
+    let mut g = Graph::default();
+    assert_eq!(elsewhere(&mut g), []);
+    assert_eq!(apply(&mut g, "a", &["owner"], &[], false), told);
+    let mut g = Graph::default();
+    assert_eq!(apply(&mut g, "a", &["owner"], &[], false), [Work::Delete(u("owner"))]);
+    assert_eq!(elsewhere(&mut g), told);
+}
+
+#[test]
 fn foreground_the_owner_waits_for_those_that_block_it() {
     let mut g = Graph::default();
     apply(&mut g, "owner", &[], &[], false);

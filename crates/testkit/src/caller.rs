@@ -72,7 +72,7 @@ impl Caller {
         let response = self.client.send(request).await?;
         let code = response.status().as_u16();
         let warnings = response.headers().get_all("warning").iter().filter_map(|w| w.to_str().ok());
-        let warnings = warnings.filter_map(|w| Some(w.split_once('"')?.1.trim_end_matches('"').to_owned())).collect();
+        let warnings = warnings.filter_map(|w| Some(w.split_once('"')?.1.strip_suffix('"')?.to_owned())).collect();
         let bytes = response.into_body().collect().await?.to_bytes();
         let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into());
         Ok(Answer { code, body, warnings })

@@ -1,14 +1,13 @@
 //! Deployments.
 
 use machinery::field::{ErrorList, Path};
-use machinery::meta;
 use serde_json::Value;
 
 use super::{
     collisions, counts, immutable_selector, int_or_percent, int_or_percent_value, long_running_template, nonnegative,
     not_above_all, selected, selector,
 };
-use crate::registry::check::{Faults, Fields, keep, same};
+use crate::registry::check::{Faults, Fields, keep};
 use crate::registry::core::pod::warnings;
 use crate::registry::strategy::{Strategy, WriteContext};
 
@@ -20,12 +19,6 @@ impl Strategy for Deployments {
         if cx.subresource == Some("status") {
             keep(&mut deployment["metadata"], &old["metadata"], "labels");
         }
-    }
-
-    fn counts_as_change(&self, deployment: &Value, old: &Value) -> bool {
-        // The controller copies annotations to replica sets, hence looks at them.
-        let of = |v: &Value| meta::annotations(v).cloned().map(Value::Object);
-        !same(of(deployment).as_ref(), of(old).as_ref())
     }
 
     fn validate(&self, _: &WriteContext<'_>, deployment: &Value) -> ErrorList {

@@ -2,11 +2,12 @@
 //! What each storage system's volume source must hold is not checked.
 
 use machinery::field::{ErrorList, Path};
-use machinery::names;
 use machinery::quantity::Quantity;
+use machinery::{meta, names};
 use serde_json::{Value, json};
 
 use crate::registry::check::{Faults, Fields, keep, same};
+use crate::registry::core::node_labels;
 use crate::registry::strategy::{Strategy, WriteContext};
 
 /// PersistentVolumes.
@@ -33,6 +34,10 @@ impl Strategy for PersistentVolumes {
         }
     }
 
+    fn warnings(&self, cx: &WriteContext<'_>, volume: &Value, _: Option<&Value>) -> Vec<String> {
+        if cx.subresource.is_some() { Vec::new() } else { volume_warnings(volume) }
+    }
+
     fn validate(&self, _: &WriteContext<'_>, volume: &Value) -> ErrorList {
         volume_spec(&volume["spec"], &Path::new("spec"))
     }
@@ -48,6 +53,57 @@ impl Strategy for PersistentVolumes {
         }
         errors
     }
+}
+
+const CLASS: &str = "volume.beta.kubernetes.io/storage-class";
+const CLASS_WORDS: &str = "deprecated since v1.8; use \"storageClassName\" attribute instead";
+
+/// What a client is warned of in a volume that is accepted (`pkg/api/persistentvolume/util.go`).
+fn volume_warnings(volume: &Value) -> Vec<String> {
+    const MOUNT: &str = "volume.beta.kubernetes.io/mount-options";
+    const MOUNT_WORDS: &str = "deprecated since v1.31; use \"mountOptions\" attribute instead";
+    const SOURCES: [(&str, &str, &str); 6] = [
+        ("cephfs", "cephfs", "deprecated in v1.28, non-functional in v1.31+"),
+        ("photonPersistentDisk", "photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
+        ("scaleIO", "scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
+        ("storageos", "storageOS", "deprecated in v1.22, non-functional in v1.25+"),
+        ("glusterfs", "glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
+        ("rbd", "rbd", "deprecated in v1.28, non-functional in v1.31+"),
+    ];
+    let (spec, at) = (&volume["spec"], Path::new("spec"));
+    let mut out: Vec<String> = annotation_warnings(volume, &[(CLASS, CLASS_WORDS), (MOUNT, MOUNT_WORDS)]);
+    if spec.text("persistentVolumeReclaimPolicy") == "Recycle" {
+        let words = "The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic \
+                     provisioning.";
+        out.push(format!("{}: {words}", at.child("persistentVolumeReclaimPolicy")));
+    }
+    let terms = at.child("nodeAffinity").child("required").child("nodeSelectorTerms");
+    for (i, term) in spec.sub("nodeAffinity").sub("required").list("nodeSelectorTerms").iter().enumerate() {
+        out.extend(node_labels::of_term(term, false, &terms.index(i)));
+    }
+    let sources = SOURCES.iter().filter(|(field, ..)| spec.has(field));
+    out.extend(sources.map(|(_, shown, words)| format!("{}: {words}", at.child(shown))));
+    out
+}
+
+fn annotation_warnings(object: &Value, known: &[(&str, &str)]) -> Vec<String> {
+    let at = Path::new("metadata").child("annotations");
+    let given = known.iter().filter(|(key, _)| meta::annotation(object, key).is_some());
+    given.map(|(key, words)| format!("{}: {words}", at.key(key))).collect()
+}
+
+/// What a client is warned of in a claim's spec at that path.
+pub fn claim_warnings(spec: &Value, at: &Path) -> Vec<String> {
+    let mut out = Vec::new();
+    for list in ["requests", "limits"] {
+        if let Some(amount) = spec.sub("resources").sub(list).quantity("storage")
+            && amount.milli_value() % 1000 != 0
+        {
+            let at = at.child("resources").child(list).key("storage");
+            out.push(format!("{at}: fractional byte value \"{amount}\" is invalid, must be an integer"));
+        }
+    }
+    out
 }
 
 fn access_modes(spec: &Value, at: &Path, missing: &str, errors: &mut ErrorList) {
@@ -112,6 +168,15 @@ fn mode_and_class(spec: &Value, at: &Path, errors: &mut ErrorList) {
 }
 
 impl Strategy for PersistentVolumeClaims {
+    fn warnings(&self, cx: &WriteContext<'_>, claim: &Value, _: Option<&Value>) -> Vec<String> {
+        if cx.subresource.is_some() {
+            return Vec::new();
+        }
+        let mut out = annotation_warnings(claim, &[(CLASS, CLASS_WORDS)]);
+        out.extend(claim_warnings(&claim["spec"], &Path::new("spec")));
+        out
+    }
+
     fn prepare_for_create(&self, _: &WriteContext<'_>, claim: &mut Value) {
         claim["status"] = json!({ "phase": "Pending" });
     }

@@ -3,7 +3,7 @@
 use machinery::managed_fields::Resets;
 use machinery::names;
 
-use super::super::Resource;
+use super::super::{Generation, Resource};
 use super::{CREATE, READ_WRITE, SPEC_AND_METADATA, any_name, ip_address, stored};
 use crate::extensions::strategy::Definitions;
 use crate::registry::{cells, csi, network, rbac as roles};
@@ -85,7 +85,7 @@ fn networking() -> Vec<Resource> {
             .resetting("status", SPEC_AND_METADATA),
         stored("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
             .columns("=Name|AddressType|Ports|Endpoints|Age", cells::cluster::endpoint_slice)
-            .generation()
+            .counts(Generation { metadata: &["labels"], ..Generation::USUAL })
             .rules(network::endpoint_slices()),
     ]
 }
@@ -100,7 +100,7 @@ fn storage() -> Vec<Resource> {
                 cells::cluster::csi_driver,
             )
             .cluster()
-            .generation()
+            .counts(Generation { from_create: false, ..Generation::USUAL })
             .conditional_update()
             .returns_deleted(),
         storage("csinodes", "CSINode")

@@ -97,6 +97,7 @@ fn namespaces() -> Resource {
     let row = super::stored("", "v1", "namespaces", "Namespace")
         .columns("=Name|Status|Age", cells::core::namespace)
         .cluster()
+        .name_rule(names::name_is_dns_label)
         .short(&["ns"]);
     Resource { verbs, ..row }
         .sub("finalize", core_kind("Namespace"), &[Verb::Update])

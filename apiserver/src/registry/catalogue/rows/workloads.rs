@@ -4,7 +4,7 @@ use machinery::gvk::GroupVersionKind;
 use machinery::managed_fields::Resets;
 use machinery::names;
 
-use super::super::Resource;
+use super::super::{Generation, Resource};
 use super::{scaled, stored};
 use crate::registry::{apps, batch as jobs, cells, policy};
 
@@ -31,6 +31,8 @@ pub(super) fn rows() -> Vec<Resource> {
             cells::workloads::deployment,
         ))
         .short(&["deploy"])
+        // Its controller copies annotations to replica sets, hence looks at them.
+        .counts(Generation { metadata: &["annotations"], ..Generation::USUAL })
         .part("status")
         .resetting("status", Resets(&[&["spec"], &["metadata", "labels"]]))
         .rules(apps::deployment::Deployments),
@@ -73,7 +75,7 @@ pub(super) fn rows() -> Vec<Resource> {
             .columns("=Name|#Value|?Global-Default|Age|PreemptionPolicy", cells::cluster::priority_class)
             .cluster()
             .short(&["pc"])
-            .generation(),
+            .counts(Generation { content: false, ..Generation::USUAL }),
     ]
 }
 

@@ -15,6 +15,9 @@ pub struct Pods;
 impl Strategy for Pods {
     fn prepare_for_create(&self, cx: &WriteContext<'_>, pod: &mut Value) {
         pod["status"] = json!({ "phase": "Pending", "qosClass": qos::class(pod) });
+        if pod["spec"].int("terminationGracePeriodSeconds").is_some_and(|seconds| seconds < 0) {
+            pod["spec"]["terminationGracePeriodSeconds"] = 1.into();
+        }
         if !pod["spec"].list("schedulingGates").is_empty() {
             pod["status"]["conditions"] = json!([{
                 "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",

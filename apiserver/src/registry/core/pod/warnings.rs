@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::validation::each_container;
 use crate::registry::check::{Fields, quantity};
+use crate::registry::core::{node_labels, persistentvolume};
 
 const VOLUMES: [(&str, &str); 9] = [
     ("photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
@@ -21,33 +22,50 @@ const VOLUMES: [(&str, &str); 9] = [
     ("rbd", "deprecated in v1.28, non-functional in v1.31+"),
 ];
 
+const ANNOTATIONS: [(&str, &str); 3] = [
+    (
+        "scheduler.alpha.kubernetes.io/critical-pod",
+        "non-functional in v1.16+; use the \"priorityClassName\" field instead",
+    ),
+    ("security.alpha.kubernetes.io/sysctls", "non-functional in v1.11+; use the \"sysctls\" field instead"),
+    ("security.alpha.kubernetes.io/unsafe-sysctls", "non-functional in v1.11+; use the \"sysctls\" field instead"),
+];
+
 const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
 const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
 
 /// Of a pod.
 pub fn of_pod(pod: &Value) -> Vec<String> {
-    collect(pod, &Path::nil())
+    collect(pod, &Path::nil(), false)
 }
 
 /// Of a template at a path.
 pub fn of_template(template: &Value, at: &Path) -> Vec<String> {
-    collect(template, at)
+    collect(template, at, true)
 }
 
-fn collect(pod: &Value, at: &Path) -> Vec<String> {
+fn collect(pod: &Value, at: &Path, is_template: bool) -> Vec<String> {
     let mut out = Vec::new();
     let spec = &pod["spec"];
     let at_spec = at.child("spec");
+    selected_nodes(spec, &at_spec, &mut out);
     for (i, constraint) in spec.list("topologySpreadConstraints").iter().enumerate() {
-        if !constraint.has("labelSelector") {
-            let at = at_spec.child("topologySpreadConstraints").index(i).child("labelSelector");
-            out.push(format!("{at}: a null labelSelector results in matching no pod"));
-        }
+        let at = at_spec.child("topologySpreadConstraints").index(i);
+        let key = constraint.text("topologyKey");
+        out.extend(node_labels::deprecated(key).map(|words| format!("{}: {key} is {words}", at.child("topologyKey"))));
+        selects_nothing(constraint, &at, &mut out);
+    }
+    for (key, message) in ANNOTATIONS.iter().filter(|(key, _)| meta::annotation(pod, key).is_some()) {
+        out.push(format!("{}: {message}", at.child("metadata").child("annotations").key(key)));
     }
     for (i, volume) in spec.list("volumes").iter().enumerate() {
         for (kind, message) in VOLUMES.iter().filter(|(kind, _)| volume.has(kind)) {
             let shown = if *kind == "storageos" { "storageOS" } else { kind };
             out.push(format!("{}: {message}", at_spec.child("volumes").index(i).child(shown)));
+        }
+        if let Some(claim) = volume.sub("ephemeral").sub("volumeClaimTemplate") {
+            let at = at_spec.child("volumes").index(i).child("ephemeral").child("volumeClaimTemplate").child("spec");
+            out.extend(persistentvolume::claim_warnings(&claim["spec"], &at));
         }
     }
     for (list, field, word) in [("hostAliases", "ip", "ip"), ("imagePullSecrets", "name", "name")] {
@@ -65,6 +83,9 @@ fn collect(pod: &Value, at: &Path) -> Vec<String> {
             out.push(format!("{at}: invalid empty name \"\""));
         }
     }
+    for name in ["memory", "ephemeral-storage"] {
+        fraction(spec.sub("overhead"), name, &at_spec.child("overhead"), &mut out);
+    }
     if !spec.sub("securityContext").has("seccompProfile") && meta::annotation(pod, SECCOMP_POD).is_some() {
         let at = at.child("metadata").child("annotations").key(SECCOMP_POD);
         out.push(format!("{at}: non-functional in v1.27+; use the \"seccompProfile\" field instead"));
@@ -79,9 +100,22 @@ fn collect(pod: &Value, at: &Path) -> Vec<String> {
         hidden_variables(container, path, &mut out);
     });
     ports(spec, &at_spec, &mut out);
-    if spec.int("terminationGracePeriodSeconds").is_some_and(|s| s < 0) {
+    // A pod's own is made 1 before anybody looks at it.
+    if is_template && spec.int("terminationGracePeriodSeconds").is_some_and(|s| s < 0) {
         let at = at_spec.child("terminationGracePeriodSeconds");
         out.push(format!("{at}: must be >= 0; negative values are invalid and will be treated as 1"));
+    }
+    for kind in ["podAffinity", "podAntiAffinity"] {
+        let (affinity, at) = (spec.sub("affinity").sub(kind), at_spec.child("affinity").child(kind));
+        let required = "requiredDuringSchedulingIgnoredDuringExecution";
+        for (i, term) in affinity.list(required).iter().enumerate() {
+            selects_nothing(term, &at.child(required).index(i), &mut out);
+        }
+        let preferred = "preferredDuringSchedulingIgnoredDuringExecution";
+        for (i, term) in affinity.list(preferred).iter().enumerate() {
+            let at = at.child(preferred).index(i).child("podAffinityTerm");
+            selects_nothing(&term["podAffinityTerm"], &at, &mut out);
+        }
     }
     for (i, server) in spec.sub("dnsConfig").texts("nameservers").enumerate() {
         out.extend(names::ip_warnings(&at_spec.child("dnsConfig").child("nameservers").index(i), server));
@@ -92,14 +126,40 @@ fn collect(pod: &Value, at: &Path) -> Vec<String> {
     out
 }
 
+fn selected_nodes(spec: &Value, at: &Path, out: &mut Vec<String>) {
+    for (key, _) in spec.entries("nodeSelector") {
+        out.extend(node_labels::deprecated(key).map(|words| format!("{}: {words}", at.child("nodeSelector").key(key))));
+    }
+    let (affinity, at) = (spec.sub("affinity").sub("nodeAffinity"), at.child("affinity").child("nodeAffinity"));
+    let required = "requiredDuringSchedulingIgnoredDuringExecution";
+    for (i, term) in affinity.sub(required).list("nodeSelectorTerms").iter().enumerate() {
+        out.extend(node_labels::of_term(term, false, &at.child(required).child("nodeSelectorTerms").index(i)));
+    }
+    let preferred = "preferredDuringSchedulingIgnoredDuringExecution";
+    for (i, term) in affinity.list(preferred).iter().enumerate() {
+        let at = at.child(preferred).index(i).child("preference");
+        out.extend(node_labels::of_term(&term["preference"], true, &at));
+    }
+}
+
+fn selects_nothing(term: &Value, at: &Path, out: &mut Vec<String>) {
+    if !term.has("labelSelector") {
+        out.push(format!("{}: a null labelSelector results in matching no pod", at.child("labelSelector")));
+    }
+}
+
+fn fraction(amounts: Option<&Value>, name: &str, at: &Path, out: &mut Vec<String>) {
+    let amount = amounts.sub(name).and_then(quantity);
+    if let Some(amount) = amount.filter(|q| q.milli_value() % 1000 != 0) {
+        let at = at.key(name);
+        out.push(format!("{at}: fractional byte value \"{amount}\" is invalid, must be an integer"));
+    }
+}
+
 fn fractions(container: &Value, at: &Path, out: &mut Vec<String>) {
     for name in ["memory", "ephemeral-storage"] {
         for list in ["limits", "requests"] {
-            let amount = container.sub("resources").sub(list).sub(name).and_then(quantity);
-            if let Some(amount) = amount.filter(|q| q.milli_value() % 1000 != 0) {
-                let at = at.child("resources").child(list).key(name);
-                out.push(format!("{at}: fractional byte value \"{amount}\" is invalid, must be an integer"));
-            }
+            fraction(container.sub("resources").sub(list), name, &at.child("resources").child(list), out);
         }
     }
 }
@@ -129,6 +189,15 @@ fn ports(spec: &Value, at: &Path, out: &mut Vec<String>) {
     each_container(spec, at, |container, path| {
         for (i, port) in container.list("ports").iter().enumerate() {
             let at = path.child("ports").index(i);
+            if !port.text("hostIP").is_empty() && port.int("hostPort").unwrap_or(0) == 0 {
+                out.push(format!(
+                    "{at}: hostIP set without hostPort: {{Name:{} HostPort:0 ContainerPort:{} Protocol:{} HostIP:{}}}",
+                    port.text("name"),
+                    port.int("containerPort").unwrap_or(0),
+                    port.text("protocol"),
+                    port.text("hostIP")
+                ));
+            }
             let host = |p: &Value| (p.text("hostIP").to_owned(), p.int("hostPort").unwrap_or(0));
             let others = known.entry((port.int("containerPort").unwrap_or(0), port.text("protocol"))).or_default();
             for (other_at, other) in others.iter() {
@@ -178,7 +247,7 @@ mod tests {
             ],
         }});
         assert_eq!(
-            of_pod(&pod),
+            of_template(&pod, &Path::nil()),
             [
                 "spec.volumes[0].gitRepo: deprecated in v1.11, and disabled by default in v1.33+",
                 "spec.containers[0].resources.limits[memory]: fractional byte value \"1500m\" is invalid, must be an integer",

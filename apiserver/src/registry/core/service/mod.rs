@@ -6,6 +6,7 @@ mod families;
 mod linked;
 mod ports;
 mod validation;
+mod warnings;
 
 pub use ports::set_node_port_range;
 pub use validation::endpoint_ip;
@@ -13,8 +14,8 @@ pub use validation::endpoint_ip;
 use async_trait::async_trait;
 use machinery::field::ErrorList;
 use machinery::gvk::GroupKind;
+use machinery::meta;
 use machinery::status::StatusError;
-use machinery::{meta, names};
 use serde_json::Value;
 
 use crate::registry::check::{Fields, keep};
@@ -51,7 +52,7 @@ impl Strategy for Services {
     }
 
     fn warnings(&self, _: &WriteContext<'_>, service: &Value, _: Option<&Value>) -> Vec<String> {
-        warnings(service)
+        warnings::of(service)
     }
 
     async fn begin_create(&self, cx: &WriteContext<'_>, service: &mut Value) -> Result<Option<Finish>, StatusError> {
@@ -147,32 +148,6 @@ async fn allocate(cx: &WriteContext<'_>, service: &mut Value, old: Option<&Value
             ports::release_in(&*storage, ports).await;
         })
     }))
-}
-
-fn warnings(service: &Value) -> Vec<String> {
-    use machinery::field::Path;
-    let at = Path::new("spec");
-    let spec = &service["spec"];
-    let mut out = Vec::new();
-    if spec.text("type") == "ExternalName" || is_headless(service) {
-        if spec.has("sessionAffinity") && spec.text("sessionAffinity") == "ClientIP" && is_headless(service) {
-            out.push("spec.SessionAffinity is ignored for headless services".to_owned());
-        }
-    } else {
-        for (i, ip) in spec.texts("clusterIPs").enumerate() {
-            out.extend(names::ip_warnings(&at.child("clusterIPs").index(i), ip));
-        }
-    }
-    for (i, ip) in spec.texts("externalIPs").enumerate() {
-        out.extend(names::ip_warnings(&at.child("externalIPs").index(i), ip));
-    }
-    if let Some(ip) = spec.sub("loadBalancerIP").and_then(Value::as_str).filter(|ip| !ip.is_empty()) {
-        out.extend(names::ip_warnings(&at.child("loadBalancerIP"), ip));
-    }
-    for (i, range) in spec.texts("loadBalancerSourceRanges").enumerate() {
-        out.extend(names::cidr_warnings(&at.child("loadBalancerSourceRanges").index(i), range));
-    }
-    out
 }
 
 #[cfg(test)]
