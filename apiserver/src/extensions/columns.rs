@@ -4,10 +4,10 @@
 use jiff::Timestamp;
 use machinery::jsonpath::Template;
 use machinery::meta;
+use machinery::time::human_duration;
 use serde_json::{Value, json};
 
 use crate::openapi;
-use crate::registry::cells::human_duration;
 
 const METADATA: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 

@@ -1,4 +1,4 @@
-//! metav1.Time and metav1.MicroTime as JSON has them: UTC, whole seconds or six digits.
+//! metav1.Time and metav1.MicroTime as JSON has them: UTC, whole seconds or six digits; and durations as tables have them.
 
 use jiff::Timestamp;
 
@@ -12,6 +12,28 @@ pub fn rfc3339_micro(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }
 
+/// Upstream's `duration.HumanDuration`: two units at most, the finer one only while it matters.
+pub fn human_duration(seconds: i64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
+    match seconds {
+        s if s < -1 => "<invalid>".into(),
+        s if s < 0 => "0s".into(),
+        s if s < 120 => format!("{s}s"),
+        s if s < 600 => pair(minutes, "m", s % 60, "s"),
+        s if s < 10_800 => format!("{minutes}m"),
+        s if s < 28_800 => pair(hours, "h", minutes % 60, "m"),
+        s if s < 172_800 => format!("{hours}h"),
+        s if s < 691_200 => pair(days, "d", hours % 24, "h"),
+        s if s < 63_072_000 => format!("{days}d"),
+        s if s < 252_288_000 => pair(days / 365, "y", days % 365, "d"),
+        _ => format!("{}y", days / 365),
+    }
+}
+
+fn pair(large: i64, large_unit: &str, small: i64, small_unit: &str) -> String {
+    if small == 0 { format!("{large}{large_unit}") } else { format!("{large}{large_unit}{small}{small_unit}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -21,5 +43,28 @@ mod tests {
         let at: Timestamp = "2026-11-23T22:00:00.1239999Z".parse().expect("valid");
         assert_eq!(rfc3339(at), "2026-11-23T22:00:00Z");
         assert_eq!(rfc3339_micro(at), "2026-11-23T22:00:00.123999Z");
+    }
+
+    #[test]
+    fn durations_are_short() {
+        for (seconds, text) in [
+            (-5, "<invalid>"),
+            (-1, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (125, "2m5s"),
+            (600, "10m"),
+            (10_800, "3h"),
+            (11_000, "3h3m"),
+            (100_000, "27h"),
+            (172_800, "2d"),
+            (180_000, "2d2h"),
+            (864_000, "10d"),
+            (63_072_000, "2y"),
+            (70_000_000, "2y80d"),
+            (300_000_000, "9y"),
+        ] {
+            assert_eq!(human_duration(seconds), text, "{seconds}");
+        }
     }
 }

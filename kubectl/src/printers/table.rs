@@ -87,27 +87,8 @@ pub fn cell(value: &Value) -> String {
 /// How long ago a time was, as people read it (`duration.HumanDuration`): `5m`, `3h12m`, `12d`.
 pub fn age(timestamp: &str) -> String {
     match timestamp.parse::<jiff::Timestamp>() {
-        Ok(at) => human_duration((jiff::Timestamp::now().as_second() - at.as_second()).max(0)),
+        Ok(at) => machinery::time::human_duration((jiff::Timestamp::now().as_second() - at.as_second()).max(0)),
         Err(_) => "<unknown>".to_owned(),
-    }
-}
-
-/// See [`age`].
-pub fn human_duration(seconds: i64) -> String {
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
-    let both = |large: i64, unit: &str, small: i64, small_unit: &str| {
-        if small == 0 { format!("{large}{unit}") } else { format!("{large}{unit}{small}{small_unit}") }
-    };
-    match seconds {
-        s if s < 120 => format!("{s}s"),
-        s if minutes < 10 => both(minutes, "m", s % 60, "s"),
-        _ if minutes < 180 => format!("{minutes}m"),
-        _ if hours < 8 => both(hours, "h", minutes % 60, "m"),
-        _ if hours < 48 => format!("{hours}h"),
-        _ if hours < 192 => both(days, "d", hours % 24, "h"),
-        _ if days < 730 => format!("{days}d"),
-        _ if days < 2920 => both(days / 365, "y", days % 365, "d"),
-        _ => format!("{}y", days / 365),
     }
 }
 

@@ -29,29 +29,6 @@ fn every_row_has_a_cell_for_each_column() {
     }
 }
 
-#[test]
-fn durations_are_short() {
-    for (seconds, text) in [
-        (-5, "<invalid>"),
-        (-1, "0s"),
-        (119, "119s"),
-        (120, "2m"),
-        (125, "2m5s"),
-        (600, "10m"),
-        (10_800, "3h"),
-        (11_000, "3h3m"),
-        (100_000, "27h"),
-        (172_800, "2d"),
-        (180_000, "2d2h"),
-        (864_000, "10d"),
-        (63_072_000, "2y"),
-        (70_000_000, "2y80d"),
-        (300_000_000, "9y"),
-    ] {
-        assert_eq!(crate::registry::cells::human_duration(seconds), text, "{seconds}");
-    }
-}
-
 fn pod(spec: Value, status: Value) -> Value {
     json!({"metadata": {"name": "p", "creationTimestamp": "2026-01-02T11:00:00Z"}, "spec": spec, "status": status})
 }

@@ -1,13 +1,11 @@
 //! Rows of the groups around the workloads.
 
 use jiff::Timestamp;
+use machinery::time::human_duration;
 use serde_json::Value;
 
 use super::core::load_balancer;
-use super::{
-    age, condition, count, deleting, flag, human_duration, items, joined, name, number, selector, some_of, text,
-    text_or,
-};
+use super::{age, condition, count, deleting, flag, items, joined, name, number, selector, some_of, text, text_or};
 
 pub(crate) fn api_service(service: &Value, now: Timestamp) -> Vec<Value> {
     let target = match service.pointer("/spec/service") {

@@ -2,6 +2,7 @@
 //! (`pkg/printers/internalversion/printers.go`).
 
 use jiff::Timestamp;
+use machinery::time::human_duration;
 use serde_json::{Map, Value};
 
 pub(crate) mod cluster;
@@ -14,28 +15,6 @@ pub type Cells = fn(&Value, Timestamp) -> Vec<Value>;
 
 /// The columns of built-in resources without a printer of their own upstream.
 pub const DEFAULT: (&str, Cells) = ("=Name|@Created At", core::created_at);
-
-/// Upstream's `duration.HumanDuration`: two units at most, the finer one only while it matters.
-pub(crate) fn human_duration(seconds: i64) -> String {
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
-    match seconds {
-        s if s < -1 => "<invalid>".into(),
-        s if s < 0 => "0s".into(),
-        s if s < 120 => format!("{s}s"),
-        s if s < 600 => pair(minutes, "m", s % 60, "s"),
-        s if s < 10_800 => format!("{minutes}m"),
-        s if s < 28_800 => pair(hours, "h", minutes % 60, "m"),
-        s if s < 172_800 => format!("{hours}h"),
-        s if s < 691_200 => pair(days, "d", hours % 24, "h"),
-        s if s < 63_072_000 => format!("{days}d"),
-        s if s < 252_288_000 => pair(days / 365, "y", days % 365, "d"),
-        _ => format!("{}y", days / 365),
-    }
-}
-
-fn pair(large: i64, large_unit: &str, small: i64, small_unit: &str) -> String {
-    if small == 0 { format!("{large}{large_unit}") } else { format!("{large}{large_unit}{small}{small_unit}") }
-}
 
 /// How long ago a time was.
 fn since(time: &str, now: Timestamp) -> String {

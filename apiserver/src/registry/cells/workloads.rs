@@ -1,12 +1,10 @@
 //! Rows of controllers and their like.
 
 use jiff::Timestamp;
+use machinery::time::human_duration;
 use serde_json::Value;
 
-use super::{
-    age, condition, containers, count, deleting, human_duration, items, labels, name, number, selector, since, text,
-    text_or,
-};
+use super::{age, condition, containers, count, deleting, items, labels, name, number, selector, since, text, text_or};
 
 pub(crate) fn pod_template(template: &Value, _now: Timestamp) -> Vec<Value> {
     let [names, images] = containers(template, "/template/spec/containers");
