@@ -85,9 +85,8 @@ fn structs<'a, S: MergeSchema<'a>>(
     out: &mut Comparison,
 ) -> bool {
     let mut any = false;
-    for name in keys(old, new) {
+    for (name, mut o, mut n) in members(old, new) {
         any = true;
-        let (mut o, mut n) = (old.and_then(|m| m.get(name)), new.and_then(|m| m.get(name)));
         if o == n {
             continue;
         }
@@ -119,11 +118,19 @@ fn structs<'a, S: MergeSchema<'a>>(
     !any
 }
 
-// The names in either, each once.
-fn keys<'m>(old: Option<&'m Map<String, Value>>, new: Option<&'m Map<String, Value>>) -> impl Iterator<Item = &'m str> {
-    let names = |map: Option<&'m Map<String, Value>>| map.into_iter().flatten().map(|(name, _)| name.as_str());
-    let gone = names(old).filter(move |name| new.is_none_or(|map| !map.contains_key(*name)));
-    gone.chain(names(new))
+// A name that either has, and what each has under it.
+type Pair<'m> = (&'m str, Option<&'m Value>, Option<&'m Value>);
+
+// The members of either, each once.
+fn members<'m>(
+    old: Option<&'m Map<String, Value>>,
+    new: Option<&'m Map<String, Value>>,
+) -> impl Iterator<Item = Pair<'m>> {
+    let all =
+        |map: Option<&'m Map<String, Value>>| map.into_iter().flatten().map(|(name, value)| (name.as_str(), value));
+    let gone = all(old).filter(move |(name, _)| new.is_none_or(|map| !map.contains_key(*name)));
+    let there = all(new).map(move |(name, value)| (name, old.and_then(|map| map.get(name)), Some(value)));
+    gone.map(|(name, value)| (name, Some(value), None)).chain(there)
 }
 
 fn maps<'a, S: MergeSchema<'a>>(
@@ -136,8 +143,7 @@ fn maps<'a, S: MergeSchema<'a>>(
     if o.is_none_or(Map::is_empty) && n.is_none_or(Map::is_empty) {
         return true;
     }
-    for name in keys(o, n) {
-        let (o, n) = (o.and_then(|m| m.get(name)), n.and_then(|m| m.get(name)));
+    for (name, o, n) in members(o, n) {
         if o != n {
             field(name, o, n, schema(name), out);
         }
@@ -154,8 +160,7 @@ fn deduced(old: Option<&Value>, new: Option<&Value>, out: &mut Comparison) -> bo
     if o.is_none_or(Map::is_empty) && n.is_none_or(Map::is_empty) {
         return true;
     }
-    for name in keys(o, n) {
-        let (o, n) = (o.and_then(|m| m.get(name)), n.and_then(|m| m.get(name)));
+    for (name, o, n) in members(o, n) {
         if o == n {
             continue;
         }
