@@ -66,14 +66,16 @@ pub(super) async fn handle(call: Call, row: &Arc<Resource>) -> Result<Response<B
         Ok((initial, watcher)) => (State::Initial { initial, close }, Some(watcher)),
         Err(error) => (State::Failed(error), None),
     };
-    let session = Session {
+    // The stream hands it from one event to the next: a pointer, not all of it.
+    let session = Box::new(Session {
         end: Box::pin(tokio::time::sleep_until(end)),
         cancelled: Box::pin(encoder.call.server.cancel.clone().cancelled_owned()),
+        closed: Box::pin(watcher.as_ref().map(Watcher::closed).unwrap_or_default().cancelled_owned()),
         bookmarks: options.bookmarks.then(|| Bookmarks::until(end)),
         state,
         watcher,
         encoder,
-    };
+    });
     let content = session.encoder.accept.encoding.stream_type();
     let pieces = stream::unfold(session, |mut session| async move {
         let piece = session.next().await?;
@@ -129,21 +131,21 @@ async fn begin(
 /// begin long ago (`cacher/cache_watcher.go`).
 struct Bookmarks {
     every: Interval,
-    last: Option<Instant>,
+    last: Option<Pin<Box<Sleep>>>,
 }
 
 impl Bookmarks {
     fn until(end: Instant) -> Self {
         let mut every = tokio::time::interval_at(Instant::now() + BOOKMARK_EVERY, BOOKMARK_EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { every, last: end.checked_sub(BOOKMARK_BEFORE_END).filter(|at| *at > Instant::now()) }
+        let last = end.checked_sub(BOOKMARK_BEFORE_END).filter(|at| *at > Instant::now());
+        Self { every, last: last.map(|at| Box::pin(tokio::time::sleep_until(at))) }
     }
 
     async fn due(&mut self) {
-        let last = self.last;
         let before_end = async {
-            match last {
-                Some(at) => tokio::time::sleep_until(at).await,
+            match &mut self.last {
+                Some(sleep) => sleep.await,
                 None => std::future::pending().await,
             }
         };
@@ -170,6 +172,8 @@ enum State {
 struct Session {
     end: Pin<Box<Sleep>>,
     cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// No more events will come.
+    closed: Pin<Box<WaitForCancellationFutureOwned>>,
     bookmarks: Option<Bookmarks>,
     state: State,
     watcher: Option<Watcher>,
@@ -225,7 +229,6 @@ impl Session {
                 State::Live => {}
             }
             let watcher = self.watcher.as_mut()?;
-            let closed = watcher.closed();
             let tick = async {
                 match &mut self.bookmarks {
                     Some(bookmarks) => bookmarks.due().await,
@@ -246,7 +249,7 @@ impl Session {
                 },
                 () = self.end.as_mut() => self.state = State::Ended,
                 () = self.cancelled.as_mut() => self.state = State::Ended,
-                () = closed.cancelled() => self.state = State::Ended,
+                () = self.closed.as_mut() => self.state = State::Ended,
                 () = tick => if let Some(revision) = watcher.bookmark() {
                     return Some(self.encoder.bookmark(revision, false));
                 },
