@@ -1,3 +1,5 @@
+//! Discovery as clients read it: forms, paths, and the order of versions.
+
 use std::sync::Arc;
 
 use serde_json::Value;

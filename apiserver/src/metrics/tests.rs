@@ -1,3 +1,5 @@
+//! What `/metrics` shows after requests: names, labels and types as upstream has them.
+
 use http::Method;
 use serde_json::Value;
 

@@ -1,3 +1,5 @@
+//! The OpenAPI documents as clients read them.
+
 use super::*;
 use crate::registry::catalogue::rows;
 

@@ -1,3 +1,5 @@
+//! The garbage collector's graph and what it decides, event by event.
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Rows of Tables: each kind has its cells, and they say what upstream's printers say.
+
 use expect_test::{Expect, expect};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Decoding by the schema table: values, faults and their words.
+
 use expect_test::{Expect, expect};
 use serde_json::json;
 

@@ -1,3 +1,5 @@
+//! JSON in the schema's order, with the zeros that upstream writes.
+
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 

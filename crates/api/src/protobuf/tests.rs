@@ -1,3 +1,5 @@
+//! Protobuf both ways, by hand-made messages; whole objects are in `tests/tests/golden`.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Values of a shared store: read in every form and version, written as upstream writes them.
+
 use serde_json::{Value, json};
 
 use super::*;
