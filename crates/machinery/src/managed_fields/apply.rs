@@ -5,8 +5,8 @@ use super::entry::{self, Entry, Operation};
 use super::ownership::{self, Change, Conflict, STRIPPED};
 use super::update::{Update, note};
 use super::{Resets, Versions, check, fields, last_applied, merge, prune};
-use crate::meta;
 use crate::status::StatusError;
+use crate::{json, meta};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -55,7 +55,7 @@ pub fn apply<'a, V: Versions<'a>>(
         let message = format!("invalid object type: {}/{}, Kind={}", given.group, given.version, given.kind);
         return Err(StatusError::bad_request(message));
     }
-    let entries = entry::decode(live.pointer("/metadata/managedFields"))
+    let entries = entry::decode(json::at(live, "/metadata/managedFields"))
         .map_err(|why| StatusError::unknown(format!("failed to decode managed fields: {why}")))?;
     let attempt = |force| once(live, config, entries.clone(), versions, write, force);
     let mut outcome = attempt(write.force);
@@ -100,7 +100,7 @@ fn once<'a, V: Versions<'a>>(
             Update { manager: BEFORE_FIRST_APPLY, api_version, subresource: write.subresource, now: write.now, resets };
         note(&mut entries, &Value::Null, live, versions, &before);
     }
-    if config.pointer("/metadata/managedFields").is_some_and(Value::is_array) {
+    if json::at(config, "/metadata/managedFields").is_some_and(Value::is_array) {
         return Err(StatusError::bad_request("metadata.managedFields must be nil").into());
     }
     let schema = versions

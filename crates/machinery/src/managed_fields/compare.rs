@@ -1,8 +1,7 @@
 //! What a write added, changed and removed.
 
-use super::{MergeSchema, Relation, Set, element};
+use super::{MergeSchema, Relation, Set, element, fields};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
 
 /// The fields that differ between two objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,104 +17,81 @@ pub struct Comparison {
 /// Compares two objects of one kind.
 pub fn compare<'a, S: MergeSchema<'a>>(old: &Value, new: &Value, schema: S) -> Comparison {
     let mut out = Comparison::default();
-    descend(Some(old), Some(new), schema, &mut out);
+    if old != new {
+        descend(old, new, Some(schema), &mut out);
+    }
     out
 }
 
-// Compares below one place; `out` is relative to it. Says whether the place itself is one value that differs.
-fn descend<'a, S: MergeSchema<'a>>(old: Option<&Value>, new: Option<&Value>, schema: S, out: &mut Comparison) -> bool {
-    if old == new {
-        // Fields that neither side has written are no difference where both sides are there.
-        return false;
-    }
+// Compares below a place at which the two differ; `out` is relative to it. Says whether the place itself is one value.
+fn descend<'a, S: MergeSchema<'a>>(old: &Value, new: &Value, schema: Option<S>, out: &mut Comparison) -> bool {
+    let Some(schema) = schema else { return deduced::<S>(old, new, out) };
     match schema.relation() {
         Relation::Leaf => true,
-        Relation::Struct => {
-            let (o, n) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
-            if o.is_none() && n.is_none() {
-                return true;
-            }
-            structs(o, n, schema, out)
-        }
-        Relation::Map(values) => maps(old, new, |_| Some(values), out),
-        Relation::Deduced => deduced(old, new, out),
-        Relation::Set => list(old, new, |item| element::value(item).ok(), |_, _, _| true, out),
-        Relation::Keyed(items, keys) => {
-            list(old, new, |item| element::key(item, items, keys).ok(), |o, n, out| descend(o, n, items, out), out)
-        }
+        Relation::Struct => structs(old, new, schema, out),
+        Relation::Map(values) => maps(old.as_object(), new.as_object(), Some(values), out),
+        Relation::Deduced => deduced::<S>(old, new, out),
+        Relation::Set => list(old, new, element::value, None::<S>, out),
+        Relation::Keyed(items, keys) => list(old, new, |item| element::key(item, items, keys), Some(items), out),
     }
 }
 
-fn put(out: &mut Comparison, mut element: String, old: bool, new: bool, inner: Comparison, leaf: bool) {
-    // What appears or goes is itself in the set, beside what is in it.
-    let (added, removed) = (!old && new, old && !new);
-    let modified = leaf && old && new;
-    let parts = [
-        (&mut out.added, added, inner.added),
-        (&mut out.modified, modified, inner.modified),
-        (&mut out.removed, removed, inner.removed),
-    ];
-    let mut parts = parts.into_iter().filter(|(_, member, children)| *member || !children.is_empty()).peekable();
-    while let Some((set, member, children)) = parts.next() {
-        // Mostly there is one.
-        let element = if parts.peek().is_some() { element.clone() } else { std::mem::take(&mut element) };
-        set.put(element, member, children);
-    }
-}
-
-fn field<'a, S: MergeSchema<'a>>(
-    name: &str,
+// Compares what both sides, or one, have at an element of the place that `out` is relative to.
+fn member<'a, S: MergeSchema<'a>>(
+    mut element: String,
     old: Option<&Value>,
     new: Option<&Value>,
     schema: Option<S>,
     out: &mut Comparison,
 ) {
-    let mut inner = Comparison::default();
-    let leaf = match schema {
-        Some(schema) => descend(old, new, schema, &mut inner),
-        None => deduced(old, new, &mut inner),
-    };
-    put(out, element::field(name), old.is_some(), new.is_some(), inner, leaf);
+    match (old, new) {
+        (None, None) => {}
+        // What appears or goes is itself in the set, beside what is in it.
+        (None, Some(value)) => out.added.put(element, true, fields::all(value, schema)),
+        (Some(value), None) => out.removed.put(element, true, fields::all(value, schema)),
+        (Some(old), Some(new)) if old != new => {
+            let mut inner = Comparison::default();
+            let leaf = descend(old, new, schema, &mut inner);
+            let parts = [
+                (&mut out.added, false, inner.added),
+                (&mut out.modified, leaf, inner.modified),
+                (&mut out.removed, false, inner.removed),
+            ];
+            let mut parts = parts.into_iter().filter(|(_, member, inner)| *member || !inner.is_empty()).peekable();
+            while let Some((set, member, inner)) = parts.next() {
+                // Mostly there is one.
+                let element = if parts.peek().is_some() { element.clone() } else { std::mem::take(&mut element) };
+                set.put(element, member, inner);
+            }
+        }
+        (Some(_), Some(_)) => {}
+    }
 }
 
-fn structs<'a, S: MergeSchema<'a>>(
-    old: Option<&Map<String, Value>>,
-    new: Option<&Map<String, Value>>,
-    schema: S,
-    out: &mut Comparison,
-) -> bool {
-    let mut any = false;
-    for (name, mut o, mut n) in members(old, new) {
-        any = true;
-        if o == n {
-            continue;
-        }
-        if old.is_some() && new.is_some() && (o.is_none() || n.is_none()) {
-            // The side that leaves it out may have it as it is always written.
-            schema.always(&mut |always, zero, _| {
-                if always == name {
-                    (o, n) = (o.or(Some(zero)), n.or(Some(zero)));
+fn structs<'a, S: MergeSchema<'a>>(old: &Value, new: &Value, schema: S, out: &mut Comparison) -> bool {
+    let (only, set) = match (old.as_object(), new.as_object()) {
+        (None, None) => return true,
+        (None, Some(_)) => (new, &mut out.added),
+        (Some(_), None) => (old, &mut out.removed),
+        (Some(old), Some(new)) => {
+            for (name, mut old, mut new) in members(Some(old), Some(new)) {
+                if old.is_none() || new.is_none() {
+                    // The side that leaves it out may have it as it is always written.
+                    schema.always(&mut |always, zero, _| {
+                        if always == name {
+                            (old, new) = (old.or(Some(zero)), new.or(Some(zero)));
+                        }
+                    });
                 }
-            });
-        } else if old.is_some() != new.is_some() {
-            field(name, o, n, schema.field(name), out);
-            continue;
+                member(element::field(name), old, new, schema.field(name), out);
+            }
+            return false;
         }
-        if o != n {
-            field(name, o, n, schema.field(name), out);
-        }
-    }
-    schema.always(&mut |name, zero, schema| {
-        let written = |map: Option<&Map<String, Value>>| map.is_some_and(|m| m.contains_key(name));
-        if written(old) || written(new) {
-            return;
-        }
-        any = true;
-        if old.is_some() != new.is_some() {
-            field(name, old.map(|_| zero), new.map(|_| zero), Some(schema), out);
-        }
-    });
-    !any
+    };
+    let all = fields::all(only, Some(schema));
+    let is_one = all.is_empty();
+    set.extend(all);
+    is_one
 }
 
 // A name that either has, and what each has under it.
@@ -134,102 +110,80 @@ fn members<'m>(
 }
 
 fn maps<'a, S: MergeSchema<'a>>(
-    old: Option<&Value>,
-    new: Option<&Value>,
-    schema: impl Fn(&str) -> Option<S>,
+    old: Option<&Map<String, Value>>,
+    new: Option<&Map<String, Value>>,
+    values: Option<S>,
     out: &mut Comparison,
 ) -> bool {
-    let (o, n) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
-    if o.is_none_or(Map::is_empty) && n.is_none_or(Map::is_empty) {
+    if old.is_none_or(Map::is_empty) && new.is_none_or(Map::is_empty) {
         return true;
     }
-    for (name, o, n) in members(o, n) {
-        if o != n {
-            field(name, o, n, schema(name), out);
-        }
+    for (name, old, new) in members(old, new) {
+        member(element::field(name), old, new, values, out);
     }
     false
 }
 
 // Data without a schema: maps key by key, all else as one.
-fn deduced(old: Option<&Value>, new: Option<&Value>, out: &mut Comparison) -> bool {
-    if old == new {
-        return false;
-    }
-    let (o, n) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
-    if o.is_none_or(Map::is_empty) && n.is_none_or(Map::is_empty) {
-        return true;
-    }
-    for (name, o, n) in members(o, n) {
-        if o == n {
-            continue;
-        }
-        let mut inner = Comparison::default();
-        let leaf = deduced(o, n, &mut inner);
-        put(out, element::field(name), o.is_some(), n.is_some(), inner, leaf);
-    }
+fn deduced<'a, S: MergeSchema<'a>>(old: &Value, new: &Value, out: &mut Comparison) -> bool {
     // A map that meets something else: that something is replaced as a whole.
-    old.is_some_and(|v| !v.is_object() && !v.is_null()) || new.is_some_and(|v| !v.is_object() && !v.is_null())
+    let is_one = |value: &Value| !value.is_object() && !value.is_null();
+    maps(old.as_object(), new.as_object(), None::<S>, out) || is_one(old) || is_one(new)
 }
 
-fn items(list: Option<&Value>) -> &[Value] {
-    list.and_then(Value::as_array).map_or(&[], Vec::as_slice)
+fn items(list: &Value) -> &[Value] {
+    list.as_array().map_or(&[], Vec::as_slice)
 }
 
-fn list(
-    old: Option<&Value>,
-    new: Option<&Value>,
-    element: impl Fn(&Value) -> Option<String>,
-    inside: impl Fn(Option<&Value>, Option<&Value>, &mut Comparison) -> bool,
+fn list<'a, S: MergeSchema<'a>>(
+    old: &Value,
+    new: &Value,
+    element: impl Fn(&Value) -> Result<String, String>,
+    schema: Option<S>,
     out: &mut Comparison,
 ) -> bool {
     let (old, new) = (items(old), items(new));
     if old.is_empty() && new.is_empty() {
         return true;
     }
-    let mut by_key: BTreeMap<String, (Vec<&Value>, Vec<&Value>)> = BTreeMap::new();
-    for item in old {
-        if let Some(key) = element(item) {
-            by_key.entry(key).or_default().0.push(item);
-        }
-    }
-    for item in new {
-        if let Some(key) = element(item) {
-            by_key.entry(key).or_default().1.push(item);
-        }
-    }
-    for (key, (before, after)) in by_key {
-        let mut inner = Comparison::default();
-        match (before.as_slice(), after.as_slice()) {
-            (o @ ([] | [_]), n @ ([] | [_])) => {
-                let (o, n) = (o.first().copied(), n.first().copied());
-                if o == n {
-                    continue;
-                }
-                let leaf = inside(o, n, &mut inner);
-                put(out, key, o.is_some(), n.is_some(), inner, leaf);
+    let all = old.iter().map(|item| (false, item)).chain(new.iter().map(|item| (true, item)));
+    let keyed = all.filter_map(|(is_new, item)| Some(Keyed { key: element(item).ok()?, is_new, item }));
+    let mut keyed: Vec<Keyed<'_>> = keyed.collect();
+    keyed.sort_by(|a, b| a.key.cmp(&b.key).then(a.is_new.cmp(&b.is_new)));
+    for same in keyed.chunk_by_mut(|a, b| a.key == b.key) {
+        let key = std::mem::take(&mut same[0].key);
+        match same.split_at(same.partition_point(|keyed| !keyed.is_new)) {
+            (old @ ([] | [_]), new @ ([] | [_])) => {
+                member(key, old.first().map(Keyed::item), new.first().map(Keyed::item), schema, out);
             }
             // Elements of one key are owned as one.
-            (o @ [_, _, ..], n @ [_, _, ..]) => {
-                if o != n {
+            (old @ [_, _, ..], new @ [_, _, ..]) => {
+                if !old.iter().map(Keyed::item).eq(new.iter().map(Keyed::item)) {
                     out.modified.put(key, true, Set::default());
                 }
             }
-            ([_, _, ..], n) => {
-                if let Some(item) = n.first() {
-                    inside(None, Some(item), &mut inner);
-                    put(out, key.clone(), false, true, inner, false);
-                }
+            ([_, _, ..], new) => {
+                member(key.clone(), None, new.first().map(Keyed::item), schema, out);
                 out.removed.put(key, true, Set::default());
             }
-            (o, _) => {
-                if let Some(item) = o.first() {
-                    inside(Some(item), None, &mut inner);
-                    put(out, key.clone(), true, false, inner, false);
-                }
+            (old, _) => {
+                member(key.clone(), old.first().map(Keyed::item), None, schema, out);
                 out.added.put(key, true, Set::default());
             }
         }
     }
     false
+}
+
+/// An element of a list by its key.
+struct Keyed<'v> {
+    key: String,
+    is_new: bool,
+    item: &'v Value,
+}
+
+impl<'v> Keyed<'v> {
+    fn item(&self) -> &'v Value {
+        self.item
+    }
 }

@@ -5,6 +5,7 @@ use super::MergeSchema;
 use crate::go;
 use serde_json::{Map, Value};
 use std::cmp::Ordering;
+use std::fmt::Write;
 
 /// `f:name`.
 pub(super) fn field(name: &str) -> String {
@@ -20,19 +21,23 @@ pub(super) fn key<'a, S: MergeSchema<'a>>(item: &Value, schema: S, keys: &[&str]
         let what = if item.is_null() { "a null element" } else { "non-map elements" };
         return Err(format!("associative list with keys may not have {what}"));
     };
-    let mut out = Map::new();
-    for key in keys {
-        if let Some(value) = fields.get(*key).or_else(|| schema.key_default(key)) {
-            out.insert((*key).to_owned(), value.clone());
-        }
-    }
-    if out.is_empty() {
+    let with_value = keys.iter().filter_map(|key| Some((*key, fields.get(*key).or_else(|| schema.key_default(key))?)));
+    let mut found: Vec<(&str, &Value)> = with_value.collect();
+    found.sort_by_key(|(key, _)| *key);
+    if found.is_empty() {
         return Err(format!(
             "associative list with keys has an element that omits all key fields {} (and doesn't have default values for any key fields)",
             format_args!("[{}]", keys.iter().map(|key| go::quote(key)).collect::<Vec<_>>().join(" "))
         ));
     }
-    Ok(format!("k:{}", Value::Object(out)))
+    let mut out = "k:".to_owned();
+    for (i, (key, value)) in found.into_iter().enumerate() {
+        out.push(if i == 0 { '{' } else { ',' });
+        // Writing into memory cannot fail.
+        let _ = write!(out, "{}:{value}", Value::from(key));
+    }
+    out.push('}');
+    Ok(out)
 }
 
 /// `v:"a"` of an element of a set; why it has none.

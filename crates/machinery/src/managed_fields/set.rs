@@ -2,18 +2,30 @@
 
 use super::{MergeSchema, Relation, element};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::cmp::Ordering;
 
 /// Fields by their path elements, in FieldsV1's writing.
+///
+/// A sorted list: objects are walked in the order of their names, so that a set is made by appending, and most are small.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Set(BTreeMap<String, Node>);
+pub struct Set(Vec<(String, Node)>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Node {
     // Whether the path that ends here is in the set itself.
     member: bool,
     children: Set,
+}
+
+impl Node {
+    fn into_value(self) -> Value {
+        let has_both = self.member && !self.children.is_empty();
+        let mut value = self.children.into_value();
+        if has_both {
+            value["."] = Value::Object(Map::new());
+        }
+        value
+    }
 }
 
 impl Set {
@@ -28,18 +40,41 @@ impl Set {
     pub fn insert(&mut self, path: impl IntoIterator<Item = String>) {
         let mut path = path.into_iter();
         let Some(first) = path.next() else { return };
-        let mut node = self.0.entry(first).or_default();
+        let mut node = self.node(first);
         for element in path {
-            node = node.children.0.entry(element).or_default();
+            node = node.children.node(element);
         }
         node.member = true;
+    }
+
+    fn find(&self, element: &str) -> Result<usize, usize> {
+        match self.0.last() {
+            Some((last, _)) if last.as_str() < element => Err(self.0.len()),
+            _ => self.0.binary_search_by(|(there, _)| there.as_str().cmp(element)),
+        }
+    }
+
+    fn at(&self, element: &str) -> Option<&Node> {
+        self.find(element).ok().map(|at| &self.0[at].1)
+    }
+
+    /// The node of an element, made where there is none.
+    fn node(&mut self, element: String) -> &mut Node {
+        let at = match self.find(&element) {
+            Ok(at) => at,
+            Err(at) => {
+                self.0.insert(at, (element, Node::default()));
+                at
+            }
+        };
+        &mut self.0[at].1
     }
 
     pub(super) fn put(&mut self, element: String, member: bool, children: Set) {
         if !member && children.is_empty() {
             return;
         }
-        let node = self.0.entry(element).or_default();
+        let node = self.node(element);
         node.member |= member;
         node.children.extend(children);
     }
@@ -55,23 +90,33 @@ impl Set {
             self.0 = other.0;
             return;
         }
-        for (element, node) in other.0 {
-            match self.0.entry(element) {
-                Entry::Vacant(vacant) => {
-                    vacant.insert(node);
-                }
-                Entry::Occupied(mut own) => {
-                    own.get_mut().member |= node.member;
-                    own.get_mut().children.extend(node.children);
-                }
-            }
+        if other.0.is_empty() {
+            return;
         }
+        let mut ours = std::mem::take(&mut self.0).into_iter().peekable();
+        let mut theirs = other.0.into_iter().peekable();
+        while let (Some((our, _)), Some((their, _))) = (ours.peek(), theirs.peek()) {
+            let order = our.cmp(their);
+            let from = if order == Ordering::Greater { &mut theirs } else { &mut ours };
+            let Some((element, mut node)) = from.next() else { break };
+            if order == Ordering::Equal
+                && let Some((_, more)) = theirs.next()
+            {
+                node.member |= more.member;
+                node.children.extend(more.children);
+            }
+            self.0.push((element, node));
+        }
+        self.0.extend(ours.chain(theirs));
     }
 
     /// Takes out what is in the other, path by path.
     pub fn subtract(&mut self, other: &Set) {
-        self.0.retain(|element, node| {
-            if let Some(theirs) = other.0.get(element) {
+        if other.0.is_empty() {
+            return;
+        }
+        self.0.retain_mut(|(element, node)| {
+            if let Some(theirs) = other.at(element) {
                 node.member &= !theirs.member;
                 node.children.subtract(&theirs.children);
             }
@@ -81,7 +126,7 @@ impl Set {
 
     /// Keeps what is in the other.
     pub fn intersect(&mut self, other: &Set) {
-        self.0.retain(|element, node| match other.0.get(element) {
+        self.0.retain_mut(|(element, node)| match other.at(element) {
             None => false,
             Some(theirs) => {
                 node.member &= theirs.member;
@@ -94,21 +139,18 @@ impl Set {
     /// Takes out what is at or below this path of field names.
     pub(super) fn subtract_below_path(&mut self, path: &[&str]) {
         let Some((first, rest)) = path.split_first() else { return };
-        let element = element::field(first);
-        if rest.is_empty() {
-            self.0.remove(&element);
-        } else if let Entry::Occupied(mut node) = self.0.entry(element) {
-            node.get_mut().children.subtract_below_path(rest);
-            if !node.get().member && node.get().children.is_empty() {
-                node.remove();
-            }
+        let Ok(at) = self.find(&element::field(first)) else { return };
+        let node = &mut self.0[at].1;
+        node.children.subtract_below_path(rest);
+        if rest.is_empty() || (!node.member && node.children.is_empty()) {
+            self.0.remove(at);
         }
     }
 
     /// Whether the path of these elements is in it.
     pub fn contains(&self, path: &[&str]) -> bool {
         let Some((first, rest)) = path.split_first() else { return false };
-        match self.0.get(*first) {
+        match self.at(first) {
             None => false,
             Some(node) if rest.is_empty() => node.member,
             Some(node) => node.children.contains(rest),
@@ -117,7 +159,7 @@ impl Set {
 
     /// Whether the element is in the set itself, and what of the set is below it.
     pub(super) fn get(&self, element: &str) -> Option<(bool, &Set)> {
-        self.0.get(element).map(|node| (node.member, &node.children))
+        self.at(element).map(|node| (node.member, &node.children))
     }
 
     /// The paths in it as `.spec.replicas`, what ends at a place before what is below it, as upstream lists conflicts.
@@ -128,7 +170,7 @@ impl Set {
     }
 
     fn list(&self, path: &mut String, out: &mut Vec<String>) {
-        let mut nodes: Vec<(&String, &Node)> = self.0.iter().collect();
+        let mut nodes: Vec<(&String, &Node)> = self.0.iter().map(|(element, node)| (element, node)).collect();
         nodes.sort_by(|a, b| element::order(a.0, b.0));
         let length = path.len();
         for (element, _) in nodes.iter().filter(|(_, node)| node.member) {
@@ -181,12 +223,7 @@ impl Set {
     pub fn into_value(self) -> Value {
         let mut out = Map::new();
         for (element, node) in self.0 {
-            let both = node.member && !node.children.is_empty();
-            let mut inner = node.children.into_value();
-            if both {
-                inner["."] = Value::Object(Map::new());
-            }
-            out.insert(element, inner);
+            out.insert(element, node.into_value());
         }
         Value::Object(out)
     }
@@ -201,7 +238,7 @@ impl Set {
             }
             let children = Set::from_value(inner)?;
             let member = children.is_empty() || inner.get(".").is_some();
-            set.0.insert(element.clone(), Node { member, children });
+            set.0.push((element.clone(), Node { member, children }));
         }
         Ok(set)
     }

@@ -3,6 +3,7 @@
 use super::{FINALIZER_FOREGROUND, FINALIZER_ORPHAN, options::validate_field_manager};
 use crate::field::{Error, ErrorList, Path};
 use crate::gvk::GroupVersionKind;
+use crate::json::at;
 use crate::names::{self, NameRule};
 use crate::{go, meta};
 use serde_json::{Map, Value};
@@ -47,7 +48,7 @@ pub fn validate_annotations(annotations: Option<&Map<String, Value>>, path: &Pat
 pub fn validate_owner_references(object: &Value, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
     let mut first_controller: Option<String> = None;
-    let all = object.pointer("/metadata/ownerReferences");
+    let all = at(object, "/metadata/ownerReferences");
     for (i, r) in meta::owner_references(object).enumerate() {
         let gvk = GroupVersionKind::from_api_version(r.api_version, r.kind);
         if gvk.version.is_empty() {
@@ -91,7 +92,7 @@ pub fn validate_finalizers(object: &Value, path: &Path) -> ErrorList {
     if meta::has_finalizer(object, FINALIZER_ORPHAN) && meta::has_finalizer(object, FINALIZER_FOREGROUND) {
         errors.push(Error::invalid(
             path,
-            object.pointer("/metadata/finalizers").cloned(),
+            at(object, "/metadata/finalizers").cloned(),
             format!("finalizer {FINALIZER_ORPHAN} and {FINALIZER_FOREGROUND} cannot be both set"),
         ));
     }
@@ -101,7 +102,7 @@ pub fn validate_finalizers(object: &Value, path: &Path) -> ErrorList {
 /// Managed fields' own form.
 pub fn validate_managed_fields(object: &Value, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
-    let entries = object.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let entries = at(object, "/metadata/managedFields").and_then(Value::as_array);
     for (i, entry) in entries.into_iter().flatten().enumerate() {
         let path = path.index(i);
         let text = |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or_default();
