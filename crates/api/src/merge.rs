@@ -124,7 +124,7 @@ impl MergeSchema<'static> for Place {
 
     fn always(self, visit: &mut dyn FnMut(&'static str, &'static Value, Self)) {
         let Shape::Object(id) = self.shape else { return };
-        for field in id.get().fields.iter().filter(|f| f.written_when_absent()) {
+        for field in id.get().always() {
             visit(field.name, zero(field), Place { shape: field.shape, field: Some(field) });
         }
     }

@@ -191,15 +191,22 @@ impl<'c> Seed<'c> {
             match key {
                 Key::Field(i) => {
                     let field = &ty.fields[i];
-                    if seen.again(i) {
+                    let again = seen.again(i);
+                    if again {
                         cx.refuse("duplicate field", field.name);
                     }
                     let value =
                         cx.within(Step::Field(ty, field), || map.next_value_seed(Seed::shape(field.shape, cx)))?;
-                    if value.as_ref().is_some_and(|value| unwritten(field, value)) {
-                        object.remove(field.name);
-                    } else {
-                        put(&mut object, field.name, value);
+                    match value {
+                        Some(value) if unwritten(field, &value) => {
+                            if again {
+                                object.remove(field.name);
+                            }
+                        }
+                        Some(value) if !again => {
+                            object.insert(field.name.to_owned(), value);
+                        }
+                        value => put(&mut object, field.name, value),
                     }
                 }
                 Key::Meta(name) => {

@@ -62,8 +62,10 @@ const DECLARED: &[Declared] = &[
 struct Stop {
     rules: Vec<Rule>,
     constants: Vec<(&'static str, Value)>,
-    /// Fields below which there is something to do.
-    fields: Vec<&'static Field>,
+    /// Fields below which there is something to do, by their positions, as bits.
+    fields: u64,
+    /// Those of them that are always there: structs that are not behind a pointer.
+    structs: Vec<&'static Field>,
 }
 
 /// By the types' numbers.
@@ -92,21 +94,23 @@ fn walk(ty: &'static Type, map: &mut Map<String, Value>) {
             map.insert((*name).to_owned(), value.clone());
         }
     }
-    for field in &stop.fields {
-        match map.get_mut(field.name) {
-            Some(value) => walk_shape(&field.shape, value),
-            None => walk_absent(field, map),
+    if stop.fields == 0 {
+        return;
+    }
+    for (name, value) in map.iter_mut() {
+        if let Some(position) = ty.field_index(name)
+            && stop.fields & 1 << position != 0
+        {
+            walk_shape(&ty.fields[position].shape, value);
         }
     }
-}
-
-/// A struct that is not behind a pointer is always there, also when JSON leaves it out.
-fn walk_absent(field: &'static Field, map: &mut Map<String, Value>) {
-    if let (Shape::Object(id), false) = (field.shape, field.pointer) {
-        let mut inner = Map::new();
-        walk(id.get(), &mut inner);
-        if !inner.is_empty() {
-            map.insert(field.name.to_owned(), Value::Object(inner));
+    for field in &stop.structs {
+        if let (Shape::Object(id), false) = (field.shape, map.contains_key(field.name)) {
+            let mut inner = Map::new();
+            walk(id.get(), &mut inner);
+            if !inner.is_empty() {
+                map.insert(field.name.to_owned(), Value::Object(inner));
+            }
         }
     }
 }
@@ -151,9 +155,11 @@ fn stops() -> Vec<Option<Stop>> {
         }
     }
     for ty in schema::all() {
-        let fields: Vec<_> = ty.fields.iter().filter(|f| is_stop(&f.shape, &stops)).collect();
+        let fields: Vec<_> = ty.fields.iter().enumerate().filter(|(_, f)| is_stop(&f.shape, &stops)).collect();
         if let Some(stop) = &mut stops[ty.id.index()] {
-            stop.fields = fields;
+            stop.fields = fields.iter().map(|(position, _)| 1 << position).sum();
+            let is_struct = |field: &Field| matches!(field.shape, Shape::Object(_)) && !field.pointer;
+            stop.structs = fields.into_iter().map(|(_, field)| field).filter(|field| is_struct(field)).collect();
         }
     }
     stops

@@ -45,8 +45,8 @@ fn object(map: &Map<String, Value>, ty: &Type, out: &mut Vec<u8>) {
             }
         }
     }
-    for field in ty.fields {
-        match map.get(field.name) {
+    for (field, member) in ty.fields.iter().zip(ty.members(map)) {
+        match member {
             Some(value) if !omitted(value, field) => {
                 key(field.name, out);
                 shaped(value, &field.shape, out);
@@ -65,7 +65,7 @@ fn object(map: &Map<String, Value>, ty: &Type, out: &mut Vec<u8>) {
 }
 
 /// Whether `omitempty` (or nil) leaves the value out; a field that is always written then gets its zero value.
-fn omitted(value: &Value, field: &Field) -> bool {
+pub(crate) fn omitted(value: &Value, field: &Field) -> bool {
     match value {
         Value::Null => true,
         _ if field.always || field.pointer => false,

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::omitted;
-use crate::schema::{Field, Shape, Type};
+use crate::schema::{Shape, Type};
 
 /// See the module.
 pub fn normalise(value: &mut Value, ty: &Type) {
@@ -16,24 +16,23 @@ pub fn normalise(value: &mut Value, ty: &Type) {
 }
 
 fn object(map: &mut Map<String, Value>, ty: &Type) {
-    for field in ty.fields {
-        match map.get_mut(field.name) {
-            Some(value) if !omitted(value, field) => shaped(value, &field.shape),
-            Some(_) => {
-                map.remove(field.name);
-                add_zero(map, field);
-            }
-            None => add_zero(map, field),
+    let mut left_out: Vec<&'static str> = Vec::new();
+    for (name, value) in map.iter_mut() {
+        match ty.field(name) {
+            Some(field) if omitted(value, field) => left_out.push(field.name),
+            Some(field) => shaped(value, &field.shape),
+            None => {}
         }
     }
-}
-
-fn add_zero(map: &mut Map<String, Value>, field: &Field) {
-    if field.written_when_absent()
-        && !field.pointer
-        && let Some(zero) = zero(&field.shape)
-    {
-        map.insert(field.name.to_owned(), zero);
+    for name in left_out {
+        map.remove(name);
+    }
+    for field in ty.always().filter(|field| !field.pointer) {
+        if !map.contains_key(field.name)
+            && let Some(zero) = zero(&field.shape)
+        {
+            map.insert(field.name.to_owned(), zero);
+        }
     }
 }
 

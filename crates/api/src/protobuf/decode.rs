@@ -19,11 +19,17 @@ fn fault(what: impl Into<String>) -> Error {
 /// The object in a message.
 pub fn object(bytes: &[u8], ty: &'static Type, depth: usize) -> Result<Map<String, Value>, Error> {
     let mut map = Map::new();
-    message(bytes, Plan::of(ty), depth, &mut map)?;
+    message(bytes, ty, Plan::of(ty), depth, &mut map)?;
     Ok(map)
 }
 
-fn message(bytes: &[u8], plan: &Plan, depth: usize, map: &mut Map<String, Value>) -> Result<(), Error> {
+fn message(
+    bytes: &[u8],
+    ty: &'static Type,
+    plan: &Plan,
+    depth: usize,
+    map: &mut Map<String, Value>,
+) -> Result<(), Error> {
     if depth > DEPTH {
         return Err(fault("exceeded max depth"));
     }
@@ -31,9 +37,9 @@ fn message(bytes: &[u8], plan: &Plan, depth: usize, map: &mut Map<String, Value>
         let (number, wire) = entry?;
         match (plan.node(number), wire) {
             (None, _) => {}
-            (Some(Node::Group(group)), Wire::Bytes(bytes)) => message(bytes, group, depth + 1, map)?,
+            (Some(Node::Group(group)), Wire::Bytes(bytes)) => message(bytes, ty, group, depth + 1, map)?,
             (Some(Node::Group(_)), _) => return Err(fault("proto: wrong wireType for a message")),
-            (Some(Node::Field(field)), wire) => set(field, wire, depth, map)?,
+            (Some(Node::Field(position)), wire) => set(&ty.fields[*position], wire, depth, map)?,
         }
     }
     Ok(())

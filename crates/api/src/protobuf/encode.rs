@@ -7,21 +7,23 @@ use serde_json::Value;
 
 use super::wire::{write_bytes, write_nested as nested, write_number, write_tag};
 use super::{Node, Plan, duration};
-use crate::encode::write_untyped;
-use crate::schema::{Field, Shape, Type};
+use crate::encode::{omitted, write_untyped};
+use crate::schema::{Field, MAX_FIELDS, Shape, Type};
 
 /// Appends an object's message; of none, that of the zero value.
 pub fn object(value: Option<&Value>, ty: &'static Type, out: &mut Vec<u8>) {
-    message(value, Plan::of(ty), out);
+    let members = value.and_then(Value::as_object).map_or([None; MAX_FIELDS], |map| ty.members(map));
+    message(ty, &members, Plan::of(ty), out);
 }
 
-fn message(value: Option<&Value>, plan: &Plan, out: &mut Vec<u8>) {
+fn message(ty: &Type, members: &[Option<&Value>; MAX_FIELDS], plan: &Plan, out: &mut Vec<u8>) {
     for (number, node) in &plan.nodes {
         match node {
-            Node::Group(group) => nested(*number, out, |out| message(value, group, out)),
-            Node::Field(field) => {
-                let found = value.and_then(|v| v.get(field.name)).filter(|v| !v.is_null());
-                set(*number, field, found, out);
+            Node::Group(group) => nested(*number, out, |out| message(ty, members, group, out)),
+            Node::Field(position) => {
+                let field = &ty.fields[*position];
+                // What JSON leaves out is none here either.
+                set(*number, field, members[*position].filter(|value| !omitted(value, field)), out);
             }
         }
     }
@@ -86,6 +88,8 @@ fn structured(shape: &Shape, value: Option<&Value>, out: &mut Vec<u8>) {
             write_number(2, value.and_then(Value::as_i64).unwrap_or_default() as u64, out);
             write_bytes(3, text.as_bytes(), out);
         }
+        // Already in writing, see `canonical`: as a value it is an object.
+        Shape::FieldsV1 if value.is_some_and(Value::is_string) => write_bytes(1, text.as_bytes(), out),
         Shape::Raw | Shape::FieldsV1 | Shape::Json => {
             if let Some(value) = value {
                 let mut json = Vec::new();

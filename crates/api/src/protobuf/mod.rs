@@ -11,8 +11,9 @@ use std::sync::{LazyLock, OnceLock};
 
 use serde_json::{Map, Value};
 
-use crate::schema::{self, Field, Type};
+use crate::schema::{self, Type};
 
+mod canonical;
 mod decode;
 mod duration;
 mod encode;
@@ -124,8 +125,8 @@ struct Plan {
 }
 
 enum Node {
-    /// A field of the object.
-    Field(&'static Field),
+    /// The field of the object at that position of its type's.
+    Field(usize),
     /// Fields of the object that protobuf nests in a message.
     Group(Plan),
 }
@@ -135,21 +136,21 @@ impl Plan {
         static PLANS: LazyLock<Vec<OnceLock<Plan>>> =
             LazyLock::new(|| schema::all().iter().map(|_| OnceLock::new()).collect());
         PLANS[ty.id.index()].get_or_init(|| {
-            let fields = ty.fields.iter().filter(|f| !f.numbers.is_empty()).map(|f| (f.numbers, f));
-            Plan::build(fields.collect())
+            let fields = ty.fields.iter().enumerate().filter(|(_, field)| !field.numbers.is_empty());
+            Plan::build(fields.map(|(position, field)| (field.numbers, position)).collect())
         })
     }
 
-    fn build(fields: Vec<(&'static [u16], &'static Field)>) -> Plan {
+    fn build(fields: Vec<(&'static [u16], usize)>) -> Plan {
         let mut nodes: Vec<(u16, Node)> = Vec::new();
         let mut groups: Vec<(u16, Vec<_>)> = Vec::new();
-        for (numbers, field) in fields {
+        for (numbers, position) in fields {
             match numbers {
                 [] => {}
-                [number] => nodes.push((*number, Node::Field(field))),
+                [number] => nodes.push((*number, Node::Field(position))),
                 [number, rest @ ..] => match groups.iter_mut().find(|(n, _)| n == number) {
-                    Some((_, group)) => group.push((rest, field)),
-                    None => groups.push((*number, vec![(rest, field)])),
+                    Some((_, group)) => group.push((rest, position)),
+                    None => groups.push((*number, vec![(rest, position)])),
                 },
             }
         }

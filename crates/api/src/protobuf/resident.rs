@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use super::wire::{self, Wire, length_of_varint};
-use super::{Envelope, Error, TAIL, encode};
+use super::{Envelope, Error, TAIL, canonical, encode};
 use crate::schema::{self, Type};
 
 /// The number of `metadata` in every kind that has one.
@@ -44,6 +44,13 @@ pub struct Resident {
 }
 
 impl Resident {
+    /// Encodes an object from its canonical JSON. `None` for a kind without a schema, without metadata or without protobuf.
+    pub fn of_json(json: &[u8]) -> Option<Self> {
+        let value = canonical::read(json).ok()?;
+        let ty = schema::of(&machinery::meta::gvk(&value))?;
+        Self::new(&value, ty)
+    }
+
     /// Encodes an object, whatever resourceVersion it has. `None` for a type without metadata or without protobuf.
     pub fn new(value: &Value, ty: &'static Type) -> Option<Self> {
         let metadata = ty.field("metadata")?;
@@ -62,7 +69,8 @@ impl Resident {
         let (gap, after) = revision(&bytes[start..end])?;
         bytes.drain(start + gap..start + after);
         Some(Self {
-            bytes: bytes.into(),
+            // A copy, of the size that it has: it is kept, and what it was made in is larger.
+            bytes: bytes.as_slice().into(),
             metadata: start as u32,
             gap: (start + gap) as u32,
             rest: (end - (after - gap)) as u32,
@@ -114,6 +122,13 @@ impl Resident {
         out.extend_from_slice(self.head(part));
         self.write_raw(revision, part, out);
         out.extend_from_slice(TAIL);
+    }
+
+    /// The object in its envelope as a store has it, which knows its revision without being told.
+    pub fn stored(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.length(&[], Part::Whole));
+        self.write(&[], Part::Whole, &mut out);
+        out
     }
 
     /// Bytes that [`write_item`](Self::write_item) appends.

@@ -108,3 +108,24 @@ fn what_is_no_object_is_refused() {
     }
     assert_eq!(decode(&deep, props), Err(Error("exceeded max depth".into())));
 }
+
+/// What a decoder or a strategy may have left in an object, and no encoder writes.
+#[test]
+fn what_json_leaves_out_is_not_in_protobuf_either() {
+    let ty = schema::of_object("v1", "Pod").unwrap();
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "a", "labels": {}, "finalizers": [], "annotations": null, "generateName": "", "generation": 0,
+            "managedFields": [{"manager": "m", "operation": "Update", "fieldsV1": {"f:spec": {"f:containers": {}}}}]},
+        "spec": {"hostNetwork": false, "nodeSelector": {}, "containers": [{"name": "c", "args": [], "stdin": false}],
+            "volumes": [{"name": "v", "downwardAPI": {"items": []}}]},
+        "status": {},
+    });
+    let (mut direct, mut read) = (Vec::new(), Vec::new());
+    encode(&pod, ty, &mut direct);
+    let json = crate::encode::to_vec(&pod, ty);
+    encode(&serde_json::from_slice(&json).unwrap(), ty, &mut read);
+    assert_eq!(direct, read);
+    assert_eq!(Resident::of_json(&json), Resident::new(&pod, ty));
+    assert_eq!(Resident::new(&pod, ty).unwrap().stored(), read);
+}

@@ -9,7 +9,9 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use machinery::gvk::GroupVersionKind;
+use serde_json::{Map, Value};
 
+mod names;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -60,9 +62,13 @@ pub struct Type {
     pub union: Option<Union>,
     /// The fields, in the order in which upstream writes them.
     pub fields: &'static [Field],
-    /// Indexes of `fields`, sorted by name.
-    by_name: Vec<u16>,
+    /// The positions in `fields` of those that are written also when they are absent.
+    always: Vec<u8>,
+    by_name: names::Names,
 }
+
+/// No type has more fields.
+pub const MAX_FIELDS: usize = 64;
 
 /// Alternatives among a type's fields (`x-kubernetes-unions`).
 #[derive(Debug)]
@@ -81,8 +87,24 @@ impl Type {
 
     /// The position in `fields` of that JSON name.
     pub fn field_index(&self, name: &str) -> Option<usize> {
-        let at = self.by_name.binary_search_by(|i| self.fields[usize::from(*i)].name.cmp(name)).ok()?;
-        Some(usize::from(self.by_name[at]))
+        self.by_name.find(name, |position| self.fields[position].name)
+    }
+
+    /// The fields that an encoder writes also when an object lacks them ([`Field::written_when_absent`]).
+    pub fn always(&self) -> impl Iterator<Item = &'static Field> {
+        self.always.iter().map(|position| &self.fields[usize::from(*position)])
+    }
+
+    /// An object's members by the positions of their fields: an object has few of a type's fields, and to look each of
+    /// those up is cheaper than to look for each field.
+    pub fn members<'m>(&self, map: &'m Map<String, Value>) -> [Option<&'m Value>; MAX_FIELDS] {
+        let mut members = [None; MAX_FIELDS];
+        for (name, value) in map {
+            if let Some(position) = self.field_index(name) {
+                members[position] = Some(value);
+            }
+        }
+        members
     }
 
     /// The name in OpenAPI documents: `io.k8s.api.core.v1.PodSpec`.

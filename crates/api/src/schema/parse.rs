@@ -16,7 +16,8 @@
 
 use std::collections::HashMap;
 
-use super::{Field, ListType, Package, Patch, Shape, Table, Type, TypeId, Union};
+use super::names::Names;
+use super::{Field, ListType, MAX_FIELDS, Package, Patch, Shape, Table, Type, TypeId, Union};
 
 pub(super) fn table(text: &'static str) -> Table {
     let by_name = ids(text);
@@ -64,8 +65,8 @@ struct Open {
 impl Open {
     fn close(self) -> Type {
         let fields: &'static [Field] = self.fields.leak();
-        let mut by_name: Vec<u16> = (0..fields.len()).map(|i| i as u16).collect();
-        by_name.sort_by_key(|i| fields[usize::from(*i)].name);
+        assert!(fields.len() <= MAX_FIELDS, "schema table: {} has more than {MAX_FIELDS} fields", self.name);
+        let always = (0u8..).zip(fields).filter(|(_, field)| field.written_when_absent()).map(|(i, _)| i).collect();
         Type {
             id: self.id,
             name: self.name,
@@ -74,7 +75,8 @@ impl Open {
             atomic: self.atomic,
             union: self.union,
             fields,
-            by_name,
+            always,
+            by_name: Names::new(fields.iter().map(|field| field.name)),
         }
     }
 }

@@ -45,3 +45,20 @@ fn kinds_are_found_by_group_and_version() {
     assert_eq!(find("apps", "v1", "PodSpec"), None);
     assert_eq!(kind("", "v1", "PodList").unwrap().list_item().unwrap().name, "Pod");
 }
+
+#[test]
+fn every_field_is_found_by_its_name_and_nothing_else_is() {
+    for ty in all() {
+        for (position, field) in ty.fields.iter().enumerate() {
+            assert_eq!(ty.field_index(field.name), Some(position), "{} {}", ty.name, field.name);
+            let longer = format!("{}s", field.name);
+            assert_eq!(ty.field(&longer).map(|f| f.name), ty.fields.iter().map(|f| f.name).find(|n| *n == longer));
+        }
+        assert_eq!((ty.field_index(""), ty.field_index("x")), (None, ty.fields.iter().position(|f| f.name == "x")));
+    }
+    let pod = serde_json::json!({"spec": {}, "nonesuch": 1, "metadata": {"name": "a"}});
+    let ty = named("core.v1", "Pod").unwrap();
+    let members = ty.members(pod.as_object().unwrap());
+    let found: Vec<_> = ty.fields.iter().zip(members).filter_map(|(f, value)| Some((f.name, value?))).collect();
+    assert_eq!(found, [("metadata", &pod["metadata"]), ("spec", &pod["spec"])]);
+}
