@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use machinery::gvk::GroupResource;
+use machinery::json::at;
 use rand::RngExt;
 use serde_json::Value;
 
@@ -52,19 +53,19 @@ impl Lookup for Registry {
     }
 }
 
-/// The string at a JSON pointer, or empty.
-pub fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
-    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+/// The string at a path ([`at`]), or empty.
+pub fn text<'v>(value: &'v Value, path: &str) -> &'v str {
+    at(value, path).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The array at a JSON pointer, or empty.
-pub fn items<'v>(value: &'v Value, pointer: &str) -> &'v [Value] {
-    value.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+/// The array at a path, or empty.
+pub fn items<'v>(value: &'v Value, path: &str) -> &'v [Value] {
+    at(value, path).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
-/// The strings of the array at a JSON pointer.
-pub fn texts(value: &Value, pointer: &str) -> Vec<String> {
-    items(value, pointer).iter().filter_map(Value::as_str).map(str::to_owned).collect()
+/// The strings of the array at a path.
+pub fn texts(value: &Value, path: &str) -> Vec<String> {
+    items(value, path).iter().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 /// Five characters that make no words, as upstream ends generated names.

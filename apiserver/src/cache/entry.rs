@@ -54,6 +54,13 @@ impl Entry {
         Ok(Self { key, revision, body, splice, item, comma, index, decoded, protobuf, versions })
     }
 
+    /// With its protobuf, where that has been made already.
+    #[must_use]
+    pub fn with_protobuf(mut self, made: Option<Arc<Resident>>) -> Self {
+        self.protobuf = made.map_or_else(OnceLock::new, |made| OnceLock::from(Some(made)));
+        self
+    }
+
     /// The same object at another revision: what a DELETED event carries.
     pub fn at(&self, revision: i64) -> Self {
         Self {
@@ -140,11 +147,7 @@ impl Entry {
 
     /// The object in protobuf, made when it is first asked for and kept; `None` for kinds that have none.
     pub fn protobuf(&self) -> Option<Protobuf<'_>> {
-        let make = || {
-            let value: Value = serde_json::from_slice(&self.body).ok()?;
-            let schema = api::schema::of(&machinery::meta::gvk(&value))?;
-            Resident::new(&value, schema).map(Arc::new)
-        };
+        let make = || Resident::of_json(&self.body).map(Arc::new);
         let resident = self.protobuf.get_or_init(make).as_deref()?;
         Some(Protobuf { resident, revision: Decimal::of(self.revision) })
     }

@@ -7,6 +7,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 
+use api::protobuf::Resident;
+use api::stored::Form;
 use bytes::Bytes;
 use machinery::gvk::GroupVersionKind;
 use parking_lot::Mutex;
@@ -30,12 +32,21 @@ impl Values {
         Self { shared, recent: Recent::default() }
     }
 
-    /// The value to store for an object in canonical JSON; it is remembered.
-    pub fn write(&self, row: &Resource, body: &Bytes) -> Bytes {
+    /// Whether other servers read and write the store.
+    pub fn are_shared(&self) -> bool {
+        self.shared
+    }
+
+    /// The value to store for an object in canonical JSON, which may be there in protobuf too; it is remembered.
+    pub fn write(&self, row: &Resource, body: &Bytes, protobuf: Option<&Resident>) -> Bytes {
         if !self.shared {
             return body.clone();
         }
-        let value = stored(row, body).unwrap_or_else(|| body.clone());
+        let as_it_is = protobuf.filter(|_| row.stored_form == Form::Protobuf && row.stored_version.is_none());
+        let value = match as_it_is {
+            Some(resident) => resident.stored().into(),
+            None => stored(row, body).unwrap_or_else(|| body.clone()),
+        };
         self.recent.remember(&value, body);
         value
     }
@@ -133,10 +144,13 @@ mod tests {
             let api_version = row.api_version().replace(&version, &kind.version);
             let object = serde_json::json!({"kind": kind.kind, "apiVersion": api_version, "metadata": {"name": "a", "uid": "u"}});
             let written = negotiation::canonicalise(row, &object.to_string().into()).expect("an object");
-            assert_eq!(own.write(row, &written), written);
-            let value = shared.write(row, &written);
+            assert_eq!(own.write(row, &written, None), written);
+            let value = shared.write(row, &written, None);
             let json = ["apiextensions.k8s.io", "apiregistration.k8s.io"].contains(&row.group.as_ref());
             assert_eq!(value.starts_with(api::protobuf::MAGIC), !json, "{}", row.resource);
+            if let Some(resident) = Resident::of_json(&written) {
+                assert_eq!(shared.write(row, &written, Some(&resident)), value, "{}", row.resource);
+            }
             assert_eq!(shared.read(row, &value), Ok(written), "{}", row.resource);
         }
     }

@@ -101,15 +101,17 @@ async fn finish_create(
     invalid(row, name, metadata::validate(cx, obj).into_iter().chain(row.strategy.validate(cx, obj)).collect())?;
     cx.registry.admission().validate(request, obj).await?;
 
-    let place = Place::new(cx.registry, row, cx.namespace, name)?;
-    let body = place.encode(obj).await?;
+    let place = Place::new(cx, name)?;
+    let object = place.encode(obj).await?;
+    // Nobody needs it while the store syncs, and the next request takes its memory while that is still in the CPU's caches.
+    drop(std::mem::take(obj));
     if cx.dry_run {
         return match place.stored().await? {
             Some(_) => Err(StatusError::already_exists(&row.group_resource(), name)),
-            None => place.entry(0, body),
+            None => place.entry(0, object),
         };
     }
-    match place.put(body, None).await? {
+    match place.put(object, None).await? {
         Ok(entry) => Ok(entry),
         Err(Some(there)) if machinery::meta::deletion_timestamp(&there.decode()).is_some() => {
             let mut error = StatusError::already_exists(&row.group_resource(), name);

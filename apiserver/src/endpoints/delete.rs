@@ -114,7 +114,7 @@ fn protobuf(bytes: &[u8]) -> Result<Value, api::protobuf::Error> {
 
 /// The steps of a delete, for requests and for the server itself.
 pub async fn delete(cx: &WriteContext<'_>, name: &str, options: &Delete) -> Result<Deleted, StatusError> {
-    let place = Place::new(cx.registry, cx.resource, cx.namespace, name)?;
+    let place = Place::new(cx, name)?;
     let not_found = || StatusError::not_found(&place.resource(), name);
     let mut current = match place.cached() {
         Some(entry) => entry,
@@ -160,7 +160,7 @@ async fn attempt(
         // Where the object is the answer, it shows that it was being deleted.
         let shown = cx.resource.returns_deleted.then(|| marked.clone());
         let last = |revision| match shown {
-            Some(body) => place.entry(revision, body),
+            Some(object) => place.entry(revision, object),
             None => Ok(Arc::new(current.at(revision))),
         };
         if cx.dry_run {
@@ -168,7 +168,7 @@ async fn attempt(
         }
         // What can end gracefully is seen to end: watchers are told of its deletion time before they are told that it is
         // gone. Kubelets stop a pod by the first.
-        let tell = graceful && marked != current.body;
+        let tell = graceful && marked.body != current.body;
         let told = match tell {
             true => match place.put(marked, Some(current)).await? {
                 Ok(told) => told,
@@ -186,11 +186,11 @@ async fn attempt(
             Err(there) => Err(there),
         });
     }
-    let body = place.encode(&obj).await?;
-    if body == current.body || cx.dry_run {
-        return Ok(Ok(Deleted::Marked(place.entry(current.revision, body)?)));
+    let object = place.encode(&obj).await?;
+    if object.body == current.body || cx.dry_run {
+        return Ok(Ok(Deleted::Marked(place.entry(current.revision, object)?)));
     }
-    Ok(place.put(body, Some(current)).await?.map(Deleted::Marked))
+    Ok(place.put(object, Some(current)).await?.map(Deleted::Marked))
 }
 
 /// Sets the deletion time, the grace period and the finalizers that a delete request asks for. Whether the kind can end

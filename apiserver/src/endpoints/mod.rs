@@ -1,6 +1,7 @@
 //! The endpoints: one file a verb. `dispatch` finds the catalogue row that a request is for and hands it to its verb;
 //! whatever has no row here is not served.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use http::request::Parts;
@@ -87,6 +88,7 @@ impl Call {
             user: &self.user,
             now: self.now,
             dry_run,
+            answer: self.accept(&row.kind()).unwrap_or_default().encoding,
             warnings: Some(&self.warnings),
             registry: &self.server.registry,
         }
@@ -106,7 +108,7 @@ pub fn no_such_path() -> StatusError {
 /// Hands a request to its endpoint.
 pub async fn dispatch(call: Call) -> Result<Response<Body>, StatusError> {
     if !call.info.is_resource {
-        return general::serve(call).await;
+        return Box::pin(general::serve(call)).await;
     }
     let info = &call.info;
     let row = call
@@ -128,24 +130,28 @@ pub async fn dispatch(call: Call) -> Result<Response<Body>, StatusError> {
 async fn serve(call: Call, row: &Arc<Resource>) -> Result<Response<Body>, StatusError> {
     let info = &call.info;
     if !info.subresource.is_empty() {
-        return subresource(call, row).await;
+        return Box::pin(subresource(call, row)).await;
     }
     let verb = verb(info.verb).filter(|verb| row.verbs.contains(verb));
     let Some(verb) = verb else {
         return Err(StatusError::method_not_supported(&row.group_resource(), info.verb));
     };
-    match (&row.sort, verb) {
-        (Sort::Virtual, _) => virtual_(call, row).await,
-        (_, Verb::Create) => create::handle(call, row).await,
-        (_, Verb::Get) => get::handle(call, row).await,
-        (_, Verb::List) => list::handle(call, row).await,
-        (_, Verb::Watch) => watch::handle(call, row).await,
-        (_, Verb::Update) => update::handle(call, row).await,
-        (_, Verb::Patch) => patch::handle(call, row).await,
-        (_, Verb::Delete) => delete::handle(call, row).await,
-        (_, Verb::DeleteCollection) => collection::handle(call, row).await,
-    }
+    let answer: Answer<'_> = match (&row.sort, verb) {
+        (Sort::Virtual, _) => Box::pin(virtual_(call, row)),
+        (_, Verb::Create) => Box::pin(create::handle(call, row)),
+        (_, Verb::Get) => Box::pin(get::handle(call, row)),
+        (_, Verb::List) => Box::pin(list::handle(call, row)),
+        (_, Verb::Watch) => Box::pin(watch::handle(call, row)),
+        (_, Verb::Update) => Box::pin(update::handle(call, row)),
+        (_, Verb::Patch) => Box::pin(patch::handle(call, row)),
+        (_, Verb::Delete) => Box::pin(delete::handle(call, row)),
+        (_, Verb::DeleteCollection) => Box::pin(collection::handle(call, row)),
+    };
+    answer.await
 }
+
+/// An endpoint at work. By pointer: some are large, and each layer of a request's path moves what it waits for.
+type Answer<'c> = Pin<Box<dyn Future<Output = Result<Response<Body>, StatusError>> + Send + 'c>>;
 
 fn verb(name: &str) -> Option<Verb> {
     crate::registry::catalogue::ALL.iter().copied().find(|verb| verb.as_str() == name)

@@ -112,7 +112,7 @@ pub async fn update(
     options: &Write,
     change: &mut Change<'_>,
 ) -> Result<Updated, StatusError> {
-    let place = Place::new(cx.registry, cx.resource, cx.namespace, name)?;
+    let place = Place::new(cx, name)?;
     let mut current = match place.cached() {
         Some(entry) => entry,
         None => stored(&place, name).await?,
@@ -199,18 +199,19 @@ async fn finish_update(
             Err(there) => Attempt::Collided(there),
         });
     }
-    let mut body = place.encode(&without_revision(obj)).await?;
-    if body.len() == current.body.len() && managed_fields::differ_in_time_alone(obj, old) {
+    let mut object = place.encode(&without_revision(obj)).await?;
+    if object.body.len() == current.body.len() && managed_fields::differ_in_time_alone(obj, old) {
         // A time is no change where nothing else is one.
         let mut timeless = without_revision(obj);
         meta::set(&mut timeless, "managedFields", old["metadata"]["managedFields"].clone());
         let same = place.encode(&timeless).await?;
-        body = if same == current.body { same } else { body };
+        object = if same.body == current.body { same } else { object };
     }
-    if body == current.body || cx.dry_run {
-        return Ok(Attempt::Done(place.entry(current.revision, body)?));
+    if object.body == current.body || cx.dry_run {
+        return Ok(Attempt::Done(place.entry(current.revision, object)?));
     }
-    Ok(match place.put(body, Some(current)).await? {
+    drop(std::mem::take(obj)); // as in a create
+    Ok(match place.put(object, Some(current)).await? {
         Ok(entry) => Attempt::Done(entry),
         Err(there) => Attempt::Collided(there),
     })

@@ -4,6 +4,7 @@
 //! Fields are noted as the client's request gave them, before admission and allocation add theirs: nobody owns what the
 //! server filled in.
 
+use machinery::json::at;
 use machinery::managed_fields::{Apply, Resets, Update, apply as merge, update};
 use machinery::status::StatusError;
 use serde_json::Value;
@@ -97,5 +98,5 @@ pub fn differ_in_time_alone(obj: &Value, old: &Value) -> bool {
 }
 
 fn list(object: &Value) -> &[Value] {
-    object.pointer("/metadata/managedFields").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    at(object, "/metadata/managedFields").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }

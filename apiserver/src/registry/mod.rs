@@ -15,6 +15,7 @@ use crate::admission::Chain;
 use crate::cache::{self, Feed, Values, WatchCache};
 use crate::endpoints;
 use crate::filters::authn::{MASTERS, UserInfo};
+use crate::negotiation::Encoding;
 use catalogue::{Resource, Sort};
 use strategy::WriteContext;
 
@@ -279,6 +280,7 @@ impl Registry {
             user: &self.system,
             now: Timestamp::now(),
             dry_run: false,
+            answer: Encoding::Json,
             warnings: None,
             registry: self,
         }

@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::Registry;
 use super::catalogue::Resource;
 use crate::filters::authn::UserInfo;
-use crate::negotiation::Warnings;
+use crate::negotiation::{Encoding, Warnings};
 
 /// What a strategy may know of the write it takes part in.
 pub struct WriteContext<'a> {
@@ -32,6 +32,8 @@ pub struct WriteContext<'a> {
     pub now: Timestamp,
     /// Whether nothing may be kept, allocations included.
     pub dry_run: bool,
+    /// What the object is answered in.
+    pub answer: Encoding,
     /// Where warnings go that validation finds; nowhere for what the server itself writes.
     pub warnings: Option<&'a Warnings>,
     /// The other resources, to read from and (for allocations) to write to.

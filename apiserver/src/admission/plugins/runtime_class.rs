@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use machinery::json::at;
 use machinery::status::StatusError;
 use serde_json::{Map, Value};
 
@@ -15,7 +16,7 @@ use crate::access::{items, quoted, text};
 pub struct RuntimeClass;
 
 async fn class_of(request: &Request<'_>, pod: &Value) -> Result<Option<Arc<Value>>, StatusError> {
-    let Some(name) = pod.pointer("/spec/runtimeClassName").and_then(Value::as_str) else { return Ok(None) };
+    let Some(name) = at(pod, "/spec/runtimeClassName").and_then(Value::as_str) else { return Ok(None) };
     let found = match request.registry.get(&RUNTIME_CLASSES, None, name) {
         Some(found) => Some(found),
         None => request.registry.get_consistent(&RUNTIME_CLASSES, None, name).await?,
@@ -47,7 +48,7 @@ impl Plugin for RuntimeClass {
 
     async fn validate(&self, request: &Request<'_>, pod: &Value) -> Result<(), StatusError> {
         let class = class_of(request, pod).await?;
-        let has = pod.pointer("/spec/overhead").filter(|o| !o.is_null());
+        let has = at(pod, "/spec/overhead").filter(|o| !o.is_null());
         match (overhead(class.as_deref()), has) {
             (Some(wanted), has) if has != Some(wanted) => Err(forbidden(
                 request,
@@ -67,7 +68,7 @@ impl Plugin for RuntimeClass {
 /// Overhead, node selector and tolerations of the class.
 fn set(pod: &mut Value, class: &Value) -> Result<(), String> {
     if let Some(wanted) = overhead(Some(class)) {
-        let has = pod.pointer("/spec/overhead").and_then(Value::as_object).filter(|o| !o.is_empty());
+        let has = at(pod, "/spec/overhead").and_then(Value::as_object).filter(|o| !o.is_empty());
         if has.is_some() && has != wanted.as_object() {
             return Err("pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead".into());
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use machinery::gvk::GroupResource;
+use machinery::json::at;
 use machinery::status::StatusError;
 use serde_json::{Value, json};
 
@@ -105,7 +106,7 @@ async fn account(request: &Request<'_>, pod: &Value) -> Result<Arc<Value>, Statu
 
 fn automounts(account: &Value, pod: &Value) -> bool {
     let says = |value: Option<&Value>| value.and_then(Value::as_bool);
-    says(pod.pointer("/spec/automountServiceAccountToken"))
+    says(at(pod, "/spec/automountServiceAccountToken"))
         .or(says(account.get("automountServiceAccountToken")))
         .unwrap_or(true)
 }
@@ -181,7 +182,7 @@ fn limit(account: &Value, pod: &Value, sorts: &[(&str, &str)], whole: bool) -> R
     for (what, sort) in sorts {
         for container in items(pod, &format!("/spec/{sort}")) {
             let name = text(container, "/name");
-            for env in items(container, "/env").iter().filter(|e| e.pointer("/valueFrom/secretKeyRef").is_some()) {
+            for env in items(container, "/env").iter().filter(|e| at(e, "/valueFrom/secretKeyRef").is_some()) {
                 let secret = text(env, "/valueFrom/secretKeyRef/name");
                 if !allowed(secret) {
                     let env = text(env, "/name");

@@ -2,6 +2,7 @@
 //! (`pkg/printers/internalversion/printers.go`).
 
 use jiff::Timestamp;
+use machinery::json::at;
 use machinery::time::human_duration;
 use serde_json::{Map, Value};
 
@@ -34,7 +35,7 @@ fn name(object: &Value) -> Value {
 
 /// The text at a JSON pointer, or none.
 fn text<'a>(object: &'a Value, path: &str) -> &'a str {
-    object.pointer(path).and_then(Value::as_str).unwrap_or_default()
+    at(object, path).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// The text at a JSON pointer, or another where there is none.
@@ -47,23 +48,23 @@ fn text_or(object: &Value, path: &str, default: &str) -> Value {
 
 /// The number at a JSON pointer, or 0.
 fn number(object: &Value, path: &str) -> i64 {
-    object.pointer(path).and_then(Value::as_i64).unwrap_or_default()
+    at(object, path).and_then(Value::as_i64).unwrap_or_default()
 }
 
 fn flag(object: &Value, path: &str, default: bool) -> Value {
-    object.pointer(path).and_then(Value::as_bool).unwrap_or(default).into()
+    at(object, path).and_then(Value::as_bool).unwrap_or(default).into()
 }
 
 fn items<'a>(object: &'a Value, path: &str) -> &'a [Value] {
-    object.pointer(path).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+    at(object, path).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
 fn entries<'a>(object: &'a Value, path: &str) -> Option<&'a Map<String, Value>> {
-    object.pointer(path).and_then(Value::as_object)
+    at(object, path).and_then(Value::as_object)
 }
 
 fn count(object: &Value, path: &str) -> i64 {
-    let found = object.pointer(path);
+    let found = at(object, path);
     let length =
         found.and_then(Value::as_array).map(Vec::len).or_else(|| found.and_then(Value::as_object).map(Map::len));
     length.unwrap_or_default() as i64
@@ -83,7 +84,7 @@ fn labels(object: &Value, path: &str) -> Value {
 
 /// A metav1.LabelSelector as a selector's text.
 fn selector(object: &Value, path: &str, nothing: &str) -> Value {
-    match machinery::selector::LabelSelector::from_value(object.pointer(path)) {
+    match machinery::selector::LabelSelector::from_value(at(object, path)) {
         Ok(selector) if selector.to_string().is_empty() => nothing.into(),
         Ok(selector) => selector.to_string().into(),
         Err(_) => "<error>".into(),
@@ -105,7 +106,7 @@ fn some_of(list: &[String], max: usize, total: usize) -> String {
 }
 
 fn deleting(object: &Value) -> bool {
-    object.pointer("/metadata/deletionTimestamp").is_some_and(|t| !t.is_null())
+    at(object, "/metadata/deletionTimestamp").is_some_and(|t| !t.is_null())
 }
 
 /// The condition of a type.
