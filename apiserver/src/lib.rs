@@ -66,8 +66,6 @@ pub struct Server {
     pub request_timeout: std::time::Duration,
     /// Told to end: no longer ready, though what comes is still served for a while.
     pub draining: CancellationToken,
-    /// Ends watches, and with them connections.
-    pub cancel: CancellationToken,
 }
 
 impl Server {

@@ -213,7 +213,6 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
         ready: Arc::new(AtomicBool::new(false)),
         request_timeout: config.times.request,
         draining: cancel.clone(),
-        cancel: closing.clone(),
     });
     let stopped = tokio_util::task::TaskTracker::new();
     let mut address = None;
@@ -230,11 +229,13 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
     stopped.spawn(bootstrap(server.clone(), config.bootstrap, cancel.clone()));
     stopped.spawn(storage::compact_every(config.times.compaction, storage, closed.clone()));
     let (told, delay, close) = (cancel.clone(), config.times.shutdown_delay, closing.clone());
+    let feed = server.registry.feed().clone();
     stopped.spawn(async move {
         let drain = async {
             told.cancelled().await;
             tokio::time::sleep(delay).await;
             close.cancel();
+            feed.close();
         };
         match serving {
             Some(serving) => drop(tokio::join!(drain, serving)),

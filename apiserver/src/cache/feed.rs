@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -51,6 +52,7 @@ pub struct Feed {
     pub(super) storage: Arc<dyn Storage>,
     pub(super) canonicalise: Canonicalise,
     commands: mpsc::UnboundedSender<Command>,
+    closed: Arc<AtomicBool>,
 }
 
 impl Feed {
@@ -75,6 +77,17 @@ impl Feed {
         if self.commands.send(Command::Leave(prefix.to_string(), done)).is_ok() {
             let _ = wait.await;
         }
+    }
+
+    /// Ends all watches, and those that begin from now on: the server ends. Caches stay and are fed.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.sinks.load().values().for_each(|sink| sink.cache.close());
+    }
+
+    /// Whether [`close`](Self::close) was called.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
     }
 
     /// The revision up to which all caches are exact.
@@ -143,7 +156,8 @@ pub async fn start(
         .collect();
     let (commands, inbox) = mpsc::unbounded_channel();
     let sinks = Arc::new(ArcSwap::from_pointee(sinks));
-    let feed = Feed { sinks, applied: publish.subscribe(), storage, canonicalise: canonicalise.clone(), commands };
+    let (applied, closed) = (publish.subscribe(), Arc::default());
+    let feed = Feed { sinks, applied, storage, canonicalise: canonicalise.clone(), commands, closed };
     let joining = Joining::new(feed.clone(), canonicalise.clone());
     let follower = Follower { feed: feed.clone(), publish, canonicalise, inbox, joining };
     tokio::spawn(follower.run(cancel));

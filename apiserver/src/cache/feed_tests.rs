@@ -67,11 +67,35 @@ async fn watches_end_when_a_cache_leaves_or_is_replaced() {
 
     feed.join(row()).await;
     let second = feed.cache(PREFIX).expect("replaced");
-    assert!(first.closed().is_cancelled() && !second.closed().is_cancelled());
+    assert!(first.is_closed() && !second.is_closed());
     assert_eq!(second.len(), 1, "what was stored before is there at once");
     assert_eq!(watcher.next().await.expect("kept").len(), 1, "what came before the end is still told");
-    watcher.closed().cancelled().await;
+    let end = std::future::poll_fn(|cx| watcher.poll_next(cx)).await;
+    assert!(end.expect("no gap").is_none());
 
     feed.leave(PREFIX).await;
-    assert!(second.closed().is_cancelled() && feed.cache(PREFIX).is_none());
+    assert!(second.is_closed() && feed.cache(PREFIX).is_none());
+}
+
+#[tokio::test]
+async fn a_closed_feed_ends_watches_and_those_that_begin_later() {
+    let store: Arc<dyn Storage> = Arc::new(EmbeddedStore::in_memory());
+    let feed = start(store.clone(), [], Arc::new(|_, value| Ok(value.clone())), CancellationToken::new())
+        .await
+        .expect("starts");
+    feed.join(row()).await;
+    let cache = feed.cache(PREFIX).expect("joined");
+    let mut early = cache.watch(cache.snapshot().revision).expect("in the window");
+    let end = tokio::spawn(async move { std::future::poll_fn(|cx| early.poll_next(cx)).await });
+    tokio::task::yield_now().await;
+    feed.close();
+    assert!(end.await.expect("no panic").expect("no gap").is_none(), "who waits is woken");
+
+    feed.join(row()).await;
+    let later = feed.cache(PREFIX).expect("replaced");
+    let mut late = later.watch(later.snapshot().revision).expect("in the window");
+    assert!(std::future::poll_fn(|cx| late.poll_next(cx)).await.expect("no gap").is_none());
+    put(&*store, 1).await;
+    feed.caught_up().await.expect("caches are still fed");
+    assert_eq!(later.len(), 1);
 }

@@ -132,8 +132,11 @@ impl Joining {
             Some(outcome(&pending.row, key.into(), event, &self.canonicalise))
         });
         cache.apply(batch, Instant::now());
-        if let Some(before) = self.replace(&prefix, Some(Arc::new(Sink { row: pending.row, cache }))) {
+        if let Some(before) = self.replace(&prefix, Some(Arc::new(Sink { row: pending.row, cache: cache.clone() }))) {
             before.cache.close();
+        }
+        if self.feed.is_closed() {
+            cache.close();
         }
         for done in pending.done {
             let _ = done.send(());

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use api::protobuf::Part;
@@ -14,7 +15,6 @@ use bytes::Bytes;
 use imbl::OrdMap;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 mod entry;
 mod feed;
@@ -24,7 +24,10 @@ mod past;
 mod scan;
 mod values;
 mod versions;
+mod waiting;
 mod watcher;
+
+use waiting::Waiting;
 
 pub use entry::Entry;
 pub use feed::{Feed, start};
@@ -207,27 +210,36 @@ impl State {
 /// The cache of one resource.
 pub struct WatchCache {
     state: RwLock<State>,
-    changed: watch::Sender<i64>,
+    /// The revision of the last event, for who need not lock for it.
+    newest: AtomicI64,
+    /// It is fed no more, or nobody is to watch it any more.
+    closed: AtomicBool,
+    waiting: Waiting,
     applied: watch::Receiver<i64>,
-    closed: CancellationToken,
 }
 
 impl WatchCache {
     /// A cache that is exact at `revision`; `applied` is the feed's.
     pub fn new(contents: Contents, revision: i64, applied: watch::Receiver<i64>) -> Self {
         let state = State::new(contents, revision);
-        let closed = CancellationToken::new();
-        Self { state: RwLock::new(state), changed: watch::Sender::new(revision), applied, closed }
+        let (newest, closed) = (AtomicI64::new(revision), AtomicBool::new(false));
+        Self { state: RwLock::new(state), newest, closed, waiting: Waiting::default(), applied }
     }
 
     /// Says that nothing is fed to this cache any more: its resource is not served now, or another cache took its place.
     fn close(&self) {
-        self.closed.cancel();
+        self.closed.store(true, Ordering::Release);
+        self.waiting.wake_all();
     }
 
-    /// Ends when the cache is fed no more; its watches end then.
-    pub fn closed(&self) -> CancellationToken {
-        self.closed.clone()
+    fn moved(&self, newest: i64) {
+        self.newest.store(newest, Ordering::Release);
+        self.waiting.wake_all();
+    }
+
+    /// Whether the cache is fed no more; its watches end then.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// The object as it is now.
@@ -289,7 +301,7 @@ impl WatchCache {
         if revision < floor {
             return Err(Expired { asked: revision, floor });
         }
-        Ok(Watcher::new(self.clone(), revision, self.changed.subscribe()))
+        Ok(Watcher::new(self.clone(), revision))
     }
 
     /// Events after `cursor`, at most `limit`.
@@ -305,7 +317,7 @@ impl WatchCache {
     /// Replaces everything: nothing before `revision` can be watched any more.
     fn reset(&self, contents: Contents, revision: i64) {
         *self.state.write() = State::new(contents, revision);
-        self.changed.send_replace(revision);
+        self.moved(revision);
     }
 
     /// Applies a batch of events, in revision order, and wakes the watchers once.
@@ -348,7 +360,7 @@ impl WatchCache {
         }
         let last = state.last;
         drop(state);
-        self.changed.send_replace(last);
+        self.moved(last);
     }
 }
 

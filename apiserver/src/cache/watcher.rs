@@ -1,13 +1,15 @@
 //! A watcher: a cursor into a cache's window. It waits for the cache to move, takes what is new, and is told when the
 //! window has left it behind.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
 use api::protobuf::Part;
 use bytes::Bytes;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
+use super::waiting::Place;
 use super::{Change, ChangeKind, Entry, WatchCache};
 
 /// A revision that the window does not reach back to: 410 to the client.
@@ -27,12 +29,19 @@ const BATCH: usize = 256;
 pub struct Watcher {
     cache: Arc<WatchCache>,
     cursor: i64,
-    changed: watch::Receiver<i64>,
+    place: Place,
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.cache.waiting.leave(&self.place);
+    }
 }
 
 impl Watcher {
-    pub(super) fn new(cache: Arc<WatchCache>, cursor: i64, changed: watch::Receiver<i64>) -> Self {
-        Self { cache, cursor, changed }
+    pub(super) fn new(cache: Arc<WatchCache>, cursor: i64) -> Self {
+        let place = cache.waiting.enter();
+        Self { cache, cursor, place }
     }
 
     /// The revision up to which events were taken.
@@ -40,25 +49,35 @@ impl Watcher {
         self.cursor
     }
 
-    /// Ends when no more events will come: the resource is not served any more.
-    pub fn closed(&self) -> CancellationToken {
-        self.cache.closed()
-    }
-
-    /// The next events, at least one; waits for them. Cancel-safe.
-    pub async fn next(&mut self) -> Result<Vec<Arc<Change>>, Expired> {
-        loop {
-            let newest = *self.changed.borrow_and_update();
-            if newest > self.cursor {
+    /// The next events, at least one. `None` where no more will come: the resource is not served any more, or by another
+    /// cache, or the server ends.
+    pub fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Result<Option<Vec<Arc<Change>>>, Expired>> {
+        // What comes after the first look, and before the next move can wake this task, is seen by the second.
+        for waits in [false, true] {
+            if waits {
+                self.place.wait(cx.waker());
+            }
+            // The last events came before the end.
+            let closed = self.cache.is_closed();
+            if self.cache.newest.load(Ordering::Acquire) > self.cursor {
                 let batch = self.cache.after(self.cursor, BATCH)?;
                 if let Some(last) = batch.last() {
                     self.cursor = last.revision();
-                    return Ok(batch);
+                    return Poll::Ready(Ok(Some(batch)));
                 }
             }
-            if self.changed.changed().await.is_err() {
-                std::future::pending::<()>().await;
+            if closed {
+                return Poll::Ready(Ok(None));
             }
+        }
+        Poll::Pending
+    }
+
+    /// The next events, at least one; waits for them, also where no more will come. Cancel-safe.
+    pub async fn next(&mut self) -> Result<Vec<Arc<Change>>, Expired> {
+        match poll_fn(|cx| self.poll_next(cx)).await? {
+            Some(batch) => Ok(batch),
+            None => std::future::pending().await,
         }
     }
 

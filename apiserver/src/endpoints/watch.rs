@@ -2,8 +2,10 @@
 //! and shared; what waits is sent in one write. A watcher that falls out of the window is told so (410) and ends.
 
 use std::borrow::Cow;
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use api::protobuf::Part;
@@ -16,12 +18,11 @@ use machinery::gvk::GroupVersionKind;
 use machinery::status::StatusError;
 use rand::RngExt;
 use serde_json::{Value, json};
-use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
-use tokio_util::sync::WaitForCancellationFutureOwned;
+use tokio::time::{Instant, Sleep};
 
 use super::respond::Copied;
 use super::{Call, list, respond};
-use crate::cache::{Change, ChangeKind, Entry, WatchCache, Watcher};
+use crate::cache::{Change, ChangeKind, Entry, Expired, WatchCache, Watcher};
 use crate::metrics::WatchEvents;
 use crate::negotiation::{self, Accept, Body, Encoding, Form};
 use crate::registry::catalogue::Resource;
@@ -67,15 +68,7 @@ pub(super) async fn handle(call: Call, row: &Arc<Resource>) -> Result<Response<B
         Err(error) => (State::Failed(error), None),
     };
     // The stream hands it from one event to the next: a pointer, not all of it.
-    let session = Box::new(Session {
-        end: Box::pin(tokio::time::sleep_until(end)),
-        cancelled: Box::pin(encoder.call.server.cancel.clone().cancelled_owned()),
-        closed: Box::pin(watcher.as_ref().map(Watcher::closed).unwrap_or_default().cancelled_owned()),
-        bookmarks: options.bookmarks.then(|| Bookmarks::until(end)),
-        state,
-        watcher,
-        encoder,
-    });
+    let session = Box::new(Session { schedule: Schedule::until(end, options.bookmarks), state, watcher, encoder });
     let content = session.encoder.accept.encoding.stream_type();
     let pieces = stream::unfold(session, |mut session| async move {
         let piece = session.next().await?;
@@ -127,32 +120,55 @@ async fn begin(
     Ok((initial, watcher))
 }
 
-/// When a watcher gets its bookmarks: at intervals, and shortly before the watch ends, so that the next one need not
-/// begin long ago (`cacher/cache_watcher.go`).
-struct Bookmarks {
-    every: Interval,
-    last: Option<Pin<Box<Sleep>>>,
+/// What a watch does by the clock: it ends, and before that may tell bookmarks, at intervals and shortly before its end, so
+/// that the next one need not begin long ago (`cacher/cache_watcher.go`).
+struct Schedule {
+    end: Instant,
+    bookmarks: bool,
+    next: Instant,
+    timer: Pin<Box<Sleep>>,
+    /// The task that the timer will wake. It is asked once and not at each event: there are many watches, and each event
+    /// wakes them all.
+    wakes: Option<Waker>,
 }
 
-impl Bookmarks {
-    fn until(end: Instant) -> Self {
-        let mut every = tokio::time::interval_at(Instant::now() + BOOKMARK_EVERY, BOOKMARK_EVERY);
-        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let last = end.checked_sub(BOOKMARK_BEFORE_END).filter(|at| *at > Instant::now());
-        Self { every, last: last.map(|at| Box::pin(tokio::time::sleep_until(at))) }
+enum Due {
+    Bookmark,
+    End,
+}
+
+impl Schedule {
+    fn until(end: Instant, bookmarks: bool) -> Self {
+        let timer = Box::pin(tokio::time::sleep_until(end));
+        let mut schedule = Self { end, bookmarks, next: end, timer, wakes: None };
+        schedule.set(Instant::now());
+        schedule
     }
 
-    async fn due(&mut self) {
-        let before_end = async {
-            match &mut self.last {
-                Some(sleep) => sleep.await,
-                None => std::future::pending().await,
+    fn set(&mut self, now: Instant) {
+        let last = self.end.checked_sub(BOOKMARK_BEFORE_END).filter(|last| *last > now).unwrap_or(self.end);
+        self.next = if self.bookmarks { last.min(now + BOOKMARK_EVERY) } else { self.end };
+        self.timer.as_mut().reset(self.next);
+        self.wakes = None;
+    }
+
+    /// What is to be done next, when it is time.
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Due> {
+        let now = Instant::now();
+        if now < self.next {
+            if !self.wakes.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                self.wakes = Some(cx.waker().clone());
+                // Whatever this task's budget: a timer that was not asked wakes nobody.
+                ready!(pin!(tokio::task::unconstrained(self.timer.as_mut())).poll(cx));
+            } else {
+                return Poll::Pending;
             }
-        };
-        tokio::select! {
-            _ = self.every.tick() => {}
-            () = before_end => self.last = None,
         }
+        if self.next >= self.end {
+            return Poll::Ready(Due::End);
+        }
+        self.set(now);
+        Poll::Ready(Due::Bookmark)
     }
 }
 
@@ -168,13 +184,8 @@ enum State {
     Ended,
 }
 
-/// Timers and the like are made once and not for each event: there are many watches, and each event wakes them all.
 struct Session {
-    end: Pin<Box<Sleep>>,
-    cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// No more events will come.
-    closed: Pin<Box<WaitForCancellationFutureOwned>>,
-    bookmarks: Option<Bookmarks>,
+    schedule: Schedule,
     state: State,
     watcher: Option<Watcher>,
     encoder: Encoder,
@@ -228,34 +239,35 @@ impl Session {
                 }
                 State::Live => {}
             }
-            let watcher = self.watcher.as_mut()?;
-            let tick = async {
-                match &mut self.bookmarks {
-                    Some(bookmarks) => bookmarks.due().await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                batch = watcher.next() => match batch {
-                    Ok(batch) => {
-                        match self.encoder.batch(&batch).await {
-                            Ok(Some(piece)) => return Some(piece),
-                            Ok(None) => {}
-                            Err(error) => self.state = State::Failed(error),
-                        }
+            let (watcher, schedule) = (self.watcher.as_mut()?, &mut self.schedule);
+            let next = poll_fn(|cx| match watcher.poll_next(cx) {
+                Poll::Ready(told) => Poll::Ready(Next::Told(told)),
+                Poll::Pending => schedule.poll_due(cx).map(Next::Due),
+            });
+            match next.await {
+                Next::Told(Ok(Some(batch))) => match self.encoder.batch(&batch).await {
+                    Ok(Some(piece)) => return Some(piece),
+                    Ok(None) => {}
+                    Err(error) => self.state = State::Failed(error),
+                },
+                Next::Told(Ok(None)) | Next::Due(Due::End) => self.state = State::Ended,
+                Next::Told(Err(expired)) => self.state = State::Failed(StatusError::expired(expired.to_string())),
+                Next::Due(Due::Bookmark) => {
+                    if let Some(revision) = watcher.bookmark() {
+                        return Some(self.encoder.bookmark(revision, false));
                     }
-                    Err(expired) => self.state = State::Failed(StatusError::expired(expired.to_string())),
-                },
-                () = self.end.as_mut() => self.state = State::Ended,
-                () = self.cancelled.as_mut() => self.state = State::Ended,
-                () = self.closed.as_mut() => self.state = State::Ended,
-                () = tick => if let Some(revision) = watcher.bookmark() {
-                    return Some(self.encoder.bookmark(revision, false));
-                },
+                }
             }
         }
     }
+}
+
+/// What a watch goes on with.
+enum Next {
+    /// What the cache tells: events, or that there will be none.
+    Told(Result<Option<Vec<Arc<Change>>>, Expired>),
+    /// What the clock does.
+    Due(Due),
 }
 
 /// Turns events into the frames that one client asked for.
