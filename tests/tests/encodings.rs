@@ -242,3 +242,43 @@ async fn large_answers_are_compressed_when_asked_for() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// What is made in pieces is what its parts say: of long lists, Tables and lists of metadata, indented or not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_lists_are_made_in_pieces_in_every_form() -> anyhow::Result<()> {
+    const TABLE: &str = "application/json;as=Table;g=meta.k8s.io;v=v1";
+    const PARTIAL: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+    let cluster = Cluster::start().await?;
+    let admin = cluster.admin();
+    let maps = "/api/v1/namespaces/default/configmaps";
+    for i in 0..60 {
+        let long = json!({"metadata": {"name": format!("m-{i:02}"), "annotations": {"note": "[{,\"".repeat(700)}}, "data": {"k": "v"}});
+        admin.send(Method::POST, maps, Some(&long)).await?;
+    }
+    for (accept, member) in [("application/json", "items"), (TABLE, "rows"), (PARTIAL, "items")] {
+        let ask = async |query: &str| -> anyhow::Result<(Vec<u8>, Value)> {
+            let raw = get(&admin, &format!("{maps}?{query}"), accept).await?;
+            Ok((raw.bytes.clone(), serde_json::from_slice(&raw.bytes)?))
+        };
+        let (whole, parsed) = ask("").await?;
+        assert!(whole.len() > 128 * 1024, "{accept}: more than one piece");
+        let mut parts = Vec::new();
+        let mut query = "limit=7".to_owned();
+        loop {
+            let (_, page) = ask(&query).await?;
+            parts.extend(page[member].as_array().expect("a list").clone());
+            match page["metadata"]["continue"].as_str() {
+                Some(next) if !next.is_empty() => query = format!("limit=7&continue={next}"),
+                _ => break,
+            }
+        }
+        assert_eq!((parsed[member].as_array(), parts.len()), (Some(&parts), 60), "{accept}");
+
+        let (indented, same) = ask("pretty=true").await?;
+        assert_eq!(same, parsed, "{accept}");
+        let lines: Vec<&str> = std::str::from_utf8(&indented)?.lines().collect();
+        assert_eq!((lines[0], lines[1].starts_with("  \"kind\": "), lines.last()), ("{", true, Some(&"}")), "{accept}");
+        assert!(lines.iter().all(|line| line.trim_start().matches("\": ").count() <= 1), "{accept}: a member a line");
+    }
+    Ok(())
+}

@@ -5,16 +5,17 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::{Response, StatusCode};
+use machinery::gvk::GroupVersionKind;
 use machinery::selector::{FieldOperator, FieldTerm};
 use machinery::status::StatusError;
 use serde_json::{Value, json};
 
 use super::Call;
 use super::continue_token::Token;
-use super::pieces::Pieces;
+use super::pieces::{Make, Pieces};
 use super::respond::{self, Copied};
 use crate::cache::Entry;
-use crate::negotiation::{self, Accept, Body, Form};
+use crate::negotiation::{self, Accept, Body, Encoding, Form};
 use crate::registry::Registry;
 use crate::registry::catalogue::Resource;
 use crate::registry::convert;
@@ -61,8 +62,38 @@ pub(super) async fn answer(
     {
         return Ok(pieces.response(entries, accept));
     }
+    if let Some(pieces) = made(call, row, accept, &metadata, &entries) {
+        return Ok(pieces.response(entries, accept));
+    }
     let objects: Vec<Value> = entries.iter().map(|entry| entry.decode()).collect();
     Ok(values(call, row, accept, objects, metadata))
+}
+
+/// A Table or a list of metadata in JSON, whose rows and items are made while it is sent.
+fn made(call: &Call, row: &Arc<Resource>, accept: &Accept, metadata: &Value, entries: &[Arc<Entry>]) -> Option<Pieces> {
+    if accept.encoding != Encoding::Json || accept.form == Form::Plain {
+        return None;
+    }
+    let (empty, kind) = value(call, row, accept, Vec::new(), metadata.clone());
+    let empty = negotiation::encode(&empty, &kind);
+    let (row, accept) = (row.clone(), accept.clone());
+    let make: Make = match accept.form {
+        Form::Table => {
+            let (include, now) = (respond::included(call).to_owned(), call.now);
+            let ty = api::schema::named("meta.v1", "TableRow")?;
+            Box::new(move |entry, out| {
+                let made = negotiation::table::row(&row, &entry.decode(), &include, now);
+                api::encode::json(&made, ty, out);
+            })
+        }
+        _ => {
+            let kind = respond::meta_kind("PartialObjectMetadata", &accept);
+            Box::new(move |entry, out| {
+                out.extend_from_slice(&negotiation::encode(&respond::partial(&entry.decode(), &accept), &kind));
+            })
+        }
+    };
+    Pieces::made(&empty, make, entries)
 }
 
 /// Objects as a response, the slow way.
@@ -71,9 +102,20 @@ pub(super) fn values(
     row: &Resource,
     accept: &Accept,
     objects: Vec<Value>,
-    mut metadata: Value,
+    metadata: Value,
 ) -> Response<Body> {
-    let (answer, kind) = match accept.form {
+    let (answer, kind) = value(call, row, accept, objects, metadata);
+    negotiation::value_response(StatusCode::OK, &answer, &kind, accept)
+}
+
+fn value(
+    call: &Call,
+    row: &Resource,
+    accept: &Accept,
+    objects: Vec<Value>,
+    mut metadata: Value,
+) -> (Value, GroupVersionKind) {
+    match accept.form {
         Form::Table => (respond::table(call, row, objects, metadata, accept), respond::meta_kind("Table", accept)),
         Form::Metadata | Form::MetadataList => {
             let items: Vec<Value> = objects.iter().map(|o| respond::partial(o, accept)).collect();
@@ -90,8 +132,7 @@ pub(super) fn values(
             let items: Vec<Value> = objects.into_iter().map(|o| if custom { o } else { without_kind(o) }).collect();
             (json!({ "kind": kind.kind, "apiVersion": row.api_version(), "metadata": metadata, "items": items }), kind)
         }
-    };
-    negotiation::value_response(StatusCode::OK, &answer, &kind, accept)
+    }
 }
 
 fn without_kind(mut object: Value) -> Value {

@@ -1,5 +1,6 @@
-//! A list's body, copied from the entries in pieces while it is sent, so that a long list costs one piece of memory.
-//! What cannot be copied (Tables, other versions) goes the slow way, see `list.rs`.
+//! A list's body, made of the entries in pieces while it is sent, so that a long list costs one piece of memory. Items are
+//! copied, or made one by one (rows of Tables, metadata alone). What cannot be made so (YAML) goes the slow way, see
+//! `list.rs`.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use serde_json::Value;
 use super::respond::Copied;
 use crate::cache::Entry;
 use crate::negotiation::gzip::{self, Compressor};
-use crate::negotiation::{self, Accept, Body};
+use crate::negotiation::{self, Accept, Body, Indenter};
 use crate::registry::catalogue::Resource;
 
 /// Bytes made at once; as many as an answer needs to be compressed.
@@ -22,9 +23,20 @@ const PIECE_BYTES: usize = gzip::THRESHOLD_BYTES;
 /// Entries that are encoded before others have their turn.
 const ENTRIES_AT_ONCE: usize = 64;
 
+/// How the items of a list are written.
+pub(super) enum Items {
+    /// As they are.
+    Copied(Copied),
+    /// In JSON, each anew.
+    Made(Make),
+}
+
+/// Appends an item.
+pub(super) type Make = Box<dyn Fn(&Entry, &mut Vec<u8>) + Send>;
+
 /// How one list is written.
 pub(super) struct Pieces {
-    copied: Copied,
+    items: Items,
     head: Vec<u8>,
     tail: Vec<u8>,
     /// About, for JSON; exactly, for protobuf.
@@ -32,6 +44,13 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
+    /// Prepares a list whose items are made. `empty` is its JSON without items, which are its last member.
+    pub fn made(empty: &[u8], make: Make, entries: &[Arc<Entry>]) -> Option<Self> {
+        let head = empty.trim_ascii_end().strip_suffix(b"]}")?.to_vec();
+        let size = entries.iter().map(|entry| entry.size()).sum();
+        Some(Self { items: Items::Made(make), head, tail: b"]}\n".to_vec(), size })
+    }
+
     /// Prepares a list of these entries; `None` where they cannot be copied. Entries that have no protobuf yet get it
     /// here: their lengths stand at the list's beginning.
     pub async fn new(row: &Resource, copied: Copied, metadata: &Value, entries: &[Arc<Entry>]) -> Option<Self> {
@@ -55,6 +74,7 @@ impl Pieces {
                 entries.iter().map(|e| e.size()).sum()
             }
             Copied::Protobuf(part) => {
+                tail = TAIL.to_vec();
                 let mut size = 0;
                 for some in entries.chunks(ENTRIES_AT_ONCE) {
                     for entry in some {
@@ -73,12 +93,12 @@ impl Pieces {
                 size
             }
         };
-        Some(Self { copied, head, tail, size })
+        Some(Self { items: Items::Copied(copied), head, tail, size })
     }
 
     /// The answer: in one piece if it is small.
     pub fn response(self, entries: Vec<Arc<Entry>>, accept: &Accept) -> Response<Body> {
-        let writer = Writer { copied: self.copied, entries, at: 0, tail: self.tail };
+        let writer = Writer { items: self.items, entries, at: 0, tail: self.tail };
         if self.size <= PIECE_BYTES {
             let mut out = self.head;
             out.reserve(self.size + 4);
@@ -86,11 +106,16 @@ impl Pieces {
             return negotiation::bytes_response(StatusCode::OK, out, accept);
         }
         let compressor = accept.gzip.then(Compressor::default);
-        let pieces = stream::unfold(Some((self.head, writer, compressor)), |state| async move {
-            let (mut out, mut writer, mut compressor) = state?;
+        let indenter = accept.is_indented().then(Indenter::default);
+        let pieces = stream::unfold(Some((self.head, writer, indenter, compressor)), |state| async move {
+            let (mut out, mut writer, mut indenter, mut compressor) = state?;
             loop {
                 out.reserve(PIECE_BYTES);
                 let more = writer.write(&mut out, PIECE_BYTES);
+                if let Some(indenter) = &mut indenter {
+                    let compact = std::mem::replace(&mut out, Vec::with_capacity(2 * PIECE_BYTES));
+                    indenter.piece(&compact, &mut out);
+                }
                 let mut piece: Bytes = match &mut compressor {
                     Some(compressor) => compressor.piece(&out),
                     None => std::mem::take(&mut out).into(),
@@ -103,7 +128,7 @@ impl Pieces {
                     continue;
                 }
                 let piece: Result<Frame<Bytes>, std::io::Error> = Ok(Frame::data(piece));
-                return Some((piece, more.then_some((out, writer, compressor))));
+                return Some((piece, more.then_some((out, writer, indenter, compressor))));
             }
         });
         let mut response = Response::new(StreamBody::new(pieces).boxed_unsync());
@@ -117,10 +142,10 @@ impl Pieces {
 }
 
 struct Writer {
-    copied: Copied,
+    items: Items,
     entries: Vec<Arc<Entry>>,
     at: usize,
-    /// What closes a list in JSON.
+    /// What closes the list.
     tail: Vec<u8>,
 }
 
@@ -134,22 +159,20 @@ impl Writer {
             if self.at > first && out.len() + entry.size() >= most {
                 return true;
             }
-            match self.copied {
-                Copied::Json => {
-                    if self.at > 0 {
-                        out.push(b',');
-                    }
-                    entry.write_item(out);
-                }
+            if self.at > 0 && !matches!(self.items, Items::Copied(Copied::Protobuf(_))) {
+                out.push(b',');
+            }
+            match &self.items {
+                Items::Copied(Copied::Json) => entry.write_item(out),
                 // Made when the head was.
-                Copied::Protobuf(part) => entry.protobuf().into_iter().for_each(|p| p.write_item(part, out)),
+                Items::Copied(Copied::Protobuf(part)) => {
+                    entry.protobuf().into_iter().for_each(|p| p.write_item(*part, out));
+                }
+                Items::Made(make) => make(entry, out),
             }
             self.at += 1;
         }
-        match self.copied {
-            Copied::Json => out.extend_from_slice(&self.tail),
-            Copied::Protobuf(_) => out.extend_from_slice(TAIL),
-        }
+        out.extend_from_slice(&self.tail);
         false
     }
 }

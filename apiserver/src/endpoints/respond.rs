@@ -59,7 +59,7 @@ impl Copied {
     /// By what the client accepts.
     pub fn of(accept: &Accept) -> Option<Self> {
         match (accept.encoding, accept.form) {
-            (Encoding::Json, Form::Plain) if !accept.pretty => Some(Self::Json),
+            (Encoding::Json, Form::Plain) => Some(Self::Json),
             (Encoding::Protobuf, Form::Plain) => Some(Self::Protobuf(Part::Whole)),
             (Encoding::Protobuf, Form::Metadata | Form::MetadataList) => Some(Self::Protobuf(Part::Metadata)),
             _ => None,
@@ -104,10 +104,14 @@ pub fn partial(object: &Value, accept: &Accept) -> Value {
 
 /// A Table of objects.
 pub fn table(call: &Call, row: &Resource, objects: Vec<Value>, metadata: Value, accept: &Accept) -> Value {
-    let include = call.info.query.get("includeObject").unwrap_or("Metadata");
-    let mut table = negotiation::table::render(row, &objects, metadata, include, call.now);
+    let mut table = negotiation::table::render(row, &objects, metadata, included(call), call.now);
     table["apiVersion"] = format!("meta.k8s.io/{}", accept.form_version).into();
     table
+}
+
+/// What the rows of a Table are to carry.
+pub fn included(call: &Call) -> &str {
+    call.info.query.get("includeObject").unwrap_or("Metadata")
 }
 
 /// 406 and 400 for forms that cannot be made: of lists where there is one object (or the other way around), or of Tables

@@ -85,6 +85,13 @@ pub struct Accept {
     pub gzip: bool,
 }
 
+impl Accept {
+    /// Whether the body is JSON that people read.
+    pub fn is_indented(&self) -> bool {
+        self.pretty && self.encoding == Encoding::Json
+    }
+}
+
 /// What a request says of its answer. Kept beside it, so that an error from any step is written as the client wants.
 #[derive(Debug, Clone, Default)]
 pub struct Asked {

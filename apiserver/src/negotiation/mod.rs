@@ -23,6 +23,7 @@ mod warnings;
 
 pub use accept::{Accept, Asked, Encoding, Form, Offer};
 pub use decode::{Decoded, LIMIT_BYTES, body, no_object, object, value};
+pub use pretty::Indenter;
 pub use upload::Upload;
 pub use warnings::Warnings;
 
@@ -110,8 +111,12 @@ fn response(code: StatusCode, content: &'static str, bytes: Bytes) -> Response<B
     response
 }
 
-/// A response of bytes that are encoded as the client accepts; compressed where that is asked for and worth it.
-pub fn bytes_response(code: StatusCode, bytes: Vec<u8>, accept: &Accept) -> Response<Body> {
+/// A response of bytes that are encoded as the client accepts; JSON is indented and all is compressed where that is asked
+/// for (and worth it).
+pub fn bytes_response(code: StatusCode, mut bytes: Vec<u8>, accept: &Accept) -> Response<Body> {
+    if accept.is_indented() {
+        bytes = pretty::indent(&bytes);
+    }
     let content = accept.encoding.media_type();
     if !(accept.gzip && bytes.len() > gzip::THRESHOLD_BYTES) {
         return response(code, content, bytes.into());
@@ -132,15 +137,12 @@ fn encode_as(value: &Value, kind: &GroupVersionKind, accept: &Accept) -> Vec<u8>
         return protobuf(value, kind);
     }
     let mut bytes = encode(value, kind).to_vec();
-    match accept.encoding {
+    if accept.encoding == Encoding::Yaml {
         // What upstream writes of a field it writes in every encoding.
-        Encoding::Yaml => machinery::yaml::from_json(&serde_json::from_slice(&bytes).unwrap_or_default()).into_bytes(),
-        _ if accept.pretty => pretty::indent(&bytes),
-        _ => {
-            bytes.push(b'\n');
-            bytes
-        }
+        return machinery::yaml::from_json(&serde_json::from_slice(&bytes).unwrap_or_default()).into_bytes();
     }
+    bytes.push(b'\n');
+    bytes
 }
 
 /// An object in protobuf, in its envelope. Kinds without protobuf are never asked for it, see [`Offer`].

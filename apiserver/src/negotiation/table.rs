@@ -13,35 +13,33 @@ mod tests;
 /// A `meta.k8s.io/v1` Table of objects in the row's version. `include` is `None`, `Metadata` or `Object`: what each row
 /// carries beside its cells. `metadata` is the list's.
 pub fn render(row: &Resource, objects: &[Value], metadata: Value, include: &str, now: Timestamp) -> Value {
-    if let Some(custom) = row.types.custom() {
-        let row = |object: &Value| json!({"cells": extensions::columns::cells(&custom.columns, object, now), "object": carried(object, include)});
-        return table(metadata, extensions::columns::definitions(&custom.columns), objects.iter().map(row).collect());
-    }
-    let (columns, cells) = row.columns;
-    let shown = &row.storage_version;
-    let rows: Vec<Value> = objects
-        .iter()
-        .map(|object| {
-            let converted = (*shown != row.kind()).then(|| api::convert::convert(object, &row.kind(), shown));
-            let seen = converted.as_ref().unwrap_or(object);
-            let mut out = json!({"cells": cells(seen, now), "object": carried(object, include)});
-            if let Some(condition) = pod::condition(row, seen) {
-                out["conditions"] = json!([condition]);
-            }
-            out
-        })
-        .collect();
-    table(metadata, definitions(columns), rows)
-}
-
-fn table(metadata: Value, columns: Value, rows: Vec<Value>) -> Value {
+    let columns = match row.types.custom() {
+        Some(custom) => extensions::columns::definitions(&custom.columns),
+        None => definitions(row.columns.0),
+    };
     json!({
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
         "metadata": metadata,
         "columnDefinitions": columns,
-        "rows": rows,
+        "rows": objects.iter().map(|object| self::row(row, object, include, now)).collect::<Vec<_>>(),
     })
+}
+
+/// One row of such a Table.
+pub fn row(row: &Resource, object: &Value, include: &str, now: Timestamp) -> Value {
+    if let Some(custom) = row.types.custom() {
+        let cells = extensions::columns::cells(&custom.columns, object, now);
+        return json!({"cells": cells, "object": carried(object, include)});
+    }
+    let shown = &row.storage_version;
+    let converted = (*shown != row.kind()).then(|| api::convert::convert(object, &row.kind(), shown));
+    let seen = converted.as_ref().unwrap_or(object);
+    let mut out = json!({"cells": row.columns.1(seen, now), "object": carried(object, include)});
+    if let Some(condition) = pod::condition(row, seen) {
+        out["conditions"] = json!([condition]);
+    }
+    out
 }
 
 fn carried(object: &Value, include: &str) -> Value {
