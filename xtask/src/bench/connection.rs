@@ -89,6 +89,23 @@ impl Access {
     }
 }
 
+/// How objects are written or wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    Json,
+    Protobuf,
+}
+
+impl Encoding {
+    /// As the names of shapes have it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Json => "JSON",
+            Self::Protobuf => "protobuf",
+        }
+    }
+}
+
 enum Sender {
     One(http1::SendRequest<Full<Bytes>>),
     Many(http2::SendRequest<Full<Bytes>>),
@@ -102,6 +119,8 @@ pub(crate) struct Connection {
 
 /// A body's media type.
 pub(crate) const JSON: &str = "application/json";
+/// What Go's clients accept where they write protobuf.
+const ACCEPT_PROTOBUF: &str = "application/vnd.kubernetes.protobuf,application/json";
 /// A strategic merge patch.
 pub(crate) const STRATEGIC: &str = "application/strategic-merge-patch+json";
 
@@ -113,7 +132,21 @@ impl Connection {
         path: &str,
         body: Option<(&'static str, Bytes)>,
     ) -> anyhow::Result<Response<Incoming>> {
+        let accepts = body.as_ref().is_some_and(|(kind, _)| *kind == api::protobuf::MEDIA_TYPE);
+        self.ask(method, path, body, if accepts { Encoding::Protobuf } else { Encoding::Json }).await
+    }
+
+    async fn ask(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<(&'static str, Bytes)>,
+        accept: Encoding,
+    ) -> anyhow::Result<Response<Incoming>> {
         let mut request = Request::builder().method(method);
+        if accept == Encoding::Protobuf {
+            request = request.header(ACCEPT, ACCEPT_PROTOBUF);
+        }
         request = match &self.sender {
             Sender::One(_) => request.uri(path).header(HOST, self.access.host()),
             Sender::Many(_) => request.uri(format!("https://{}{path}", self.access.host())),
@@ -124,10 +157,6 @@ impl Connection {
         let body = match body {
             Some((kind, body)) => {
                 request = request.header(CONTENT_TYPE, kind);
-                if kind == api::protobuf::MEDIA_TYPE {
-                    // As Go's clients ask.
-                    request = request.header(ACCEPT, "application/vnd.kubernetes.protobuf,application/json");
-                }
                 body
             }
             None => Bytes::new(),
@@ -163,9 +192,9 @@ impl Connection {
     }
 
     /// Like `call`, but counts the answer's bytes instead of keeping them, and tells when the first came.
-    pub(crate) async fn drain(&mut self, path: &str) -> anyhow::Result<(usize, Duration)> {
+    pub(crate) async fn drain(&mut self, path: &str, accept: Encoding) -> anyhow::Result<(usize, Duration)> {
         let begin = std::time::Instant::now();
-        let answer = self.send(Method::GET, path, None).await?;
+        let answer = self.ask(Method::GET, path, None, accept).await?;
         if !answer.status().is_success() {
             bail!("GET {path}: {}", answer.status());
         }

@@ -51,6 +51,7 @@ impl Value {
     fn text(&self) -> String {
         let Self { name, number, unit } = *self;
         match unit {
+            Unit::Seconds if number < 1e-5 => format!("{name} {:.1} us", number * 1e6),
             Unit::Seconds if number < 1e-3 => format!("{name} {:.0} us", number * 1e6),
             Unit::Seconds if number < 1e-2 => format!("{name} {:.2} ms", number * 1e3),
             Unit::Seconds => format!("{name} {:.0} ms", number * 1e3),

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::bench::connection::Encoding;
 use crate::bench::measure::Stretch;
 use crate::bench::process::Processes;
 use crate::bench::report::{Report, bytes, seconds};
@@ -10,11 +11,17 @@ use crate::bench::{Target, objects};
 const TIMES: usize = 7;
 
 /// Lists all pods of the namespace, some times; the first one, which may have to encode, is told apart.
-pub(super) async fn list(target: &Target, namespace: &str, count: usize, report: &mut Report) -> anyhow::Result<()> {
+pub(super) async fn list(
+    target: &Target,
+    namespace: &str,
+    count: usize,
+    encoding: Encoding,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     let mut connection = target.access.http1().await?;
     let path = objects::pods(namespace);
     let begin = Instant::now();
-    let (size, _) = connection.drain(&path).await?;
+    let (size, _) = connection.drain(&path, encoding).await?;
     let first = begin.elapsed();
     let before = target.processes.resident();
     target.processes.reset_peak();
@@ -22,7 +29,7 @@ pub(super) async fn list(target: &Target, namespace: &str, count: usize, report:
     let mut latencies = Vec::new();
     for _ in 0..TIMES {
         let begin = Instant::now();
-        connection.drain(&path).await?;
+        connection.drain(&path, encoding).await?;
         latencies.push(begin.elapsed());
     }
     let measured = stretch.end(latencies);
@@ -34,7 +41,7 @@ pub(super) async fn list(target: &Target, namespace: &str, count: usize, report:
     if let Some((peak, before)) = target.processes.peak().zip(before) {
         values.push(bytes("more memory", peak.saturating_sub(before)));
     }
-    report.line(&target.name, &format!("list {count} pods"), values);
+    report.line(&target.name, &format!("list {count} pods, {}", encoding.name()), values);
     Ok(())
 }
 
@@ -52,7 +59,7 @@ pub(super) async fn restart(
     let ready = launched.ready_after;
     target.processes = Processes::new(&launched.pids());
     target.launched = Some(launched);
-    let (size, _) = target.access.http1().await?.drain(&objects::pods(namespace)).await?;
+    let (size, _) = target.access.http1().await?.drain(&objects::pods(namespace), Encoding::Json).await?;
     let mut values = vec![seconds("ready", ready), seconds("first list", begin.elapsed()), bytes("size", size as u64)];
     values.extend(target.processes.resident().map(|resident| bytes("resident", resident)));
     report.line(&target.name, &format!("kill -9 with {count} pods, start again"), values);

@@ -7,9 +7,9 @@ mod watch;
 
 use std::time::Duration;
 
+use super::connection::Encoding;
 use super::report::{Report, bytes, percent};
 use super::{Flags, Target, objects};
-use requests::Encoding;
 
 pub(crate) use node::pods;
 
@@ -68,14 +68,16 @@ async fn in_namespaces(
         requests::get(target, many, flags.create, flags.connections, report).await?;
     }
     if flags.wants("list") {
-        list::list(target, many, flags.create, report).await?;
+        list::list(target, many, flags.create, Encoding::Json, report).await?;
     }
     if flags.many > flags.create && (flags.wants("list") || flags.wants("restart")) {
         // The rest in protobuf, as controllers write.
         let rest = flags.create..flags.many;
         requests::create(target, many, rest, Encoding::Protobuf, flags.connections, report).await?;
         if flags.wants("list") {
-            list::list(target, many, flags.many, report).await?;
+            list::list(target, many, flags.many, Encoding::Json, report).await?;
+            list::list(target, many, flags.many, Encoding::Protobuf, report).await?;
+            requests::memory(target, &format!("memory with both encodings of {} pods", flags.many), report);
         }
         if flags.wants("restart") {
             list::restart(target, many, flags.many, report).await?;

@@ -8,7 +8,7 @@ use futures::future::try_join_all;
 use hyper::Method;
 
 use crate::bench::Target;
-use crate::bench::connection::{Access, JSON, STRATEGIC};
+use crate::bench::connection::{Access, Encoding, JSON, STRATEGIC};
 use crate::bench::measure::Stretch;
 use crate::bench::objects::{self, Template};
 use crate::bench::report::{Report, bytes};
@@ -68,13 +68,6 @@ pub(super) async fn sequential(
     Ok(())
 }
 
-/// How pods are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Encoding {
-    Json,
-    Protobuf,
-}
-
 /// Creates pods over many connections.
 pub(super) async fn create(
     target: &Target,
@@ -93,13 +86,17 @@ pub(super) async fn create(
     let create = |i| (Method::POST, pods.clone(), Some((media, template.named(&name(i)))));
     let measured = stretch.end(load(&target.access, connections, range.clone(), create).await?);
     let more = if range.start > 0 { " more" } else { "" };
-    let encoding = if encoding == Encoding::Json { "JSON" } else { "protobuf" };
-    let shape = format!("create {}{more} pods, {connections} connections, {encoding}", range.len());
+    let shape = format!("create {}{more} pods, {connections} connections, {}", range.len(), encoding.name());
     report.stretch(&target.name, &shape, &measured);
-    if let Some(resident) = target.processes.resident() {
-        report.line(&target.name, &format!("memory with {} pods", range.end), vec![bytes("resident", resident)]);
-    }
+    memory(target, &format!("memory with {} pods", range.end), report);
     Ok(())
+}
+
+/// Memory as it is now, where the server's process is known.
+pub(super) fn memory(target: &Target, shape: &str, report: &mut Report) {
+    if let Some(resident) = target.processes.resident() {
+        report.line(&target.name, shape, vec![bytes("resident", resident)]);
+    }
 }
 
 /// Gets pods over many connections, in an order that is not theirs.
