@@ -41,7 +41,9 @@ impl Waiting {
     }
 
     pub(super) fn wake_all(&self) {
-        self.0.lock().taken.values().for_each(|waker| waker.wake());
+        // Not under the lock: what a woken task does first may be to leave.
+        let wakers: Vec<Waker> = self.0.lock().taken.values().filter_map(|waker| waker.take()).collect();
+        wakers.into_iter().for_each(Waker::wake);
     }
 }
 
