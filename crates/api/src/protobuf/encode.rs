@@ -88,8 +88,6 @@ fn structured(shape: &Shape, value: Option<&Value>, out: &mut Vec<u8>) {
             write_number(2, value.and_then(Value::as_i64).unwrap_or_default() as u64, out);
             write_bytes(3, text.as_bytes(), out);
         }
-        // Already in writing, see `canonical`: as a value it is an object.
-        Shape::FieldsV1 if value.is_some_and(Value::is_string) => write_bytes(1, text.as_bytes(), out),
         Shape::Raw | Shape::FieldsV1 | Shape::Json => {
             if let Some(value) = value {
                 let mut json = Vec::new();

@@ -13,7 +13,6 @@ use serde_json::{Map, Value};
 
 use crate::schema::{self, Type};
 
-mod canonical;
 mod decode;
 mod duration;
 mod encode;

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use super::wire::{self, Wire, length_of_varint};
-use super::{Envelope, Error, TAIL, canonical, encode};
+use super::{Envelope, Error, TAIL, encode};
 use crate::schema::{self, Type};
 
 /// The number of `metadata` in every kind that has one.
@@ -46,7 +46,7 @@ pub struct Resident {
 impl Resident {
     /// Encodes an object from its canonical JSON. `None` for a kind without a schema, without metadata or without protobuf.
     pub fn of_json(json: &[u8]) -> Option<Self> {
-        let value = canonical::read(json).ok()?;
+        let value: Value = serde_json::from_slice(json).ok()?;
         let ty = schema::of(&machinery::meta::gvk(&value))?;
         Self::new(&value, ty)
     }

@@ -129,3 +129,16 @@ fn what_json_leaves_out_is_not_in_protobuf_either() {
     assert_eq!(Resident::of_json(&json), Resident::new(&pod, ty));
     assert_eq!(Resident::new(&pod, ty).unwrap().stored(), read);
 }
+
+/// Nobody checks them in a template: whatever JSON they are, they come back as that.
+#[test]
+fn sets_of_fields_are_any_json() {
+    for set in [json!("f:spec"), json!("{}"), json!(1), json!(["a"]), json!({"f:spec": {}})] {
+        let template = json!({
+            "apiVersion": "v1", "kind": "PodTemplate",
+            "template": {"metadata": {"managedFields": [{"manager": "m", "fieldsV1": set}]}},
+        });
+        let shown = &round("v1", "PodTemplate", template)["template"]["metadata"]["managedFields"][0]["fieldsV1"];
+        assert_eq!(*shown, set);
+    }
+}

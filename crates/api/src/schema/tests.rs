@@ -1,3 +1,5 @@
+//! The table: read quickly, whole, and found by name.
+
 use machinery::gvk::GroupVersionKind;
 
 use super::*;
