@@ -75,6 +75,11 @@ pub fn random_suffix() -> String {
     (0..5).map(|_| ALPHABET[rng.random_range(0..ALPHABET.len())] as char).collect()
 }
 
+/// A new UUID, of the thread's own generator, which asks the kernel for a seed now and then and not for each.
+pub fn random_uuid() -> String {
+    uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string()
+}
+
 pub use machinery::go::quote as quoted;
 
 /// Go's `%q` of a list of strings: `["a" "b"]`.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use http::{Response, StatusCode};
 use machinery::field::ErrorList;
 use machinery::status::StatusError;
-use rand::RngExt;
 use serde_json::{Value, json};
 
 use super::{Call, admission_request, respond};
@@ -129,9 +128,7 @@ pub(super) fn invalid(row: &Resource, name: &str, errors: ErrorList) -> Result<(
 
 /// A name from `generateName`: cut to leave room, and five characters that make no words.
 pub(crate) fn generate_name(base: &str) -> String {
-    const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-    let mut rng = rand::rng();
-    let suffix: String = (0..5).map(|_| ALPHABET[rng.random_range(0..ALPHABET.len())] as char).collect();
+    let suffix = crate::access::random_suffix();
     let cut = base.char_indices().nth(58).map_or(base.len(), |(at, _)| at);
     format!("{}{suffix}", &base[..cut])
 }

@@ -156,13 +156,12 @@ impl Schedule {
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Due> {
         let now = Instant::now();
         if now < self.next {
-            if !self.wakes.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                self.wakes = Some(cx.waker().clone());
-                // Whatever this task's budget: a timer that was not asked wakes nobody.
-                ready!(pin!(tokio::task::unconstrained(self.timer.as_mut())).poll(cx));
-            } else {
+            if self.wakes.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                 return Poll::Pending;
             }
+            self.wakes = Some(cx.waker().clone());
+            // Whatever this task's budget: a timer that was not asked wakes nobody.
+            ready!(pin!(tokio::task::unconstrained(self.timer.as_mut())).poll(cx));
         }
         if self.next >= self.end {
             return Poll::Ready(Due::End);

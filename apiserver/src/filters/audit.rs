@@ -4,8 +4,8 @@
 
 use http::Response;
 use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
-use rand::RngExt;
 
+use crate::access::random_uuid;
 use crate::filters::authn::UserInfo;
 use crate::filters::request_info::RequestInfo;
 use crate::negotiation::Body;
@@ -15,11 +15,7 @@ const ID: HeaderName = HeaderName::from_static("audit-id");
 /// The request's id: what its client says, or a new one.
 pub fn id(headers: &HeaderMap) -> HeaderValue {
     let given = headers.get(&ID).filter(|id| !id.is_empty());
-    given.cloned().unwrap_or_else(|| {
-        let random: u128 = rand::rng().random();
-        let id = uuid::Builder::from_random_bytes(random.to_be_bytes()).into_uuid();
-        HeaderValue::from_str(&id.to_string()).expect("hexadecimal and dashes")
-    })
+    given.cloned().unwrap_or_else(|| HeaderValue::from_str(&random_uuid()).expect("hexadecimal and dashes"))
 }
 
 /// An answer with what all answers have.

@@ -33,9 +33,7 @@ pub fn prepare_for_create(cx: &WriteContext<'_>, obj: &mut Value) -> Result<(), 
     {
         meta.insert("namespace".into(), namespace.into());
     }
-    // Of the thread's own generator, which asks the kernel for a seed now and then and not for each.
-    let uid = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
-    meta.insert("uid".into(), uid.to_string().into());
+    meta.insert("uid".into(), crate::access::random_uuid().into());
     meta.insert("creationTimestamp".into(), machinery::time::rfc3339(cx.now).into());
     Ok(())
 }

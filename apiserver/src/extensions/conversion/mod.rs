@@ -99,7 +99,7 @@ pub async fn convert(
     let asked: Vec<&Value> = objects.iter().filter(|object| object["apiVersion"] != to).collect();
     let Some(first) = asked.first() else { return Ok(objects) };
     let of = review::Subject::of(first, asked.len() > 1);
-    let (uid, count) = (uuid::Uuid::new_v4().to_string(), asked.len());
+    let (uid, count) = (crate::access::random_uuid(), asked.len());
     let request = review::request(reviews, &asked, to, &uid).map_err(failed)?;
     let answer = webhook.post(registry, &request).await.map_err(|why| failed(of.failed(&why)))?;
     let converted = review::converted(&request, answer, &uid).map_err(|why| failed(of.failed(&why)))?;

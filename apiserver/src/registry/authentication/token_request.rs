@@ -104,7 +104,7 @@ async fn request(
         service_account: Ref::to(&account),
         lifetime_seconds: if extend { EXTENDED_SECONDS } else { seconds },
         warn_after_seconds: extend.then_some(seconds),
-        id: uuid::Uuid::new_v4().to_string(),
+        id: crate::access::random_uuid(),
         ..bound
     };
     // A dry run shows what would be said, and gives nothing away.
