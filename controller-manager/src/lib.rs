@@ -131,6 +131,6 @@ async fn serve(options: &options::Options, cancel: CancellationToken) -> anyhow:
     let listener = tokio::net::TcpListener::bind(address)
         .await
         .with_context(|| format!("failed to create listener on {address}"))?;
-    tokio::spawn(serving::Server::default().tls(config).serve(listener, cancel));
+    tokio::spawn(serving::Server::default().tls(config).serve(listener, component::Supervisor::under(&cancel)));
     Ok(())
 }

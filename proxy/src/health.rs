@@ -137,7 +137,7 @@ pub async fn serve_metrics(address: SocketAddr, registry: Registry, cancel: Canc
     // As upstream's: on loopback unless told otherwise, and nothing secret in it.
     let server = server.authorized(async |_| None);
     tokio::spawn(async move {
-        if let Err(error) = server.serve(listener, cancel).await {
+        if let Err(error) = server.serve(listener, component::Supervisor::under(&cancel)).await {
             tracing::error!(%error, "metrics server");
         }
     });

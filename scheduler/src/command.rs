@@ -238,7 +238,7 @@ async fn serve(
     let server = Server::new(Checks::new(), Checks::new()).tls(Arc::new(tls::server_config(resolver, None)?));
     let listener = TcpListener::bind(address).await.with_context(|| format!("failed to create listener: {address}"))?;
     tokio::spawn(async move {
-        if let Err(error) = server.serve(listener, cancel).await {
+        if let Err(error) = server.serve(listener, component::Supervisor::under(&cancel)).await {
             tracing::error!(%error, "serving health stopped");
         }
     });

@@ -9,6 +9,8 @@ use anyhow::{Context, bail};
 
 use crate::root;
 
+mod spawns;
+
 /// The most lines of a file that is not in the ratchet.
 const LINES: usize = 500;
 const RATCHET: &str = "xtask/tidy-ratchet.txt";
@@ -26,6 +28,7 @@ pub fn main(argv: &[String]) -> anyhow::Result<()> {
     let files = tracked(&root)?;
     let mut faults = Vec::new();
     let mut long = BTreeMap::new();
+    let mut spawns = spawns::Spawns::default();
     for file in &files {
         let text = std::fs::read_to_string(root.join(file)).with_context(|| format!("reading {file}"))?;
         let lines = text.lines().count();
@@ -33,7 +36,9 @@ pub fn main(argv: &[String]) -> anyhow::Result<()> {
             long.insert(file.clone(), lines);
         }
         faults.extend(look(file, &text));
+        faults.extend(spawns.look(file, &text));
     }
+    faults.extend(spawns.unneeded());
     faults.extend(dead(&root, &files)?);
     if argv.iter().any(|a| a == "--bless") {
         let text: String = long.iter().map(|(file, lines)| format!("{lines} {file}\n")).collect();

@@ -16,6 +16,7 @@ type Check = (&'static str, bool);
 const NAMES: &[&str] = &[
     "ping",
     "log",
+    "tasks",
     "etcd",
     "poststarthook/rbac/bootstrap-roles",
     "poststarthook/scheduling/bootstrap-system-priority-classes",
@@ -25,7 +26,7 @@ const NAMES: &[&str] = &[
     "shutdown",
 ];
 /// How many of them liveness has too.
-const LIVE: usize = 6;
+const LIVE: usize = 7;
 
 /// The names of a path's checks (`/livez` or `livez`).
 pub(super) fn names(path: &str) -> impl Iterator<Item = &'static str> {
@@ -37,9 +38,14 @@ pub(super) fn names(path: &str) -> impl Iterator<Item = &'static str> {
 async fn checks(call: &Call, path: &str) -> Vec<Check> {
     let server = &call.server;
     let fed = server.registry.feed().caught_up().await.is_ok();
+    let troubled = component::supervisor::troubled();
+    if !troubled.is_empty() {
+        tracing::warn!(tasks = troubled.join(", "), "tasks panic again and again");
+    }
     let booted = server.ready.load(Ordering::Acquire);
     let holds = |name: &str| match name {
         "ping" | "log" => true,
+        "tasks" => troubled.is_empty(),
         "etcd" | "etcd-readiness" | "informer-sync" => fed,
         "shutdown" => !server.draining(),
         _ => booted,

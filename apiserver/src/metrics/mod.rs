@@ -138,7 +138,7 @@ impl Metrics {
         caches(registry, &mut out);
         build(&mut out);
         process::write(&mut out);
-        out.finish()
+        out.finish() + &component::supervisor::metrics()
     }
 }
 

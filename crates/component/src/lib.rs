@@ -1,4 +1,4 @@
-//! The daemon shell: flags and config files, TLS, health, metrics, tracing, shutdown.
+//! The daemon shell: supervised tasks, flags and config files, TLS, health, metrics, tracing, shutdown.
 //!
 //! What it knows: how a Kubernetes component is started, watched and stopped. What it must **not** know: the API's
 //! kinds, a client, any component in particular.
@@ -7,6 +7,8 @@ pub mod config;
 pub mod flags;
 mod process;
 pub mod serving;
+pub mod supervisor;
 pub mod tls;
 
-pub use process::{init_logging, shutdown};
+pub use process::{init_logging, shutdown, supervised};
+pub use supervisor::Supervisor;

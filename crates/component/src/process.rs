@@ -6,6 +6,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+use crate::supervisor::{self, Supervisor};
+
 /// Logs to standard error at klog's verbosity `v`: 0-1 info, 2-4 info of everything ours, 5-7 debug, 8 and up trace.
 ///
 /// `RUST_LOG`, if set, wins. A second call changes nothing, so that several components can share a process.
@@ -25,13 +27,16 @@ pub fn init_logging(v: u8) {
         .try_init();
 }
 
-/// A token that SIGTERM and SIGINT cancel; a second signal ends the process at once, as upstream's does.
+/// The root of a process's tasks, which SIGTERM and SIGINT stop; a second signal ends the process at once, as upstream's
+/// does.
 ///
-/// Must be called inside a tokio runtime.
-pub fn shutdown() -> CancellationToken {
-    let cancel = CancellationToken::new();
-    let told = cancel.clone();
-    tokio::spawn(async move {
+/// Must be called inside a tokio runtime. A component starts its tasks in it and then waits for
+/// [`Supervisor::finish`](crate::Supervisor::finish).
+pub fn supervised() -> Supervisor {
+    let root = Supervisor::new();
+    let told = root.clone();
+    // Not a task of the tree: it has to be there for the second signal, while the tree is stopped.
+    supervisor::detached("signals", async move {
         let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
             tracing::error!("signals can't be handled here");
             return;
@@ -41,8 +46,13 @@ pub fn shutdown() -> CancellationToken {
             if n > 0 {
                 std::process::exit(1);
             }
-            told.cancel();
+            told.stop();
         }
     });
-    cancel
+    root
+}
+
+/// A token that SIGTERM and SIGINT cancel; as [`supervised`], for what has no supervisor yet.
+pub fn shutdown() -> CancellationToken {
+    supervised().stopping()
 }

@@ -13,7 +13,7 @@ use axum::{
     routing::get,
 };
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto::Builder,
 };
 use prometheus_client::registry::Registry;
@@ -25,8 +25,10 @@ use tokio::{
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
+
+use crate::supervisor::{self, Supervisor};
 
 const CONNECTIONS: usize = 1000;
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -62,13 +64,15 @@ impl Checks {
 
     fn answer(&self, path: &str, query: Option<&str>) -> Response {
         let verbose = query.is_some_and(|q| q.split('&').any(|p| p == "verbose" || p.starts_with("verbose=")));
-        let ping: (&str, Check) = ("ping", Arc::new(|| Ok(())));
-        let results: Vec<_> = std::iter::once(&ping).chain(&self.0).map(|(name, check)| (*name, check())).collect();
+        let always: [(&str, Check); 2] = [("ping", Arc::new(|| Ok(()))), ("tasks", Arc::new(tasks))];
+        let results: Vec<_> = always.iter().chain(&self.0).map(|(name, check)| (*name, check())).collect();
         let failed = results.iter().any(|(_, r)| r.is_err());
         let lines: String = results
             .iter()
             .map(|(name, r)| match r {
                 Ok(()) => format!("[+]{name} ok\n"),
+                // The names of tasks are no secret.
+                Err(why) if *name == "tasks" => format!("[-]{name} failed: {why}\n"),
                 Err(_) => format!("[-]{name} failed: reason withheld\n"),
             })
             .collect();
@@ -81,6 +85,12 @@ impl Checks {
             (false, false) => "ok".into_response(),
         }
     }
+}
+
+/// That no task panics again and again.
+fn tasks() -> Result<(), String> {
+    let troubled = supervisor::troubled();
+    if troubled.is_empty() { Ok(()) } else { Err(format!("panic again and again: {}", troubled.join(", "))) }
 }
 
 /// What to serve. Build it, then [`Server::serve`].
@@ -119,15 +129,16 @@ impl Server {
         self
     }
 
-    /// Serves the registry at `/metrics`, guarded.
+    /// Serves the registry and the counters of the process's tasks at `/metrics`, guarded.
     #[must_use]
     pub fn metrics(self, registry: Arc<Registry>) -> Self {
         let handler = get(move || {
             let registry = registry.clone();
             async move {
                 let mut text = String::new();
-                match prometheus_client::encoding::text::encode(&mut text, &registry) {
+                match prometheus_client::encoding::text::encode_registry(&mut text, &registry) {
                     Ok(()) => {
+                        text.push_str(&supervisor::metrics());
                         ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
                     }
                     Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
@@ -173,12 +184,12 @@ impl Server {
         Authorized { router: self.open.merge(guarded), tls: self.tls }
     }
 
-    /// Serves the open routes until cancelled, then drains.
+    /// Serves the open routes until `own` is stopped, then drains.
     ///
     /// # Errors
     /// Accepting fails for good.
-    pub async fn serve(self, listener: TcpListener, cancel: CancellationToken) -> io::Result<()> {
-        Authorized { router: self.open, tls: self.tls }.serve(listener, cancel).await
+    pub async fn serve(self, listener: TcpListener, own: Supervisor) -> io::Result<()> {
+        Authorized { router: self.open, tls: self.tls }.serve(listener, own).await
     }
 }
 
@@ -189,13 +200,14 @@ pub struct Authorized {
 }
 
 impl Authorized {
-    /// Serves until cancelled, then drains.
+    /// Serves until `own` is stopped, then drains.
     ///
     /// # Errors
     /// Accepting fails for good.
-    pub async fn serve(self, listener: TcpListener, cancel: CancellationToken) -> io::Result<()> {
+    pub async fn serve(self, listener: TcpListener, own: Supervisor) -> io::Result<()> {
         let acceptor = self.tls.map(TlsAcceptor::from);
-        let (room, tasks) = (Arc::new(Semaphore::new(CONNECTIONS)), TaskTracker::new());
+        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let (connections, cancel) = (own.child_within("connections", DRAIN), own.token());
         loop {
             let accepted = tokio::select! {
                 () = cancel.cancelled() => break,
@@ -207,7 +219,7 @@ impl Authorized {
                 continue;
             };
             let (router, acceptor, cancel) = (self.router.clone(), acceptor.clone(), cancel.clone());
-            tasks.spawn(async move {
+            connections.one_shot("connection", async move {
                 let _permit = permit;
                 let _ = stream.set_nodelay(true);
                 match acceptor {
@@ -226,10 +238,17 @@ impl Authorized {
             });
         }
         drop(listener);
-        tasks.close();
-        let _ = timeout(DRAIN, tasks.wait()).await;
+        connections.shutdown().await;
         Ok(())
     }
+}
+
+/// Serves `routes` alone, over HTTP, until `own` is stopped, then drains.
+///
+/// # Errors
+/// Accepting fails for good.
+pub async fn serve(routes: Router, listener: TcpListener, own: Supervisor) -> io::Result<()> {
+    Authorized { router: routes, tls: None }.serve(listener, own).await
 }
 
 type Accepted = (tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
@@ -249,7 +268,7 @@ where
         request.extensions_mut().insert(PeerAddress(peer));
         router.clone().oneshot(request.map(axum::body::Body::new))
     });
-    let mut builder = Builder::new(TokioExecutor::new());
+    let mut builder = Builder::new(supervisor::executor("http-stream"));
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(100);
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);

@@ -52,7 +52,7 @@ pub(crate) async fn serve(agent: Arc<Agent>, listener: TcpListener, cancel: Canc
         let gate = gate.clone();
         async move { gate.refusal(&parts).await }
     });
-    server.serve(listener, cancel).await?;
+    server.serve(listener, component::Supervisor::under(&cancel)).await?;
     Ok(())
 }
 
@@ -86,7 +86,7 @@ pub(crate) async fn healthz(config: &Config, cancel: CancellationToken) -> anyho
     let listener = TcpListener::bind((address, config.file.healthz_port)).await?;
     Server::new(Checks::new(), Checks::new())
         .open(Router::new().route("/", get(|| async { "ok" })))
-        .serve(listener, cancel)
+        .serve(listener, component::Supervisor::under(&cancel))
         .await?;
     Ok(())
 }

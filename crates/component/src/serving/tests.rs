@@ -15,22 +15,23 @@ async fn ask(address: SocketAddr, path: &str) -> String {
 #[tokio::test]
 async fn health_is_open_and_metrics_are_guarded() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (address, cancel) = (listener.local_addr().unwrap(), CancellationToken::new());
+    let (address, root) = (listener.local_addr().unwrap(), Supervisor::new());
     let ready = Checks::new().with("informer-sync", || Err("1 of 2 synced".into()));
     let server = Server::new(Checks::new(), ready).metrics(Arc::default());
     let server = server.authorized(|parts| async move {
         (parts.headers.get("authorization").is_none()).then(|| StatusCode::UNAUTHORIZED.into_response())
     });
-    let serving = tokio::spawn(server.serve(listener, cancel.clone()));
+    let serving = root.vital("serving", |own| server.serve(listener, own));
     assert_eq!(ask(address, "/healthz").await, "200 ok");
-    assert_eq!(ask(address, "/livez?verbose").await, "200 [+]ping ok\nlivez check passed\n");
+    assert_eq!(ask(address, "/livez?verbose").await, "200 [+]ping ok\n[+]tasks ok\nlivez check passed\n");
     assert_eq!(
         ask(address, "/readyz").await,
-        "500 [+]ping ok\n[-]informer-sync failed: reason withheld\nreadyz check failed\n"
+        "500 [+]ping ok\n[+]tasks ok\n[-]informer-sync failed: reason withheld\nreadyz check failed\n"
     );
     assert_eq!(ask(address, "/metrics").await, "401 ");
     assert_eq!(ask(address, "/elsewhere").await, "404 ");
-    cancel.cancel();
-    serving.await.unwrap().unwrap();
+    root.stop();
+    root.finish().await.unwrap();
+    serving.await.unwrap();
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
 }
