@@ -5,19 +5,19 @@
 
 use std::sync::Arc;
 
+use access::authn::{self, Peer};
+use access::authz::{self, Attributes};
+use endpoints::{Call, metrics};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use machinery::status::StatusError;
+use model::request_info::RequestInfo;
+use model::warnings::Warnings;
+use negotiation::{Asked, Body, Upload};
 
 use crate::Server;
-use crate::endpoints::{self, Call};
-use crate::filters::authn::{self, Peer};
-use crate::filters::authz::Attributes;
-use crate::filters::request_info::RequestInfo;
-use crate::filters::{audit, authz, deadline, fairness, guard, impersonation};
-use crate::metrics;
-use crate::negotiation::{self, Asked, Body, Upload, Warnings};
+use crate::filters::{audit, deadline, fairness, guard, impersonation};
 
 /// Serves one request. Always answers: an error is a Status, a panic in a step is a 500 and a log line.
 pub async fn serve(server: Arc<Server>, peer: Arc<Peer>, request: Request<Incoming>) -> Response<Body> {
@@ -55,6 +55,7 @@ async fn pass(
     // What follows is the endpoint's: decode and default, mutating admission, prepare, validate, validating admission,
     // store, encode.
     let now = Timestamp::now();
+    let server = server.endpoints.clone();
     let call = Call { server, parts, body, info, answer, user, peer, now, warnings };
     let response = endpoints::dispatch(call).await?;
     Ok(seat.keep_while_sending(response))

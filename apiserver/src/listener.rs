@@ -12,20 +12,21 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use access::authn::Peer;
 use bytes::Bytes;
+use coalesced::{Coalesced, Turns};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use idle::{Idle, Step};
+use model::user::UserInfo;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::filters::authn::{Peer, UserInfo};
 use crate::{Server, chain};
-use coalesced::{Coalesced, Turns};
-use idle::{Idle, Step};
 
 mod coalesced;
 mod idle;

@@ -207,9 +207,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::filters::authn::ca::CaPool;
-    use crate::filters::authn::service_account::Issuer;
-    use crate::filters::authn::x509::X509;
+    use access::authn::ca::CaPool;
+    use access::authn::service_account::Issuer;
+    use access::authn::x509::X509;
 
     fn now() -> OffsetDateTime {
         OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap()

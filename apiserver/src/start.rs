@@ -7,28 +7,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use access::authn::Authenticator;
+use access::authn::bearer::Tokens;
+use access::authn::service_account::Issuer;
+use access::authz::Authorizer;
+use access::authz::rbac::Rbac;
 use anyhow::Context;
+use endpoints::connect::Nodes;
+use endpoints::metrics::{Measured, Metrics};
+use extensions::controller::Extensions;
 use futures::future::BoxFuture;
 use machinery::status::StatusError;
 use storage::Storage;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use writes::admission::Chain;
+use writes::{Registry, Rows};
 
 use crate::Server;
-use crate::admission::Chain;
-use crate::cache;
-use crate::endpoints::connect::Nodes;
-use crate::extensions::controller::Extensions;
-use crate::filters::authn::Authenticator;
-use crate::filters::authn::bearer::Tokens;
-use crate::filters::authn::service_account::Issuer;
-use crate::filters::authz::Authorizer;
-use crate::filters::authz::rbac::Rbac;
 use crate::filters::fairness::Fairness;
 use crate::listener::{self, InProcess, Tls};
-use crate::metrics::{Measured, Metrics};
-use crate::registry::catalogue;
-use crate::registry::{Registry, Rows};
 
 /// Where objects are kept.
 #[derive(Debug, Clone)]
@@ -120,7 +118,7 @@ pub struct Running {
 
 impl Running {
     /// A listener for a component in the same process.
-    pub fn in_process(&self, identity: crate::filters::authn::UserInfo) -> InProcess {
+    pub fn in_process(&self, identity: model::user::UserInfo) -> InProcess {
         InProcess::new(self.server.clone(), identity, self.cancel.clone())
     }
 
@@ -176,9 +174,10 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
     };
     tracing::debug!(elapsed = ?began.elapsed(), "store opened");
     let metrics: Arc<Metrics> = Arc::default();
-    let mut rows = catalogue::rows();
-    for expiring in rows.iter_mut().filter(|row| row.ttl_seconds.is_some()) {
-        expiring.ttl_seconds = Some(config.times.event_ttl.as_secs()).filter(|seconds| *seconds > 0);
+    let mut rows = kinds::catalogue::rows();
+    for expiring in rows.iter_mut().filter(|kind| kind.ttl_seconds.is_some()) {
+        Arc::make_mut(&mut expiring.row).ttl_seconds =
+            Some(config.times.event_ttl.as_secs()).filter(|seconds| *seconds > 0);
     }
     let storage: Arc<dyn Storage> = Arc::new(Measured::new(storage, metrics.clone(), &rows));
     let rows = Rows::new(rows);
@@ -189,31 +188,30 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
     });
     // What requests need goes on until the last one is answered.
     let (closing, closed) = (CancellationToken::new(), CancellationToken::new());
-    let feed = cache::start(storage.clone(), rows.iter().cloned(), canonicalise, closed.clone()).await?;
+    let feed =
+        cache::start(storage.clone(), rows.iter().map(|kind| kind.row.clone()), canonicalise, closed.clone()).await?;
     tracing::debug!(elapsed = ?began.elapsed(), "caches loaded");
     let registry = Arc::new(Registry::new(rows, feed, storage.clone(), values));
     let access = (config.access)(&registry)?;
     registry.set_admission(access.admission);
     let extensions = Extensions::start(registry.clone()).await;
-    let server = Arc::new(Server {
+    let endpoints = endpoints::Server {
         registry,
         authenticator: access.authenticator,
         authorizer: access.authorizer,
         rbac: access.rbac,
         tokens: access.tokens,
         issuer: access.issuer,
-        fairness: Fairness::new(
-            config.max_requests_inflight,
-            config.max_mutating_requests_inflight,
-            config.times.request,
-        ),
         metrics,
         openapi: Default::default(),
         nodes: config.nodes,
         ready: Arc::new(AtomicBool::new(false)),
         request_timeout: config.times.request,
         draining: cancel.clone(),
-    });
+    };
+    let fairness =
+        Fairness::new(config.max_requests_inflight, config.max_mutating_requests_inflight, config.times.request);
+    let server = Arc::new(Server { endpoints: Arc::new(endpoints), fairness });
     let stopped = tokio_util::task::TaskTracker::new();
     let mut address = None;
     let mut serving = None;

@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         "example-web" => daemon(example_web::main(argv)),
         "image" => ended(up::image(&argv)),
         "version" | "--version" => {
-            println!("ferry {}", apiserver::VERSION);
+            println!("ferry {}", model::VERSION);
             ExitCode::SUCCESS
         }
         "help" | "--help" | "-h" => {

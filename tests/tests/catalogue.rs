@@ -1,15 +1,17 @@
 //! Walks the catalogue: every resource is served, by the same rules. A new row is tested by being a row.
 
-use apiserver::registry::catalogue::{Resource, Sort, Verb, rows};
 use ferry_tests::definitions::{established, until};
 use http::Method;
+use kinds::catalogue::rows;
+use model::resource::{Sort, Verb};
 use serde_json::Value;
 use testkit::{Cluster, fixture};
+use writes::strategy::Kind;
 
 const NAMESPACE: &str = "default";
 
 /// Where a resource's objects are listed and created.
-fn collection(row: &Resource) -> String {
+fn collection(row: &Kind) -> String {
     let base = if row.group.is_empty() {
         format!("/api/{}", row.version)
     } else {
@@ -20,7 +22,7 @@ fn collection(row: &Resource) -> String {
 }
 
 /// A name that the kind's rules allow.
-fn name(row: &Resource) -> &'static str {
+fn name(row: &Kind) -> &'static str {
     match row.kind.as_ref() {
         "CustomResourceDefinition" => "fixtures.example.com",
         "APIService" => "v1.example.com",
@@ -29,7 +31,7 @@ fn name(row: &Resource) -> &'static str {
     }
 }
 
-fn stored() -> Vec<Resource> {
+fn stored() -> Vec<Kind> {
     rows().into_iter().filter(|r| r.sort != Sort::Virtual && r.verbs.contains(&Verb::Create)).collect()
 }
 
@@ -58,7 +60,7 @@ async fn every_stored_resource_lives_from_create_to_delete() -> anyhow::Result<(
     Ok(())
 }
 
-async fn lives(cluster: &Cluster, row: &Resource) -> anyhow::Result<()> {
+async fn lives(cluster: &Cluster, row: &Kind) -> anyhow::Result<()> {
     let admin = cluster.admin();
     let (collection, name) = (collection(row), name(row));
     let item = format!("{collection}/{name}");

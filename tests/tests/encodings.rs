@@ -5,9 +5,10 @@ use std::io::Read;
 
 use api::protobuf::{self, MEDIA_TYPE};
 use api::schema::{self, Type};
-use apiserver::registry::catalogue::{Resource, Sort, Verb, rows};
 use ferry_tests::definitions::{established, until};
 use http::Method;
+use kinds::catalogue::rows;
+use model::resource::{Resource, Sort, Verb};
 use serde_json::{Value, json};
 use testkit::{Caller, Cluster, Raw, fixture};
 

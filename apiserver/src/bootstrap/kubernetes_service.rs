@@ -8,9 +8,9 @@ use ipnet::IpNet;
 use machinery::gvk::GroupResource;
 use machinery::status::StatusError;
 use serde_json::{Value, json};
+use writes::Registry;
 
 use super::ensure;
-use crate::registry::Registry;
 
 /// What the Service is made of.
 #[derive(Debug, Clone)]

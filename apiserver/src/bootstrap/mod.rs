@@ -9,11 +9,10 @@ use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use machinery::gvk::GroupResource;
 use machinery::status::StatusError;
+use model::resources::{CONFIG_MAPS, FLOW_SCHEMAS, NAMESPACES, PRIORITY_CLASSES, PRIORITY_LEVELS};
+use model::values::text;
 use serde_json::{Value, json};
-
-use crate::access::resources::{CONFIG_MAPS, FLOW_SCHEMAS, NAMESPACES, PRIORITY_CLASSES, PRIORITY_LEVELS};
-use crate::access::text;
-use crate::registry::Registry;
+use writes::Registry;
 
 pub mod kubernetes_service;
 pub mod rbac;
@@ -34,7 +33,7 @@ pub struct Facts {
     /// The authorities of client certificates, PEM.
     pub client_ca: Option<String>,
     /// The authorities of front proxies, PEM, and what they send.
-    pub request_header: Option<(String, crate::filters::authn::request_header::Headers)>,
+    pub request_header: Option<(String, access::authn::request_header::Headers)>,
     /// The user as which the server speaks to kubelets, where that is our own making: kubelets ask back what it may.
     pub kubelet_client: Option<String>,
     /// The server's own Service; `None` where it has none (tests).
@@ -174,10 +173,8 @@ mod tests {
 
     #[test]
     fn front_proxies_are_told_by_a_config_map() {
-        let headers = crate::filters::authn::request_header::Headers {
-            username: vec!["X-Remote-User".into()],
-            ..Default::default()
-        };
+        let headers =
+            access::authn::request_header::Headers { username: vec!["X-Remote-User".into()], ..Default::default() };
         let map = authentication(&Facts {
             client_ca: Some("PEM".into()),
             request_header: Some(("PEM2".into(), headers)),

@@ -1,10 +1,9 @@
 //! How an object that exists is brought to its defaults: pure, an object in and an object or nothing out.
 //! Follows `component-helpers/auth/rbac/reconciliation`.
 
+use access::authz::rbac::{Rule, missing};
+use model::values::{items, text};
 use serde_json::{Map, Value, json};
-
-use crate::access::{items, text};
-use crate::filters::authz::rbac::{Rule, missing};
 
 const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
 const AUTOUPDATE_SPEC: &str = "apf.kubernetes.io/autoupdate-spec";

@@ -4,7 +4,25 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use access::authn::bearer::{Token, Tokens};
+use access::authn::bootstrap_token::BootstrapToken;
+use access::authn::ca::CaPool;
+use access::authn::client_certificates;
+use access::authn::request_header::{Headers, RequestHeader};
+use access::authn::service_account::{Issuer, ServiceAccount};
+use access::authn::token_file::TokenFile;
+use access::authn::union::Union as Authenticators;
+use access::authn::x509::X509;
+use access::authz::Authorizer;
+use access::authz::node::Node;
+use access::authz::node::feed::Caches;
+use access::authz::rbac::Rbac;
+use access::authz::union::{AlwaysAllow, AlwaysDeny, Union as Authorizers};
+use admission::chain::{self, Parts};
 use anyhow::{Context, bail};
+use endpoints::connect::Nodes;
+use machinery::gvk::GroupResource;
+use model::lookup::Lookup;
 use rustls::DigitallySignedStruct;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -13,23 +31,7 @@ use rustls::server::ResolvesServerCert;
 use time::OffsetDateTime;
 
 use super::{Flags, kubelet_client, read, read_text};
-use crate::access::Lookup;
-use crate::admission::chain::{self, Parts};
 use crate::bootstrap::{self, kubernetes_service};
-use crate::endpoints::connect::Nodes;
-use crate::filters::authn::bearer::{Token, Tokens};
-use crate::filters::authn::bootstrap_token::BootstrapToken;
-use crate::filters::authn::ca::CaPool;
-use crate::filters::authn::client_certificates;
-use crate::filters::authn::request_header::{Headers, RequestHeader};
-use crate::filters::authn::service_account::{Issuer, ServiceAccount};
-use crate::filters::authn::token_file::TokenFile;
-use crate::filters::authn::union::Union as Authenticators;
-use crate::filters::authn::x509::X509;
-use crate::filters::authz::Authorizer;
-use crate::filters::authz::node::{Node, feed::Caches};
-use crate::filters::authz::rbac::Rbac;
-use crate::filters::authz::union::{AlwaysAllow, AlwaysDeny, Union as Authorizers};
 use crate::listener::Tls;
 use crate::start::{Access, Bootstrap, MakeAccess};
 
@@ -138,10 +140,11 @@ impl Assembly {
             };
             let rbac = Arc::new(Rbac::new(lookup));
             let mut modes: Vec<Arc<dyn Authorizer>> = Vec::new();
+            let find = |resource: &GroupResource| registry.cache(registry.rows().of(resource)?);
             for mode in &flags.authorization_mode {
                 modes.push(match mode.as_str() {
                     "RBAC" => rbac.clone(),
-                    "Node" => Arc::new(Node::new(Box::new(Caches::new(registry)))),
+                    "Node" => Arc::new(Node::new(Box::new(Caches::new(find)))),
                     "AlwaysAllow" => Arc::new(AlwaysAllow),
                     "AlwaysDeny" => Arc::new(AlwaysDeny),
                     other => bail!("authorization-mode {other:?} is not supported yet"),

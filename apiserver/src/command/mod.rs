@@ -17,8 +17,8 @@ pub use assemble::Assembly;
 pub use flags::{Flags, UNSUPPORTED};
 
 use crate::filters::deadline::go_duration;
-use crate::registry::core::service::set_node_port_range;
 use crate::start::{Config, Running, Store, Times, start};
+use kinds::core::service::set_node_port_range;
 
 /// The process: flags, logging, serving until a signal, drain.
 pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {

@@ -5,10 +5,10 @@
 use http::Response;
 use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
 
-use crate::access::random_uuid;
-use crate::filters::authn::UserInfo;
-use crate::filters::request_info::RequestInfo;
-use crate::negotiation::Body;
+use model::random::random_uuid;
+use model::request_info::RequestInfo;
+use model::user::UserInfo;
+use negotiation::Body;
 
 const ID: HeaderName = HeaderName::from_static("audit-id");
 

@@ -5,10 +5,9 @@
 use std::future::Future;
 use std::time::Duration;
 
+use endpoints::metrics::Metrics;
 use machinery::status::StatusError;
-
-use super::request_info::RequestInfo;
-use crate::metrics::Metrics;
+use model::request_info::RequestInfo;
 
 /// The time a request has, as [`within`] takes it: 400 where its parameter cannot be read.
 pub type Limit = Result<Option<Duration>, StatusError>;

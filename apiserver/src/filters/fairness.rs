@@ -13,13 +13,12 @@ use std::time::Duration;
 use http::Response;
 use http_body_util::BodyExt;
 use machinery::status::StatusError;
+use model::request_info::RequestInfo;
+use model::user::{MASTERS, UserInfo};
+use negotiation::Body;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
-
-use crate::filters::authn::{MASTERS, UserInfo};
-use crate::filters::request_info::RequestInfo;
-use crate::negotiation::Body;
 
 /// A request waits for a place for this part of the time it has, as upstream's.
 const PATIENCE_PART: u32 = 4;

@@ -7,15 +7,14 @@
 
 use std::collections::BTreeMap;
 
+use access::authn::claims::{groups as service_account_groups, split_username};
+use access::authn::request_header::{string, unescape};
+use access::authz::{Attributes, Authorizer, Decision, forbidden};
 use http::HeaderMap;
 use machinery::names;
 use machinery::status::StatusError;
-
-use super::authn::claims::{groups as service_account_groups, split_username};
-use super::authn::request_header::{string, unescape};
-use super::authn::{ANONYMOUS, AUTHENTICATED, MASTERS, NODES, UNAUTHENTICATED, UserInfo};
-use super::authz::{Attributes, Authorizer, Decision, forbidden};
-use crate::access::{quoted, quoted_list};
+use model::user::{ANONYMOUS, AUTHENTICATED, MASTERS, NODES, UNAUTHENTICATED, UserInfo};
+use model::values::{quoted, quoted_list};
 
 const USER: &str = "impersonate-user";
 const GROUP: &str = "impersonate-group";

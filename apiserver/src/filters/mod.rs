@@ -1,10 +1,7 @@
 //! The part of the request path before an endpoint: each file one step, called in order by `chain.rs`.
 
 pub mod audit;
-pub mod authn;
-pub mod authz;
 pub mod deadline;
 pub mod fairness;
 pub mod guard;
 pub mod impersonation;
-pub mod request_info;

@@ -13,10 +13,9 @@ use std::time::Duration;
 use http::Response;
 use http_body::Body as _;
 use http_body_util::BodyExt;
+use negotiation::Body;
 use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep};
-
-use crate::negotiation::Body;
 
 /// How long a connection may be idle, as upstream's.
 pub(super) const LIMIT: Duration = Duration::from_secs(90);

@@ -182,6 +182,26 @@ impl fmt::Display for GroupVersionResource {
     }
 }
 
+/// Kubernetes' order of versions: stable before beta before alpha, higher numbers first, other names last.
+pub fn version_order(version: &str) -> (u8, u64, u64) {
+    let parse = || {
+        let rest = version.strip_prefix('v')?;
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let major = rest[..digits].parse().ok()?;
+        let stage = &rest[digits..];
+        if stage.is_empty() {
+            return Some((3, major, 0));
+        }
+        let (rank, minor) = match (stage.strip_prefix("beta"), stage.strip_prefix("alpha")) {
+            (Some(minor), _) => (2, minor),
+            (_, Some(minor)) => (1, minor),
+            _ => return None,
+        };
+        Some((rank, major, minor.parse().ok()?))
+    };
+    parse().unwrap_or((0, 0, 0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

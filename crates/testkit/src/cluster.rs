@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use apiserver::access::Lookup;
-use apiserver::admission::chain::{self, Parts};
+use access::authn::bearer::Tokens;
+use access::authn::union::Union as Authenticators;
+use access::authz::Authorizer;
+use access::authz::rbac::Rbac;
+use access::authz::union::Union as Authorizers;
+use admission::chain::{self, Parts};
 use apiserver::bootstrap::{self, Facts};
-use apiserver::endpoints::connect::Nodes;
-use apiserver::filters::authn::UserInfo;
-use apiserver::filters::authn::bearer::Tokens;
-use apiserver::filters::authn::union::Union as Authenticators;
-use apiserver::filters::authz::rbac::Rbac;
-use apiserver::filters::authz::{Authorizer, union::Union as Authorizers};
-use apiserver::registry::Registry;
 use apiserver::start::{Access, Config, Running, Store, start};
+use endpoints::connect::Nodes;
+use model::lookup::Lookup;
+use model::user::UserInfo;
 use tokio_util::sync::CancellationToken;
+use writes::Registry;
 
 use crate::Caller;
 

@@ -18,10 +18,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use apiserver::filters::authn::UserInfo;
 use apiserver::start::Running;
 use k8s_openapi::api::core::v1::Node;
 use machinery::gvk::GroupResource;
+use model::user::UserInfo;
 use serde_json::json;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;

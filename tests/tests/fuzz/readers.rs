@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use api::schema;
-use apiserver::cel::Program;
-use apiserver::cel::types::{Object, Type};
-use apiserver::cel::value::{Key, Value as CelValue};
-use apiserver::endpoints::continue_token::Token;
-use apiserver::extensions::schema::{Structural, validate_definition};
+use cel::Program;
+use cel::types::{Object, Type};
+use cel::value::{Key, Value as CelValue};
+use endpoints::continue_token::Token;
 use machinery::gvk::GroupVersionKind;
 use machinery::patch::{json, merge, strategic};
 use machinery::selector::{FieldSelector, LabelSelector};
 use serde_json::{Value, json};
+use structural::{Structural, validate_definition};
 use testkit::filled;
 
 fn size(value: &Value) -> usize {

@@ -43,7 +43,7 @@ pub const WORDS: &[&[u8]] = &[
 
 /// Objects of every kind, with what is required and with every field.
 fn objects() -> Vec<Value> {
-    let rows = apiserver::registry::catalogue::rows();
+    let rows = kinds::catalogue::rows();
     let small = rows.iter().filter_map(|row| fixture(&row.kind(), "fuzz", row.namespaced.then_some("default")));
     small.chain(rows.iter().filter_map(|row| filled(&row.kind()))).collect()
 }

@@ -3,16 +3,17 @@
 //! for byte. So the table has every field of every kind, with its number, its place and its shape, and nothing else.
 
 use api::stored::{self, ALIKE, Form};
-use apiserver::negotiation::{Accept, Encoding, object, value_response};
-use apiserver::registry::catalogue::rows;
-use apiserver::registry::options::FieldValidation;
-use apiserver::registry::types::Types;
 use expect_test::expect_file;
 use ferry_tests::upstream::{digest, folder};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
+use kinds::catalogue::rows;
 use machinery::gvk::{GroupVersion, GroupVersionKind};
+use model::encoding::Encoding;
+use model::options::FieldValidation;
+use model::types::Types;
+use negotiation::{Accept, object, value_response};
 use serde_json::Value;
 use testkit::filled;
 

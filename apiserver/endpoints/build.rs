@@ -1,0 +1,23 @@
+//! A number that changes with whatever OpenAPI documents are made from, beside the API's descriptions: clients keep documents
+//! for ever under a hash of it.
+
+use std::error::Error;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut files = vec![PathBuf::from("../../crates/api/src/schema/table.txt")];
+    for entry in fs::read_dir("src/openapi")? {
+        files.push(entry?.path());
+    }
+    files.sort();
+    let mut hasher = DefaultHasher::new();
+    println!("cargo:rerun-if-changed=build.rs");
+    for file in files {
+        println!("cargo:rerun-if-changed={}", file.display());
+        fs::read(file)?.hash(&mut hasher);
+    }
+    println!("cargo:rustc-env=FERRY_OPENAPI_SOURCES={:016x}", hasher.finish());
+    Ok(())
+}

@@ -1,0 +1,258 @@
+//! Rows of the core group's other kinds, and the ones that many kinds share.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{
+    age, condition, count, deleting, entries, items, joined, labels, name, number, since, some_of, text, text_or,
+};
+
+pub(crate) fn name_and_age(object: &Value, now: Timestamp) -> Vec<Value> {
+    vec![name(object), age(object, now)]
+}
+
+pub(crate) fn component_status(status: &Value, _now: Timestamp) -> Vec<Value> {
+    let healthy = condition(status, "/conditions", "Healthy");
+    let word = match healthy {
+        Some(c) if c["status"] == "True" => "Healthy",
+        Some(_) => "Unhealthy",
+        None => "Unknown",
+    };
+    let part = |key: &str| healthy.and_then(|c| c[key].as_str()).unwrap_or_default().into();
+    vec![name(status), word.into(), part("message"), part("error")]
+}
+
+pub(crate) fn config_map(map: &Value, now: Timestamp) -> Vec<Value> {
+    vec![name(map), (count(map, "/data") + count(map, "/binaryData")).into(), age(map, now)]
+}
+
+pub(crate) fn secret(secret: &Value, now: Timestamp) -> Vec<Value> {
+    vec![name(secret), text(secret, "/type").into(), count(secret, "/data").into(), age(secret, now)]
+}
+
+pub(crate) fn namespace(namespace: &Value, now: Timestamp) -> Vec<Value> {
+    vec![name(namespace), text(namespace, "/status/phase").into(), age(namespace, now)]
+}
+
+pub(crate) fn endpoints(endpoints: &Value, now: Timestamp) -> Vec<Value> {
+    let (mut list, mut total) = (Vec::new(), 0);
+    for subset in items(endpoints, "/subsets") {
+        let addresses: Vec<&str> = items(subset, "/addresses").iter().filter_map(|a| a["ip"].as_str()).collect();
+        let ports = items(subset, "/ports");
+        if ports.is_empty() {
+            total += addresses.len();
+            list.extend(addresses.iter().map(|ip| (*ip).to_owned()));
+        }
+        for port in ports {
+            total += addresses.len();
+            list.extend(addresses.iter().map(|ip| host_port(ip, number(port, "/port"))));
+        }
+    }
+    let text = if items(endpoints, "/subsets").is_empty() { "<none>".into() } else { some_of(&list, 3, total) };
+    vec![name(endpoints), text.into(), age(endpoints, now)]
+}
+
+fn host_port(ip: &str, port: i64) -> String {
+    if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
+}
+
+pub(crate) fn event(event: &Value, now: Timestamp) -> Vec<Value> {
+    let first = match text(event, "/firstTimestamp") {
+        "" => since(text(event, "/eventTime"), now),
+        time => since(time, now),
+    };
+    let mut last = match text(event, "/lastTimestamp") {
+        "" => first.clone(),
+        time => since(time, now),
+    };
+    let mut seen = number(event, "/count").max(1);
+    if event.get("series").is_some_and(|s| !s.is_null()) {
+        last = since(text(event, "/series/lastObservedTime"), now);
+        seen = number(event, "/series/count");
+    }
+    let kind = text(event, "/involvedObject/kind").to_lowercase();
+    let target = match text(event, "/involvedObject/name") {
+        "" => kind,
+        name => format!("{kind}/{name}"),
+    };
+    let either = |a: &str, b: &str| if a.is_empty() { b.to_owned() } else { a.to_owned() };
+    let component = either(text(event, "/source/component"), text(event, "/reportingComponent"));
+    let instance = either(text(event, "/source/host"), text(event, "/reportingInstance"));
+    let source = if instance.is_empty() { component } else { format!("{component}, {instance}") };
+    vec![
+        last.into(),
+        text(event, "/type").into(),
+        text(event, "/reason").into(),
+        target.into(),
+        text(event, "/involvedObject/fieldPath").into(),
+        source.into(),
+        text(event, "/message").trim().into(),
+        first.into(),
+        seen.into(),
+        name(event),
+    ]
+}
+
+pub(crate) fn node(node: &Value, now: Timestamp) -> Vec<Value> {
+    let mut status = match condition(node, "/status/conditions", "Ready") {
+        Some(ready) if ready["status"] == "True" => "Ready".to_owned(),
+        Some(_) => "NotReady".to_owned(),
+        None => "Unknown".to_owned(),
+    };
+    if node.pointer("/spec/unschedulable") == Some(&Value::Bool(true)) {
+        status.push_str(",SchedulingDisabled");
+    }
+    let address = |kind: &str| -> Value {
+        let found = condition(node, "/status/addresses", kind).and_then(|a| a["address"].as_str());
+        found.unwrap_or("<none>").into()
+    };
+    let mut kernel = match text(node, "/status/nodeInfo/kernelVersion") {
+        "" => "<unknown>".to_owned(),
+        version => version.to_owned(),
+    };
+    let architecture = text(node, "/status/nodeInfo/architecture");
+    if !architecture.is_empty() {
+        kernel.push_str(&format!(" ({architecture})"));
+    }
+    vec![
+        name(node),
+        status.into(),
+        roles(node).into(),
+        age(node, now),
+        text(node, "/status/nodeInfo/kubeletVersion").into(),
+        address("InternalIP"),
+        address("ExternalIP"),
+        text_or(node, "/status/nodeInfo/osImage", "<unknown>"),
+        kernel.into(),
+        text_or(node, "/status/nodeInfo/containerRuntimeVersion", "<unknown>"),
+    ]
+}
+
+fn roles(node: &Value) -> String {
+    let role = |(key, value): (&String, &Value)| match key.strip_prefix("node-role.kubernetes.io/") {
+        Some(role) => Some(role.to_owned()),
+        None if key == "kubernetes.io/role" => value.as_str().map(str::to_owned),
+        None => None,
+    };
+    let labels = entries(node, "/metadata/labels").into_iter().flatten();
+    let mut roles: Vec<String> = labels.filter_map(role).filter(|r| !r.is_empty()).collect();
+    roles.sort();
+    roles.dedup();
+    if roles.is_empty() { "<none>".into() } else { roles.join(",") }
+}
+
+fn access_modes(object: &Value, path: &str) -> String {
+    let short =
+        [("ReadWriteOnce", "RWO"), ("ReadOnlyMany", "ROX"), ("ReadWriteMany", "RWX"), ("ReadWriteOncePod", "RWOP")];
+    let has = |mode: &str| items(object, path).iter().any(|m| m == mode);
+    short.iter().filter(|(mode, _)| has(mode)).map(|(_, short)| *short).collect::<Vec<_>>().join(",")
+}
+
+/// The class by annotation, as it once was, or by field.
+fn storage_class(object: &Value) -> Value {
+    match text(object, "/metadata/annotations/volume.beta.kubernetes.io~1storage-class") {
+        "" => text(object, "/spec/storageClassName").into(),
+        class => class.into(),
+    }
+}
+
+fn phase(object: &Value) -> Value {
+    if deleting(object) { "Terminating".into() } else { text(object, "/status/phase").into() }
+}
+
+pub(crate) fn persistent_volume(volume: &Value, now: Timestamp) -> Vec<Value> {
+    let claim = match volume.pointer("/spec/claimRef") {
+        Some(claim) if !claim.is_null() => format!("{}/{}", text(claim, "/namespace"), text(claim, "/name")),
+        _ => String::new(),
+    };
+    vec![
+        name(volume),
+        text_or(volume, "/spec/capacity/storage", "0"),
+        access_modes(volume, "/spec/accessModes").into(),
+        text(volume, "/spec/persistentVolumeReclaimPolicy").into(),
+        phase(volume),
+        claim.into(),
+        storage_class(volume),
+        text_or(volume, "/spec/volumeAttributesClassName", "<unset>"),
+        text(volume, "/status/reason").into(),
+        age(volume, now),
+        text_or(volume, "/spec/volumeMode", "<unset>"),
+    ]
+}
+
+pub(crate) fn persistent_volume_claim(claim: &Value, now: Timestamp) -> Vec<Value> {
+    let bound = !text(claim, "/spec/volumeName").is_empty();
+    let (capacity, modes) = match bound {
+        true => (text_or(claim, "/status/capacity/storage", "0"), access_modes(claim, "/status/accessModes").into()),
+        false => ("".into(), "".into()),
+    };
+    vec![
+        name(claim),
+        phase(claim),
+        text(claim, "/spec/volumeName").into(),
+        capacity,
+        modes,
+        storage_class(claim),
+        text_or(claim, "/spec/volumeAttributesClassName", "<unset>"),
+        age(claim, now),
+        text_or(claim, "/spec/volumeMode", "<unset>"),
+    ]
+}
+
+pub(crate) fn resource_quota(quota: &Value, now: Timestamp) -> Vec<Value> {
+    let (mut requests, mut limits) = (Vec::new(), Vec::new());
+    for (resource, hard) in entries(quota, "/status/hard").into_iter().flatten() {
+        let used = entries(quota, "/status/used").and_then(|u| u.get(resource)).and_then(Value::as_str).unwrap_or("0");
+        let list = if resource.starts_with("limits.") { &mut limits } else { &mut requests };
+        list.push(format!("{resource}: {used}/{}", hard.as_str().unwrap_or("0")));
+    }
+    vec![name(quota), requests.join(", ").into(), limits.join(", ").into(), age(quota, now)]
+}
+
+pub(crate) fn service(service: &Value, now: Timestamp) -> Vec<Value> {
+    let port = |port: &Value| {
+        let (number, protocol) = (number(port, "/port"), text(port, "/protocol"));
+        match port["nodePort"].as_i64() {
+            Some(node) if node > 0 => format!("{number}:{node}/{protocol}"),
+            _ => format!("{number}/{protocol}"),
+        }
+    };
+    let ports = items(service, "/spec/ports").iter().map(port).collect::<Vec<_>>().join(",");
+    vec![
+        name(service),
+        text(service, "/spec/type").into(),
+        text_or(service, "/spec/clusterIPs/0", "<none>"),
+        external_ip(service).into(),
+        if ports.is_empty() { "<none>".into() } else { ports.into() },
+        age(service, now),
+        labels(service, "/spec/selector"),
+    ]
+}
+
+fn external_ip(service: &Value) -> String {
+    let external = joined(service, "/spec/externalIPs");
+    match text(service, "/spec/type") {
+        "ClusterIP" | "NodePort" if external.is_empty() => "<none>".into(),
+        "ClusterIP" | "NodePort" => external,
+        "LoadBalancer" => {
+            let parts = [load_balancer(service), external];
+            let parts: Vec<&str> = parts.iter().map(String::as_str).filter(|p| !p.is_empty()).collect();
+            if parts.is_empty() { "<pending>".into() } else { parts.join(",") }
+        }
+        "ExternalName" => text(service, "/spec/externalName").into(),
+        _ => "<unknown>".into(),
+    }
+}
+
+/// Addresses of a load balancer, sorted.
+pub(crate) fn load_balancer(object: &Value) -> String {
+    let address = |point: &Value| match (text(point, "/ip"), text(point, "/hostname")) {
+        ("", host) => host.to_owned(),
+        (ip, _) => ip.to_owned(),
+    };
+    let mut all: Vec<String> =
+        items(object, "/status/loadBalancer/ingress").iter().map(address).filter(|a| !a.is_empty()).collect();
+    all.sort();
+    all.dedup();
+    all.join(",")
+}

@@ -1,0 +1,152 @@
+//! Services: cluster IPs and node ports are allocated before the object is stored and given back when it is not, or when
+//! it goes (`pkg/registry/core/service`).
+
+mod addresses;
+mod families;
+mod linked;
+mod ports;
+mod validation;
+mod warnings;
+
+use async_trait::async_trait;
+use machinery::field::ErrorList;
+use machinery::gvk::GroupKind;
+use machinery::meta;
+use machinery::status::StatusError;
+use model::check::{Fields, keep};
+pub use ports::set_node_port_range;
+use serde_json::Value;
+pub use validation::endpoint_ip;
+use writes::strategy::{Finish, Strategy, WriteContext};
+
+/// Services.
+pub struct Services;
+
+#[async_trait]
+impl Strategy for Services {
+    fn prepare_for_create(&self, _: &WriteContext<'_>, service: &mut Value) {
+        service["status"] = serde_json::json!({ "loadBalancer": {} });
+    }
+
+    fn prepare_for_update(&self, cx: &WriteContext<'_>, service: &mut Value, old: &Value) {
+        match cx.subresource {
+            Some("status") => keep(service, old, "spec"),
+            _ => {
+                keep(service, old, "status");
+                linked::drop_type_dependent(service, old);
+            }
+        }
+    }
+
+    fn validate(&self, _: &WriteContext<'_>, service: &Value) -> ErrorList {
+        validation::create(service)
+    }
+
+    fn validate_update(&self, cx: &WriteContext<'_>, service: &Value, old: &Value) -> ErrorList {
+        match cx.subresource {
+            Some("status") => validation::status_update(service, old),
+            _ => validation::update(service, old),
+        }
+    }
+
+    fn warnings(&self, _: &WriteContext<'_>, service: &Value, _: Option<&Value>) -> Vec<String> {
+        warnings::of(service)
+    }
+
+    async fn begin_create(&self, cx: &WriteContext<'_>, service: &mut Value) -> Result<Option<Finish>, StatusError> {
+        linked::sync_cluster_ips(service, None);
+        allocate(cx, service, None).await.map(Some)
+    }
+
+    async fn begin_update(
+        &self,
+        cx: &WriteContext<'_>,
+        service: &mut Value,
+        old: &Value,
+    ) -> Result<Option<Finish>, StatusError> {
+        if cx.subresource.is_some() {
+            return Ok(None);
+        }
+        linked::carry_allocated(service, old);
+        linked::sync_cluster_ips(service, Some(old));
+        allocate(cx, service, Some(old)).await.map(Some)
+    }
+
+    async fn after_delete(&self, cx: &WriteContext<'_>, service: &Value) {
+        addresses::release(cx.registry, held_addresses(service)).await;
+        ports::release(cx.registry, ports::held(service)).await;
+    }
+}
+
+/// 422 of a Service.
+fn refuse(service: &Value, errors: ErrorList) -> Result<(), StatusError> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(StatusError::invalid(&GroupKind::new("", "Service"), meta::name(service), errors))
+}
+
+fn is_headless(service: &Value) -> bool {
+    service["spec"].texts("clusterIPs").eq(["None"])
+}
+
+fn needs_cluster_ip(service: &Value) -> bool {
+    matches!(service["spec"].text("type"), "ClusterIP" | "NodePort" | "LoadBalancer")
+}
+
+fn needs_node_port(service: &Value) -> bool {
+    let spec = &service["spec"];
+    match spec.text("type") {
+        "NodePort" => true,
+        "LoadBalancer" => spec.flag("allocateLoadBalancerNodePorts") != Some(false),
+        _ => false,
+    }
+}
+
+fn needs_health_check_port(service: &Value) -> bool {
+    let spec = &service["spec"];
+    spec.text("type") == "LoadBalancer" && spec.text("externalTrafficPolicy") == "Local"
+}
+
+fn held_addresses(service: &Value) -> Vec<String> {
+    if service["spec"].text("type") == "ExternalName" || is_headless(service) {
+        return Vec::new();
+    }
+    service["spec"].texts("clusterIPs").map(str::to_owned).collect()
+}
+
+// What the write takes, undone when it fails; what it no longer needs, given back when it succeeds.
+async fn allocate(cx: &WriteContext<'_>, service: &mut Value, old: Option<&Value>) -> Result<Finish, StatusError> {
+    let ranges = addresses::Ranges::of(cx.registry).await?;
+    families::init(service, old, &ranges)?;
+    let before = old.map(held_addresses).unwrap_or_default();
+    let taken = addresses::allocate(cx, service, &before, &ranges).await?;
+    let ports = match ports::allocate(cx, service, old).await {
+        Ok(ports) => ports,
+        Err(error) => {
+            if !cx.dry_run {
+                addresses::release(cx.registry, taken).await;
+            }
+            return Err(error);
+        }
+    };
+    let now = held_addresses(service);
+    let surplus: Vec<String> = before.into_iter().filter(|ip| !now.contains(ip)).collect();
+    let held = ports::held(service);
+    let surplus_ports: Vec<u16> =
+        old.map(ports::held).unwrap_or_default().into_iter().filter(|p| !held.contains(p)).collect();
+    let (storage, dry_run) = (cx.registry.storage().clone(), cx.dry_run);
+    Ok(Box::new(move |stored| {
+        Box::pin(async move {
+            if dry_run {
+                return;
+            }
+            let (addresses, ports) = if stored { (surplus, surplus_ports) } else { (taken, ports) };
+            addresses::release_in(&*storage, addresses).await;
+            ports::release_in(&*storage, ports).await;
+        })
+    }))
+}
+
+#[cfg(test)]
+mod tests;

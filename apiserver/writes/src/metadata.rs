@@ -1,0 +1,200 @@
+//! The generic part of every write: what the server sets in metadata, what clients may not change there, and the
+//! status/spec split. Follows `registry/rest/{create,update,meta}.go`.
+
+use machinery::field::{ErrorList, Path};
+use machinery::meta;
+use machinery::status::StatusError;
+use serde_json::{Map, Value, json};
+
+use super::strategy::WriteContext;
+use model::check;
+
+/// Metadata of an object to be created: namespace, generated name, uid, creation time; nothing a client may not set.
+pub fn prepare_for_create(cx: &WriteContext<'_>, obj: &mut Value) -> Result<(), StatusError> {
+    let row = cx.resource;
+    let meta = metadata_mut(obj);
+    check_namespace(meta, cx.namespace)?;
+    for server_set in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion", "generation"] {
+        if server_set == "resourceVersion"
+            && meta.get(server_set).and_then(Value::as_str).is_some_and(|v| !v.is_empty() && v != "0")
+        {
+            return Err(StatusError::bad_request("resourceVersion should not be set on objects to be created"));
+        }
+        meta.remove(server_set);
+    }
+    let text =
+        |meta: &Map<String, Value>, key: &str| meta.get(key).and_then(Value::as_str).unwrap_or_default().to_string();
+    let base = text(meta, "generateName");
+    if !base.is_empty() && text(meta, "name").is_empty() {
+        meta.insert("name".into(), crate::create::generate_name(&base).into());
+    }
+    if row.namespaced
+        && let Some(namespace) = cx.namespace
+    {
+        meta.insert("namespace".into(), namespace.into());
+    }
+    meta.insert("uid".into(), model::random::random_uuid().into());
+    meta.insert("creationTimestamp".into(), machinery::time::rfc3339(cx.now).into());
+    Ok(())
+}
+
+/// Metadata and the status/spec split of an update. `old` is the stored object with its resourceVersion.
+pub fn prepare_for_update(cx: &WriteContext<'_>, obj: &mut Value, old: &Value) -> Result<(), StatusError> {
+    let row = cx.resource;
+    let old_meta = old["metadata"].as_object().cloned().unwrap_or_default();
+    {
+        let meta = metadata_mut(obj);
+        check_namespace(meta, cx.namespace)?;
+        if row.namespaced
+            && let Some(namespace) = cx.namespace
+        {
+            meta.insert("namespace".into(), namespace.into());
+        }
+        // Given by the server and by nobody else. A missing uid means "whatever it is"; another one was refused before.
+        for kept in [
+            "uid",
+            "creationTimestamp",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "generation",
+            "selfLink",
+            "generateName",
+        ] {
+            keep(meta, &old_meta, kept);
+        }
+    }
+    match cx.subresource {
+        Some("status") => {
+            // Only status and metadata pass; strategies that guard more of the metadata (pods' owners) do so themselves.
+            let (status, meta) = (obj.get("status").cloned(), obj["metadata"].take());
+            *obj = old.clone();
+            set_or_remove(obj, "status", status);
+            obj["metadata"] = meta;
+        }
+        _ if row.has_status() && cx.subresource.is_none() => set_or_remove(obj, "status", old.get("status").cloned()),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Raises `metadata.generation` when what the row counts has changed: usually anything but metadata and status (a status that
+/// is no part of its own is like any field). After the strategy had its say.
+pub fn count_generation(cx: &WriteContext<'_>, obj: &mut Value, old: &Value) {
+    // A binding is no change of what is wanted: upstream's does not count it either.
+    let Some(counts) = cx.resource.generation.filter(|_| cx.subresource != Some("binding")) else { return };
+    let apart = |key: &str| key == "metadata" || (key == "status" && cx.resource.has_status());
+    let same = |key: &String| apart(key) || equal(obj.get(key), old.get(key));
+    let keys = |v: &Value| v.as_object().map(|m| m.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+    let kept = |key: &&str| check::same(obj["metadata"].get(key), old["metadata"].get(key));
+    let unchanged = (!counts.content || keys(obj).iter().all(same) && keys(old).iter().all(same))
+        && (cx.subresource.is_some() || counts.metadata.iter().all(kept));
+    let generation = old["metadata"]["generation"].as_i64().unwrap_or_default();
+    let next = if unchanged { generation } else { generation + 1 };
+    if next > 0 {
+        obj["metadata"]["generation"] = json!(next);
+    }
+}
+
+/// Whether two values are the same to a reader: stored objects say `null` where upstream writes an empty list so, and a
+/// decoded body then has nothing.
+fn equal(a: Option<&Value>, b: Option<&Value>) -> bool {
+    match (a.filter(|v| !v.is_null()), b.filter(|v| !v.is_null())) {
+        (Some(Value::Object(a)), Some(Value::Object(b))) => {
+            a.iter().all(|(key, value)| equal(Some(value), b.get(key)))
+                && b.keys().all(|key| a.contains_key(key) || b[key].is_null())
+        }
+        (Some(Value::Array(a)), Some(Value::Array(b))) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(Some(a), Some(b)))
+        }
+        (a, b) => a == b,
+    }
+}
+
+/// Leaves each owner once, and says what of them the client gave twice (`handlers/create.go`).
+pub fn dedup_owners(obj: &mut Value) -> Option<String> {
+    let owners = obj.get_mut("metadata")?.get_mut("ownerReferences")?.as_array_mut()?;
+    let (mut seen, mut twice) = (Vec::new(), Vec::new());
+    owners.retain(|owner| {
+        let kept = !seen.contains(owner);
+        match kept {
+            true => seen.push(owner.clone()),
+            false => twice.push(owner["uid"].as_str().unwrap_or_default().to_owned()),
+        }
+        kept
+    });
+    if twice.is_empty() {
+        return None;
+    }
+    twice.dedup();
+    Some(format!(
+        ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject \
+         such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+        twice.join(", ")
+    ))
+}
+
+/// Faults of the metadata of any object.
+pub fn validate(cx: &WriteContext<'_>, obj: &Value) -> ErrorList {
+    let row = cx.resource;
+    let mut errors = meta::validate_object_meta(obj, row.namespaced, row.name_rule, &Path::new("metadata"));
+    errors.extend(finalizers(cx, obj));
+    errors
+}
+
+/// Built-in kinds have no finalizers of short names but Kubernetes' own (`ValidateObjectMeta` of `pkg/apis/core/validation`).
+fn finalizers(cx: &WriteContext<'_>, obj: &Value) -> ErrorList {
+    const OWN: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+    // Kinds of kinds are not the core's: definitions are held by a finalizer without a slash.
+    let apart = matches!(cx.resource.group.as_ref(), "apiextensions.k8s.io" | "apiregistration.k8s.io");
+    if apart || cx.resource.types.custom().is_some() {
+        return ErrorList::new();
+    }
+    let path = Path::new("metadata").child("finalizers");
+    let given = obj["metadata"]["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str).enumerate();
+    let wrong = given.filter(|(_, name)| !name.contains('/') && !OWN.contains(name));
+    let detail = "name is neither a standard finalizer name nor is it fully qualified";
+    wrong.map(|(i, name)| machinery::field::Error::invalid(&path.index(i), name, detail)).collect()
+}
+
+/// Faults of a metadata update.
+pub fn validate_update(cx: &WriteContext<'_>, obj: &Value, old: &Value) -> ErrorList {
+    let mut errors =
+        meta::validate_object_meta(obj, cx.resource.namespaced, cx.resource.name_rule, &Path::new("metadata"));
+    errors.extend(meta::validate_object_meta_update(obj, old, &Path::new("metadata")));
+    errors.extend(finalizers(cx, obj));
+    errors
+}
+
+fn check_namespace(meta: &Map<String, Value>, namespace: Option<&str>) -> Result<(), StatusError> {
+    let given = meta.get("namespace").and_then(Value::as_str).unwrap_or_default();
+    if given.is_empty() || Some(given) == namespace {
+        return Ok(());
+    }
+    Err(StatusError::bad_request(match namespace {
+        Some(_) => "the namespace of the provided object does not match the namespace sent on the request",
+        None => "namespace may not be set on cluster-scoped objects",
+    }))
+}
+
+fn keep(meta: &mut Map<String, Value>, old: &Map<String, Value>, key: &str) {
+    match old.get(key) {
+        Some(value) => meta.insert(key.into(), value.clone()),
+        None => meta.remove(key),
+    };
+}
+
+fn set_or_remove(obj: &mut Value, key: &str, value: Option<Value>) {
+    let Some(members) = obj.as_object_mut() else { return };
+    match value {
+        Some(value) => members.insert(key.into(), value),
+        None => members.remove(key),
+    };
+}
+
+/// The metadata of an object, made where it is missing.
+pub fn metadata_mut(obj: &mut Value) -> &mut Map<String, Value> {
+    if !obj["metadata"].is_object() {
+        obj["metadata"] = json!({});
+    }
+    obj["metadata"].as_object_mut().expect("just made an object")
+}
