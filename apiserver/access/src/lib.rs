@@ -1,4 +1,4 @@
-//! Who asks, and may they: authentication (`authn`) finds the user of a request, authorization (`authz`) decides whether
+//! Access control: authentication (`authn`) finds the user of a request, authorization (`authz`) decides whether
 //! that user may do what is asked.
 //!
 //! It reads the cluster through [`model::lookup::Lookup`] and knows neither storage nor the registry nor any verb.

@@ -1,4 +1,4 @@
-//! How objects are in the store, and the way between that and the canonical JSON of the caches.
+//! Stored values: the form in which objects are in the store, and the conversion between it and the canonical JSON of the caches.
 //!
 //! The embedded store has what this program wrote: canonical JSON. A shared one has what any server wrote, and is written
 //! as upstream's servers write it, so that they can be put on it again. What this server wrote there comes back in its

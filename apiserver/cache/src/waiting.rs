@@ -1,4 +1,4 @@
-//! Who waits for a cache to move. A list of wakers and not a channel: each move wakes all of a thousand watchers, and a
+//! The watches that wait for a cache to change. A list of wakers and not a channel: each move wakes all of a thousand watchers, and a
 //! channel's receivers would each register anew for the next one, under a lock that they share.
 
 use std::collections::BTreeMap;

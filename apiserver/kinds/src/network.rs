@@ -1,4 +1,4 @@
-//! Where Services lead: Endpoints and EndpointSlices; and Leases, which are as small.
+//! Validation of Endpoints, EndpointSlices and Leases.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! What a client is to be warned of: said as it is found, by whatever handles the request, and sent with the answer, be that a
-//! refusal or not. Follows `apiserver/pkg/warning` and `.../endpoints/filters/warning.go`.
+//! The warnings of a request: added by whatever handles it, and sent as `Warning` headers of the answer, also where that is
+//! an error. Follows `apiserver/pkg/warning` and `.../endpoints/filters/warning.go`.
 
 use std::sync::Arc;
 

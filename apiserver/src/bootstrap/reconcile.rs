@@ -1,4 +1,4 @@
-//! How an object that exists is brought to its defaults: pure, an object in and an object or nothing out.
+//! Reconciliation of one bootstrap object with what it should be: pure, an object in and an object or nothing out.
 //! Follows `component-helpers/auth/rbac/reconciliation`.
 
 use access::authz::rbac::{Rule, missing};

@@ -1,4 +1,4 @@
-//! How long a request may take: as long as the server allows, or less if its `timeout` parameter says so. Long-running
+//! The deadline of a request: as long as the server allows, or less if its `timeout` parameter says so. Long-running
 //! requests end by their own rules. Follows `apiserver/pkg/endpoints/filters/request_deadline.go` and
 //! `apiserver/pkg/server/filters/timeout.go`. The time of a request's body counts too, so that a slow one ends.
 

@@ -1,4 +1,4 @@
-//! How many requests run at once. Two pools, as kube-apiserver's `--max-requests-inflight` and
+//! Limits of the requests in flight. Two pools, as kube-apiserver's `--max-requests-inflight` and
 //! `--max-mutating-requests-inflight`: a flood of reads leaves writes their places. What finds no place waits a moment
 //! and is then sent away (429, Retry-After). Watches and streams hold no place: their number is bounded by connections.
 //! Flow schemas and priority levels are a later issue; this is where they go.

@@ -1,4 +1,4 @@
-//! What an informer holds: every object of a kind by namespace and name.
+//! The store of an informer: every object of a kind by namespace and name.
 //!
 //! Two levels, so that a namespace lists without touching the others and a lookup needs no allocated key.
 

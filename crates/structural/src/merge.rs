@@ -1,4 +1,4 @@
-//! How values of a custom resource are owned (`kube-openapi/pkg/schemaconv`): by the schema's list and map types, and
+//! Merging and ownership of the fields of a custom resource (`kube-openapi/pkg/schemaconv`): by the schema's list and map types, and
 //! metadata by the built-in table.
 
 use std::sync::LazyLock;

@@ -1,4 +1,4 @@
-//! How objects are written: `-o` in all its forms.
+//! Printers: the output of objects, `-o` in all its forms.
 
 pub mod columns;
 pub mod table;

@@ -1,4 +1,4 @@
-//! What a plugin says about a pod, or about a pod on a node.
+//! The status that a plugin returns for a pod, or for a pod on a node: success, or a refusal with its reasons.
 
 use std::borrow::Cow;
 

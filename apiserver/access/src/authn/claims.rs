@@ -1,4 +1,4 @@
-//! What a service account token says, and whether that still holds. Follows `pkg/serviceaccount/claims.go`.
+//! The claims of a service account token, and their validation against the objects that the token is bound to. Follows `pkg/serviceaccount/claims.go`.
 
 use jiff::Timestamp;
 use model::lookup::Lookup;

@@ -1,4 +1,4 @@
-//! Who asks: client certificates, bearer tokens, the identity of an in-process listener, and otherwise
+//! Authentication: client certificates, bearer tokens, the identity of an in-process listener, and otherwise
 //! `system:anonymous`. An authenticator that knows nothing of a request passes it on; one that knows a credential to
 //! be wrong refuses it (401), so that a bad token never becomes anonymous.
 

@@ -1,4 +1,4 @@
-//! May they: one question, one answer, and a reason. Modes are asked in order (Node, RBAC); the first that allows or
+//! Authorization: whether a user may do what a request asks, and why. Modes are asked in order (Node, RBAC); the first that allows or
 //! denies decides, and where none does the answer is no.
 
 use machinery::status::StatusError;

@@ -1,4 +1,4 @@
-//! How a kubelet is reached: the address its Node reports, TLS with the server's own client certificate.
+//! The connection to a kubelet: the address its Node reports, TLS with the server's own client certificate.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -106,7 +106,7 @@ impl Metrics {
         WatchEvents { count: self.watch_events.with(&labels), bytes: self.watch_event_bytes.with(&labels) }
     }
 
-    /// A caller was told apart, or not.
+    /// Counts an attempt to authenticate, by whether it succeeded.
     pub fn authenticated(&self, known: bool) {
         if known { &self.known } else { &self.unknown }.add(1);
     }

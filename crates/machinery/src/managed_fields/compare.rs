@@ -1,4 +1,4 @@
-//! What a write added, changed and removed.
+//! Comparison of an object before and after a write: the fields that were added, changed and removed.
 
 use super::{MergeSchema, Relation, Set, element, fields};
 use serde_json::{Map, Value};

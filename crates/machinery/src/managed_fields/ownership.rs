@@ -1,4 +1,4 @@
-//! Who loses what when an object changes (`merge.Updater.update`): the part that updates and applies share.
+//! The loss of ownership when an object changes (`merge.Updater.update`): the part that updates and applies share.
 
 use super::entry::Entry;
 use super::{Comparison, Resets, Set, Versions, compare};

@@ -1,4 +1,4 @@
-//! What alternatives constrain must be there structurally (`apiserver/schema/complete.go`).
+//! Completeness of a structural schema: what alternatives (`anyOf` and the like) constrain must be declared structurally (`apiserver/schema/complete.go`).
 
 use machinery::field::{Error, ErrorList, Path};
 

@@ -1,4 +1,4 @@
-//! How versions are converted into one another.
+//! Validation of how a definition's versions are converted.
 
 use machinery::field::{Error, ErrorList, Path};
 use machinery::names;

@@ -1,4 +1,4 @@
-//! What a definition's schema may say at all, node by node.
+//! Validation of a definition's schema, node by node.
 
 use machinery::field::{Error, ErrorList, Path};
 use machinery::go;

@@ -1,4 +1,4 @@
-//! Where a webhook is (`apiserver/pkg/util/webhook/validation.go`).
+//! Validation of a webhook's client configuration (`apiserver/pkg/util/webhook/validation.go`).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -10,7 +10,7 @@ use crate::parse::{Rule, Schema};
 
 /// Of one expression, times as often as it can be evaluated for one object.
 const EXPRESSION_LIMIT: u64 = 10_000_000;
-/// Of all of a schema's.
+/// The most that all rules of one schema may cost.
 const SCHEMA_LIMIT: u64 = 100_000_000;
 
 /// What is known of a node: how often there can be values of it, where that is bounded.

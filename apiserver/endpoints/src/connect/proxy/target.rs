@@ -1,4 +1,4 @@
-//! Whom a proxied request is for: `[scheme:]name[:port]` of a pod, a service or a node. Follows ResourceLocation of
+//! The target of a proxied request: `[scheme:]name[:port]` of a pod, a service or a node. Follows ResourceLocation of
 //! `pkg/registry/core/{pod,node}/strategy.go` and `pkg/registry/core/service/storage/storage.go`.
 
 use std::net::IpAddr;

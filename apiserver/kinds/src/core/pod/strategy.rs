@@ -1,4 +1,4 @@
-//! What a write of a pod resets and keeps, by subresource; its QoS class; its grace.
+//! The strategy of pods: what a write resets and keeps, by subresource; the QoS class; the grace period of a deletion.
 //! Follows `pkg/registry/core/pod/strategy.go`.
 
 use machinery::field::ErrorList;

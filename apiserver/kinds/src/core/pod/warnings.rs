@@ -1,4 +1,4 @@
-//! What a client is warned of in a pod or a template that is nevertheless accepted (`pkg/api/pod/warnings.go`).
+//! Warnings about a pod or a template that is nevertheless accepted (`pkg/api/pod/warnings.go`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

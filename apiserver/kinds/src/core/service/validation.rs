@@ -1,4 +1,4 @@
-//! What a Service must obey (`validateService` and what surrounds it).
+//! Validation of Services (`validateService` and what surrounds it).
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What a client is warned of in a Service that is nevertheless accepted (`pkg/api/service/warnings.go`).
+//! Warnings about a Service that is nevertheless accepted (`pkg/api/service/warnings.go`).
 
 use machinery::field::Path;
 use machinery::{go, meta, names};

@@ -1,4 +1,4 @@
-//! What a pod's spec must obey (`pkg/apis/core/validation/validation.go`), with upstream's paths and messages. Also used by
+//! Validation of a pod's spec (`pkg/apis/core/validation/validation.go`), with upstream's paths and messages. Also used by
 //! every kind with a pod template.
 
 mod annotations;

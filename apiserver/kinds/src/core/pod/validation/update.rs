@@ -1,4 +1,4 @@
-//! What an update of a pod may change: images, deadlines, tolerations (added), gates (removed); by their own
+//! Validation of a pod's update: what it may change are images, deadlines, tolerations (added), gates (removed); by their own
 //! subresources ephemeral containers (added) and resources.
 
 use machinery::field::{ErrorList, Path};
