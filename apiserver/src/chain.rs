@@ -56,7 +56,7 @@ async fn pass(
     // store, encode.
     let now = Timestamp::now();
     let server = server.endpoints.clone();
-    let call = Call { server, parts, body, info, answer, user, peer, now, warnings };
+    let call = Call { server, parts, body, received: None, abandoned: None, info, answer, user, peer, now, warnings };
     let response = endpoints::dispatch(call).await?;
     Ok(seat.keep_while_sending(response))
 }

@@ -18,6 +18,7 @@ use endpoints::metrics::{Measured, Metrics};
 use extensions::controller::Extensions;
 use futures::future::BoxFuture;
 use machinery::status::StatusError;
+use kinds::core::service::Repair;
 use storage::Storage;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -244,6 +245,9 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
     Ok(Running { server, address, cancel: closing, stopped })
 }
 
+/// Between two repairs of what Services hold, as upstream.
+const REPAIR_INTERVAL: Duration = Duration::from_secs(180);
+
 /// Makes what every cluster has, again until it is there.
 async fn bootstrap(server: Arc<Server>, make: Bootstrap, cancel: CancellationToken) {
     while let Err(error) = make(server.registry.clone()).await {
@@ -254,5 +258,26 @@ async fn bootstrap(server: Arc<Server>, make: Bootstrap, cancel: CancellationTok
         }
     }
     tracing::debug!("bootstrap done");
-    server.ready.store(true, Ordering::Release);
+    repair(server, cancel).await;
+}
+
+/// Keeps what Services hold in repair; the server is ready once it was found in order.
+async fn repair(server: Arc<Server>, cancel: CancellationToken) {
+    let mut repair = Repair::default();
+    loop {
+        let wait = match repair.run(&server.registry).await {
+            Ok(()) => {
+                server.ready.store(true, Ordering::Release);
+                REPAIR_INTERVAL
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the repair of what Services hold failed, trying again");
+                Duration::from_millis(500)
+            }
+        };
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use access::authn::Peer;
+use bytes::Bytes;
 use http::request::Parts;
 use http::{Response, StatusCode};
 use jiff::Timestamp;
@@ -17,6 +18,7 @@ use model::user::UserInfo;
 use model::warnings::Warnings;
 use negotiation::{Accept, Asked, Body, Offer, Upload};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 use writes::strategy::{Kind, WriteContext};
 
 use crate::virtual_::Virtual;
@@ -30,6 +32,10 @@ pub struct Call {
     pub parts: Parts,
     /// The body, until it is read.
     pub body: Upload,
+    /// The body's bytes, where they are there before the endpoint asks for them: of a write.
+    pub received: Option<Bytes>,
+    /// Cancelled when nobody waits for the answer of a write any more.
+    pub abandoned: Option<CancellationToken>,
     /// What it is about.
     pub info: RequestInfo,
     /// What the answer is to be.
@@ -56,10 +62,11 @@ impl Call {
     }
 
     /// The body's bytes.
-    pub async fn bytes(&mut self) -> Result<bytes::Bytes, StatusError> {
-        match self.body.take() {
-            Some(body) => negotiation::body(body).await,
-            None => Ok(bytes::Bytes::new()),
+    pub async fn bytes(&mut self) -> Result<Bytes, StatusError> {
+        match (self.received.take(), self.body.take()) {
+            (Some(received), _) => Ok(received),
+            (None, Some(body)) => negotiation::body(body).await,
+            (None, None) => Ok(Bytes::new()),
         }
     }
 
@@ -73,6 +80,7 @@ impl Call {
             now: self.now,
             dry_run,
             answer: self.accept(&row.kind()).unwrap_or_default().encoding,
+            abandoned: self.abandoned.as_ref(),
             warnings: Some(&self.warnings),
             registry: &self.server.registry,
         }
@@ -108,7 +116,22 @@ pub async fn dispatch(call: Call) -> Result<Response<Body>, StatusError> {
         return Err(no_such_path());
     }
     call.warnings.extend(row.deprecation.iter().map(|text| text.to_string()));
-    serve(call, &row).await
+    let streams = !info.subresource.is_empty() && connect::serves(&row, &info.subresource);
+    match info.verb {
+        "create" | "update" | "patch" | "delete" | "deletecollection" if !streams => write(call, row).await,
+        _ => serve(call, &row).await,
+    }
+}
+
+/// A write is a task of its own from when its body is there: a client that hangs up, and a deadline, end the waiting and not
+/// the write. One that has not begun to take or store anything by then does not begin (`WriteContext::may_begin`).
+async fn write(mut call: Call, row: Kind) -> Result<Response<Body>, StatusError> {
+    call.received = Some(call.bytes().await?);
+    let gone = CancellationToken::new();
+    call.abandoned = Some(gone.clone());
+    let _waiting = gone.drop_guard();
+    let task = component::supervisor::detached("write", async move { serve(call, &row).await });
+    task.await.unwrap_or_else(|_| Err(StatusError::internal("the server failed on this request; see its log")))
 }
 
 async fn serve(call: Call, row: &Kind) -> Result<Response<Body>, StatusError> {

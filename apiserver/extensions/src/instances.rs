@@ -13,7 +13,8 @@ use super::definition::{Definition, Version};
 use model::custom::Custom;
 use model::custom::scale;
 use writes::metadata;
-use writes::strategy::{Finish, Strategy, WriteContext};
+use writes::allocation::Allocation;
+use writes::strategy::{Strategy, WriteContext};
 
 /// The rules of one version's objects.
 pub struct Instances {
@@ -93,12 +94,17 @@ impl Strategy for Instances {
         }
     }
 
-    async fn begin_create(&self, cx: &WriteContext<'_>, obj: &mut Value) -> Result<Option<Finish>, StatusError> {
+    async fn begin_create(
+        &self,
+        cx: &WriteContext<'_>,
+        obj: &mut Value,
+        _: &mut Allocation,
+    ) -> Result<(), StatusError> {
         if self.terminating {
             let why = "create not allowed while custom resource definition is terminating";
             return Err(StatusError::forbidden(&cx.resource.group_resource(), meta::name(obj), why));
         }
-        Ok(None)
+        Ok(())
     }
 
     fn validate(&self, cx: &WriteContext<'_>, obj: &Value) -> ErrorList {

@@ -4,6 +4,7 @@ mod answers;
 mod apply;
 mod conversion;
 mod custom_resources;
+mod hang_up;
 mod kinds;
 mod metrics;
 mod resource_quota;

@@ -11,6 +11,7 @@ use model::resource::Resource;
 use serde_json::{Value, json};
 
 use crate::admission::{self, Operation};
+use crate::allocation::Allocation;
 use crate::place::Place;
 use crate::strategy::WriteContext;
 use crate::{managed_fields, metadata};
@@ -50,11 +51,13 @@ async fn create_once(cx: &WriteContext<'_>, mut obj: Value, options: &Write) -> 
     let request = admission::request(cx, Operation::Create, &name, None);
     cx.registry.admission().admit(&request, &mut obj).await?;
 
-    let finish = row.strategy.begin_create(cx, &mut obj).await?;
-    let outcome = finish_create(cx, &mut obj, &name, &request).await;
-    if let Some(finish) = finish {
-        finish(outcome.is_ok() && !cx.dry_run).await;
-    }
+    cx.may_begin()?;
+    let mut allocation = Allocation::default();
+    let outcome = match row.strategy.begin_create(cx, &mut obj, &mut allocation).await {
+        Ok(()) => finish_create(cx, &mut obj, &name, &request).await,
+        Err(error) => Err(error),
+    };
+    allocation.settle(outcome.is_ok() && !cx.dry_run).await;
     outcome
 }
 

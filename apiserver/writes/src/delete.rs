@@ -68,6 +68,7 @@ async fn attempt(
     cx.registry.admission().admit(&request, &mut Value::Null).await?;
     cx.registry.admission().validate(&request, &Value::Null).await?;
 
+    cx.may_begin()?;
     let mut obj = old.clone();
     let graceful = mark(cx, options, &mut obj);
     metadata_mut(&mut obj).remove("resourceVersion");

@@ -5,6 +5,7 @@
 //! It knows caches and the store. It must not know any kind, any admission plugin, nor HTTP.
 
 pub mod admission;
+pub mod allocation;
 pub mod convert;
 pub mod create;
 pub mod delete;

@@ -260,6 +260,7 @@ impl Registry {
             now: Timestamp::now(),
             dry_run: false,
             answer: Encoding::Json,
+            abandoned: None,
             warnings: None,
             registry: self,
         }

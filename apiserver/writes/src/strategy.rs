@@ -4,9 +4,7 @@
 //! registry's and is the same for all. A strategy can therefore not skip a step; it can only add to one. Follows
 //! `registry/rest/{create,update,delete}.go` of upstream's apiserver in what is asked, not in shape.
 
-use std::future::Future;
 use std::ops::Deref;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -14,6 +12,7 @@ use jiff::Timestamp;
 use machinery::field::ErrorList;
 use machinery::status::StatusError;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use model::encoding::Encoding;
 use model::resource::Resource;
@@ -21,6 +20,7 @@ use model::user::UserInfo;
 use model::warnings::Warnings;
 
 use crate::Registry;
+use crate::allocation::Allocation;
 
 /// A kind: the row that says what it is, and the strategy that says what its writes do. Reads as its row.
 #[derive(Clone)]
@@ -81,14 +81,28 @@ pub struct WriteContext<'a> {
     pub dry_run: bool,
     /// What the object is answered in.
     pub answer: Encoding,
+    /// Whether whoever asked for the write has gone, before it has begun; never for what the server itself writes.
+    pub abandoned: Option<&'a CancellationToken>,
     /// Where warnings go that validation finds; nowhere for what the server itself writes.
     pub warnings: Option<&'a Warnings>,
     /// The other resources, to read from and (for allocations) to write to.
     pub registry: &'a Registry,
 }
 
-/// Called once when the write ended: `true` where it was stored. Returns allocations of a write that failed.
-pub type Finish = Box<dyn FnOnce(bool) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+impl WriteContext<'_> {
+    /// Asked before a write takes or stores anything: nothing is begun for who has gone. What has begun ends.
+    ///
+    /// # Errors
+    /// The client has hung up, or its time is over.
+    pub fn may_begin(&self) -> Result<(), StatusError> {
+        match self.abandoned {
+            Some(gone) if gone.is_cancelled() => {
+                Err(StatusError::timeout("request did not complete within the allotted timeout", 0))
+            }
+            _ => Ok(()),
+        }
+    }
+}
 
 /// How a delete request becomes a graceful one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,8 +160,14 @@ pub trait Strategy: Send + Sync + 'static {
     fn mark_deleting(&self, _cx: &WriteContext<'_>, _obj: &mut Value) {}
 
     /// Allocations of a create (service IPs, node ports): runs after admission and before validation, may change `obj`.
-    async fn begin_create(&self, _cx: &WriteContext<'_>, _obj: &mut Value) -> Result<Option<Finish>, StatusError> {
-        Ok(None)
+    /// What it takes it notes in `allocation` at once; in a dry run it takes nothing.
+    async fn begin_create(
+        &self,
+        _cx: &WriteContext<'_>,
+        _obj: &mut Value,
+        _allocation: &mut Allocation,
+    ) -> Result<(), StatusError> {
+        Ok(())
     }
 
     /// Allocations of an update.
@@ -156,8 +176,9 @@ pub trait Strategy: Send + Sync + 'static {
         _cx: &WriteContext<'_>,
         _obj: &mut Value,
         _old: &Value,
-    ) -> Result<Option<Finish>, StatusError> {
-        Ok(None)
+        _allocation: &mut Allocation,
+    ) -> Result<(), StatusError> {
+        Ok(())
     }
 
     /// After the object is gone: return its allocations.

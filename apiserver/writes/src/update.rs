@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::delete;
 use crate::admission::{self, Operation};
+use crate::allocation::Allocation;
 use crate::create::invalid;
 use crate::place::Place;
 use crate::strategy::WriteContext;
@@ -94,11 +95,13 @@ async fn attempt(
 
     let request = admission::request(cx, Operation::Update, name, Some(&old));
     cx.registry.admission().admit(&request, &mut obj).await?;
-    let finish = row.strategy.begin_update(cx, &mut obj, &old).await?;
-    let outcome = finish_update(cx, place, name, current, &old, &mut obj, &request).await;
-    if let Some(finish) = finish {
-        finish(matches!(outcome, Ok(Attempt::Done(_))) && !cx.dry_run).await;
-    }
+    cx.may_begin()?;
+    let mut allocation = Allocation::default();
+    let outcome = match row.strategy.begin_update(cx, &mut obj, &old, &mut allocation).await {
+        Ok(()) => finish_update(cx, place, name, current, &old, &mut obj, &request).await,
+        Err(error) => Err(error),
+    };
+    allocation.settle(matches!(outcome, Ok(Attempt::Done(_))) && !cx.dry_run).await;
     outcome
 }
 

@@ -2,6 +2,7 @@
 //! number of servers (`pkg/registry/core/service/ipallocator`, the MultiCIDRServiceAllocator).
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use machinery::field::{ErrorList, Path};
@@ -13,6 +14,7 @@ use rand::RngExt;
 use serde_json::{Value, json};
 use storage::Storage;
 use writes::Registry;
+use writes::allocation::{Allocation, Release};
 use writes::strategy::WriteContext;
 
 use super::families::family_of;
@@ -20,7 +22,13 @@ use super::{is_headless, refuse};
 
 const PREFIX: &str = "/registry/ipaddresses/";
 
-fn addresses() -> GroupResource {
+/// The label that says who made an IPAddress.
+pub(super) const MANAGED_BY: &str = "ipaddress.kubernetes.io/managed-by";
+/// What it says of those made here.
+pub(super) const MANAGER: &str = "ipallocator.k8s.io";
+
+/// IPAddress objects.
+pub(super) fn resource() -> GroupResource {
     GroupResource::new("networking.k8s.io", "ipaddresses")
 }
 
@@ -48,6 +56,11 @@ impl Ranges {
 
     fn of_family<'a>(&'a self, family: &'a str) -> impl Iterator<Item = &'a IpNet> {
         self.0.iter().filter(move |r| name(r) == family)
+    }
+
+    /// Whether an address is of any range.
+    pub(super) fn contain(&self, ip: &IpAddr) -> bool {
+        self.0.iter().any(|range| range.contains(ip))
     }
 
     /// Whether the cluster has addresses of that family.
@@ -92,19 +105,19 @@ fn reserved(size: u128) -> u128 {
     if size < 16 { 0 } else { (size / 16).clamp(16, 256).min(size) }
 }
 
-/// Takes what the Service's families still lack and sets `clusterIP` and `clusterIPs`; gives what was taken.
+/// Takes what the Service's families still lack and sets `clusterIP` and `clusterIPs`.
 pub(super) async fn allocate(
     cx: &WriteContext<'_>,
     service: &mut Value,
     before: &[String],
     ranges: &Ranges,
-) -> Result<Vec<String>, StatusError> {
+    allocation: &mut Allocation,
+) -> Result<(), StatusError> {
     if service["spec"].text("type") == "ExternalName" || is_headless(service) {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let families: Vec<String> = service["spec"].texts("ipFamilies").map(str::to_owned).collect();
     let mut ips: Vec<String> = service["spec"].texts("clusterIPs").map(str::to_owned).collect();
-    let mut taken = Vec::new();
     for (i, family) in families.iter().enumerate() {
         if ips.len() <= i {
             ips.push(String::new());
@@ -112,49 +125,42 @@ pub(super) async fn allocate(
         if before.contains(&ips[i]) {
             continue;
         }
-        let outcome = if ips[i].is_empty() {
-            next(cx, service, family, ranges).await
+        ips[i] = if ips[i].is_empty() {
+            next(cx, service, family, ranges).await?
         } else {
-            exactly(cx, service, &ips, i, ranges).await
+            exactly(cx, service, &ips, i, ranges).await?
         };
-        match outcome {
-            Ok(ip) => {
-                taken.push(ip.clone());
-                ips[i] = ip;
-            }
-            Err(error) => {
-                if !cx.dry_run {
-                    release(cx.registry, taken).await;
-                }
-                return Err(error);
-            }
+        if !cx.dry_run {
+            allocation.taken(releasing(cx.registry.storage(), vec![ips[i].clone()]));
         }
     }
     if let Some(first) = ips.first() {
         service["spec"]["clusterIP"] = first.as_str().into();
     }
     service["spec"]["clusterIPs"] = json!(ips);
-    Ok(taken)
+    Ok(())
+}
+
+/// The IPAddress that takes an address for a Service.
+pub(super) fn object(ip: IpAddr, namespace: &str, name: &str) -> Value {
+    let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "IPAddress",
+        "metadata": { "name": ip.to_string(), "labels": {
+            "ipaddress.kubernetes.io/ip-family": family,
+            MANAGED_BY: MANAGER,
+        } },
+        "spec": { "parentRef": { "resource": "services", "namespace": namespace, "name": name } },
+    })
 }
 
 // Says whether the address was free.
 async fn take(cx: &WriteContext<'_>, service: &Value, ip: IpAddr) -> Result<bool, StatusError> {
-    let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
-    let name = ip.to_string();
     if cx.dry_run {
-        return Ok(cx.registry.get(&addresses(), None, &name).is_none());
+        return Ok(cx.registry.get(&resource(), None, &ip.to_string()).is_none());
     }
-    let object = json!({
-        "apiVersion": "networking.k8s.io/v1", "kind": "IPAddress",
-        "metadata": { "name": name, "labels": {
-            "ipaddress.kubernetes.io/ip-family": family,
-            "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
-        } },
-        "spec": { "parentRef": {
-            "resource": "services", "namespace": cx.namespace.unwrap_or_default(), "name": meta::name(service),
-        } },
-    });
-    match cx.registry.create(&addresses(), None, object).await {
+    let object = object(ip, cx.namespace.unwrap_or_default(), meta::name(service));
+    match cx.registry.create(&resource(), None, object).await {
         Ok(_) => Ok(true),
         Err(error) if error.is_already_exists() => Ok(false),
         Err(error) => Err(error),
@@ -176,7 +182,7 @@ async fn next(cx: &WriteContext<'_>, service: &Value, family: &str, ranges: &Ran
         let places = (0..upper).map(|i| offset + (start + i) % upper).chain(0..offset);
         for place in places.take(1 << 20) {
             let ip = address(range, first + place);
-            if cx.registry.get(&addresses(), None, &ip.to_string()).is_none() && take(cx, service, ip).await? {
+            if cx.registry.get(&resource(), None, &ip.to_string()).is_none() && take(cx, service, ip).await? {
                 return Ok(ip.to_string());
             }
         }
@@ -217,17 +223,18 @@ async fn exactly(
     if take(cx, service, ip).await? { Ok(text.clone()) } else { fail("provided IP is already allocated") }
 }
 
-/// Gives addresses back.
-pub(super) async fn release(registry: &Registry, ips: Vec<String>) {
-    release_in(&**registry.storage(), ips).await;
+/// What gives addresses back, later.
+pub(super) fn releasing(storage: &Arc<dyn Storage>, ips: Vec<String>) -> Release {
+    let storage = storage.clone();
+    Box::new(move || Box::pin(async move { release(&*storage, ips).await }))
 }
 
-/// The same, for where no registry is at hand.
-pub(super) async fn release_in(storage: &dyn Storage, ips: Vec<String>) {
+/// Gives addresses back.
+pub(super) async fn release(storage: &dyn Storage, ips: Vec<String>) {
     for ip in ips {
         let Some(ip) = machinery::names::canonical_ip(&ip) else { continue };
         let key = format!("{PREFIX}{ip}");
-        // Nobody changes an IPAddress: one try is enough, and a loser leaves it to the repair of a later start.
+        // Nobody changes an IPAddress: one try is enough, and a loser leaves it to the repair.
         if let Ok((Some(kv), _)) = storage.get(&key).await
             && let Err(error) = storage.delete(&key, kv.mod_revision).await
         {

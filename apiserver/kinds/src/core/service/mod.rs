@@ -5,6 +5,7 @@ mod addresses;
 mod families;
 mod linked;
 mod ports;
+mod repair;
 mod validation;
 mod warnings;
 
@@ -14,10 +15,12 @@ use machinery::gvk::GroupKind;
 use machinery::meta;
 use machinery::status::StatusError;
 use model::check::{Fields, keep};
-pub use ports::set_node_port_range;
+pub use ports::{set_node_port_range, taken as node_ports_taken};
+pub use repair::Repair;
 use serde_json::Value;
 pub use validation::endpoint_ip;
-use writes::strategy::{Finish, Strategy, WriteContext};
+use writes::allocation::Allocation;
+use writes::strategy::{Strategy, WriteContext};
 
 /// Services.
 pub struct Services;
@@ -53,9 +56,14 @@ impl Strategy for Services {
         warnings::of(service)
     }
 
-    async fn begin_create(&self, cx: &WriteContext<'_>, service: &mut Value) -> Result<Option<Finish>, StatusError> {
+    async fn begin_create(
+        &self,
+        cx: &WriteContext<'_>,
+        service: &mut Value,
+        allocation: &mut Allocation,
+    ) -> Result<(), StatusError> {
         linked::sync_cluster_ips(service, None);
-        allocate(cx, service, None).await.map(Some)
+        allocate(cx, service, None, allocation).await
     }
 
     async fn begin_update(
@@ -63,18 +71,19 @@ impl Strategy for Services {
         cx: &WriteContext<'_>,
         service: &mut Value,
         old: &Value,
-    ) -> Result<Option<Finish>, StatusError> {
+        allocation: &mut Allocation,
+    ) -> Result<(), StatusError> {
         if cx.subresource.is_some() {
-            return Ok(None);
+            return Ok(());
         }
         linked::carry_allocated(service, old);
         linked::sync_cluster_ips(service, Some(old));
-        allocate(cx, service, Some(old)).await.map(Some)
+        allocate(cx, service, Some(old), allocation).await
     }
 
     async fn after_delete(&self, cx: &WriteContext<'_>, service: &Value) {
-        addresses::release(cx.registry, held_addresses(service)).await;
-        ports::release(cx.registry, ports::held(service)).await;
+        addresses::release(&**cx.registry.storage(), held_addresses(service)).await;
+        ports::release(&**cx.registry.storage(), ports::held(service)).await;
     }
 }
 
@@ -115,37 +124,28 @@ fn held_addresses(service: &Value) -> Vec<String> {
     service["spec"].texts("clusterIPs").map(str::to_owned).collect()
 }
 
-// What the write takes, undone when it fails; what it no longer needs, given back when it succeeds.
-async fn allocate(cx: &WriteContext<'_>, service: &mut Value, old: Option<&Value>) -> Result<Finish, StatusError> {
+/// Takes what the Service lacks, and notes what it does not need any more.
+async fn allocate(
+    cx: &WriteContext<'_>,
+    service: &mut Value,
+    old: Option<&Value>,
+    allocation: &mut Allocation,
+) -> Result<(), StatusError> {
     let ranges = addresses::Ranges::of(cx.registry).await?;
     families::init(service, old, &ranges)?;
     let before = old.map(held_addresses).unwrap_or_default();
-    let taken = addresses::allocate(cx, service, &before, &ranges).await?;
-    let ports = match ports::allocate(cx, service, old).await {
-        Ok(ports) => ports,
-        Err(error) => {
-            if !cx.dry_run {
-                addresses::release(cx.registry, taken).await;
-            }
-            return Err(error);
-        }
-    };
-    let now = held_addresses(service);
+    addresses::allocate(cx, service, &before, &ranges, allocation).await?;
+    ports::allocate(cx, service, old, allocation).await?;
+    if cx.dry_run {
+        return Ok(());
+    }
+    let storage = cx.registry.storage();
+    let (now, held) = (held_addresses(service), ports::held(service));
     let surplus: Vec<String> = before.into_iter().filter(|ip| !now.contains(ip)).collect();
-    let held = ports::held(service);
-    let surplus_ports: Vec<u16> =
-        old.map(ports::held).unwrap_or_default().into_iter().filter(|p| !held.contains(p)).collect();
-    let (storage, dry_run) = (cx.registry.storage().clone(), cx.dry_run);
-    Ok(Box::new(move |stored| {
-        Box::pin(async move {
-            if dry_run {
-                return;
-            }
-            let (addresses, ports) = if stored { (surplus, surplus_ports) } else { (taken, ports) };
-            addresses::release_in(&*storage, addresses).await;
-            ports::release_in(&*storage, ports).await;
-        })
-    }))
+    let ports: Vec<u16> = old.map(ports::held).unwrap_or_default().into_iter().filter(|p| !held.contains(p)).collect();
+    allocation.surplus(addresses::releasing(storage, surplus));
+    allocation.surplus(ports::releasing(storage, ports));
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! cannot take one port (`pkg/registry/core/service/portallocator`).
 
 use std::ops::RangeInclusive;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use api::stored::{self, Form};
 use base64::Engine as _;
@@ -16,7 +16,7 @@ use model::store::unavailable;
 use rand::RngExt;
 use serde_json::{Value, json};
 use storage::{Expect, Outcome, Storage};
-use writes::Registry;
+use writes::allocation::{Allocation, Release};
 use writes::strategy::WriteContext;
 
 use super::{needs_health_check_port, refuse};
@@ -32,20 +32,21 @@ pub fn set_node_port_range(range: RangeInclusive<u16>) -> bool {
     RANGE.set(range).is_ok()
 }
 
-fn range() -> RangeInclusive<u16> {
+/// The range of node ports.
+pub(super) fn range() -> RangeInclusive<u16> {
     RANGE.get().cloned().unwrap_or(30000..=32767)
 }
 
 /// A set of ports as upstream writes it: the bytes of a big-endian number whose bits count from the range's first port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Bitmap(Vec<u8>);
+pub(super) struct Bitmap(Vec<u8>);
 
 impl Bitmap {
-    fn has(&self, bit: usize) -> bool {
+    pub(super) fn has(&self, bit: usize) -> bool {
         self.0.len().checked_sub(bit / 8 + 1).is_some_and(|i| self.0[i] & (1 << (bit % 8)) != 0)
     }
 
-    fn set(&mut self, bit: usize, on: bool) {
+    pub(super) fn set(&mut self, bit: usize, on: bool) {
         let byte = bit / 8;
         while self.0.len() <= byte {
             self.0.insert(0, 0);
@@ -93,16 +94,17 @@ pub(super) fn held(service: &Value) -> Vec<u16> {
     out
 }
 
-/// Takes the ports that the Service asks for or needs, and writes them into it; gives what was taken.
+/// Takes the ports that the Service asks for or needs, and writes them into it.
 pub(super) async fn allocate(
     cx: &WriteContext<'_>,
     service: &mut Value,
     old: Option<&Value>,
-) -> Result<Vec<u16>, StatusError> {
+    allocation: &mut Allocation,
+) -> Result<(), StatusError> {
     let kind = service["spec"].text("type").to_owned();
     let wants = matches!(kind.as_str(), "NodePort" | "LoadBalancer");
     if !wants {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let own = old.map(held).unwrap_or_default();
     let storage = cx.registry.storage();
@@ -113,14 +115,15 @@ pub(super) async fn allocate(
         let taken = plan(&mut planned, &own, &mut bitmap)?;
         if taken.is_empty() || cx.dry_run {
             *service = planned;
-            return Ok(taken);
+            return Ok(());
         }
         let expect = found.map_or(Expect::Absent, |kv| Expect::ModRevision(kv.mod_revision));
         if let Outcome::Done { .. } =
             storage.put(KEY, render(&bitmap, storage.is_shared()), expect, None).await.map_err(unavailable)?
         {
             *service = planned;
-            return Ok(taken);
+            allocation.taken(releasing(storage, taken));
+            return Ok(());
         }
     }
     Err(StatusError::internal("failed to allocate a nodePort: too many writers"))
@@ -236,28 +239,57 @@ fn render(bitmap: &Bitmap, shared: bool) -> Bytes {
     protobuf.map_or_else(|| value.to_string().into(), Bytes::from)
 }
 
-/// Gives ports back.
-pub(super) async fn release(registry: &Registry, ports: Vec<u16>) {
-    release_in(&**registry.storage(), ports).await;
+/// All node ports that are taken.
+///
+/// # Errors
+/// The store does not answer, or has what cannot be read.
+pub async fn taken(storage: &dyn Storage) -> Result<Vec<u16>, StatusError> {
+    let (found, _) = storage.get(KEY).await.map_err(unavailable)?;
+    let bitmap = found.as_ref().map(|kv| parse(&kv.value)).transpose()?.unwrap_or_default();
+    let range = range();
+    Ok(range.clone().filter(|port| bitmap.has(usize::from(port - range.start()))).collect())
 }
 
-/// The same, for where no registry is at hand.
-pub(super) async fn release_in(storage: &dyn Storage, ports: Vec<u16>) {
+/// Changes the bitmap in the store to what `make` makes of it, which may be called several times; unchanged, nothing is
+/// written.
+pub(super) async fn change(storage: &dyn Storage, mut make: impl FnMut(&Bitmap) -> Bitmap) -> Result<(), StatusError> {
+    for _ in 0..TRIES {
+        let (found, _) = storage.get(KEY).await.map_err(unavailable)?;
+        let bitmap = found.as_ref().map(|kv| parse(&kv.value)).transpose()?.unwrap_or_default();
+        let made = make(&bitmap);
+        if made == bitmap {
+            return Ok(());
+        }
+        let expect = found.map_or(Expect::Absent, |kv| Expect::ModRevision(kv.mod_revision));
+        let put = storage.put(KEY, render(&made, storage.is_shared()), expect, None);
+        if let Outcome::Done { .. } = put.await.map_err(unavailable)? {
+            return Ok(());
+        }
+    }
+    Err(StatusError::internal("unable to persist the updated port allocations: too many writers"))
+}
+
+/// What gives ports back, later.
+pub(super) fn releasing(storage: &Arc<dyn Storage>, ports: Vec<u16>) -> Release {
+    let storage = storage.clone();
+    Box::new(move || Box::pin(async move { release(&*storage, ports).await }))
+}
+
+/// Gives ports back.
+pub(super) async fn release(storage: &dyn Storage, ports: Vec<u16>) {
     if ports.is_empty() {
         return;
     }
     let range = range();
-    for _ in 0..TRIES {
-        let Ok((Some(kv), _)) = storage.get(KEY).await else { return };
-        let Ok(mut bitmap) = parse(&kv.value) else { return };
-        for port in ports.iter().filter(|p| range.contains(p)) {
+    let without = |bitmap: &Bitmap| {
+        let mut bitmap = bitmap.clone();
+        for port in ports.iter().filter(|port| range.contains(port)) {
             bitmap.set(usize::from(port - range.start()), false);
         }
-        match storage.put(KEY, render(&bitmap, storage.is_shared()), Expect::ModRevision(kv.mod_revision), None).await {
-            Ok(Outcome::Conflict { .. }) => {}
-            Ok(Outcome::Done { .. }) => return,
-            Err(error) => return tracing::warn!(%error, "node ports could not be given back"),
-        }
+        bitmap
+    };
+    if let Err(error) = change(storage, without).await {
+        tracing::warn!(%error, "node ports could not be given back");
     }
 }
 
