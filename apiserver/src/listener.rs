@@ -16,7 +16,7 @@ use access::authn::Peer;
 use bytes::Bytes;
 use coalesced::{Coalesced, Turns};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use idle::{Idle, Step};
 use model::user::UserInfo;
@@ -69,7 +69,9 @@ pub async fn serve(server: Arc<Server>, listener: TcpListener, tls: Tls, cancel:
         let _ = stream.set_nodelay(true);
         let (server, cancel) = (server.clone(), cancel.clone());
         let acceptor = TlsAcceptor::from(tls.load_full());
-        connections.spawn(async move {
+        let entry = connections.token();
+        component::supervisor::detached("connection", async move {
+            let _entry = entry;
             let _place = place;
             let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => stream,
@@ -107,7 +109,8 @@ impl InProcess {
     pub async fn connect(&self) -> io::Result<DuplexStream> {
         let (client, served) = tokio::io::duplex(DUPLEX_BYTES);
         let peer = Peer { identity: Some(self.identity.clone()), ..Peer::default() };
-        tokio::spawn(connection(self.server.clone(), peer, served, true, Idle::never(), self.cancel.clone()));
+        let served = connection(self.server.clone(), peer, served, true, Idle::never(), self.cancel.clone());
+        component::supervisor::detached("connection in the process", served);
         Ok(client)
     }
 }
@@ -132,7 +135,7 @@ async fn connection<S>(
             Ok::<_, std::convert::Infallible>(busy.until_sent(chain::serve(server, peer, request).await))
         })
     });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = auto::Builder::new(component::supervisor::executor("request"));
     builder
         .http1()
         .timer(TokioTimer::new())

@@ -13,12 +13,13 @@ use access::authn::service_account::Issuer;
 use access::authz::Authorizer;
 use access::authz::rbac::Rbac;
 use anyhow::Context;
+use component::supervisor::Supervisor;
 use endpoints::connect::Nodes;
 use endpoints::metrics::{Measured, Metrics};
 use extensions::controller::Extensions;
 use futures::future::BoxFuture;
-use machinery::status::StatusError;
 use kinds::core::service::Repair;
+use machinery::status::StatusError;
 use storage::Storage;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -114,7 +115,10 @@ pub struct Running {
     /// Where it listens.
     pub address: Option<SocketAddr>,
     cancel: CancellationToken,
-    stopped: tokio_util::task::TaskTracker,
+    /// What the server runs beside requests.
+    tasks: Supervisor,
+    /// Cancelled when the last request has been answered after the server's cancellation.
+    drained: CancellationToken,
 }
 
 impl Running {
@@ -133,8 +137,17 @@ impl Running {
 
     /// Waits until the server has drained after its cancellation.
     pub async fn stopped(&self) {
-        self.stopped.close();
-        self.stopped.wait().await;
+        self.drained.cancelled().await;
+        self.tasks.shutdown().await;
+    }
+
+    /// Waits for the failure of a task without which the server must not go on: which, and why. Never returns otherwise.
+    pub async fn failed(&self) -> anyhow::Error {
+        self.tasks.stopping().cancelled().await;
+        match self.tasks.finish().await {
+            Err(error) => error,
+            Ok(()) => std::future::pending().await,
+        }
     }
 }
 
@@ -165,7 +178,7 @@ async fn connect_to_etcd(
 pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<Running> {
     let began = Instant::now();
     // The library's first random number takes tens of milliseconds of gathering entropy: not of the first client's time.
-    tokio::task::spawn_blocking(|| aws_lc_rs::rand::fill(&mut [0]));
+    component::supervisor::blocking("entropy", || aws_lc_rs::rand::fill(&mut [0]));
     let storage: Arc<dyn Storage> = match &config.store {
         Store::Embedded(dir) => {
             Arc::new(storage::EmbeddedStore::open_directory(dir).context("opening the embedded store")?)
@@ -188,9 +201,11 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
         move |row, bytes| values.seen(row, bytes)
     });
     // What requests need goes on until the last one is answered.
-    let (closing, closed) = (CancellationToken::new(), CancellationToken::new());
+    let (closing, closed, drained) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let tasks = Supervisor::new();
     let feed =
-        cache::start(storage.clone(), rows.iter().map(|kind| kind.row.clone()), canonicalise, closed.clone()).await?;
+        cache::start(storage.clone(), rows.iter().map(|kind| kind.row.clone()), canonicalise, &tasks, closed.clone())
+            .await?;
     tracing::debug!(elapsed = ?began.elapsed(), "caches loaded");
     let registry = Arc::new(Registry::new(rows, feed, storage.clone(), values));
     let access = (config.access)(&registry)?;
@@ -213,7 +228,6 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
     let fairness =
         Fairness::new(config.max_requests_inflight, config.max_mutating_requests_inflight, config.times.request);
     let server = Arc::new(Server { endpoints: Arc::new(endpoints), fairness });
-    let stopped = tokio_util::task::TaskTracker::new();
     let mut address = None;
     let mut serving = None;
     if let Some((at, tls)) = config.listen {
@@ -222,14 +236,29 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
         serving = Some(listener::serve(server.clone(), listener, tls, closing.clone()));
     }
     if let Some(extensions) = extensions {
-        stopped.spawn(extensions.run(cancel.clone()));
+        let (registry, cancel, mut first) = (server.registry.clone(), cancel.clone(), Some(extensions));
+        tasks.restarting("custom resource definitions", move |_| {
+            let (registry, cancel, first) = (registry.clone(), cancel.clone(), first.take());
+            async move {
+                let started = match first {
+                    Some(started) => Some(started),
+                    None => Extensions::start(registry).await,
+                };
+                if let Some(started) = started {
+                    started.run(cancel).await;
+                }
+            }
+        });
     }
     tracing::debug!(elapsed = ?began.elapsed(), "serving");
-    stopped.spawn(bootstrap(server.clone(), config.bootstrap, cancel.clone()));
-    stopped.spawn(storage::compact_every(config.times.compaction, storage, closed.clone()));
+    let (bootstrapped, make, told) = (server.clone(), Arc::new(config.bootstrap), cancel.clone());
+    tasks.restarting("bootstrap and repair", move |_| bootstrap(bootstrapped.clone(), make.clone(), told.clone()));
+    let (interval, until) = (config.times.compaction, closed.clone());
+    tasks.restarting("compaction", move |_| storage::compact_every(interval, storage.clone(), until.clone()));
     let (told, delay, close) = (cancel.clone(), config.times.shutdown_delay, closing.clone());
     let feed = server.registry.feed().clone();
-    stopped.spawn(async move {
+    let (end, ended) = (closed, drained.clone());
+    tasks.vital("listener and drain", move |_| async move {
         let drain = async {
             told.cancelled().await;
             tokio::time::sleep(delay).await;
@@ -240,16 +269,17 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
             Some(serving) => drop(tokio::join!(drain, serving)),
             None => drain.await,
         }
-        closed.cancel();
+        end.cancel();
+        ended.cancel();
     });
-    Ok(Running { server, address, cancel: closing, stopped })
+    Ok(Running { server, address, cancel: closing, tasks, drained })
 }
 
 /// Between two repairs of what Services hold, as upstream.
 const REPAIR_INTERVAL: Duration = Duration::from_secs(180);
 
 /// Makes what every cluster has, again until it is there.
-async fn bootstrap(server: Arc<Server>, make: Bootstrap, cancel: CancellationToken) {
+async fn bootstrap(server: Arc<Server>, make: Arc<Bootstrap>, cancel: CancellationToken) {
     while let Err(error) = make(server.registry.clone()).await {
         tracing::warn!(%error, "bootstrap failed, trying again");
         tokio::select! {

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use component::supervisor::Supervisor;
 use futures::StreamExt;
 use machinery::status::{Cause, StatusError};
 use model::resource::{Resource, Sort};
@@ -131,11 +132,13 @@ fn too_large(asked: i64, current: i64) -> StatusError {
     StatusError::timeout(message, 1).with_cause(cause)
 }
 
-/// Loads all rows' objects and keeps the caches fed until cancelled.
+/// Loads all rows' objects and keeps the caches fed, in a task of `tasks` whose failure ends them all: caches that are not
+/// fed would answer what was.
 pub async fn start(
     storage: Arc<dyn Storage>,
     rows: impl IntoIterator<Item = Arc<Resource>>,
     canonicalise: Canonicalise,
+    tasks: &Supervisor,
     cancel: CancellationToken,
 ) -> Result<Feed, storage::Error> {
     let mut rows_by_prefix = HashMap::new();
@@ -160,7 +163,7 @@ pub async fn start(
     let feed = Feed { sinks, applied, storage, canonicalise: canonicalise.clone(), commands, closed };
     let joining = Joining::new(feed.clone(), canonicalise.clone());
     let follower = Follower { feed: feed.clone(), publish, canonicalise, inbox, joining };
-    tokio::spawn(follower.run(cancel));
+    tasks.vital("watch cache feed", move |_| follower.run(cancel));
     Ok(feed)
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use component::supervisor::Supervisor;
 use model::resource::Resource;
 use storage::{EmbeddedStore, Expect, Storage};
 use tokio_util::sync::CancellationToken;
@@ -23,7 +24,9 @@ async fn put(store: &dyn Storage, n: usize) {
 async fn a_cache_that_joins_misses_nothing_and_doubles_nothing() {
     let store: Arc<dyn Storage> = Arc::new(EmbeddedStore::in_memory());
     let cancel = CancellationToken::new();
-    let feed = start(store.clone(), [], Arc::new(|_, value| Ok(value.clone())), cancel.clone()).await.expect("starts");
+    let feed = start(store.clone(), [], Arc::new(|_, value| Ok(value.clone())), &Supervisor::new(), cancel.clone())
+        .await
+        .expect("starts");
     assert!(feed.cache(PREFIX).is_none());
     for n in 0..50 {
         put(&*store, n).await;
@@ -56,9 +59,10 @@ async fn a_cache_that_joins_misses_nothing_and_doubles_nothing() {
 #[tokio::test]
 async fn watches_end_when_a_cache_leaves_or_is_replaced() {
     let store: Arc<dyn Storage> = Arc::new(EmbeddedStore::in_memory());
-    let feed = start(store.clone(), [], Arc::new(|_, value| Ok(value.clone())), CancellationToken::new())
-        .await
-        .expect("starts");
+    let feed =
+        start(store.clone(), [], Arc::new(|_, value| Ok(value.clone())), &Supervisor::new(), CancellationToken::new())
+            .await
+            .expect("starts");
     feed.join(row()).await;
     let first = feed.cache(PREFIX).expect("joined");
     put(&*store, 1).await;
@@ -80,9 +84,10 @@ async fn watches_end_when_a_cache_leaves_or_is_replaced() {
 #[tokio::test]
 async fn a_closed_feed_ends_watches_and_those_that_begin_later() {
     let store: Arc<dyn Storage> = Arc::new(EmbeddedStore::in_memory());
-    let feed = start(store.clone(), [], Arc::new(|_, value| Ok(value.clone())), CancellationToken::new())
-        .await
-        .expect("starts");
+    let feed =
+        start(store.clone(), [], Arc::new(|_, value| Ok(value.clone())), &Supervisor::new(), CancellationToken::new())
+            .await
+            .expect("starts");
     feed.join(row()).await;
     let cache = feed.cache(PREFIX).expect("joined");
     let mut early = cache.watch(cache.snapshot().revision).expect("in the window");

@@ -6,14 +6,16 @@
 //! storage watch, so nothing needs a lock.
 
 use std::collections::HashMap;
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Instant;
 
+use component::supervisor::detached;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
 use model::resource::{Resource, Sort};
 use storage::Event;
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
 
 use super::WatchCache;
 use super::feed::{AGAIN, Command, Feed, Sink, outcome};
@@ -44,13 +46,13 @@ pub(super) struct Joining {
     feed: Feed,
     canonicalise: Canonicalise,
     pending: HashMap<String, Pending>,
-    reads: JoinSet<Read>,
+    reads: FuturesUnordered<BoxFuture<'static, Read>>,
     attempts: u64,
 }
 
 impl Joining {
     pub(super) fn new(feed: Feed, canonicalise: Canonicalise) -> Self {
-        Self { feed, canonicalise, pending: HashMap::new(), reads: JoinSet::new(), attempts: 0 }
+        Self { feed, canonicalise, pending: HashMap::new(), reads: FuturesUnordered::new(), attempts: 0 }
     }
 
     /// Whether that prefix is being read.
@@ -89,24 +91,35 @@ impl Joining {
         let (prefix, attempt) = (prefix.to_string(), self.attempts);
         let rows = HashMap::from([(prefix.clone(), pending.row.clone())]);
         let (storage, canonicalise) = (self.feed.storage.clone(), self.canonicalise.clone());
-        self.reads.spawn(async move {
-            let root = format!("{ROOT}{prefix}/");
+        let root = format!("{ROOT}{prefix}/");
+        let reading = detached("read of a cache", async move {
             loop {
                 match load(&*storage, &root, Some(applied), &rows, &canonicalise).await {
                     Err(error @ storage::Error::Unavailable(_)) => {
-                        tracing::warn!(%error, %prefix, "loading failed, trying again");
+                        tracing::warn!(%error, root, "loading failed, trying again");
                         tokio::time::sleep(AGAIN).await;
                     }
-                    outcome => return Read { prefix, attempt, outcome },
+                    outcome => return outcome,
                 }
             }
         });
+        let reading = reading.abort_on_drop();
+        self.reads.push(Box::pin(async move {
+            let outcome = match reading.await {
+                Ok(outcome) => outcome,
+                // It is read again, but not at once.
+                Err(ended) => {
+                    tokio::time::sleep(AGAIN).await;
+                    Err(storage::Error::Unavailable(ended.to_string()))
+                }
+            };
+            Read { prefix, attempt, outcome }
+        }));
     }
 
     /// The next reading that ends; none while nothing is read. Cancel-safe.
     pub(super) async fn loaded(&mut self) -> Option<Read> {
-        let next = poll_fn(|cx| self.reads.poll_join_next(cx)).await?;
-        next.inspect_err(|error| tracing::error!(%error, "reading a cache ended badly")).ok()
+        self.reads.next().await
     }
 
     /// Puts a cache that was read among the others.

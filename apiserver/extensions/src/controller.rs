@@ -9,14 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache::WatchCache;
-use futures::future::join_all;
+use component::supervisor::detached;
+use futures::StreamExt;
+use futures::future::{BoxFuture, join_all};
+use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use machinery::gvk::GroupResource;
 use machinery::meta;
 use machinery::status::StatusError;
 use machinery::time::rfc3339;
 use serde_json::Value;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use writes::Registry;
 use writes::strategy::Kind;
@@ -47,7 +49,7 @@ pub struct Extensions {
     served: HashMap<String, Served>,
     /// Definitions whose objects are being deleted.
     finalizing: HashSet<String>,
-    finalizers: JoinSet<String>,
+    finalizers: FuturesUnordered<BoxFuture<'static, String>>,
 }
 
 impl Extensions {
@@ -55,8 +57,13 @@ impl Extensions {
     pub async fn start(registry: Arc<Registry>) -> Option<Self> {
         let row = registry.rows().of(&definitions())?.clone();
         let cache = registry.cache(&row)?;
-        let mut this =
-            Self { registry, cache, served: HashMap::new(), finalizing: HashSet::new(), finalizers: JoinSet::new() };
+        let mut this = Self {
+            registry,
+            cache,
+            served: HashMap::new(),
+            finalizing: HashSet::new(),
+            finalizers: FuturesUnordered::new(),
+        };
         let found = this.registry.list(&definitions(), None);
         let all: Vec<Arc<Definition>> = found.iter().filter_map(|d| Definition::read(d)).map(Arc::new).collect();
         let stored: Vec<Kind> = all.iter().filter_map(rows::stored).collect();
@@ -103,11 +110,9 @@ impl Extensions {
                         todo = self.all();
                     }
                 },
-                Some(done) = self.finalizers.join_next() => {
-                    if let Ok(name) = done {
-                        self.finalizing.remove(&name);
-                        todo.insert(name);
-                    }
+                Some(name) = self.finalizers.next(), if !self.finalizers.is_empty() => {
+                    self.finalizing.remove(&name);
+                    todo.insert(name);
                 }
                 () = tokio::time::sleep(AGAIN), if !failed.is_empty() => {}
             }
@@ -152,13 +157,20 @@ impl Extensions {
             meta::deletion_timestamp(&definition).is_some() && meta::finalizers(&definition).any(|f| f == CLEANUP);
         if held && self.finalizing.insert(name.to_string()) {
             let (registry, name) = (self.registry.clone(), name.to_string());
-            self.finalizers.spawn(async move {
-                if let Err(error) = finalize::finalize(&registry, &name).await {
-                    tracing::warn!(%error, definition = %name, "objects of a definition are left: trying again");
+            let of = name.clone();
+            let finalizer = detached("finalizer of a definition", async move {
+                if let Err(error) = finalize::finalize(&registry, &of).await {
+                    tracing::warn!(%error, definition = %of, "objects of a definition are left: trying again");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            });
+            let finalizer = finalizer.abort_on_drop();
+            self.finalizers.push(Box::pin(async move {
+                if finalizer.await.is_err() {
                     tokio::time::sleep(AGAIN).await;
                 }
                 name
-            });
+            }));
         }
         let freed = definition["status"]["acceptedNames"] != decided["status"]["acceptedNames"];
         Ok(if freed { self.refused() } else { Vec::new() })

@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::definition::{Definition, Version};
 use model::custom::Custom;
 use model::custom::scale;
-use writes::metadata;
 use writes::allocation::Allocation;
+use writes::metadata;
 use writes::strategy::{Strategy, WriteContext};
 
 /// The rules of one version's objects.

@@ -155,7 +155,7 @@ impl Webhook {
         let name = ServerName::try_from(self.host.clone()).map_err(|e| e.to_string())?;
         let stream = TlsConnector::from(self.tls.clone()).connect(name, stream).await.map_err(|e| e.to_string())?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
-        tokio::spawn(connection);
+        component::supervisor::detached("connection to a webhook", connection);
         Ok(sender)
     }
 }

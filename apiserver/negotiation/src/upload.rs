@@ -31,8 +31,9 @@ impl Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         let unread = self.0.take().filter(|body| !body.is_end_stream());
-        if let (Some(body), Ok(runtime)) = (unread, tokio::runtime::Handle::try_current()) {
-            runtime.spawn(tokio::time::timeout(PATIENCE, Limited::new(body, LIMIT_BYTES).collect()));
+        if let (Some(body), Ok(_)) = (unread, tokio::runtime::Handle::try_current()) {
+            let rest = tokio::time::timeout(PATIENCE, Limited::new(body, LIMIT_BYTES).collect());
+            component::supervisor::detached("rest of an upload", rest);
         }
     }
 }

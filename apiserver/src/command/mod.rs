@@ -27,7 +27,10 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     let cancel = component::shutdown();
     let running = serve(&flags, cancel.clone()).await?;
     tracing::info!(address = ?running.address, "serving");
-    cancel.cancelled().await;
+    tokio::select! {
+        () = cancel.cancelled() => {}
+        failed = running.failed() => return Err(failed),
+    }
     running.stopped().await;
     Ok(())
 }

@@ -21,7 +21,6 @@ const ALLOWED: &[(&str, &str)] = &[
     ("crates/storage/src/embedded/replay.rs", "scoped threads, joined at once by their caller"),
     ("crates/cel/src/lib.rs", "a scoped thread with a deep stack, joined at once by its caller"),
     // Not yet converted.
-    ("apiserver/", "not converted yet"),
     ("kubelet/", "not converted yet"),
     ("controller-manager/", "not converted yet"),
     ("scheduler/", "not converted yet"),

@@ -33,7 +33,7 @@ pub(super) async fn handle(call: Call, pod: &Value) -> Result<Response<Body>, St
     let failed = |e: &dyn std::fmt::Display| StatusError::internal(format!("reading the log of {node}: {e}"));
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| failed(&e))?;
-    tokio::spawn(connection);
+    component::supervisor::detached("connection to a kubelet", connection);
     let request = Request::get(uri)
         .header(HOST, &location.authority)
         .body(Empty::<bytes::Bytes>::new())

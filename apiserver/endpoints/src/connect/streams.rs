@@ -116,7 +116,7 @@ async fn passed_through(
         call.parts.headers.get_all(STREAM_PROTOCOL).iter().filter_map(|v| v.to_str().ok()).collect();
     let request = options.request(&location, &offered)?;
     let (kubelet, answer) = upgrade(call, &location, request).await?;
-    tokio::spawn(async move {
+    component::supervisor::detached("stream to a kubelet", async move {
         if let Ok(client) = client.await {
             let options = copy::Options { idle_timeout: Some(IDLE), ..copy::Options::default() };
             let _ = copy::proxy_upgraded(TokioIo::new(client), kubelet, options).await;
@@ -142,7 +142,7 @@ async fn tunnelled(
     let (kubelet, _) = upgrade(call, &location, request).await?;
     let chosen = format!("{}{}", tunnel::PREFIX, PORTFORWARD[0]);
     let headers = websocket::accept(&call.parts.headers, Some(&chosen)).map_err(StatusError::bad_request)?;
-    tokio::spawn(async move {
+    component::supervisor::detached("stream to a kubelet", async move {
         if let Ok(client) = client.await
             && let Err(error) = tunnel::tunnel(TokioIo::new(client), kubelet, Some(IDLE)).await
         {
@@ -171,7 +171,7 @@ fn translated(
     let headers = websocket::accept(&call.parts.headers, chosen).map_err(StatusError::bad_request)?;
     let request = options.request(&location, REMOTECOMMAND)?;
     let nodes = call.server.nodes.clone();
-    tokio::spawn(async move {
+    component::supervisor::detached("stream to a kubelet", async move {
         let Ok(client) = client.await else { return };
         let server = async {
             let stream = nodes.connect(&location).await.map_err(|e| e.to_value())?;

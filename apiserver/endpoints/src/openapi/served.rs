@@ -57,7 +57,8 @@ impl Documents {
             return Some(found);
         }
         let (rows, name) = (rows.to_vec(), name.to_owned());
-        let made = tokio::task::spawn_blocking(move || make(&rows, &name, protobuf)).await.ok()??;
+        let made =
+            component::supervisor::blocking("OpenAPI document", move || make(&rows, &name, protobuf)).await.ok()??;
         self.made.lock().insert(key, made.clone());
         Some(made)
     }

@@ -76,7 +76,7 @@ async fn answers(tls: Arc<rustls::ClientConfig>, port: u16) -> Result<(), String
         let name = ServerName::try_from("127.0.0.1").map_err(|e| e.to_string())?;
         let stream = TlsConnector::from(tls).connect(name, stream).await.map_err(|e| e.to_string())?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
-        tokio::spawn(connection);
+        component::supervisor::detached("connection to a component", connection);
         let request = Request::get("/healthz").header(header::HOST, &authority).body(Empty::<Bytes>::new());
         let answer = sender.send_request(request.map_err(|e| e.to_string())?).await.map_err(|e| e.to_string())?;
         let code = answer.status();

@@ -59,7 +59,7 @@ pub(super) async fn handle(mut call: Call, row: &Resource) -> Result<Response<Bo
     let request = request(&mut call, &target, &links, upgrade.is_some())?;
     let stream = connect(&call, &target).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| unreachable(&e))?;
-    tokio::spawn(connection.with_upgrades());
+    component::supervisor::detached("connection of a proxied request", connection.with_upgrades());
     let answer = sender.send_request(request).await.map_err(|e| unreachable(&e))?;
     match upgrade {
         Some(client) => upgraded(client, answer),
@@ -194,7 +194,7 @@ fn upgraded(client: OnUpgrade, mut answer: Response<Incoming>) -> Result<Respons
         return Ok(answer.map(|body| body.map_err(std::io::Error::other).boxed_unsync()));
     }
     let backend = hyper::upgrade::on(&mut answer);
-    tokio::spawn(async move {
+    component::supervisor::detached("proxied stream", async move {
         if let (Ok(client), Ok(backend)) = (client.await, backend.await) {
             let _ =
                 streaming::copy::proxy_upgraded(TokioIo::new(client), TokioIo::new(backend), Default::default()).await;
