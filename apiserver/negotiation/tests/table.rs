@@ -9,16 +9,17 @@ use serde_json::{Value, json};
 use writes::strategy::Kind;
 
 fn now() -> Timestamp {
-    "2026-01-02T12:00:00Z".parse().unwrap()
+    "2026-01-02T12:00:00Z".parse().expect("a time")
 }
 
 fn row(resource: &str) -> Kind {
-    rows().into_iter().find(|r| r.resource == resource && r.sort != Sort::Virtual).unwrap()
+    rows().into_iter().find(|r| r.resource == resource && r.sort != Sort::Virtual).expect("a row")
 }
 
 fn check(resource: &str, object: Value, expected: Expect) {
     let table = render(&row(resource), &[object], json!({}), "None", now());
-    let cells: Vec<String> = table["rows"][0]["cells"].as_array().unwrap().iter().map(Value::to_string).collect();
+    let cells: Vec<String> =
+        table["rows"][0]["cells"].as_array().expect("cells").iter().map(Value::to_string).collect();
     expected.assert_eq(&cells.join(" "));
 }
 
