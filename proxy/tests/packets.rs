@@ -46,7 +46,7 @@ impl Net {
         let id = format!("fpx{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let nft = Command::new("sh").args(["-c", "PATH=$PATH:/usr/sbin nft --version"]).output();
         if !nft.is_ok_and(|output| output.status.success()) || !ip(&format!("netns add {id}-node")) {
-            eprintln!("skipped: needs root, ip and nft");
+            skips::skip("root, ip and nft", "");
             return None;
         }
         let net = Net { id, pods };

@@ -13,7 +13,7 @@ pub fn folder() -> Option<PathBuf> {
     };
     let found = std::env::var_os("FERRY_UPSTREAM").map(PathBuf::from).or_else(beside).filter(|p| p.is_dir());
     if found.is_none() {
-        eprintln!("skipped: upstream's data is not here (FERRY_UPSTREAM)");
+        skips::skip("upstream's data", "(FERRY_UPSTREAM)");
     }
     found
 }

@@ -325,7 +325,7 @@ async fn a_watch_behind_the_floor_ends(store: Store) {
 
 async fn progress_is_told_when_asked(store: Store) {
     if !store.reports_progress() {
-        eprintln!("skipped: this etcd's progress can't be relied on");
+        skips::skip("progress of an etcd's watch", "");
         return;
     }
     create(&*store, "/w/a", "").await;

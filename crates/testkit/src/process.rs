@@ -191,7 +191,7 @@ impl Etcd {
     /// It does not start.
     pub async fn start() -> anyhow::Result<Option<Self>> {
         let Some(binary) = etcd_binary() else {
-            eprintln!("skipped: no etcd on the PATH (Debian: etcd-server)");
+            skips::skip("etcd", "(Debian: etcd-server)");
             return Ok(None);
         };
         let data = tempfile::tempdir()?;

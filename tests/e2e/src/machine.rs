@@ -117,7 +117,7 @@ impl Machine {
             if let Some(mut stderr) = machine.shell.stderr.take() {
                 let _ = std::io::Read::read_to_string(&mut stderr, &mut said);
             }
-            eprintln!("skipped {test}: no machine can be made of namespaces here: {}", said.trim());
+            skips::skip("a machine of namespaces", &format!("({test}: {})", said.trim()));
             return None;
         }
         Some(machine)

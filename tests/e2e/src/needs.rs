@@ -9,24 +9,23 @@ const ALWAYS: &[&str] =
 /// Whether all of it is there; says what is not.
 pub fn met(test: &str, also: &[&str]) -> bool {
     let reason = missing(also);
-    if let Some(reason) = &reason {
-        println!("skipped {test}: {reason}");
-        eprintln!("skipped {test}: {reason}");
+    if let Some(missing) = &reason {
+        skips::skip(missing, &format!("({test})"));
     }
     reason.is_none()
 }
 
 fn missing(also: &[&str]) -> Option<String> {
     if !nix::unistd::Uid::effective().is_root() {
-        return Some("needs root".into());
+        return Some("root".into());
     }
     if !ferry().exists() {
-        return Some(format!("{} is not built (cargo build -p ferry)", ferry().display()));
+        return Some("the built program (cargo build -p ferry)".into());
     }
     if !Path::new("/usr/lib/cni/bridge").exists() {
-        return Some("needs the CNI plugins in /usr/lib/cni".into());
+        return Some("the CNI plugins in /usr/lib/cni".into());
     }
-    ALWAYS.iter().chain(also).find(|program| find(program).is_none()).map(|program| format!("needs {program}"))
+    ALWAYS.iter().chain(also).find(|program| find(program).is_none()).map(|program| (*program).to_owned())
 }
 
 /// Where a program is.

@@ -19,7 +19,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub fn etcd_binary() -> Option<PathBuf> {
     let found = std::env::split_paths(&std::env::var_os("PATH")?).map(|d| d.join("etcd")).find(|p| p.is_file());
     if found.is_none() {
-        eprintln!("skipped: no etcd on the PATH (Debian: etcd-server)");
+        skips::skip("etcd", "(Debian: etcd-server)");
     }
     found
 }
