@@ -7,6 +7,7 @@ use machinery::managed_fields::nothing;
 use machinery::meta;
 use machinery::status::StatusError;
 use model::options::{FieldValidation, Write};
+use model::types::Types;
 use negotiation::Body;
 use serde_json::{Map, Value};
 use writes::strategy::{Kind, WriteContext};
@@ -14,7 +15,7 @@ use writes::update::{Updated, update};
 use writes::{create, managed_fields};
 
 use super::{Call, respond};
-use crate::update::uid_kept;
+use crate::update::check_place;
 
 /// A configuration, read once, applied as often as the write is tried.
 pub(super) struct Configuration {
@@ -67,7 +68,6 @@ pub(super) async fn handle(mut call: Call, row: &Kind) -> Result<Response<Body>,
         let updated = loop {
             let change = &mut |old: &Value| {
                 let object = applied(&cx, &name, old, &config, &options)?;
-                uid_kept(row, &name, &object, old)?;
                 call.warnings.extend(config.strict(options.field_validation)?);
                 told = respond::write_warnings(&cx, &object, Some(old));
                 Ok(object)
@@ -104,9 +104,18 @@ fn applied(
 ) -> Result<Value, StatusError> {
     let kind = cx.resource.kind();
     let merged = managed_fields::apply(cx, live, config.value(), options)?;
-    let mut object = match cx.resource.types.custom() {
-        Some(custom) => custom.applied(merged).map_err(|error| StatusError::bad_request(error.0))?,
-        None => negotiation::value(merged, &kind, &cx.resource.types, FieldValidation::Ignore)?.object,
+    let unconverted = |why: &str| {
+        let about = machinery::managed_fields::about(config.value());
+        StatusError::unknown(format!(
+            "failed to convert new object ({about}) to proper version: unable to convert unstructured object to {kind}: {why}"
+        ))
+    };
+    let mut object = match &cx.resource.types {
+        Types::Custom(custom) => custom.applied(merged).map_err(|error| StatusError::bad_request(error.0))?,
+        Types::BuiltIn(schema) => {
+            api::decode::unstructured(merged, schema).map_err(|error| unconverted(&error.0))?.value
+        }
+        Types::None => return Err(StatusError::no_such_resource()),
     };
     cx.resource.types.default(&kind, &mut object);
     if meta::uid(live).is_empty() && !meta::uid(&object).is_empty() {
@@ -114,17 +123,7 @@ fn applied(
         let why = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
         return Err(StatusError::conflict(&cx.resource.group_resource(), name, why));
     }
-    let given = meta::name(&object);
-    if given.is_empty() {
-        return Err(StatusError::bad_request(format!(
-            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
-        )));
-    }
-    if given != name {
-        return Err(StatusError::bad_request(format!(
-            "the name of the object ({given}) does not match the name on the URL ({name})"
-        )));
-    }
+    check_place(cx, name, &object)?;
     Ok(object)
 }
 

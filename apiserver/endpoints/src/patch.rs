@@ -1,28 +1,37 @@
 //! Patch: an update whose new object is the stored one with a JSON, merge or strategic merge patch applied. The
 //! patched object is decoded and defaulted like a body, so that a patch can do nothing that an update cannot.
 
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{Response, StatusCode};
+use machinery::gvk::GroupVersionKind;
+use machinery::json::Document;
+use machinery::patch::{json, merge, strategic, text};
 use machinery::status::StatusError;
-use model::options::Write;
+use model::options::{FieldValidation, Write};
 use model::resource::Resource;
 use model::types::Types;
-use negotiation::Body;
+use negotiation::{Body, Decoded};
 use serde_json::Value;
 use writes::strategy::Kind;
 use writes::update;
 
 use super::{Call, apply, respond};
-use crate::update::uid_kept;
+use crate::update::check_place;
 
-/// A patch, parsed once, applied as often as the write is tried.
-pub enum Patch {
+/// A patch as it was sent. Only where there is an object it is read.
+pub struct Patch {
+    sort: Sort,
+    bytes: Bytes,
+}
+
+enum Sort {
     /// RFC 6902.
-    Json(machinery::patch::json::Patch),
+    Json,
     /// RFC 7396.
-    Merge(Value),
+    Merge,
     /// Upstream's own, by the kind's merge keys.
-    Strategic(Value),
+    Strategic,
 }
 
 const ACCEPTED: &[&str] =
@@ -50,45 +59,119 @@ pub(super) fn media_type(call: &Call) -> &str {
 
 impl Patch {
     /// From a request's content type and body.
-    pub fn parse(call: &Call, bytes: &[u8]) -> Result<Self, StatusError> {
-        let document = || {
-            let fault = |e| StatusError::bad_request(format!("error decoding patch: {e}"));
-            machinery::json::from_slice(bytes).map(|document| document.value).map_err(fault)
-        };
-        let object = || match document()? {
-            patch @ Value::Object(_) => Ok(patch),
-            other => {
-                let kind = machinery::go::json_kind(&other);
-                let why = format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}");
-                Err(StatusError::bad_request(format!("error decoding patch: {why}")))
+    pub fn new(call: &Call, bytes: Bytes) -> Result<Self, StatusError> {
+        let sort = match media_type(call) {
+            "application/json-patch+json" => Sort::Json,
+            "application/merge-patch+json" => Sort::Merge,
+            "application/strategic-merge-patch+json" => Sort::Strategic,
+            // The words of upstream's router, which refuses before its handler lists what it takes.
+            _ => {
+                return Err(StatusError {
+                    message: "415: Unsupported Media Type".to_owned(),
+                    details: Some(Box::default()),
+                    ..StatusError::unsupported_media_type(ACCEPTED)
+                });
             }
         };
-        match media_type(call) {
-            "application/json-patch+json" => Ok(Self::Json(machinery::patch::json::Patch::decode(document()?)?)),
-            "application/merge-patch+json" => Ok(Self::Merge(object()?)),
-            "application/strategic-merge-patch+json" => Ok(Self::Strategic(object()?)),
-            // The words of upstream's router, which refuses before its handler lists what it takes.
-            _ => Err(StatusError {
-                message: "415: Unsupported Media Type".to_owned(),
-                details: Some(Box::default()),
-                ..StatusError::unsupported_media_type(ACCEPTED)
-            }),
-        }
+        Ok(Self { sort, bytes })
     }
 
-    /// The patched object, before it is decoded.
-    pub fn apply(&self, old: &Value, types: &Types) -> Result<Value, StatusError> {
-        match self {
-            Self::Json(patch) => Ok(patch.apply(old)?),
-            Self::Merge(patch) => machinery::patch::merge::apply(old.clone(), patch.clone()),
-            Self::Strategic(patch) => match types.built_in() {
-                Some(schema) => {
-                    Ok(machinery::patch::strategic::apply(old.clone(), patch.clone(), &api::patch::TypeSchema(schema))?)
-                }
-                None => Err(StatusError::unsupported_media_type(ACCEPTED)),
-            },
+    /// The patched object, decoded as one of that kind.
+    pub fn apply(
+        &self,
+        old: &Value,
+        kind: &GroupVersionKind,
+        types: &Types,
+        validation: FieldValidation,
+    ) -> Result<Decoded, StatusError> {
+        let document = machinery::json::from_slice(&self.bytes);
+        match self.sort {
+            Sort::Json => patched_by_json(old, document, kind, types, validation),
+            Sort::Merge => patched_by_merge(old, document, kind, types, validation),
+            Sort::Strategic => patched_strategically(old, document, kind, types, validation),
         }
     }
+}
+
+fn patched_by_json(
+    old: &Value,
+    document: Result<Document, String>,
+    kind: &GroupVersionKind,
+    types: &Types,
+    validation: FieldValidation,
+) -> Result<Decoded, StatusError> {
+    let mut strict = Vec::new();
+    if validation != FieldValidation::Ignore {
+        let read = document.as_ref().map_err(Clone::clone).and_then(json::Patch::strict);
+        strict = read.map_err(undecodable)?;
+    }
+    let patch = json::Patch::decode(document.map_err(StatusError::bad_request)?.value)?;
+    let patched = patch.apply(old)?;
+    let text = || match patch.apply(old) {
+        Ok(patched) => text::patched(&text_of(old, kind), &patched, &patch.opened()),
+        Err(error) => error.to_string(),
+    };
+    negotiation::patched(patched, kind, types, validation, strict, &text)
+}
+
+fn patched_by_merge(
+    old: &Value,
+    document: Result<Document, String>,
+    kind: &GroupVersionKind,
+    types: &Types,
+    validation: FieldValidation,
+) -> Result<Decoded, StatusError> {
+    let (patch, mut strict) = match (document, validation) {
+        (Ok(document), _) => (document.value, document.duplicates),
+        (Err(_), FieldValidation::Ignore) => return Err(StatusError::bad_request("Invalid JSON Patch")),
+        (Err(why), _) => return Err(undecodable(why)),
+    };
+    match validation {
+        FieldValidation::Ignore => strict.clear(),
+        _ => object_or_null(&patch).map_err(undecodable)?,
+    }
+    let patched = merge::apply(old.clone(), patch.clone())?;
+    let text = || match merge::apply(old.clone(), patch.clone()) {
+        Ok(patched) => text::patched(&text_of(old, kind), &patched, &text::Opened::by_merge(&patch)),
+        Err(error) => error.message,
+    };
+    negotiation::patched(patched, kind, types, validation, duplicates(strict), &text)
+}
+
+fn patched_strategically(
+    old: &Value,
+    document: Result<Document, String>,
+    kind: &GroupVersionKind,
+    types: &Types,
+    validation: FieldValidation,
+) -> Result<Decoded, StatusError> {
+    let Some(schema) = types.built_in() else { return Err(StatusError::unsupported_media_type(ACCEPTED)) };
+    let Document { value: patch, duplicates: twice } = document.map_err(StatusError::bad_request)?;
+    object_or_null(&patch).map_err(StatusError::bad_request)?;
+    let patched = strategic::apply(old.clone(), patch.clone(), &api::patch::TypeSchema(schema))?;
+    let strict = if validation == FieldValidation::Ignore { Vec::new() } else { duplicates(twice) };
+    negotiation::merged(patched, kind, types, validation, strict, &|| strategic::without_directives(&patch))
+}
+
+fn undecodable(why: String) -> StatusError {
+    StatusError::bad_request(format!("error decoding patch: {why}"))
+}
+
+fn object_or_null(patch: &Value) -> Result<(), String> {
+    if patch.is_object() || patch.is_null() {
+        return Ok(());
+    }
+    let kind = machinery::go::json_kind(patch);
+    Err(format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"))
+}
+
+fn duplicates(paths: Vec<String>) -> Vec<String> {
+    paths.into_iter().map(|path| format!("duplicate field {path:?}")).collect()
+}
+
+/// The JSON that a patch is applied to.
+fn text_of(object: &Value, kind: &GroupVersionKind) -> String {
+    String::from_utf8_lossy(&model::encoding::encode(object, kind)).into_owned()
 }
 
 pub(super) async fn handle(mut call: Call, row: &Kind) -> Result<Response<Body>, StatusError> {
@@ -99,23 +182,19 @@ pub(super) async fn handle(mut call: Call, row: &Kind) -> Result<Response<Body>,
     let accept = call.accept(&row.kind())?;
     let options = Write::parse_patch(&call.info.query, &call.parts.headers, false)?;
     let bytes = call.bytes().await?;
-    let patch = Patch::parse(&call, &bytes)?;
+    let patch = Patch::new(&call, bytes)?;
     let kind = row.kind();
     let name = call.info.name.clone();
     let updated = {
         let cx = call.write_context(row, options.dry_run);
         let (mut told, patch) = (Vec::new(), &patch);
         let updated = update::update(&cx, &name, &options, &mut |old| {
-            let patched = patch.apply(old, &row.types)?;
-            let decoded = negotiation::value(patched, &kind, &row.types, options.field_validation)?;
+            let decoded = patch.apply(old, &kind, &row.types, options.field_validation)?;
             let mut object = decoded.object;
             row.types.default(&kind, &mut object);
             call.warnings.extend(decoded.warnings);
+            check_place(&cx, &name, &object)?;
             told = respond::write_warnings(&cx, &object, Some(old));
-            if machinery::meta::name(&object) != machinery::meta::name(old) {
-                return Err(StatusError::bad_request("the name of the object cannot be changed by a patch"));
-            }
-            uid_kept(row, &name, &object, old)?;
             Ok(object)
         })
         .await?;

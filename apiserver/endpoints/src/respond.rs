@@ -83,12 +83,7 @@ impl Copied {
 }
 
 fn not_a(asked: &str, what: &str, row: &Resource, suffix: &str) -> StatusError {
-    // Upstream names its internal type: the package is the group's first label, and events are core's.
-    let package = match row.group.split('.').next() {
-        Some("" | "events") | None => "core",
-        Some(label) => label,
-    };
-    let kind = format!("*{package}.{}{suffix}", row.kind);
+    let kind = format!("*{}{suffix}", negotiation::internal_type(&row.kind()));
     let mut error = StatusError::not_acceptable(&[]);
     error.message = format!("you requested {asked}, but the requested object is {what} ({kind})");
     error

@@ -2,6 +2,7 @@
 //! Where a kind keeps its replicas and selector is the same for all built-in kinds, and only the selector's form differs;
 //! a custom resource's definition says where.
 
+use bytes::Bytes;
 use http::{Response, StatusCode};
 use machinery::field::{Error, ErrorList, Path};
 use machinery::gvk::{GroupKind, GroupVersionKind};
@@ -9,7 +10,7 @@ use machinery::managed_fields::{ReplicasPath, to_parent, to_scale};
 use machinery::status::StatusError;
 use model::custom::Scale;
 use model::custom::scale::set;
-use model::options::{FieldValidation, Ownership, Write};
+use model::options::{Ownership, Write};
 use model::resource::Resource;
 use model::types::Types;
 use negotiation::Body;
@@ -58,7 +59,7 @@ pub(super) async fn handle(mut call: Call, row: &Kind) -> Result<Response<Body>,
                 _ => Write::parse(query, headers, "UpdateOptions")?,
             };
             let bytes = call.bytes().await?;
-            let wanted = Wanted::parse(&call, verb, apply, &bytes, &options)?;
+            let wanted = Wanted::parse(&call, verb, apply, bytes, &options)?;
             let mut cx = call.write_context(row, options.dry_run);
             // To the store it is an ordinary update of the object, with spec.replicas changed.
             cx.subresource = None;
@@ -79,13 +80,13 @@ enum Wanted {
 }
 
 impl Wanted {
-    fn parse(call: &Call, verb: &str, apply: bool, bytes: &[u8], options: &Write) -> Result<Self, StatusError> {
+    fn parse(call: &Call, verb: &str, apply: bool, bytes: Bytes, options: &Write) -> Result<Self, StatusError> {
         Ok(match verb {
-            "patch" if apply => Self::Apply(Configuration::parse(bytes)?),
-            "patch" => Self::Patch(Patch::parse(call, bytes)?),
+            "patch" if apply => Self::Apply(Configuration::parse(&bytes)?),
+            "patch" => Self::Patch(Patch::new(call, bytes)?),
             _ => {
                 let decoded =
-                    negotiation::object(&call.parts.headers, bytes, &kind(), &types(), options.field_validation)?;
+                    negotiation::object(&call.parts.headers, &bytes, &kind(), &types(), options.field_validation)?;
                 Self::Scale(decoded.object)
             }
         })
@@ -93,13 +94,14 @@ impl Wanted {
 
     /// The Scale as the client wants it, with its managedFields.
     fn of(&self, cx: &WriteContext<'_>, old: &Value, options: &Write) -> Result<Value, StatusError> {
-        let decoded = |value| Ok(negotiation::value(value, &kind(), &types(), FieldValidation::Ignore)?.object);
         let change = |scale| managed_fields::of_scale(cx, old, ScaleWrite::Change(scale), options);
         match self {
             Self::Scale(scale) => change(scale.clone()),
-            Self::Patch(patch) => change(decoded(patch.apply(old, &types())?)?),
+            Self::Patch(patch) => change(patch.apply(old, &kind(), &types(), options.field_validation)?.object),
             Self::Apply(config) => {
-                decoded(managed_fields::of_scale(cx, old, ScaleWrite::Apply(config.value()), options)?)
+                let applied = managed_fields::of_scale(cx, old, ScaleWrite::Apply(config.value()), options)?;
+                let schema = types().built_in().ok_or_else(StatusError::no_such_resource)?;
+                Ok(api::decode::unstructured(applied, schema).map_err(|error| StatusError::unknown(error.0))?.value)
             }
         }
     }

@@ -2,14 +2,12 @@
 //! nothing is there, of a create; answer with what is stored. Follows `endpoints/handlers/update.go`.
 
 use http::{Response, StatusCode};
-use machinery::field::ErrorList;
 use machinery::meta;
 use machinery::status::StatusError;
 use model::options::Write;
-use model::resource::Resource;
 use negotiation::Body;
 use serde_json::Value;
-use writes::create::{self, invalid};
+use writes::create;
 use writes::metadata;
 use writes::strategy::{Kind, WriteContext};
 use writes::update::{Updated, update};
@@ -25,16 +23,9 @@ pub(super) async fn handle(mut call: Call, row: &Kind) -> Result<Response<Body>,
     let mut object = decoded.object;
     row.types.default(&row.kind(), &mut object);
     let name = call.info.name.clone();
-    let given = meta::name(&object);
-    if given.is_empty() {
-        object["metadata"]["name"] = name.as_str().into();
-    } else if given != name {
-        return Err(StatusError::bad_request(format!(
-            "the name of the object ({given}) does not match the name on the URL ({name})"
-        )));
-    }
     let (updated, warnings) = {
         let cx = call.write_context(row, options.dry_run);
+        check_place(&cx, &name, &object)?;
         let mut warnings = Vec::new();
         if let Some(told) = metadata::dedup_owners(&mut object) {
             warnings.push(told);
@@ -84,12 +75,21 @@ async fn update_or_create(
     }
 }
 
-/// A patch makes its object of the stored one: another uid in it is no precondition, as in a PUT, but a change.
-pub(super) fn uid_kept(row: &Resource, name: &str, obj: &Value, old: &Value) -> Result<(), StatusError> {
-    let (uid, there) = (meta::uid(obj), meta::uid(old));
-    if uid.is_empty() || uid == there {
-        return Ok(());
+/// That an object is the one that the request's path names. Follows `endpoints/handlers/rest.go` (checkName).
+pub(super) fn check_place(cx: &WriteContext<'_>, name: &str, obj: &Value) -> Result<(), StatusError> {
+    if let Some(meta) = obj["metadata"].as_object() {
+        metadata::check_namespace(meta, cx.namespace)?;
     }
-    let path = machinery::field::Path::new("metadata").child("uid");
-    invalid(row, name, ErrorList::from_iter([machinery::field::Error::invalid(&path, uid, "field is immutable")]))
+    let given = meta::name(obj);
+    if given.is_empty() {
+        return Err(StatusError::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )));
+    }
+    if given != name {
+        return Err(StatusError::bad_request(format!(
+            "the name of the object ({given}) does not match the name on the URL ({name})"
+        )));
+    }
+    Ok(())
 }

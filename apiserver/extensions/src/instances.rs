@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::definition::{Definition, Version};
 use model::custom::Custom;
 use model::custom::scale;
+use structural::OtherFaults;
 use writes::allocation::Allocation;
 use writes::metadata;
 use writes::strategy::{Strategy, WriteContext};
@@ -30,12 +31,12 @@ impl Instances {
 
     /// The schema's faults. What was said of the metadata already is shown to it, since some faults keep rules from being
     /// tried, and is not said again.
-    fn beyond(&self, said: ErrorList, scale: ErrorList, validate: impl FnOnce(ErrorList) -> ErrorList) -> ErrorList {
+    fn beyond(&self, said: ErrorList, scale: ErrorList, validate: impl FnOnce(OtherFaults) -> ErrorList) -> ErrorList {
         let known = said.len();
-        let earlier = said.into_iter().chain(scale).collect();
+        let other = OtherFaults { before: said, after: scale };
         let mut found = match self.custom.schema.has_rules() {
-            true => aside(|| validate(earlier)),
-            false => validate(earlier),
+            true => aside(|| validate(other)),
+            false => validate(other),
         };
         found.split_off(known.min(found.len()))
     }

@@ -48,6 +48,8 @@ pub struct Write {
     pub force: bool,
     /// See [`Ownership`].
     pub ownership: Ownership,
+    /// The new object was made of the stored one: a uid in it is no precondition, but one that was changed.
+    pub patch: bool,
 }
 
 impl Write {
@@ -67,7 +69,7 @@ impl Write {
         let options = Self::checked(query, headers, "PatchOptions", |manager, dry_run, validation| {
             meta::validate_patch_options(manager, force, dry_run, validation, apply)
         })?;
-        Ok(Self { ownership: if apply { Ownership::AsGiven } else { Ownership::Noted }, ..options })
+        Ok(Self { ownership: if apply { Ownership::AsGiven } else { Ownership::Noted }, patch: true, ..options })
     }
 
     fn checked(
@@ -87,7 +89,7 @@ impl Write {
         };
         let field_manager = if manager.is_empty() { user_agent_manager(headers) } else { manager.to_string() };
         let (dry_run, force) = (!listed.is_empty(), query.flag("force"));
-        Ok(Self { dry_run, field_manager, field_validation, force, ownership: Ownership::Noted })
+        Ok(Self { dry_run, field_manager, field_validation, force, ownership: Ownership::Noted, patch: false })
     }
 }
 

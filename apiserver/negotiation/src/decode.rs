@@ -6,11 +6,15 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use machinery::gvk::GroupVersionKind;
+use machinery::field::{Error, ErrorList, Path};
+use machinery::gvk::{GroupKind, GroupVersionKind};
 use machinery::status::StatusError;
 use model::options::FieldValidation;
 use model::types::{Source, Types};
 use serde_json::Value;
+
+use crate::head::Head;
+use crate::scheme;
 
 /// The largest body of a write.
 pub const LIMIT_BYTES: usize = 3 * 1024 * 1024;
@@ -42,114 +46,127 @@ pub fn object(
     types: &Types,
     validation: FieldValidation,
 ) -> Result<Decoded, StatusError> {
+    let unrecognised = |why: String| unrecognised(expected, &why, bytes);
     let json;
-    let bytes = match content_type(headers)? {
-        Media::Protobuf => return protobuf(bytes, expected, types),
-        Media::Json => bytes,
+    let (head, source, validation) = match content_type(headers)? {
+        Media::Protobuf => {
+            // It cannot have unknown fields.
+            let envelope = api::protobuf::open(bytes).map_err(|e| unrecognised(e.0))?;
+            let head = Head { api_version: envelope.api_version.into(), kind: envelope.kind.into() };
+            (head, Source::Protobuf(envelope.raw), FieldValidation::Ignore)
+        }
+        Media::Json => (Head::of_json(bytes).map_err(unrecognised)?, Source::Json(bytes), validation),
         Media::Yaml => {
             let value = machinery::yaml::to_json(bytes).map_err(|error| {
                 let why = error.strip_prefix("error converting YAML to JSON: ").unwrap_or(&error);
-                unrecognised(expected, why, bytes)
+                unrecognised(why.to_owned())
             })?;
+            let head = Head::of(&value).map_err(unrecognised)?;
             json = serde_json::to_vec(&value).expect("a JSON value is always encodable into memory");
-            &json
+            (head, Source::Json(&json), validation)
         }
     };
-    checked(bytes, expected, types, validation)
-}
-
-/// Decodes an object in protobuf.
-fn protobuf(bytes: &[u8], expected: &GroupVersionKind, types: &Types) -> Result<Decoded, StatusError> {
-    let envelope = api::protobuf::open(bytes).map_err(|e| unrecognised(expected, &e.0, bytes))?;
-    let text = |text: &str| (!text.is_empty()).then(|| text.to_string());
-    let head = Head { api_version: text(envelope.api_version), kind: text(envelope.kind) };
-    finish(head, expected, types, FieldValidation::Ignore, Source::Protobuf(envelope.raw))
-}
-
-/// Checks a value that was made here (a patched object) as [`object`] does a body.
-pub fn value(
-    value: Value,
-    expected: &GroupVersionKind,
-    types: &Types,
-    validation: FieldValidation,
-) -> Result<Decoded, StatusError> {
-    let text = |key: &str| value[key].as_str().map(str::to_string);
-    let head = Head { api_version: text("apiVersion"), kind: text("kind") };
-    finish(head, expected, types, validation, Source::Value(value))
-}
-
-fn checked(
-    bytes: &[u8],
-    expected: &GroupVersionKind,
-    types: &Types,
-    validation: FieldValidation,
-) -> Result<Decoded, StatusError> {
+    if types.custom().is_some() && head.kind.is_empty() {
+        let text = String::from_utf8_lossy(if let Source::Json(json) = source { json } else { bytes });
+        return Err(unrecognised(format!("Object 'Kind' is missing in '{}'", text.trim_end())));
+    }
     // Go reads nothing as an object without members.
-    let bytes = if bytes.trim_ascii() == b"null" { b"{}" } else { bytes };
-    let head: Head = serde_json::from_slice(bytes).map_err(|error| {
-        let why = match machinery::json::from_slice(bytes) {
-            Err(why) => why,
-            Ok(document) if !document.value.is_object() => no_object(&document.value),
-            Ok(_) => error.to_string(),
-        };
-        unrecognised(expected, &format!("couldn't get version/kind; json parse error: {why}"), bytes)
+    let source = if bytes.trim_ascii() == b"null" { Source::Json(b"{}") } else { source };
+    let read = read(head, expected, types, source).map_err(|fault| match fault {
+        Fault::Unrecognised(why) => unrecognised(why),
+        Fault::Undecodable { kind, version, why } => undecodable(&kind, &version, expected, &why),
     })?;
-    finish(head, expected, types, validation, Source::Json(bytes))
-}
-
-fn finish(
-    head: Head,
-    expected: &GroupVersionKind,
-    types: &Types,
-    validation: FieldValidation,
-    source: Source<'_>,
-) -> Result<Decoded, StatusError> {
-    let expected_version = api_version(expected);
-    let version = head.api_version.filter(|v| !v.is_empty()).unwrap_or_else(|| expected_version.clone());
-    let kind = head.kind.filter(|k| !k.is_empty()).unwrap_or_else(|| expected.kind.to_string());
-    if version != expected_version {
+    if (&read.kind.group, &read.kind.version) != (&expected.group, &expected.version) {
+        let (given, expected) = (api_version(&read.kind), api_version(expected));
         return Err(StatusError::bad_request(format!(
-            "the API version in the data ({version}) does not match the expected API version ({expected_version})"
+            "the API version in the data ({given}) does not match the expected API version ({expected})"
         )));
     }
-    let fault = |why: &str| {
-        let version = version.rsplit('/').next().unwrap_or_default();
-        StatusError::bad_request(format!(
-            "{kind} in version \"{version}\" cannot be handled as a {}: {why}",
-            expected.kind
-        ))
-    };
-    if kind != expected.kind {
-        return Err(fault(&format!("converting (v1.{kind}) to (v1.{}): unknown conversion", expected.kind)));
-    }
-    let mut decoded = types.decode(source).map_err(|why| fault(&why.0))?;
+    custom_kind(&read, expected)?;
+    let mut decoded = read.decoded;
     if validation == FieldValidation::Strict
         && let Some(strict) = decoded.strict_error()
     {
-        return Err(fault(&strict));
+        return Err(undecodable(&read.kind.kind, &read.kind.version, expected, &strict));
     }
     let strict = std::mem::take(&mut decoded.strict);
-    decoded.value["apiVersion"] = expected_version.into();
-    decoded.value["kind"] = kind.into();
     let warnings = if validation == FieldValidation::Warn { strict } else { Vec::new() };
-    Ok(Decoded { object: decoded.value, warnings })
+    Ok(Decoded { object: named(decoded.value, expected), warnings })
 }
 
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Head {
-    #[serde(default)]
-    api_version: Option<String>,
-    #[serde(default)]
-    kind: Option<String>,
+/// An object as it was read, and the kind that it said to be.
+pub(crate) struct Read {
+    pub(crate) kind: GroupVersionKind,
+    pub(crate) decoded: api::decode::Decoded,
 }
 
-/// What Go says of a value that was to be an object.
-pub fn no_object(value: &Value) -> String {
-    let go = machinery::go::json_kind(value);
-    format!(
-        r#"json: cannot unmarshal {go} into Go value of type struct {{ APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }}"#
-    )
+/// Why what was sent, or what a patch made, is no object of the endpoint's kind.
+pub(crate) enum Fault {
+    /// It does not say what it is.
+    Unrecognised(String),
+    /// It is not what it says to be, or that is another kind.
+    Undecodable { kind: String, version: String, why: String },
+}
+
+/// Reads an object by the kind that it says to be, or else by the endpoint's. Another version of the endpoint's kind is no
+/// fault here.
+pub(crate) fn read(
+    mut head: Head,
+    expected: &GroupVersionKind,
+    types: &Types,
+    source: Source<'_>,
+) -> Result<Read, Fault> {
+    if head.kind.is_empty() {
+        head.kind = expected.kind.to_string();
+    }
+    if head.api_version.is_empty() && types.custom().is_none() {
+        head.api_version = api_version(expected);
+    }
+    let kind = head.gvk().map_err(Fault::Unrecognised)?;
+    let undecodable = |why| Fault::Undecodable { kind: kind.kind.to_string(), version: kind.version.to_string(), why };
+    if kind == *expected || types.custom().is_some() {
+        let decoded = types.decode(source).map_err(|error| undecodable(error.0))?;
+        return Ok(Read { kind, decoded });
+    }
+    let given = scheme::known(&kind, expected).map_err(undecodable)?;
+    let decoded = Types::BuiltIn(given).decode(source).map_err(|error| undecodable(error.0))?;
+    if scheme::converts(&kind, expected) {
+        return Ok(Read { kind, decoded });
+    }
+    Err(undecodable(format!(
+        "converting ({}) to ({}): unknown conversion",
+        given.go_name(),
+        scheme::internal(expected)
+    )))
+}
+
+/// An object of a custom resource may say to be of another kind until it is validated.
+pub(crate) fn custom_kind(read: &Read, expected: &GroupVersionKind) -> Result<(), StatusError> {
+    let mut errors = ErrorList::new();
+    if read.kind.kind != expected.kind {
+        let must = format!("must be {}", expected.kind);
+        errors.push(Error::invalid(&Path::new("kind"), read.kind.kind.as_str(), must));
+    }
+    if (&read.kind.group, &read.kind.version) != (&expected.group, &expected.version) {
+        let must = format!("must be {}", api_version(expected));
+        errors.push(Error::invalid(&Path::new("apiVersion"), api_version(&read.kind), must));
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let kind = GroupKind::new(read.kind.group.as_str(), read.kind.kind.as_str());
+    Err(StatusError::invalid(&kind, machinery::meta::name(&read.decoded.value), errors))
+}
+
+/// The object with the endpoint's kind and version.
+pub(crate) fn named(mut object: Value, expected: &GroupVersionKind) -> Value {
+    object["apiVersion"] = api_version(expected).into();
+    object["kind"] = expected.kind.as_str().into();
+    object
+}
+
+fn undecodable(kind: &str, version: &str, expected: &GroupVersionKind, why: &str) -> StatusError {
+    StatusError::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {}: {why}", expected.kind))
 }
 
 enum Media {
@@ -172,7 +189,7 @@ fn content_type(headers: &HeaderMap) -> Result<Media, StatusError> {
     }
 }
 
-fn api_version(kind: &GroupVersionKind) -> String {
+pub(crate) fn api_version(kind: &GroupVersionKind) -> String {
     if kind.group.is_empty() { kind.version.to_string() } else { format!("{}/{}", kind.group, kind.version) }
 }
 

@@ -13,13 +13,19 @@ use serde_json::Value;
 mod accept;
 mod decode;
 pub mod gzip;
+mod head;
+mod patched;
 mod pretty;
+mod scheme;
 pub mod table;
 mod upload;
 
 pub use accept::{Accept, Asked, Form, Offer};
-pub use decode::{Decoded, LIMIT_BYTES, body, no_object, object, value};
+pub use decode::{Decoded, LIMIT_BYTES, body, object};
+pub use head::no_object;
+pub use patched::{merged, patched};
 pub use pretty::Indenter;
+pub use scheme::internal as internal_type;
 pub use upload::Upload;
 
 /// Every response body of the server.

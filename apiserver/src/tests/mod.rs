@@ -4,8 +4,10 @@ mod answers;
 mod apply;
 mod conversion;
 mod custom_resources;
+mod deletes;
 mod hang_up;
 mod kinds;
+mod messages;
 mod metrics;
 mod resource_quota;
 use std::sync::Arc;
@@ -110,7 +112,19 @@ impl Client {
         content: &str,
         body: Value,
     ) -> (StatusCode, Value, Vec<String>) {
-        let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        self.raw(method, path, content, &body).await
+    }
+
+    /// The same for a body that need not be JSON.
+    pub(crate) async fn raw(
+        &mut self,
+        method: Method,
+        path: &str,
+        content: &str,
+        body: &str,
+    ) -> (StatusCode, Value, Vec<String>) {
+        let body = Bytes::copy_from_slice(body.as_bytes());
         let request = Request::builder().method(method).uri(path).header("content-type", content);
         let request = request.header("user-agent", "tester/1").body(Full::new(body)).expect("request");
         self.sender.ready().await.expect("connection");
@@ -282,13 +296,13 @@ async fn bad_input_is_told_in_upstreams_words() {
             MAPS,
             json!({ "kind": "Pod", "apiVersion": "v1" }),
             400,
-            "Pod in version \"v1\" cannot be handled as a ConfigMap: converting (v1.Pod) to (v1.ConfigMap): unknown conversion",
+            "Pod in version \"v1\" cannot be handled as a ConfigMap: converting (v1.Pod) to (core.ConfigMap): unknown conversion",
         ),
         (
             MAPS,
             json!({ "apiVersion": "apps/v1", "kind": "ConfigMap" }),
             400,
-            "the API version in the data (apps/v1) does not match the expected API version (v1)",
+            "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: no kind \"ConfigMap\" is registered for version \"apps/v1\" in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
         ),
         (
             MAPS,

@@ -81,6 +81,12 @@ async fn finish_create(
     invalid(row, name, metadata::validate(cx, obj).into_iter().chain(row.strategy.validate(cx, obj)).collect())?;
     cx.registry.admission().validate(request, obj).await?;
 
+    // Upstream's store refuses it, after all else, and passes over what is no version at all.
+    if let Some(version) = metadata::metadata_mut(obj).remove("resourceVersion")
+        && version.as_str().and_then(|v| v.parse::<u64>().ok()).is_some_and(|version| version != 0)
+    {
+        return Err(StatusError::bad_request("resourceVersion should not be set on objects to be created"));
+    }
     let place = Place::new(cx, name)?;
     let object = place.encode(obj).await?;
     // Nobody needs it while the store syncs, and the next request takes its memory while that is still in the CPU's caches.

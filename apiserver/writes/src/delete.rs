@@ -11,9 +11,10 @@ use model::options::{Delete, Propagation};
 use serde_json::{Value, json};
 
 use crate::admission::{self, Operation};
+use crate::convert;
 use crate::metadata::metadata_mut;
 use crate::place::Place;
-use crate::strategy::{Grace, WriteContext};
+use crate::strategy::{Dependents, Grace, WriteContext};
 
 /// The finalizer that keeps an owner until its dependents are orphaned.
 const ORPHAN: &str = meta::FINALIZER_ORPHAN;
@@ -30,6 +31,9 @@ pub enum Deleted {
 
 /// The steps of a delete, for requests and for the server itself.
 pub async fn delete(cx: &WriteContext<'_>, name: &str, options: &Delete) -> Result<Deleted, StatusError> {
+    if let (Some(warnings), Some(text)) = (cx.warnings, cx.resource.strategy.warnings_on_delete(options)) {
+        warnings.extend([text.to_owned()]);
+    }
     let place = Place::new(cx, name)?;
     let not_found = || StatusError::not_found(&place.resource(), name);
     let mut current = match place.cached() {
@@ -62,7 +66,7 @@ async fn attempt(
     options: &Delete,
     current: &Arc<Entry>,
 ) -> Result<Result<Deleted, Option<Arc<Entry>>>, StatusError> {
-    let old = current.decode();
+    let old = convert::entry(cx.registry, cx.resource, current).await?.decode();
     check_preconditions(cx, name, options, &old)?;
     let request = admission::request(cx, Operation::Delete, name, Some(&old));
     cx.registry.admission().admit(&request, &mut Value::Null).await?;
@@ -127,16 +131,8 @@ fn mark(cx: &WriteContext<'_>, options: &Delete, obj: &mut Value) -> bool {
     if left.is_some_and(|left| less.is_none_or(|less| less >= left)) {
         return graceful;
     }
-    let mut finalizers: Vec<String> = meta::finalizers(obj).map(str::to_string).collect();
-    let before = finalizers.clone();
-    if let Some(propagation) = options.propagation {
-        finalizers.retain(|f| f != ORPHAN && f != FOREGROUND);
-        match propagation {
-            Propagation::Orphan => finalizers.push(ORPHAN.into()),
-            Propagation::Foreground => finalizers.push(FOREGROUND.into()),
-            Propagation::Background => {}
-        }
-    }
+    let before: Vec<String> = meta::finalizers(obj).map(str::to_string).collect();
+    let finalizers = collected(before.clone(), row.strategy.dependents(), options.propagation);
     if finalizers != before {
         let meta = metadata_mut(obj);
         if finalizers.is_empty() {
@@ -166,6 +162,26 @@ fn mark(cx: &WriteContext<'_>, options: &Delete, obj: &mut Value) -> bool {
         meta.insert("generation".into(), json!(generation + 1));
     }
     graceful
+}
+
+/// The finalizers with those by which garbage collection is told what becomes of dependents: as the request says, or else as
+/// the finalizers that are there say, or else as is the kind's way (`deletionFinalizersForGarbageCollection`).
+fn collected(mut finalizers: Vec<String>, kind: Dependents, asked: Option<Propagation>) -> Vec<String> {
+    let has = |name: &str| finalizers.iter().any(|f| f == name);
+    let said = match asked {
+        Some(propagation) => Some(propagation),
+        None if has(ORPHAN) || has(FOREGROUND) => None,
+        None if kind == Dependents::Orphan => Some(Propagation::Orphan),
+        None => None,
+    };
+    let (Some(propagation), true) = (said, kind != Dependents::None) else { return finalizers };
+    finalizers.retain(|f| f != ORPHAN && f != FOREGROUND);
+    match propagation {
+        Propagation::Orphan => finalizers.push(ORPHAN.into()),
+        Propagation::Foreground => finalizers.push(FOREGROUND.into()),
+        Propagation::Background => {}
+    }
+    finalizers
 }
 
 fn after(start: jiff::Timestamp, seconds: i64) -> jiff::Timestamp {

@@ -14,12 +14,7 @@ pub fn prepare_for_create(cx: &WriteContext<'_>, obj: &mut Value) -> Result<(), 
     let row = cx.resource;
     let meta = metadata_mut(obj);
     check_namespace(meta, cx.namespace)?;
-    for server_set in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion", "generation"] {
-        if server_set == "resourceVersion"
-            && meta.get(server_set).and_then(Value::as_str).is_some_and(|v| !v.is_empty() && v != "0")
-        {
-            return Err(StatusError::bad_request("resourceVersion should not be set on objects to be created"));
-        }
+    for server_set in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
         meta.remove(server_set);
     }
     let text =
@@ -50,17 +45,17 @@ pub fn prepare_for_update(cx: &WriteContext<'_>, obj: &mut Value, old: &Value) -
         {
             meta.insert("namespace".into(), namespace.into());
         }
-        // Given by the server and by nobody else. A missing uid means "whatever it is"; another one was refused before.
-        for kept in [
-            "uid",
-            "creationTimestamp",
-            "deletionTimestamp",
-            "deletionGracePeriodSeconds",
-            "generation",
-            "selfLink",
-            "generateName",
-        ] {
+        for kept in ["creationTimestamp", "generation", "selfLink", "generateName"] {
             keep(meta, &old_meta, kept);
+        }
+        // What is missing is whatever it is, and a deletion that was asked for stays. Anything else is for validation to refuse.
+        let missing = |name: &str| meta.get(name).is_none_or(|value| value.is_null() || *value == "");
+        let mut of_old: Vec<&str> = ["uid", "deletionGracePeriodSeconds"].into_iter().filter(|n| missing(n)).collect();
+        if old_meta.contains_key("deletionTimestamp") {
+            of_old.push("deletionTimestamp");
+        }
+        for name in of_old {
+            keep(meta, &old_meta, name);
         }
     }
     match cx.subresource {
@@ -160,12 +155,16 @@ fn finalizers(cx: &WriteContext<'_>, obj: &Value) -> ErrorList {
 pub fn validate_update(cx: &WriteContext<'_>, obj: &Value, old: &Value) -> ErrorList {
     let mut errors =
         meta::validate_object_meta(obj, cx.resource.namespaced, cx.resource.name_rule, &Path::new("metadata"));
-    errors.extend(meta::validate_object_meta_update(obj, old, &Path::new("metadata")));
+    // Upstream looks at all objects so, and then in nearly each kind's own validation once more.
+    for _ in 0..2 {
+        errors.extend(meta::validate_object_meta_update(obj, old, &Path::new("metadata")));
+    }
     errors.extend(finalizers(cx, obj));
     errors
 }
 
-fn check_namespace(meta: &Map<String, Value>, namespace: Option<&str>) -> Result<(), StatusError> {
+/// That an object is not in another namespace than the request.
+pub fn check_namespace(meta: &Map<String, Value>, namespace: Option<&str>) -> Result<(), StatusError> {
     let given = meta.get("namespace").and_then(Value::as_str).unwrap_or_default();
     if given.is_empty() || Some(given) == namespace {
         return Ok(());

@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use model::encoding::Encoding;
+use model::options::Delete;
 use model::resource::Resource;
 use model::user::UserInfo;
 use model::warnings::Warnings;
@@ -113,6 +114,17 @@ pub enum Grace {
     Seconds(i64),
 }
 
+/// What becomes of the dependents of a deleted object where neither the request nor a finalizer says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dependents {
+    /// They are deleted in the background.
+    Delete,
+    /// They stay.
+    Orphan,
+    /// The kind has none, and nothing that is said of them counts.
+    None,
+}
+
 /// One kind's rules. The defaults fit a kind with metadata, spec and status and no rules of its own.
 #[async_trait]
 pub trait Strategy: Send + Sync + 'static {
@@ -148,6 +160,16 @@ pub trait Strategy: Send + Sync + 'static {
     /// What a delete request means for this object: `requested` is the client's gracePeriodSeconds.
     fn grace(&self, _obj: &Value, _requested: Option<i64>) -> Grace {
         Grace::None
+    }
+
+    /// See [`Dependents`].
+    fn dependents(&self) -> Dependents {
+        Dependents::Delete
+    }
+
+    /// Texts for `Warning` headers of a delete.
+    fn warnings_on_delete(&self, _options: &Delete) -> Option<&'static str> {
+        None
     }
 
     /// Whether the object must stay although no finalizer in its metadata holds it (namespaces: `spec.finalizers`).

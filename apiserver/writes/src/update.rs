@@ -88,7 +88,7 @@ async fn attempt(
     let mut obj = change(&old)?;
     managed_fields::on_write(cx, Some(&old), &mut obj, options);
     model::encoding::normalise(&mut obj, &row.kind());
-    check_preconditions(cx, name, &obj, &old)?;
+    check_preconditions(cx, name, options, &obj, &old)?;
     // An unconditional update is one of whatever is there.
     meta::set_resource_version(&mut obj, meta::resource_version(&old));
     metadata::prepare_for_update(cx, &mut obj, &old)?;
@@ -156,14 +156,30 @@ fn without_revision(obj: &Value) -> Value {
 }
 
 /// The uid and resourceVersion that the client's object names must be the stored one's.
-fn check_preconditions(cx: &WriteContext<'_>, name: &str, obj: &Value, old: &Value) -> Result<(), StatusError> {
+fn check_preconditions(
+    cx: &WriteContext<'_>,
+    name: &str,
+    options: &Write,
+    obj: &Value,
+    old: &Value,
+) -> Result<(), StatusError> {
     let row = cx.resource;
     let conflict = |why: &str| Err(StatusError::conflict(&row.group_resource(), name, why));
     let (uid, old_uid) = (meta::uid(obj), meta::uid(old));
-    if !uid.is_empty() && uid != old_uid {
+    if !options.patch && !uid.is_empty() && uid != old_uid {
         return conflict(&format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}"));
     }
     let version = meta::resource_version(obj);
+    if let Err(error) = version.parse::<u64>()
+        && !version.is_empty()
+    {
+        use std::num::IntErrorKind::PosOverflow;
+        let why = if *error.kind() == PosOverflow { "value out of range" } else { "invalid syntax" };
+        return Err(StatusError::unknown(format!(
+            "strconv.ParseUint: parsing {}: {why}",
+            machinery::go::quote(version)
+        )));
+    }
     if version.is_empty() || version == "0" {
         if row.unconditional_update {
             return Ok(());

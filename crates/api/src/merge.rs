@@ -100,10 +100,10 @@ impl MergeSchema<'static> for Place {
     fn form(self) -> Form<Self> {
         let inside = |item: &'static Shape| Place { shape: *item, field: None };
         match self.shape {
-            Shape::String(_) | Shape::Bytes | Shape::Time | Shape::MicroTime | Shape::Duration => Form::Text,
+            Shape::String(_) | Shape::Bytes | Shape::Duration => Form::Text,
             Shape::Int32(_) | Shape::Int64(_) | Shape::Double => Form::Number,
             Shape::Bool => Form::Truth,
-            Shape::Quantity | Shape::IntOrString => Form::Scalar,
+            Shape::Quantity | Shape::IntOrString | Shape::Time | Shape::MicroTime => Form::Scalar,
             Shape::Object(_) => Form::Struct,
             Shape::Map(item) => Form::Map(inside(item)),
             Shape::List(item) => Form::List(inside(item)),

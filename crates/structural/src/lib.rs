@@ -139,12 +139,13 @@ impl Structural {
         &self,
         object: &Value,
         old: Option<&Value>,
-        earlier: ErrorList,
+        other: OtherFaults,
         forgiven: &mut Vec<String>,
     ) -> ErrorList {
         roomy(self.deep, || {
-            let mut errors = earlier;
+            let mut errors = other.before;
             errors.extend(openapi::validate(object, &self.root, old, &Path::nil()));
+            errors.extend(other.after);
             errors.extend(object_meta::validate(object, &self.root, &Path::nil()));
             self.lists(object, old, &mut errors);
             self.rules(object, old, &mut errors, forgiven);
@@ -157,14 +158,15 @@ impl Structural {
         &self,
         object: &Value,
         old: &Value,
-        earlier: ErrorList,
+        other: OtherFaults,
         forgiven: &mut Vec<String>,
     ) -> ErrorList {
         roomy(self.deep, || {
-            let mut errors = earlier;
+            let mut errors = other.before;
             if let (Some(status), Some(schema)) = (object.get("status"), self.root.properties.get("status")) {
                 errors.extend(openapi::validate(status, schema, old.get("status"), &Path::new("status")));
             }
+            errors.extend(other.after);
             self.lists(object, Some(old), &mut errors);
             self.rules(object, Some(old), &mut errors, forgiven);
             errors
@@ -193,6 +195,15 @@ impl Structural {
         errors.extend(found.errors);
         forgiven.extend(found.forgiven);
     }
+}
+
+/// What is wrong with an object beside its schema, since rules are tried only where nothing that they rely on is wrong.
+#[derive(Default)]
+pub struct OtherFaults {
+    /// Told before what does not fit the schema.
+    pub before: ErrorList,
+    /// Told after it.
+    pub after: ErrorList,
 }
 
 /// What `NewStructural` refuses, in its words.

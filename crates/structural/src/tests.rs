@@ -4,7 +4,7 @@ use machinery::field::ErrorList;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::Structural;
+use super::{OtherFaults, Structural};
 
 fn structural(schema: Value) -> Structural {
     Structural::of(&schema, false).unwrap_or_else(|errors| panic!("{errors:?}"))
@@ -18,7 +18,11 @@ fn check(schema: Value, object: Value, old: Option<Value>, want: &[&str]) {
     let schema = structural(json!({"type": "object", "properties": {"spec": schema}}));
     let object = json!({"spec": object});
     let old = old.map(|old| json!({"spec": old}));
-    assert_eq!(said(&schema.validate(&object, old.as_ref(), Vec::new(), &mut Vec::new())), want, "{object}");
+    assert_eq!(
+        said(&schema.validate(&object, old.as_ref(), OtherFaults::default(), &mut Vec::new())),
+        want,
+        "{object}"
+    );
 }
 
 #[test]
@@ -427,10 +431,10 @@ proptest! {
         schema.default(&mut defaulted);
         prop_assert_eq!(&twice, &defaulted);
         let _ = schema.coerce(&mut twice, true);
-        let _ = schema.validate(&twice, None, Vec::new(), &mut Vec::new());
-        let _ = schema.validate(&twice, Some(&old), Vec::new(), &mut Vec::new());
+        let _ = schema.validate(&twice, None, OtherFaults::default(), &mut Vec::new());
+        let _ = schema.validate(&twice, Some(&old), OtherFaults::default(), &mut Vec::new());
         // An object is no fault of itself, but for what is never ratcheted: embedded metadata.
-        let _ = schema.validate_status(&twice, &old, Vec::new(), &mut Vec::new());
+        let _ = schema.validate_status(&twice, &old, OtherFaults::default(), &mut Vec::new());
     }
 }
 
@@ -457,6 +461,6 @@ fn deep_and_large_schemas_are_survived() {
         structural.prune(&mut object);
         structural.default(&mut object);
         let _ = structural.coerce(&mut object, false);
-        let _ = structural.validate(&object, Some(&object), Vec::new(), &mut Vec::new());
+        let _ = structural.validate(&object, Some(&object), OtherFaults::default(), &mut Vec::new());
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use http::{Request, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
@@ -24,7 +25,7 @@ use super::super::virtual_::Virtual;
 use crate::Server;
 
 /// The components, and where they listen; the store has no port of its own.
-const COMPONENTS: [(&str, u16); 3] = [("controller-manager", 10257), ("etcd-0", 0), ("scheduler", 10259)];
+const COMPONENTS: [(&str, u16); 3] = [("scheduler", 10259), ("controller-manager", 10257), ("etcd-0", 0)];
 /// How long one may take to answer, and how much of it is read.
 const PATIENCE: Duration = Duration::from_secs(20);
 const LIMIT_BYTES: usize = 10 * 1024;
@@ -42,7 +43,10 @@ impl Virtual for ComponentStatus {
         _: Value,
     ) -> Result<Value, StatusError> {
         if info.verb == "list" {
-            let all = join_all(COMPONENTS.map(|(name, port)| status(server, name, port))).await;
+            // As upstream: whoever answers first is first.
+            let asked: FuturesUnordered<_> =
+                COMPONENTS.iter().map(|(name, port)| status(server, name, *port)).collect();
+            let all: Vec<Value> = asked.collect().await;
             return Ok(json!({ "items": all }));
         }
         match COMPONENTS.iter().find(|(name, _)| *name == info.name) {

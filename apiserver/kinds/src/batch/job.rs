@@ -7,8 +7,9 @@ use machinery::field::{Error, ErrorList, Path};
 use machinery::selector::LabelSelector;
 use machinery::{meta, names};
 use model::check::{Faults, Fields, keep};
+use model::options::Delete;
 use serde_json::{Value, json};
-use writes::strategy::{Strategy, WriteContext};
+use writes::strategy::{Dependents, Strategy, WriteContext};
 
 use crate::core::pod::validation::check_template;
 use crate::core::pod::warnings;
@@ -20,6 +21,18 @@ const UID: &str = "batch.kubernetes.io/controller-uid";
 const NAME: &str = "batch.kubernetes.io/job-name";
 
 impl Strategy for Jobs {
+    /// As ever in version 1, which is the only one.
+    fn dependents(&self) -> Dependents {
+        Dependents::Orphan
+    }
+
+    fn warnings_on_delete(&self, options: &Delete) -> Option<&'static str> {
+        options.propagation.is_none().then_some(
+            "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or \
+             set propagationPolicy=Orphan to suppress this warning",
+        )
+    }
+
     fn prepare_for_create(&self, _: &WriteContext<'_>, job: &mut Value) {
         generate_selector(job);
         // Upstream's default at the next read, from the labels that the template has by then.

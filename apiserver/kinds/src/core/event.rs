@@ -7,7 +7,7 @@ use machinery::field::{Error, ErrorList, Path};
 use machinery::{meta, names};
 use model::check::{Faults, Fields, same};
 use serde_json::Value;
-use writes::strategy::{Strategy, WriteContext};
+use writes::strategy::{Dependents, Strategy, WriteContext};
 
 /// Longest of reportingInstance, action and reason.
 const SHORT: usize = 128;
@@ -24,6 +24,10 @@ pub enum Events {
 }
 
 impl Strategy for Events {
+    fn dependents(&self) -> Dependents {
+        Dependents::None
+    }
+
     fn validate(&self, _: &WriteContext<'_>, event: &Value) -> ErrorList {
         self.created(event)
     }

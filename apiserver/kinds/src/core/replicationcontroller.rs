@@ -5,7 +5,7 @@ use machinery::meta;
 use machinery::selector::LabelSelector;
 use model::check::{Faults, Fields};
 use serde_json::Value;
-use writes::strategy::{Strategy, WriteContext};
+use writes::strategy::{Dependents, Strategy, WriteContext};
 
 use super::pod::validation::check_template;
 use super::pod::warnings;
@@ -15,6 +15,11 @@ use crate::apps::replicaset;
 pub struct ReplicationControllers;
 
 impl Strategy for ReplicationControllers {
+    /// As ever in version 1, which is the only one.
+    fn dependents(&self) -> Dependents {
+        Dependents::Orphan
+    }
+
     fn validate(&self, _: &WriteContext<'_>, controller: &Value) -> ErrorList {
         spec(&controller["spec"], &Path::new("spec"))
     }

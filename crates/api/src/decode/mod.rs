@@ -15,8 +15,10 @@ mod seed;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod unstructured;
 
 pub use syntax::explain as syntax_error;
+pub use unstructured::unstructured;
 
 /// At most this many strict errors are kept, as upstream does.
 const STRICT_LIMIT: usize = 100;

@@ -107,6 +107,17 @@ fn dotted(path: &mut String, name: &str) {
     path.push_str(name);
 }
 
+/// That a value is one of a shape; why not, without where.
+pub(super) fn check(value: &Value, shape: Shape) -> Result<(), String> {
+    let cx = Context::default();
+    let read = Seed::shape(shape, &cx).deserialize(value);
+    match (cx.error(), read) {
+        (Some(error), _) => Err(error),
+        (None, Err(error)) => Err(error.to_string()),
+        (None, Ok(_)) => Ok(()),
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Target {
     Shape(Shape),

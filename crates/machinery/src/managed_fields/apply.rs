@@ -5,6 +5,7 @@ use super::entry::{self, Entry, Operation};
 use super::ownership::{self, Change, Conflict, STRIPPED};
 use super::update::{Update, note};
 use super::{Resets, Versions, check, fields, last_applied, merge, prune};
+use crate::gvk::{GroupVersion, GroupVersionKind};
 use crate::status::StatusError;
 use crate::{json, meta};
 use jiff::Timestamp;
@@ -50,7 +51,9 @@ pub fn apply<'a, V: Versions<'a>>(
     versions: &V,
     write: &Apply<'_>,
 ) -> Result<Value, StatusError> {
-    let given = meta::gvk(config);
+    // What has no version that can be read has no kind either.
+    let version = GroupVersion::parse(meta::api_version(config));
+    let given = version.map_or_else(|_| GroupVersionKind::default(), |version| version.with_kind(meta::kind(config)));
     if meta::api_version(config) != write.api_version || given.kind != write.kind {
         let message = format!("invalid object type: {}/{}, Kind={}", given.group, given.version, given.kind);
         return Err(StatusError::bad_request(message));
@@ -86,6 +89,11 @@ pub fn apply<'a, V: Versions<'a>>(
     Ok(object)
 }
 
+/// An object as upstream's errors of an apply name it: `default/x; apps/v1, Kind=Deployment`.
+pub fn about(object: &Value) -> String {
+    format!("{}/{}; {}", meta::namespace(object), meta::name(object), meta::gvk(object))
+}
+
 fn once<'a, V: Versions<'a>>(
     live: &Value,
     config: &Value,
@@ -107,16 +115,7 @@ fn once<'a, V: Versions<'a>>(
         .schema(api_version)
         .ok_or_else(|| StatusError::unknown(format!("no corresponding type for {api_version}, {}", write.kind)))?;
     check(config, schema).map_err(|why| {
-        let gvk = meta::gvk(config);
-        let about = format!(
-            "{}/{}; {}/{}, Kind={}",
-            meta::namespace(config),
-            meta::name(config),
-            gvk.group,
-            gvk.version,
-            gvk.kind
-        );
-        StatusError::unknown(format!("failed to create typed patch object ({about}): {why}"))
+        StatusError::unknown(format!("failed to create typed patch object ({}): {why}", about(config)))
     })?;
     let merged =
         merge(live, config, schema).map_err(|why| StatusError::unknown(format!("failed to merge config: {why}")))?;

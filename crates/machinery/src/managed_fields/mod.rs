@@ -25,7 +25,7 @@ mod schema;
 mod set;
 mod update;
 
-pub use apply::{Apply, apply, nothing};
+pub use apply::{Apply, about, apply, nothing};
 pub use check::{check, fits};
 pub use compare::{Comparison, compare};
 pub use fields::fields;

@@ -1,7 +1,9 @@
 //! RFC 6902 as upstream's library (evanphx/json-patch v4) does it, with its liberties: negative indices count from the
 //! end, `replace` of a missing key adds it, `test` of a missing key against null holds.
 
+use super::text::Opened;
 use crate::gvk::GroupResource;
+use crate::json::Document;
 use crate::status::StatusError;
 use serde_json::Value;
 
@@ -36,7 +38,7 @@ impl Patch {
             let message = format!("json: cannot unmarshal {kind} into Go value of type jsonpatch.Patch");
             return Err(StatusError::bad_request(message));
         };
-        if let Some(bad) = operations.iter().find(|o| !o.is_object()) {
+        if let Some(bad) = operations.iter().find(|o| !o.is_object() && !o.is_null()) {
             let kind = crate::go::json_kind(bad);
             let message = format!("json: cannot unmarshal {kind} into Go value of type jsonpatch.Operation");
             return Err(StatusError::bad_request(message));
@@ -48,6 +50,55 @@ impl Patch {
             )));
         }
         Ok(Patch(operations))
+    }
+
+    /// What upstream's strict reading of a patch refuses: fields that no operation has, and keys given twice.
+    ///
+    /// # Errors
+    /// Where it is no list of operations at all, in Go's words.
+    pub fn strict(document: &Document) -> Result<Vec<String>, String> {
+        let mismatch = |value: &Value, of: &str| {
+            let kind = crate::go::json_kind(value);
+            Err(format!("json: cannot unmarshal {kind} into Go {of}"))
+        };
+        let operations = match &document.value {
+            Value::Null => return Ok(Vec::new()),
+            Value::Array(operations) => operations,
+            other => return mismatch(other, "value of type []handlers.jsonPatchOp"),
+        };
+        let mut refused: Vec<String> =
+            document.duplicates.iter().map(|path| format!("json patch duplicate field {path:?}")).collect();
+        for (at, operation) in operations.iter().enumerate() {
+            let fields = match operation {
+                Value::Null => continue,
+                Value::Object(fields) => fields,
+                other => return mismatch(other, "value of type handlers.jsonPatchOp"),
+            };
+            for (name, value) in fields {
+                match name.as_str() {
+                    "op" | "path" | "from" if !(value.is_string() || value.is_null()) => {
+                        return mismatch(value, &format!("struct field jsonPatchOp.{name} of type string"));
+                    }
+                    "op" | "path" | "from" | "value" => {}
+                    other => refused.push(format!("json patch unknown field \"[{at}].{other}\"")),
+                }
+            }
+        }
+        Ok(refused)
+    }
+
+    /// The containers that the operations have to do with.
+    pub fn opened(&self) -> Opened {
+        let mut opened = Opened::default();
+        opened.add([]);
+        for operation in &self.0 {
+            let paths = ["path", "from"].into_iter().filter_map(|name| operation.get(name).and_then(Value::as_str));
+            for (parent, _) in paths.filter_map(|path| path.rsplit_once('/')) {
+                let parts: Vec<String> = parent.split('/').skip(1).map(unescape).collect();
+                opened.add(parts.iter().map(String::as_str));
+            }
+        }
+        opened
     }
 
     /// Applies all operations in order, or none.
@@ -123,10 +174,14 @@ fn step(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<(
     }
 }
 
+fn unescape(part: &str) -> String {
+    part.replace("~1", "/").replace("~0", "~")
+}
+
 // The container that a pointer's last part names a place in, and that part.
 fn find<'a>(document: &'a mut Value, path: &str) -> Result<(&'a mut Value, String), String> {
     let missing = || format!("operation does not apply: doc is missing path: \"{path}\"");
-    let mut parts: Vec<String> = path.split('/').skip(1).map(|p| p.replace("~1", "/").replace("~0", "~")).collect();
+    let mut parts: Vec<String> = path.split('/').skip(1).map(unescape).collect();
     let key = parts.pop().ok_or_else(missing)?;
     let mut at = document;
     for part in parts {
@@ -220,6 +275,25 @@ mod tests {
         ] {
             let got = apply(doc.clone(), json!([op])).map(|d| d["a"].clone());
             assert_eq!(got, want.map_err(str::to_owned), "{op}");
+        }
+    }
+
+    #[test]
+    fn what_strict_reading_refuses() {
+        let strict = |patch: &str| Patch::strict(&crate::json::from_slice(patch.as_bytes()).expect("JSON"));
+        for (patch, expect) in [
+            ("null", Ok(vec![])),
+            (r#"[null,{"op":"test","path":"/a","value":1,"from":null}]"#, Ok(vec![])),
+            (
+                r#"[{"op":"add","x":1,"op":"add"}]"#,
+                Ok(vec![r#"json patch duplicate field "[0].op""#, r#"json patch unknown field "[0].x""#]),
+            ),
+            ("{}", Err("json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp")),
+            ("[7]", Err("json: cannot unmarshal number into Go value of type handlers.jsonPatchOp")),
+            (r#"[{"op":7}]"#, Err("json: cannot unmarshal number into Go struct field jsonPatchOp.op of type string")),
+        ] {
+            let expect = expect.map(|told| told.into_iter().map(str::to_owned).collect()).map_err(str::to_owned);
+            assert_eq!(strict(patch), expect, "{patch}");
         }
     }
 

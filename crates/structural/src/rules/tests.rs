@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{Structural, validate_definition};
+use crate::{OtherFaults, Structural, validate_definition};
 
 fn with_spec(spec: Value) -> Value {
     json!({"type": "object", "properties": {"spec": spec}})
@@ -27,7 +27,7 @@ fn tried(spec: &Value, new: Value, old: Option<Value>) -> Vec<String> {
     let object =
         |spec: Value| json!({"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": "n"}, "spec": spec});
     let old = old.map(object);
-    let errors = schema.validate(&object(new), old.as_ref(), Vec::new(), &mut Vec::new());
+    let errors = schema.validate(&object(new), old.as_ref(), OtherFaults::default(), &mut Vec::new());
     errors.iter().map(ToString::to_string).collect()
 }
 
@@ -206,8 +206,8 @@ fn metadata_of_resources_are_seen() {
     let schema = json!({"type": "object", "x-kubernetes-validations": [{"rule": "self.metadata.name == 'n'"}], "properties": {}});
     let structural = Structural::of(&schema, false).expect("structural");
     let object = |name: &str| json!({"apiVersion": "v1", "kind": "K", "metadata": {"name": name}});
-    assert_eq!(structural.validate(&object("n"), None, Vec::new(), &mut Vec::new()), Vec::new());
-    assert_eq!(structural.validate(&object("m"), None, Vec::new(), &mut Vec::new()).len(), 1);
+    assert_eq!(structural.validate(&object("n"), None, OtherFaults::default(), &mut Vec::new()), Vec::new());
+    assert_eq!(structural.validate(&object("m"), None, OtherFaults::default(), &mut Vec::new()).len(), 1);
 }
 
 #[test]

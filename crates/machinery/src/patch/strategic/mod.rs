@@ -94,6 +94,22 @@ pub fn three_way(
     merge::merge_map(deletions, delta, schema, merge::Options { apply: false }).map(Value::Object)
 }
 
+/// A patch without the directives that applying it has followed.
+pub fn without_directives(patch: &Value) -> Value {
+    match patch {
+        Value::Object(members) => {
+            let directive = |name: &str| {
+                matches!(name, PATCH | RETAIN_KEYS)
+                    || [DELETE_FROM_PRIMITIVE_LIST, SET_ELEMENT_ORDER].iter().any(|start| name.starts_with(start))
+            };
+            let rest = members.iter().filter(|(name, _)| !directive(name));
+            rest.map(|(name, value)| (name.clone(), without_directives(value))).collect()
+        }
+        Value::Array(items) => items.iter().map(without_directives).collect(),
+        other => other.clone(),
+    }
+}
+
 fn object(value: Value) -> Result<Map<String, Value>, Error> {
     match value {
         Value::Object(map) => Ok(map),
