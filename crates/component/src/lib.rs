@@ -3,6 +3,7 @@
 //! What it knows: how a Kubernetes component is started, watched and stopped. What it must **not** know: the API's
 //! kinds, a client, any component in particular.
 
+mod clock;
 pub mod config;
 pub mod flags;
 mod process;
@@ -10,5 +11,6 @@ pub mod serving;
 pub mod supervisor;
 pub mod tls;
 
+pub use clock::Clock;
 pub use process::{init_logging, shutdown, supervised};
 pub use supervisor::Supervisor;

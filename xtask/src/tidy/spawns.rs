@@ -70,7 +70,7 @@ impl Spawns {
 
 /// Tests, and the tools that no cluster runs.
 fn is_test(file: &str) -> bool {
-    let folders = ["tests/", "xtask/", "crates/testkit/"];
+    let folders = ["tests/", "xtask/", "crates/testkit/", "crates/testkit-cri/"];
     folders.iter().any(|folder| file.starts_with(folder))
         || file.contains("/tests/")
         || file.contains("/benches/")
