@@ -9,6 +9,7 @@ mod config;
 mod container;
 mod cri;
 mod events;
+mod eviction;
 mod hooks;
 mod housekeeping;
 mod http;
@@ -26,6 +27,8 @@ mod quantity;
 mod server;
 mod start;
 mod status;
+#[cfg(test)]
+mod testing;
 mod tokens;
 mod volumes;
 

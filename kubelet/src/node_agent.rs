@@ -6,8 +6,12 @@ use crate::{
     container::{dns, fields::NodeFacts, resources::Cpu, service_env},
     cri::Runtime,
     events::Events,
-    images::Images,
-    node::machine::Machine,
+    images::{Images, gc},
+    logs::watch::Watcher,
+    node::{
+        machine::{self, Gauges, Machine},
+        status as node_status,
+    },
     objects::Watched,
     pod,
     pod_worker::{self, Desired, Handle},
@@ -15,12 +19,17 @@ use crate::{
     tokens::Tokens,
     volumes::claims::Claims,
 };
-use client::Informer;
+use client::{Informer, Informers};
+use component::Clock;
+use controller::Recorder;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::Client;
 use parking_lot::{Mutex, RwLock};
-use std::{collections::BTreeMap, collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Arc, Weak},
+};
 use tokio_util::sync::CancellationToken;
 
 /// What is known of the node's health.
@@ -38,10 +47,14 @@ pub(crate) struct Health {
 pub(crate) struct Agent {
     pub(crate) config: Config,
     pub(crate) client: Client,
+    pub(crate) clock: Clock,
+    pub(crate) gauges: Arc<dyn Gauges>,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) runtime_name: String,
     pub(crate) events: Events,
     pub(crate) images: Images,
+    pub(crate) image_records: Mutex<gc::Records>,
+    pub(crate) log_watcher: Watcher,
     pub(crate) objects: Arc<Watched>,
     pub(crate) tokens: Tokens,
     pub(crate) claims: Claims,
@@ -54,10 +67,82 @@ pub(crate) struct Agent {
     pub(crate) health: RwLock<Health>,
     pub(crate) started: Timestamp,
     pub(crate) pods: Mutex<HashMap<String, Handle>>,
+    /// The uids of pods that were found to fit.
+    pub(crate) admitted: Mutex<HashSet<String>>,
+    pub(crate) cancel: CancellationToken,
+}
+
+/// What an agent is made of.
+pub(crate) struct Parts {
+    pub(crate) config: Config,
+    pub(crate) client: Client,
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) runtime_name: String,
+    pub(crate) cgroups: Cgroups,
+    pub(crate) clock: Clock,
+    pub(crate) gauges: Arc<dyn Gauges>,
+    pub(crate) machine: Machine,
     pub(crate) cancel: CancellationToken,
 }
 
 impl Agent {
+    /// Must be called inside a tokio runtime.
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        let Parts { config, client, runtime, runtime_name, cgroups, clock, gauges, machine, cancel } = parts;
+        let own = config.node_ips.iter().filter(|ip| !ip.is_unspecified());
+        let mut host_ips: Vec<String> = own.map(ToString::to_string).collect();
+        if host_ips.is_empty() {
+            host_ips.extend(machine::default_address().map(|ip| ip.to_string()));
+        }
+        let disk = gauges.disk(&config.root_dir).unwrap_or_default();
+        let allocatable = node_status::allocatable(&config, &node_status::capacity(&config, &machine, disk));
+        let recorder = Recorder::new(client.clone(), "kubelet", &config.node_name);
+        let events = Events::new(Some(recorder), &config.node_name);
+        let parallel = if config.file.serialize_image_pulls {
+            1
+        } else {
+            config.file.max_parallel_image_pulls.unwrap_or(usize::MAX >> 4)
+        };
+        let services = Informers::new(client.clone(), cancel.clone()).of::<Service>();
+        Arc::new_cyclic(|weak: &Weak<Self>| {
+            let weak = weak.clone();
+            let wake = Arc::new(move |uid: &str| {
+                if let Some(agent) = weak.upgrade() {
+                    agent.refresh_volumes(uid);
+                }
+            });
+            Self {
+                images: Images::new(runtime.clone(), events.clone(), clock.clone(), parallel),
+                image_records: Mutex::default(),
+                log_watcher: Watcher::new(),
+                objects: Arc::new(Watched::new(client.clone(), wake)),
+                tokens: Tokens::new(client.clone(), clock.clone()),
+                claims: Claims::new(client.clone()),
+                health: RwLock::new(Health {
+                    runtime: None,
+                    network: Some("container runtime status check may not have completed yet".into()),
+                    ..Health::default()
+                }),
+                started: clock.now(),
+                pods: Mutex::default(),
+                admitted: Mutex::default(),
+                config,
+                client,
+                clock,
+                gauges,
+                runtime,
+                runtime_name,
+                events,
+                cgroups,
+                services,
+                machine,
+                host_ips,
+                allocatable,
+                cancel,
+            }
+        })
+    }
+
     /// A pod of the API's, new or changed.
     pub(crate) fn pod_updated(self: &Arc<Self>, pod: &Arc<Pod>) {
         if pod::is_mirror(pod) {
@@ -96,6 +181,21 @@ impl Agent {
                 desired.verdict.get_or_insert((verdict, grace_secs));
             });
         }
+    }
+
+    /// Pods that the node has taken, and that were neither ended by it nor have come to their end.
+    pub(crate) fn active_pods(&self) -> Vec<Arc<Pod>> {
+        let admitted = self.admitted.lock().clone();
+        let pods = self.pods.lock();
+        let active = pods.iter().filter(|(uid, handle)| {
+            admitted.contains(*uid) && handle.is_active() && handle.desired.borrow().verdict.is_none()
+        });
+        active.map(|(_, handle)| handle.pod()).collect()
+    }
+
+    /// Nothing of the pod runs or is mounted any more.
+    pub(crate) fn is_over(&self, uid: &str) -> bool {
+        self.pods.lock().get(uid).is_none_or(|handle| handle.status.borrow().finished)
     }
 
     /// Something about the pod happened in the runtime.

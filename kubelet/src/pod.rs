@@ -45,6 +45,12 @@ pub(crate) fn is_static(pod: &Pod) -> bool {
 pub(crate) fn is_mirror(pod: &Pod) -> bool {
     annotation(pod, "kubernetes.io/config.mirror").is_some()
 }
+/// A pod that the node cannot do without: static, mirrored or of a system priority. Upstream: pkg/kubelet/types,
+/// IsCriticalPod.
+pub(crate) fn is_critical(pod: &Pod) -> bool {
+    const SYSTEM_CRITICAL: i32 = 2_000_000_000;
+    is_static(pod) || is_mirror(pod) || spec(pod).priority.unwrap_or(0) >= SYSTEM_CRITICAL
+}
 pub(crate) fn annotation<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
     pod.metadata.annotations.as_ref()?.get(key).map(String::as_str)
 }

@@ -34,8 +34,7 @@ fn computed(pod: &Pod) -> &'static str {
 
 /// Between -997 (guaranteed, critical) and 1000 (best effort).
 pub(crate) fn oom_score_adj(pod: &Pod, container: &Container, memory_bytes: i64) -> i64 {
-    const SYSTEM_CRITICAL: i32 = 2_000_000_000;
-    if pod::is_static(pod) || pod::is_mirror(pod) || pod::spec(pod).priority.unwrap_or(0) >= SYSTEM_CRITICAL {
+    if pod::is_critical(pod) {
         return -997;
     }
     match class(pod) {

@@ -1,6 +1,7 @@
 //! Quantities as whole numbers: what cgroups, statuses and limits count in.
 
 use k8s_openapi::{api::core::v1::ResourceRequirements, apimachinery::pkg::api::resource::Quantity};
+use machinery::quantity::Format;
 use std::collections::BTreeMap;
 
 /// A list of resources by name.
@@ -25,15 +26,9 @@ fn scaled(quantity: &Quantity, per_unit: i64) -> i64 {
     if per_unit == 1 { parsed.value() } else { parsed.milli_value() }
 }
 
-pub(crate) fn bytes(value: i64) -> Quantity {
-    if value != 0 && value % 1024 == 0 {
-        for (suffix, unit) in [("Ti", 1i64 << 40), ("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10)] {
-            if value % unit == 0 {
-                return Quantity(format!("{}{suffix}", value / unit));
-            }
-        }
-    }
-    Quantity(value.to_string())
+/// An amount of bytes as upstream prints it: `100Mi`.
+pub(crate) fn bytes(value: i64) -> String {
+    machinery::quantity::Quantity::new(value, Format::BinarySi).canonical()
 }
 
 fn of<'a>(list: &'a Option<List>, name: &str) -> Option<&'a Quantity> {

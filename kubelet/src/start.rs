@@ -4,33 +4,26 @@ use crate::{
     cgroups::Cgroups,
     config::Config,
     cri::{Runtime, grpc::Grpc},
-    events::Events,
-    housekeeping,
-    images::Images,
+    eviction, housekeeping,
     node::{
         lease,
         machine::{self, Machine},
         register, status as node_status, turns,
     },
-    node_agent::{Agent, Health},
-    objects::{Watched, api_message},
+    node_agent::{Agent, Parts},
+    objects::api_message,
     pleg, server,
-    tokens::Tokens,
-    volumes::claims::Claims,
 };
 use anyhow::{Context, bail};
 use client::{Change, Informers, Scope};
-use controller::Recorder;
-use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, NodeStatus, Pod, Service};
+use component::Clock;
+use k8s_openapi::api::core::v1::{Node, NodeStatus, Pod};
 use kube::Client;
-use parking_lot::{Mutex, RwLock};
 use std::{
-    path::Path,
-    sync::{Arc, OnceLock, Weak},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
-use tokio::time;
+use tokio::{task::spawn_blocking, time};
 use tokio_util::sync::CancellationToken;
 
 /// Runs a kubelet until cancelled. Containers go on running.
@@ -56,6 +49,7 @@ pub(crate) async fn run_with(
 
 async fn serve(config: Config, client: Client, heartbeat: Client, cancel: CancellationToken) -> anyhow::Result<()> {
     check_host(&config)?;
+    let thresholds = eviction::threshold::thresholds(&config.file)?;
     let listener = server::listen(&config).await?;
     let cgroups = Cgroups::detect(&config.file.cgroup_root);
     if config.file.cgroups_per_qos {
@@ -68,7 +62,17 @@ async fn serve(config: Config, client: Client, heartbeat: Client, cancel: Cancel
     let runtime: Arc<dyn Runtime> =
         Arc::new(Grpc::connect(&config.file.container_runtime_endpoint, config.file.runtime_request_timeout.0)?);
     let version = runtime_version(runtime.as_ref()).await;
-    let agent = agent(config, client, runtime, &version, cgroups, cancel.clone());
+    let agent = Agent::new(Parts {
+        config,
+        client,
+        runtime,
+        runtime_name: version.runtime_name.clone(),
+        cgroups,
+        clock: Clock::system(),
+        gauges: Arc::new(machine::Kernel),
+        machine: Machine::read(),
+        cancel: cancel.clone(),
+    });
 
     let first = node_report(&agent, &version, &NodeStatus::default()).await;
     let registered = Arc::new(OnceLock::new());
@@ -98,9 +102,10 @@ async fn serve(config: Config, client: Client, heartbeat: Client, cancel: Cancel
     };
     spawn(Box::pin(report_node(agent.clone(), version, node)));
     spawn(Box::pin(pleg::run(agent.clone())));
-    spawn(Box::pin(housekeeping::log_rotation(agent.clone())));
-    spawn(Box::pin(housekeeping::image_gc(agent.clone())));
-    spawn(Box::pin(housekeeping::pressure(agent.clone())));
+    spawn(Box::pin(housekeeping::logs::run(agent.clone())));
+    spawn(Box::pin(housekeeping::images::run(agent.clone())));
+    spawn(Box::pin(eviction::run(agent.clone(), thresholds)));
+    spawn(Box::pin(agent.log_watcher.clone().run()));
     spawn(Box::pin(follow_pods(agent.clone())));
     if agent.config.serve_healthz && agent.config.file.healthz_port != 0 {
         let (config, cancel) = (agent.config.clone(), cancel.clone());
@@ -139,66 +144,8 @@ async fn runtime_version(runtime: &dyn Runtime) -> proto::cri::VersionResponse {
     }
 }
 
-fn agent(
-    config: Config,
-    client: Client,
-    runtime: Arc<dyn Runtime>,
-    version: &proto::cri::VersionResponse,
-    cgroups: Cgroups,
-    cancel: CancellationToken,
-) -> Arc<Agent> {
-    let machine = Machine::read();
-    let mut host_ips: Vec<String> =
-        config.node_ips.iter().filter(|ip| !ip.is_unspecified()).map(ToString::to_string).collect();
-    if host_ips.is_empty() {
-        host_ips.extend(machine::default_address().map(|ip| ip.to_string()));
-    }
-    let disk = machine::disk(&config.root_dir).unwrap_or_default();
-    let allocatable = node_status::allocatable(&config, &node_status::capacity(&config, &machine, disk));
-    let recorder = Recorder::new(client.clone(), "kubelet", &config.node_name);
-    let events = Events::new(Some(recorder), &config.node_name);
-    let parallel = if config.file.serialize_image_pulls {
-        1
-    } else {
-        config.file.max_parallel_image_pulls.unwrap_or(usize::MAX >> 4)
-    };
-    let services = Informers::new(client.clone(), cancel.clone()).of::<Service>();
-    Arc::new_cyclic(|weak: &Weak<Agent>| {
-        let weak = weak.clone();
-        let wake = Arc::new(move |uid: &str| {
-            if let Some(agent) = weak.upgrade() {
-                agent.refresh_volumes(uid);
-            }
-        });
-        Agent {
-            images: Images::new(runtime.clone(), events.clone(), parallel),
-            objects: Arc::new(Watched::new(client.clone(), wake)),
-            tokens: Tokens::new(client.clone()),
-            claims: Claims::new(client.clone()),
-            runtime_name: version.runtime_name.clone(),
-            health: RwLock::new(Health {
-                runtime: None,
-                network: Some("container runtime status check may not have completed yet".into()),
-                ..Health::default()
-            }),
-            started: Timestamp::now(),
-            pods: Mutex::default(),
-            config,
-            client,
-            runtime,
-            events,
-            cgroups,
-            services,
-            machine,
-            host_ips,
-            allocatable,
-            cancel,
-        }
-    })
-}
-
 /// The pods of this node, as the API has them.
-async fn follow_pods(agent: Arc<Agent>) {
+pub(crate) async fn follow_pods(agent: Arc<Agent>) {
     let informers = Informers::new(agent.client.clone(), agent.cancel.clone());
     let scope = Scope { field_selector: Some(format!("spec.nodeName={}", agent.config.node_name)), ..Scope::default() };
     let pods = informers.scoped::<Pod>(scope);
@@ -251,10 +198,13 @@ async fn node_report(agent: &Agent, version: &proto::cri::VersionResponse, old: 
     let images = agent.runtime.list_images().await.unwrap_or_default();
     let health = agent.health.read().clone();
     let faults: Vec<String> = health.runtime.into_iter().chain(health.network).collect();
+    let (gauges, root) = (agent.gauges.clone(), agent.config.root_dir.clone());
+    let disk = spawn_blocking(move || gauges.disk(&root)).await;
+    let disk = disk.ok().and_then(Result::ok).unwrap_or_default();
     let findings = node_status::Findings {
         config: &agent.config,
         machine: &agent.machine,
-        disk: machine::disk(Path::new(&agent.config.root_dir)).unwrap_or_default(),
+        disk,
         addresses: &agent.host_ips,
         runtime: version,
         images: &images,
@@ -263,7 +213,7 @@ async fn node_report(agent: &Agent, version: &proto::cri::VersionResponse, old: 
         disk_pressure: health.disk_pressure,
         pid_pressure: health.pid_pressure,
         kubelet_port: agent.config.file.port,
-        now: Timestamp::now(),
+        now: agent.clock.now(),
     };
     node_status::status(old, &findings)
 }

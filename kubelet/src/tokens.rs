@@ -2,6 +2,7 @@
 //! Upstream: pkg/kubelet/token/token_manager.go.
 
 use crate::objects::api_message;
+use component::Clock;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{
     authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec},
@@ -42,17 +43,18 @@ impl Held {
 
 pub(crate) struct Tokens {
     client: Client,
+    clock: Clock,
     held: Mutex<HashMap<Wanted, Held>>,
 }
 
 impl Tokens {
-    pub(crate) fn new(client: Client) -> Self {
-        Self { client, held: Mutex::default() }
+    pub(crate) fn new(client: Client, clock: Clock) -> Self {
+        Self { client, clock, held: Mutex::default() }
     }
 
     /// A token that is good for some time yet. An old one is used as long as it lives if no new one can be had.
     pub(crate) async fn get(&self, wanted: &Wanted) -> Result<String, String> {
-        let now = Timestamp::now();
+        let now = self.clock.now();
         let held = self.held.lock().get(wanted).cloned();
         if let Some(held) = held.as_ref().filter(|h| now < h.renews()) {
             return Ok(held.token.clone());
@@ -100,7 +102,7 @@ impl Tokens {
             ..Default::default()
         };
         let api = Api::<ServiceAccount>::namespaced(self.client.clone(), &wanted.namespace);
-        let issued = Timestamp::now();
+        let issued = self.clock.now();
         let answer: TokenRequest = api
             .create_subresource("token", &wanted.account, &PostParams::default(), &request)
             .await

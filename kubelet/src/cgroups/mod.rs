@@ -38,6 +38,12 @@ impl Cgroups {
         Self { hierarchy, root: root.trim_matches('/').to_owned() }
     }
 
+    /// One tree at any place, whose files a test writes.
+    #[cfg(test)]
+    pub(crate) fn at(base: &Path) -> Self {
+        Self { hierarchy: Hierarchy::V2(base.to_owned()), root: String::new() }
+    }
+
     /// The path that the runtime is given as the sandbox's parent.
     pub(crate) fn pod_path(&self, class: &str, uid: &str) -> String {
         let middle = match class {
@@ -115,10 +121,15 @@ impl Cgroups {
         uids
     }
 
-    /// Figures of a pod's group: CPU nanoseconds, memory in use and its working set in bytes.
+    /// Figures of a pod's group.
     pub(crate) fn usage(&self, class: &str, uid: &str) -> Usage {
         let path = self.pod_path(class, uid);
         self.usage_at(&path)
+    }
+
+    /// Figures of all pods together.
+    pub(crate) fn pods_usage(&self) -> Usage {
+        self.usage_at(&format!("{}/kubepods", self.prefix()))
     }
 
     /// Figures of everything below `cgroupRoot`.
@@ -134,12 +145,14 @@ impl Cgroups {
     }
 }
 
+/// CPU in nanoseconds, memory in use and its working set in bytes, and how many processes there are.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Usage {
     pub(crate) cpu_ns: u64,
     pub(crate) memory_bytes: u64,
     pub(crate) working_set_bytes: u64,
     pub(crate) rss_bytes: u64,
+    pub(crate) processes: u64,
 }
 
 fn below(base: &Path, path: &str) -> PathBuf {

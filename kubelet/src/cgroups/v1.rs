@@ -77,7 +77,10 @@ pub(super) fn limit(controllers: &[(String, PathBuf)], path: &str, resources: Po
 
 pub(super) fn usage(controllers: &[(String, PathBuf)], path: &str) -> Usage {
     let cpu_ns = folder(controllers, "cpuacct", path).map_or(0, |f| number(&f.join("cpuacct.usage")));
-    let Some(memory) = folder(controllers, "memory", path) else { return Usage { cpu_ns, ..Usage::default() } };
+    let processes = folder(controllers, "pids", path).map_or(0, |f| number(&f.join("pids.current")));
+    let Some(memory) = folder(controllers, "memory", path) else {
+        return Usage { cpu_ns, processes, ..Usage::default() };
+    };
     let used = number(&memory.join("memory.usage_in_bytes"));
     let stat = memory.join("memory.stat");
     Usage {
@@ -85,5 +88,6 @@ pub(super) fn usage(controllers: &[(String, PathBuf)], path: &str) -> Usage {
         memory_bytes: used,
         working_set_bytes: used.saturating_sub(keyed(&stat, "total_inactive_file")),
         rss_bytes: keyed(&stat, "total_rss"),
+        processes,
     }
 }

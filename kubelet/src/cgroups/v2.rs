@@ -57,6 +57,7 @@ pub(super) fn usage(base: &Path, path: &str) -> Usage {
         memory_bytes: used,
         working_set_bytes: used.saturating_sub(keyed(&stat, "inactive_file")),
         rss_bytes: keyed(&stat, "anon"),
+        processes: number(&folder.join("pids.current")),
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod flags;
 
 pub use file::{Authentication, Authorization, KubeletConfiguration, Span, Taint};
 
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 /// A kubelet's settings. `Default` is upstream's.
@@ -28,6 +29,8 @@ pub struct Config {
     pub client_ca_pem: Option<String>,
     /// Links to container logs, named after their pods; `None`: none are made.
     pub container_log_dir: Option<PathBuf>,
+    /// The node's own logs, served at `/logs/`.
+    pub node_log_dir: PathBuf,
     /// Whether the health port is served; several kubelets in one network namespace cannot share it.
     pub serve_healthz: bool,
     /// Tags of images that are never removed to free the disk.
@@ -48,14 +51,31 @@ impl Default for Config {
             serving_pem: None,
             client_ca_pem: None,
             container_log_dir: Some("/var/log/containers".into()),
+            node_log_dir: "/var/log".into(),
             serve_healthz: true,
             pinned_images: Vec::new(),
         }
     }
 }
 
+impl Config {
+    /// What `systemReserved` and `kubeReserved` keep from pods, in thousandths.
+    pub(crate) fn reserved(&self, name: &str) -> i64 {
+        let lists = [&self.file.system_reserved, &self.file.kube_reserved];
+        let texts = lists.into_iter().filter_map(|list| list.get(name));
+        texts.map(|text| crate::quantity::milli(&Quantity(text.clone()))).sum()
+    }
+}
+
+/// What a duration of Go's can hold. Everything that is computed from one, here and in tokio, assumes no more.
+const DURATION_LIMIT: Duration = Duration::from_nanos(i64::MAX as u64);
+
 /// Go's durations: `10s`, `1m30s`, `1.5h`, `100ms`, `0`. A bare number is nanoseconds.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
+    parse(text).filter(|duration| *duration <= DURATION_LIMIT)
+}
+
+fn parse(text: &str) -> Option<Duration> {
     if let Ok(ns) = text.parse::<u64>() {
         return Some(Duration::from_nanos(ns));
     }
@@ -96,6 +116,11 @@ mod tests {
             ("0s", Some(0)),
             ("x", None),
             ("5", Some(0)),
+            // Go refuses what its 64 bits of nanoseconds cannot hold.
+            ("2562047h", Some(9_223_369_200_000)),
+            ("2562048h", None),
+            ("99999999999999999999h", None),
+            ("18446744073709551615", None),
         ] {
             assert_eq!(duration(text).map(|d| d.as_millis()), expected, "{text}");
         }

@@ -75,6 +75,16 @@ pub(crate) fn total(pod: &Pod, of: impl Fn(&Option<ResourceRequirements>) -> i64
     running.max(peak) + overhead
 }
 
+/// What the pod asks for: as a whole if it says so, or the sum of its containers; CPU in thousandths, all else in whole units.
+pub(crate) fn requested(pod: &Pod, name: &str) -> i64 {
+    let amount = if name == "cpu" { quantity::milli } else { quantity::value };
+    let overhead = pod::spec(pod).overhead.as_ref().and_then(|o| o.get(name)).map_or(0, amount);
+    match quantity::request(&pod::spec(pod).resources, name) {
+        Some(whole) => amount(whole) + overhead,
+        None => total(pod, |r| quantity::request(r, name).map_or(0, amount), overhead),
+    }
+}
+
 pub(crate) fn pod_resources(pod: &Pod, cpu: Cpu) -> PodResources {
     let overhead = |name: &str| pod::spec(pod).overhead.as_ref().and_then(|o| o.get(name));
     let cpu_of = |r: &Option<ResourceRequirements>| {
@@ -86,11 +96,12 @@ pub(crate) fn pod_resources(pod: &Pod, cpu: Cpu) -> PodResources {
         |r| quantity::limit(r, "cpu").map_or(0, quantity::milli),
         overhead("cpu").map_or(0, quantity::milli),
     );
-    let memory_limit = total(
-        pod,
-        |r| quantity::limit(r, "memory").map_or(0, quantity::value),
-        overhead("memory").map_or(0, quantity::value),
-    );
+    let whole = |name: &str| quantity::limit(&pod::spec(pod).resources, name);
+    let memory_overhead = overhead("memory").map_or(0, quantity::value);
+    let memory_limit = match whole("memory") {
+        Some(limit) => quantity::value(limit) + memory_overhead,
+        None => total(pod, |r| quantity::limit(r, "memory").map_or(0, quantity::value), memory_overhead),
+    };
     let all = |name: &str| {
         let sidecars = pod::init_containers(pod).iter();
         pod::spec(pod)
@@ -104,7 +115,7 @@ pub(crate) fn pod_resources(pod: &Pod, cpu: Cpu) -> PodResources {
         cpu_shares: if qos::class(pod) == "BestEffort" { MIN_SHARES } else { shares(request) },
         cpu_quota_us: (cpu.quota && cpu_bound).then(|| quota(cpu_limit, cpu.period_us)),
         cpu_period_us: cpu.period_us,
-        memory_limit_bytes: memory_bound.then_some(memory_limit),
+        memory_limit_bytes: (memory_bound || whole("memory").is_some()).then_some(memory_limit),
     }
 }
 

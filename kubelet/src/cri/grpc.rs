@@ -9,6 +9,9 @@ use tonic::{Request, transport::Channel};
 /// Upstream's limit of one message: a node with thousands of containers lists more than gRPC's 4 MiB.
 const MESSAGE_LIMIT_BYTES: usize = 16 << 20;
 
+/// gRPC writes a deadline with eight digits: what is longer than some years is for ever.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// A connection that is made at the first call and made again whenever the runtime came back.
 #[derive(Clone)]
 pub(crate) struct Grpc {
@@ -43,7 +46,7 @@ impl Grpc {
 
 fn within<T>(message: T, timeout: Duration) -> Request<T> {
     let mut request = Request::new(message);
-    request.set_timeout(timeout);
+    request.set_timeout(timeout.min(LONGEST_TIMEOUT));
     request
 }
 
@@ -78,7 +81,13 @@ impl Runtime for Grpc {
     async fn run_sandbox(&self, config: cri::PodSandboxConfig, handler: &str) -> Result<String> {
         let request = cri::RunPodSandboxRequest { config: Some(config), runtime_handler: handler.to_owned() };
         // Upstream doubles the timeout here: the sandbox image may have to be pulled first.
-        Ok(self.runtime.clone().run_pod_sandbox(within(request, self.timeout * 2)).await?.into_inner().pod_sandbox_id)
+        Ok(self
+            .runtime
+            .clone()
+            .run_pod_sandbox(within(request, self.timeout.saturating_mul(2)))
+            .await?
+            .into_inner()
+            .pod_sandbox_id)
     }
     async fn stop_sandbox(&self, id: &str) -> Result<()> {
         self.runtime
@@ -131,8 +140,11 @@ impl Runtime for Grpc {
         Ok(())
     }
     async fn stop_container(&self, id: &str, grace: Duration) -> Result<()> {
-        let request = cri::StopContainerRequest { container_id: id.to_owned(), timeout: grace.as_secs() as i64 };
-        self.runtime.clone().stop_container(within(request, self.timeout + grace)).await?;
+        let request = cri::StopContainerRequest {
+            container_id: id.to_owned(),
+            timeout: grace.min(LONGEST_TIMEOUT).as_secs() as i64,
+        };
+        self.runtime.clone().stop_container(within(request, self.timeout.saturating_add(grace))).await?;
         Ok(())
     }
     async fn remove_container(&self, id: &str) -> Result<()> {
@@ -176,7 +188,11 @@ impl Runtime for Grpc {
             timeout: timeout.as_secs() as i64,
         };
         // The runtime ends the command at its timeout; the call is given a little longer, to hear of that.
-        let request = if timeout.is_zero() { Request::new(message) } else { within(message, self.timeout + timeout) };
+        let request = if timeout.is_zero() {
+            Request::new(message)
+        } else {
+            within(message, self.timeout.saturating_add(timeout))
+        };
         let answer = self.runtime.clone().exec_sync(request).await?.into_inner();
         Ok(ExecOutput { stdout: answer.stdout, stderr: answer.stderr, exit_code: answer.exit_code })
     }

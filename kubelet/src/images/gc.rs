@@ -31,6 +31,17 @@ pub(crate) struct Disk {
     pub(crate) available: u64,
 }
 
+impl Policy {
+    /// How many bytes to free: none below the high threshold, from there on so many that the low one is reached.
+    pub(crate) fn excess(&self, disk: Disk) -> u64 {
+        let percent = 100 - (disk.available * 100).checked_div(disk.capacity).unwrap_or(100).min(100);
+        if percent < self.high_percent {
+            return 0;
+        }
+        (disk.capacity * 100u64.saturating_sub(self.low_percent) / 100).saturating_sub(disk.available)
+    }
+}
+
 impl Records {
     /// `images`: id, size, pinned.
     pub(crate) fn update(
@@ -51,18 +62,13 @@ impl Records {
         self.0 = fresh;
     }
 
-    /// Images to remove, the longest unused first, until the disk is below the low threshold.
-    pub(crate) fn victims(&self, policy: Policy, disk: Disk, used: &HashSet<String>, now: Timestamp) -> Vec<String> {
+    /// Images to remove, the longest unused first, until `wanted` bytes are free.
+    pub(crate) fn victims(&self, policy: Policy, wanted: u64, used: &HashSet<String>, now: Timestamp) -> Vec<String> {
         let mut candidates: Vec<(&String, &Record)> =
             self.0.iter().filter(|(id, r)| !r.pinned && !used.contains(*id)).collect();
         candidates.sort_by_key(|(id, r)| (r.last_used, r.first_seen, (*id).clone()));
         let mut victims: Vec<String> = Vec::new();
-        let percent = 100 - (disk.available * 100).checked_div(disk.capacity).unwrap_or(100).min(100);
-        let mut wanted = if percent >= policy.high_percent {
-            (disk.capacity * (100 - policy.low_percent) / 100).saturating_sub(disk.available)
-        } else {
-            0
-        };
+        let mut wanted = wanted;
         for (id, record) in candidates {
             let unused_for = now.duration_since(record.last_used.unwrap_or(record.first_seen));
             let too_old = !policy.maximum_age.is_zero() && unused_for > policy.maximum_age;
@@ -93,9 +99,12 @@ mod tests {
             maximum_age: SignedDuration::ZERO,
         };
         let full = Disk { capacity: 100, available: 5 };
-        assert_eq!(records.victims(policy, full, &none, at(300)), ["a", "c"]);
-        assert_eq!(records.victims(policy, full, &["a".to_owned()].into(), at(300)), ["c", "b"]);
-        assert!(records.victims(policy, full, &none, at(60)).is_empty());
-        assert!(records.victims(policy, Disk { capacity: 100, available: 50 }, &none, at(300)).is_empty());
+        let wanted = policy.excess(full);
+        assert_eq!(wanted, 15);
+        assert_eq!(policy.excess(Disk { capacity: 100, available: 50 }), 0);
+        assert_eq!(records.victims(policy, wanted, &none, at(300)), ["a", "c"]);
+        assert_eq!(records.victims(policy, wanted, &["a".to_owned()].into(), at(300)), ["c", "b"]);
+        assert!(records.victims(policy, wanted, &none, at(60)).is_empty());
+        assert!(records.victims(policy, 0, &none, at(300)).is_empty());
     }
 }

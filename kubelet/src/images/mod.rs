@@ -5,16 +5,13 @@ pub(crate) mod gc;
 pub(crate) mod name;
 
 use crate::{backoff::Backoff, cri::Runtime, events::Events, pod};
+use component::Clock;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, Secret};
 use parking_lot::Mutex;
 use proto::cri;
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
-use tokio::sync::Semaphore;
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::{sync::Semaphore, time::Instant};
 
 /// A container's waiting reason and message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +25,7 @@ pub(crate) struct Refused {
 pub(crate) struct Images {
     runtime: Arc<dyn Runtime>,
     events: Events,
+    clock: Clock,
     backoff: Mutex<Backoff>,
     /// Why the last pull failed, by back-off key.
     failures: Mutex<HashMap<String, String>>,
@@ -36,10 +34,11 @@ pub(crate) struct Images {
 }
 
 impl Images {
-    pub(crate) fn new(runtime: Arc<dyn Runtime>, events: Events, parallel: usize) -> Self {
+    pub(crate) fn new(runtime: Arc<dyn Runtime>, events: Events, clock: Clock, parallel: usize) -> Self {
         Self {
             runtime,
             events,
+            clock,
             backoff: Mutex::new(Backoff::new(10, 300)),
             failures: Mutex::default(),
             parallel: Semaphore::new(parallel.max(1)),
@@ -106,7 +105,7 @@ impl Images {
             self.events.pod(pod, Some(&container.name), kind, reason, message)
         };
         let key = format!("{}_{requested}", pod::uid(pod));
-        if let Some(until) = self.backoff.lock().until(&key, Timestamp::now()) {
+        if let Some(until) = self.backoff.lock().until(&key, self.clock.now()) {
             let message = format!("Back-off pulling image {requested:?}");
             tell("Normal", "BackOff", &message);
             let message = match self.failures.lock().get(&key) {
@@ -144,7 +143,7 @@ impl Images {
             }
             Err(error) => {
                 tell("Warning", "Failed", &format!("Failed to pull image {requested:?}: {error}"));
-                let now = Timestamp::now();
+                let now = self.clock.now();
                 self.backoff.lock().next(&key, now);
                 let (reason, message) = known(requested, &error);
                 self.failures.lock().insert(key, format!("{reason}: {message}"));
@@ -183,3 +182,6 @@ fn go_duration(duration: Duration) -> String {
     let seconds = seconds.trim_end_matches('0').trim_end_matches('.');
     if minutes == 0 { format!("{seconds}s") } else { format!("{minutes}m{seconds}s") }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,16 @@
 //! Reading a log for a client: the end of it, from a time on, and onwards as it grows.
 //!
-//! Plain blocking reads in a thread of their own; the reader goes on to the next file when the log was turned over beneath it.
+//! A [`Reader`] makes plain blocking reads, a bounded amount at a time, and remembers where it is; who waits for a log to grow
+//! holds no thread meanwhile (see `follow`). It goes on to the next file when the log was turned over beneath it.
 //! Upstream: staging/src/k8s.io/cri-client/pkg/logs/logs.go.
 
 use super::line;
 use jiff::Timestamp;
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
     os::unix::fs::MetadataExt,
-    path::Path,
-    time::Duration,
+    path::{Path, PathBuf},
 };
 
 /// What a client asks for.
@@ -25,85 +25,102 @@ pub(crate) struct Options {
     pub(crate) stderr: Option<bool>,
 }
 
-/// How often a followed file is looked at.
-const POLL: Duration = Duration::from_millis(100);
 const BLOCK_BYTES: u64 = 8192;
+/// What one call reads at most, about.
+const PORTION_BYTES: usize = 64 << 10;
 
-/// Writes what is asked for to `out`, which says by an error that nobody listens any more. `running` tells whether more can come.
-pub(crate) fn read(
-    path: &Path,
-    options: &Options,
-    running: &dyn Fn() -> bool,
-    out: &mut dyn FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<()> {
-    let mut file = File::open(path)?;
-    if let Some(lines) = options.tail_lines {
-        let start = tail_start(&mut file, lines)?;
-        file.seek(SeekFrom::Start(start))?;
-    }
-    let mut inode = file.metadata()?.ino();
-    let mut reader = BufReader::new(file);
-    let mut record = Vec::new();
-    let mut left = options.limit_bytes;
-    let mut fresh = true;
-    let mut ended = false;
-    loop {
-        reader.read_until(b'\n', &mut record)?;
-        if record.last() == Some(&b'\n') {
-            if let Some(line) = line::parse(&record[..record.len() - 1])
-                && !emit(&line, options, &mut left, &mut fresh, out)?
-            {
-                return Ok(());
-            }
-            record.clear();
-            continue;
-        }
-        if !options.follow || ended {
-            return Ok(());
-        }
-        // One more look after the container ended: what it wrote last is there by then.
-        ended = !running();
-        if std::fs::metadata(path).is_ok_and(|m| m.ino() != inode) && record.is_empty() {
-            let file = File::open(path)?;
-            inode = file.metadata()?.ino();
-            reader = BufReader::new(file);
-        } else if !ended {
-            // Nothing to say; an empty write finds out whether anybody still listens.
-            out(&[])?;
-            std::thread::sleep(POLL);
-        }
-    }
+/// What a call has found after the bytes that it gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// There is more.
+    More,
+    /// Nothing for now.
+    End,
+    /// The client has all that it asked for.
+    Enough,
 }
 
-/// False if the limit is reached.
-fn emit(
-    line: &line::Line,
-    options: &Options,
-    left: &mut Option<i64>,
-    fresh: &mut bool,
-    out: &mut dyn FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<bool> {
-    if options.since.is_some_and(|since| line.time < since)
-        || options.stderr.is_some_and(|stderr| stderr != line.stderr)
-    {
-        return Ok(true);
+pub(crate) struct Reader {
+    path: PathBuf,
+    options: Options,
+    file: BufReader<File>,
+    inode: u64,
+    /// A line of which the end is not there yet.
+    record: Vec<u8>,
+    left: Option<i64>,
+    /// At the beginning of a line.
+    fresh: bool,
+}
+
+impl Reader {
+    pub(crate) fn open(path: &Path, options: Options) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        if let Some(lines) = options.tail_lines {
+            let start = tail_start(&mut file, lines)?;
+            file.seek(SeekFrom::Start(start))?;
+        }
+        let inode = file.metadata()?.ino();
+        let left = options.limit_bytes;
+        let (path, file) = (path.to_owned(), BufReader::new(file));
+        Ok(Self { path, options, file, inode, record: Vec::new(), left, fresh: true })
     }
-    let mut text = Vec::with_capacity(line.content.len() + 40);
-    if options.timestamps && *fresh {
-        text.extend_from_slice(line.stamp.as_bytes());
-        text.push(b' ');
+
+    /// Reads on.
+    pub(crate) fn read(&mut self) -> io::Result<(Vec<u8>, Next)> {
+        let mut out = Vec::new();
+        while out.len() < PORTION_BYTES {
+            self.file.read_until(b'\n', &mut self.record)?;
+            if self.record.last() == Some(&b'\n') {
+                let record = std::mem::take(&mut self.record);
+                if let Some(line) = line::parse(&record[..record.len() - 1])
+                    && !self.emit(&line, &mut out)
+                {
+                    return Ok((out, Next::Enough));
+                }
+                continue;
+            }
+            if !self.options.follow || !self.turned_over()? {
+                return Ok((out, Next::End));
+            }
+        }
+        Ok((out, Next::More))
     }
-    text.extend_from_slice(line.content);
-    if !line.partial {
-        text.push(b'\n');
+
+    /// True if another file has the log's name, which is then read from its beginning.
+    fn turned_over(&mut self) -> io::Result<bool> {
+        if !self.record.is_empty() || !fs::metadata(&self.path).is_ok_and(|m| m.ino() != self.inode) {
+            return Ok(false);
+        }
+        let file = File::open(&self.path)?;
+        self.inode = file.metadata()?.ino();
+        self.file = BufReader::new(file);
+        Ok(true)
     }
-    *fresh = !line.partial;
-    if let Some(left) = left {
-        text.truncate(usize::try_from(*left).unwrap_or(0));
-        *left -= text.len() as i64;
+
+    /// False if the limit is reached.
+    fn emit(&mut self, line: &line::Line, out: &mut Vec<u8>) -> bool {
+        let options = &self.options;
+        if options.since.is_some_and(|since| line.time < since)
+            || options.stderr.is_some_and(|stderr| stderr != line.stderr)
+        {
+            return true;
+        }
+        let begin = out.len();
+        if options.timestamps && self.fresh {
+            out.extend_from_slice(line.stamp.as_bytes());
+            out.push(b' ');
+        }
+        out.extend_from_slice(line.content);
+        if !line.partial {
+            out.push(b'\n');
+        }
+        self.fresh = !line.partial;
+        if let Some(left) = &mut self.left {
+            out.truncate(begin.saturating_add(usize::try_from(*left).unwrap_or(0)));
+            *left -= (out.len() - begin) as i64;
+        }
+        self.left.is_none_or(|left| left > 0)
     }
-    out(&text)?;
-    Ok(left.is_none_or(|left| left > 0))
 }
 
 /// Where the last `lines` lines begin.
@@ -137,16 +154,23 @@ fn tail_start(file: &mut File, lines: i64) -> io::Result<u64> {
 
 /// The end of a log as one text, for a container's termination message.
 pub(crate) fn last_lines(path: &Path, lines: usize, limit_bytes: usize) -> String {
-    let mut all = Vec::new();
     let options = Options { tail_lines: Some(lines as i64), ..Options::default() };
-    let mut collect = |bytes: &[u8]| {
-        all.extend_from_slice(bytes);
-        Ok(())
-    };
-    match read(path, &options, &|| false, &mut collect) {
-        Ok(()) => String::from_utf8_lossy(&all[all.len().saturating_sub(limit_bytes)..]).into_owned(),
+    match all(path, options) {
+        Ok(all) => String::from_utf8_lossy(&all[all.len().saturating_sub(limit_bytes)..]).into_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         Err(error) => format!("Error on reading termination message from logs: {error}"),
+    }
+}
+
+fn all(path: &Path, options: Options) -> io::Result<Vec<u8>> {
+    let mut reader = Reader::open(path, options)?;
+    let mut all = Vec::new();
+    loop {
+        let (bytes, next) = reader.read()?;
+        all.extend(bytes);
+        if next != Next::More {
+            return Ok(all);
+        }
     }
 }
 
@@ -157,14 +181,9 @@ mod tests {
     fn check(options: Options, expected: &str) {
         let file = tempfile::NamedTempFile::new().expect("a file");
         let log = "2026-01-01T00:00:01Z stdout F one\n2026-01-01T00:00:02Z stderr F two\n2026-01-01T00:00:03Z stdout P th\n2026-01-01T00:00:03.5Z stdout F ree\n";
-        std::fs::write(file.path(), log).expect("written");
-        let mut all = Vec::new();
-        let mut out = |bytes: &[u8]| {
-            all.extend_from_slice(bytes);
-            Ok(())
-        };
-        read(file.path(), &options, &|| false, &mut out).expect("read");
-        assert_eq!(String::from_utf8(all).expect("text"), expected, "{options:?}");
+        fs::write(file.path(), log).expect("written");
+        let text = all(file.path(), options.clone()).expect("read");
+        assert_eq!(String::from_utf8(text).expect("text"), expected, "{options:?}");
     }
 
     #[test]
@@ -182,5 +201,15 @@ mod tests {
             "2026-01-01T00:00:02Z two\n2026-01-01T00:00:03Z three\n",
         );
         check(Options { follow: true, stderr: Some(true), ..Default::default() }, "two\n");
+    }
+
+    #[test]
+    fn a_large_log_comes_in_portions() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        fs::write(file.path(), "2026-01-01T00:00:01Z stdout F 0123456789\n".repeat(20_000)).expect("written");
+        let mut reader = Reader::open(file.path(), Options::default()).expect("opened");
+        let (bytes, next) = reader.read().expect("read");
+        assert!(bytes.len() < PORTION_BYTES + 100 && next == Next::More, "{} {next:?}", bytes.len());
+        assert_eq!(all(file.path(), Options::default()).expect("read").len(), 20_000 * 11);
     }
 }

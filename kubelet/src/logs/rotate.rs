@@ -6,6 +6,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
 };
+use tokio::task::spawn_blocking;
 
 /// `containerLogMaxSize` and `containerLogMaxFiles` (the current one included).
 #[derive(Debug, Clone, Copy)]
@@ -14,19 +15,37 @@ pub(crate) struct Limits {
     pub(crate) files: usize,
 }
 
-/// Looks at one running container's log.
+/// Looks at one running container's log. Files are handled on the blocking pool: compressing one takes a while.
 pub(crate) async fn rotate(runtime: &dyn Runtime, id: &str, log: &Path, limits: Limits) -> anyhow::Result<()> {
+    let path = log.to_owned();
+    match spawn_blocking(move || set_aside(&path, limits)).await?? {
+        Found::Small => Ok(()),
+        // The runtime lost the file: it makes a new one when told to open it.
+        Found::Missing => Ok(runtime.reopen_log(id).await?),
+        Found::Renamed(aside) => {
+            let Err(error) = runtime.reopen_log(id).await else { return Ok(()) };
+            let path = log.to_owned();
+            spawn_blocking(move || fs::rename(aside, path)).await??;
+            Err(error.into())
+        }
+    }
+}
+
+enum Found {
+    Small,
+    Missing,
+    /// It was too large, and has this name now.
+    Renamed(PathBuf),
+}
+
+fn set_aside(log: &Path, limits: Limits) -> io::Result<Found> {
     let size = match fs::metadata(log) {
         Ok(meta) => meta.len(),
-        // The runtime lost the file: it makes a new one when told to open it.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            runtime.reopen_log(id).await?;
-            return Ok(());
-        }
-        Err(error) => return Err(error.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Missing),
+        Err(error) => return Err(error),
     };
     if size < limits.size_bytes {
-        return Ok(());
+        return Ok(Found::Small);
     }
     let mut old = rotated(log)?;
     // With the newest one the limit must hold; the current log counts too.
@@ -39,11 +58,7 @@ pub(crate) async fn rotate(runtime: &dyn Runtime, id: &str, log: &Path, limits: 
     let stamp = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string();
     let aside = PathBuf::from(format!("{}.{stamp}", log.display()));
     fs::rename(log, &aside)?;
-    if let Err(error) = runtime.reopen_log(id).await {
-        fs::rename(&aside, log)?;
-        return Err(error.into());
-    }
-    Ok(())
+    Ok(Found::Renamed(aside))
 }
 
 /// The log's older files, oldest first.

@@ -1,6 +1,6 @@
 //! What this machine is and has. Upstream takes it from cAdvisor; here it is read from `/proc`, `/sys` and `/etc`.
 
-use std::{fs, io, net::IpAddr, path::Path};
+use std::{fs, io, net::IpAddr, os::unix::fs::MetadataExt, path::Path};
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Machine {
@@ -63,14 +63,59 @@ pub(crate) struct Disk {
     pub(crate) inodes_free: u64,
 }
 
-pub(crate) fn disk(path: &Path) -> io::Result<Disk> {
-    let stat = rustix::fs::statvfs(path)?;
-    Ok(Disk {
-        capacity: stat.f_blocks * stat.f_frsize,
-        available: stat.f_bavail * stat.f_frsize,
-        inodes: stat.f_files,
-        inodes_free: stat.f_ffree,
-    })
+/// Bytes of the node's memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Memory {
+    pub(crate) total: i64,
+    pub(crate) available: i64,
+}
+
+/// The kernel's tasks: how many there may be, and how many there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tasks {
+    pub(crate) limit: i64,
+    pub(crate) running: i64,
+}
+
+/// What is measured anew each time; passed in, so that a test says what a full disk or a short memory would.
+pub(crate) trait Gauges: Send + Sync {
+    fn memory(&self) -> Memory;
+    fn disk(&self, path: &Path) -> io::Result<Disk>;
+    /// Equal for paths on one file system.
+    fn device(&self, path: &Path) -> io::Result<u64>;
+    fn tasks(&self) -> Option<Tasks>;
+}
+
+/// This machine's own.
+pub(crate) struct Kernel;
+
+impl Gauges for Kernel {
+    fn memory(&self) -> Memory {
+        Memory { total: meminfo("MemTotal"), available: meminfo("MemAvailable") }
+    }
+
+    fn disk(&self, path: &Path) -> io::Result<Disk> {
+        let stat = rustix::fs::statvfs(path)?;
+        Ok(Disk {
+            capacity: stat.f_blocks * stat.f_frsize,
+            available: stat.f_bavail * stat.f_frsize,
+            inodes: stat.f_files,
+            inodes_free: stat.f_ffree,
+        })
+    }
+
+    fn device(&self, path: &Path) -> io::Result<u64> {
+        Ok(fs::metadata(path)?.dev())
+    }
+
+    /// Upstream: pkg/kubelet/stats/pidlimit.
+    fn tasks(&self) -> Option<Tasks> {
+        let limits = ["/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"];
+        let limit = limits.iter().filter_map(|file| line(file).parse().ok()).min()?;
+        let load = line("/proc/loadavg");
+        let running = load.split_whitespace().nth(3)?.split_once('/')?.1.parse().ok()?;
+        Some(Tasks { limit, running })
+    }
 }
 
 /// The address of the interface that the default route uses.

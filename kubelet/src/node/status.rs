@@ -40,11 +40,7 @@ pub(crate) struct Findings<'a> {
 pub(crate) fn allocatable(config: &Config, capacity: &quantity::List) -> quantity::List {
     let mut list = capacity.clone();
     for (name, total) in capacity {
-        let reserved: i64 = [&config.file.system_reserved, &config.file.kube_reserved]
-            .iter()
-            .filter_map(|r| r.get(name))
-            .map(|text| quantity::milli(&Quantity(text.clone())))
-            .sum();
+        let reserved = config.reserved(name);
         let signal = match name.as_str() {
             "memory" => "memory.available",
             "ephemeral-storage" => "nodefs.available",

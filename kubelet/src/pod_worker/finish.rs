@@ -4,6 +4,7 @@ use super::Worker;
 use crate::{container::config::pod_log_dir, cri::observe, pod, volumes};
 use k8s_openapi::api::core::v1::Pod;
 use std::{fs, path::PathBuf, sync::Arc};
+use tokio::task::spawn_blocking;
 
 impl Worker {
     /// Takes away what a pod that has ended does not need. What its logs and statuses are read from stays. False: not all could go.
@@ -21,7 +22,7 @@ impl Worker {
             }
             cgroups.remove_pod(&uid)
         };
-        match tokio::task::spawn_blocking(work).await {
+        match spawn_blocking(work).await {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
                 tracing::warn!(pod = pod::format(pod), %error, "cannot clean up after a pod");
@@ -46,18 +47,23 @@ impl Worker {
                 return false;
             }
         }
-        if let Some(links) = &agent.config.container_log_dir {
-            for container in &observed.containers {
-                let name =
-                    format!("{}_{}_{}-{}.log", pod::name(pod), pod::namespace(pod), container.name, container.id);
-                let _ = fs::remove_file(links.join(name));
-            }
+        let mut links = Vec::new();
+        if let Some(folder) = &agent.config.container_log_dir {
+            links.extend(observed.containers.iter().map(|container| {
+                let (name, namespace) = (pod::name(pod), pod::namespace(pod));
+                folder.join(format!("{name}_{namespace}_{}-{}.log", container.name, container.id))
+            }));
         }
-        let removed = remove(PathBuf::from(pod_log_dir(&agent.config.file.pod_logs_dir, pod)));
-        let removed = removed.and_then(|()| volumes::remove_pod_dir(&agent.config.root_dir, pod::uid(pod)));
-        if let Err(error) = removed {
+        let logs = PathBuf::from(pod_log_dir(&agent.config.file.pod_logs_dir, pod));
+        let (root, uid) = (agent.config.root_dir.clone(), pod::uid(pod).to_owned());
+        let removed = spawn_blocking(move || {
+            links.into_iter().for_each(|link| drop(fs::remove_file(link)));
+            remove(logs).and_then(|()| volumes::remove_pod_dir(&root, &uid))
+        });
+        if let Err(error) = removed.await.unwrap_or_else(|panic| Err(std::io::Error::other(panic))) {
             tracing::warn!(pod = pod::format(pod), %error, "cannot remove a pod's folders");
         }
+        agent.admitted.lock().remove(pod::uid(pod));
         agent.objects.unregister(pod::uid(pod));
         agent.pods.lock().remove(pod::uid(pod));
         true

@@ -23,10 +23,25 @@ pub(super) struct Kill {
     pub(super) pod_ip: String,
 }
 
-/// The grace period by the pod's spec, in seconds.
+/// No more than this is waited for anything: what a client may write is beyond what clocks can add.
+const LONGEST_SECS: i64 = 10 * 365 * 24 * 3600;
+
+/// How long a pod that ends is given, in seconds: what the API says, or less if the kubelet wants it sooner, or else what the
+/// pod's spec says; never less than one. Upstream: pod_workers.go, calculateEffectiveGracePeriod.
+pub(super) fn effective(pod: &Pod, given: Option<i64>) -> i64 {
+    let deletion = pod.metadata.deletion_grace_period_seconds;
+    let least = match (deletion, given) {
+        (Some(deletion), Some(given)) if deletion != 0 => Some(deletion.min(given)),
+        (deletion, given) => given.or(deletion),
+    };
+    least.or(pod::spec(pod).termination_grace_period_seconds).unwrap_or(0).clamp(1, LONGEST_SECS)
+}
+
+/// How long one container of a pod that goes on is given, in seconds. Upstream: kuberuntime_container.go,
+/// setTerminationGracePeriod.
 fn grace(pod: &Pod, container: Option<&Container>, reason: KillReason) -> i64 {
     if let Some(seconds) = pod.metadata.deletion_grace_period_seconds {
-        return seconds;
+        return seconds.min(LONGEST_SECS);
     }
     let probe = match reason {
         KillReason::StartupProbe => container.and_then(|c| c.startup_probe.as_ref()),
@@ -34,7 +49,7 @@ fn grace(pod: &Pod, container: Option<&Container>, reason: KillReason) -> i64 {
         KillReason::Other => None,
     };
     let own = probe.and_then(|p| p.termination_grace_period_seconds);
-    own.or(pod::spec(pod).termination_grace_period_seconds).unwrap_or(MINIMUM_GRACE_SECS)
+    own.or(pod::spec(pod).termination_grace_period_seconds).unwrap_or(MINIMUM_GRACE_SECS).min(LONGEST_SECS)
 }
 
 impl Kill {
@@ -71,7 +86,7 @@ impl Kill {
             }
             seconds -= started.elapsed().as_secs() as i64;
         }
-        let seconds = seconds.max(if given == Some(0) { 0 } else { MINIMUM_GRACE_SECS });
+        let seconds = seconds.max(MINIMUM_GRACE_SECS);
         match self.agent.runtime.stop_container(id, Duration::from_secs(seconds as u64)).await {
             Err(error) if !error.is_not_found() => Err(error),
             _ => Ok(()),
@@ -79,14 +94,13 @@ impl Kill {
     }
 
     /// All containers at once, sidecars after the others and in reverse order, then the sandboxes. The ids of those that stopped.
-    pub(super) async fn pod(self, observed: observe::Pod, given: Option<i64>, message: String) -> (Vec<String>, bool) {
+    pub(super) async fn pod(self, observed: observe::Pod, seconds: i64, message: String) -> (Vec<String>, bool) {
         let mut clean = true;
         let sidecars: Vec<String> =
             pod::init_containers(&self.pod).iter().filter(|c| pod::is_sidecar(c)).map(|c| c.name.clone()).collect();
-        let deadline = Instant::now()
-            + Duration::from_secs(given.unwrap_or_else(|| grace(&self.pod, None, KillReason::Other)).max(0) as u64);
+        let deadline = Instant::now() + Duration::from_secs(seconds.unsigned_abs());
         let (late, first): (Vec<_>, Vec<_>) = observed.running().partition(|c| sidecars.contains(&c.name));
-        clean &= self.together(&first, given, &message).await;
+        clean &= self.together(&first, Some(seconds), &message).await;
         for name in sidecars.iter().rev() {
             let left = deadline.saturating_duration_since(Instant::now()).as_secs() as i64;
             let now: Vec<_> = late.iter().filter(|c| c.name == *name).copied().collect();
@@ -130,18 +144,16 @@ impl Worker {
     ) -> bool {
         let kill =
             Kill { agent: self.agent.clone(), pod: desired.pod.clone(), pod_ip: self.pod_ip(&desired.pod, observed) };
-        let period = |desired: &Desired, ending: Option<&Ending>| {
-            ending.and_then(|e| e.grace).unwrap_or_else(|| grace(&desired.pod, None, KillReason::Other))
-        };
-        let planned = given.unwrap_or_else(|| grace(&desired.pod, None, KillReason::Other));
-        let mut work = std::pin::pin!(kill.pod(observed.clone(), given, message.to_owned()));
+        let planned = effective(&desired.pod, given);
+        let mut work = std::pin::pin!(kill.pod(observed.clone(), planned, message.to_owned()));
         let (stopped, clean) = loop {
             tokio::select! {
                 done = &mut work => break done,
                 changed = self.desired.changed() => {
                     let next = self.desired.borrow().clone();
                     let ending = self.ending(&next, &self.old);
-                    if changed.is_err() || ending.is_some() && period(&next, ending.as_ref()) < planned {
+                    let shorter = |ending: &Ending| effective(&next.pod, ending.grace) < planned;
+                    if changed.is_err() || ending.as_ref().is_some_and(shorter) {
                         return false;
                     }
                 }
@@ -159,5 +171,34 @@ impl Worker {
             tokio::time::sleep(super::RETRY).await;
         }
         clean
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn periods() {
+        for (deletion, spec, given, expected) in [
+            (None, Some(30), None, 30),
+            (None, Some(-1), None, 1),
+            (None, None, None, 1),
+            (Some(5), Some(30), None, 5),
+            (Some(0), Some(30), None, 1),
+            (Some(30), Some(30), Some(1), 1),
+            (Some(1), Some(30), Some(20), 1),
+            (Some(0), Some(30), Some(20), 20),
+            (None, Some(30), Some(20), 20),
+            (None, Some(i64::MAX), None, LONGEST_SECS),
+        ] {
+            let pod: Pod = serde_json::from_value(json!({
+                "metadata": {"deletionGracePeriodSeconds": deletion},
+                "spec": {"terminationGracePeriodSeconds": spec, "containers": []}
+            }))
+            .expect("a pod");
+            assert_eq!(effective(&pod, given), expected, "{deletion:?} {spec:?} {given:?}");
+        }
     }
 }

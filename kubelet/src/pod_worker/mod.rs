@@ -55,6 +55,16 @@ impl Handle {
         self.desired.borrow().pod.clone()
     }
 
+    /// Neither over nor, by the API's word, over before it came here. One that is being ended still takes its part of the node.
+    pub(crate) fn is_active(&self) -> bool {
+        if self.status.borrow().finished {
+            return false;
+        }
+        let desired = self.desired.borrow();
+        let ending = desired.removed || desired.verdict.is_some() || pod::deleting(&desired.pod);
+        ending || !pod::is_terminal(pod::phase(&desired.pod))
+    }
+
     /// The newest status, written or not.
     pub(crate) fn status(&self) -> PodStatus {
         let known = self.status.borrow().status.clone();
@@ -67,34 +77,27 @@ const RETRY: Duration = Duration::from_secs(1);
 const SANDBOX_RETRY: jiff::SignedDuration = jiff::SignedDuration::from_secs(5);
 const START_RETRY: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
 
+/// What a worker and those around it share. It outlives the worker: one that panics is begun anew from it.
+#[derive(Clone)]
+struct Ends {
+    desired: watch::Receiver<Desired>,
+    wake: Arc<Notify>,
+    stale: Arc<AtomicBool>,
+    status: Arc<watch::Sender<writer::Wanted>>,
+}
+
 pub(crate) fn spawn(agent: Arc<Agent>, desired: Desired) -> Handle {
-    let wake = Arc::new(Notify::new());
-    let stale = Arc::new(AtomicBool::new(false));
     let pod = desired.pod.clone();
     let (desired_in, desired) = watch::channel(desired);
     let (status_in, status) = watch::channel(writer::Wanted::default());
     tokio::spawn(agent.cancel.clone().run_until_cancelled_owned(writer::run(
         agent.client.clone(),
-        pod.clone(),
+        pod,
         status.clone(),
     )));
-    let probes = Probes::new(agent.runtime.clone(), agent.events.clone(), wake.clone(), agent.started);
-    let worker = Worker {
-        agent: agent.clone(),
-        desired,
-        wake: wake.clone(),
-        stale: stale.clone(),
-        status: status_in,
-        old: pod.status.clone().unwrap_or_default(),
-        memory: Memory::default(),
-        backoff: Backoff::new(10, 300),
-        probes,
-        ended: Ended::new(),
-        volumes: None,
-        volume_tries: 0,
-        sandbox_env: None,
-        admitted: false,
-    };
+    let (wake, stale) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+    let ends = Ends { desired, wake: wake.clone(), stale: stale.clone(), status: Arc::new(status_in) };
+    let worker = Worker::new(agent.clone(), ends);
     tokio::spawn(agent.cancel.clone().run_until_cancelled_owned(worker.run()));
     Handle { desired: desired_in, wake, stale, status }
 }
@@ -104,7 +107,7 @@ pub(crate) struct Worker {
     desired: watch::Receiver<Desired>,
     wake: Arc<Notify>,
     stale: Arc<AtomicBool>,
-    status: watch::Sender<writer::Wanted>,
+    status: Arc<watch::Sender<writer::Wanted>>,
     /// The last status made.
     old: PodStatus,
     memory: Memory,
@@ -127,6 +130,29 @@ struct Ending {
 }
 
 impl Worker {
+    fn new(agent: Arc<Agent>, ends: Ends) -> Self {
+        let Ends { desired, wake, stale, status } = ends;
+        let probes = Probes::new(agent.runtime.clone(), agent.events.clone(), agent.clock.clone(), wake.clone());
+        let last = status.borrow().status.clone();
+        let old = last.or_else(|| desired.borrow().pod.status.clone()).unwrap_or_default();
+        Self {
+            agent,
+            desired,
+            wake,
+            stale,
+            status,
+            old,
+            memory: Memory::default(),
+            backoff: Backoff::new(10, 300),
+            probes,
+            ended: Ended::new(),
+            volumes: None,
+            volume_tries: 0,
+            sandbox_env: None,
+            admitted: false,
+        }
+    }
+
     async fn run(mut self) {
         loop {
             let desired = self.desired.borrow_and_update().clone();
@@ -135,7 +161,7 @@ impl Worker {
                     Ok(observed) => observed,
                     Err(error) => {
                         tracing::warn!(pod = pod::format(&desired.pod), %error, "cannot ask the runtime about a pod");
-                        self.rest(Some(Timestamp::now() + jiff::SignedDuration::from_secs(1))).await;
+                        self.rest(Some(self.agent.clock.now() + jiff::SignedDuration::from_secs(1))).await;
                         continue;
                     }
                 };
@@ -172,8 +198,7 @@ impl Worker {
 
     fn ending(&self, desired: &Desired, status: &PodStatus) -> Option<Ending> {
         if let Some((_, grace)) = desired.verdict {
-            let own = desired.pod.metadata.deletion_grace_period_seconds;
-            return Some(Ending { grace: Some(own.map_or(grace, |own| own.min(grace))) });
+            return Some(Ending { grace: Some(grace) });
         }
         if desired.removed || pod::deleting(&desired.pod) {
             return Some(Ending { grace: None });
@@ -184,7 +209,7 @@ impl Worker {
     /// Makes the status and hands it to its writer.
     fn publish(&mut self, desired: &Desired, observed: &observe::Pod, finished: bool) -> PodStatus {
         let probes = |name: &str, id: &str| self.probes.readiness(name, id);
-        let now = Timestamp::now();
+        let now = self.agent.clock.now();
         let mut holds = self.memory.holds.clone();
         if !finished
             && !pod::deleting(&desired.pod)
@@ -227,15 +252,19 @@ impl Worker {
     async fn advance(&mut self, desired: &Desired, observed: &observe::Pod) {
         let pod = &desired.pod;
         if !self.admitted {
-            if let Err(verdict) = admit::admit(&self.agent, pod, observed) {
-                self.agent.events.pod(pod, None, "Warning", &verdict.reason, &verdict.message);
-                self.agent.evict(pod::uid(pod), verdict, 0);
+            // One that already has containers was taken by the kubelet before this one.
+            let taken = !observed.sandboxes.is_empty() || pod::is_static(pod);
+            if taken {
+                self.agent.admitted.lock().insert(pod::uid(pod).to_owned());
+            } else if let Err(refusal) = self.agent.admit(pod) {
+                self.agent.events.pod(pod, None, "Warning", &refusal.reason, &refusal.message);
+                self.agent.evict(pod::uid(pod), refusal.verdict(), 0);
                 return;
             }
             self.admitted = true;
         }
         self.probes.start(pod);
-        let now = Timestamp::now();
+        let now = self.agent.clock.now();
         let action = step::step(pod, observed, &self.memory, &self.backoff, now);
         let starts = matches!(action, Action::CreateSandbox { .. } | Action::StartContainer { .. });
         let unknown_volumes = self.volumes.is_none() && observed.running().next().is_some();
@@ -251,7 +280,8 @@ impl Worker {
                 if deadline.is_some_and(|at| at <= now) {
                     let message = "Pod was active on the node longer than the specified deadline".to_owned();
                     let grace = pod::spec(pod).termination_grace_period_seconds.unwrap_or(30);
-                    self.agent.evict(pod::uid(pod), Verdict { reason: "DeadlineExceeded".into(), message }, grace);
+                    let verdict = Verdict { reason: "DeadlineExceeded".into(), message, disruption: false };
+                    self.agent.evict(pod::uid(pod), verdict, grace);
                     return;
                 }
                 self.look_after_volumes(pod, observed).await;
@@ -311,7 +341,7 @@ impl Worker {
         }
         self.probes.stop();
         if !self.clean_up(&desired.pod).await {
-            self.rest(Some(Timestamp::now() + jiff::SignedDuration::from_secs(1))).await;
+            self.rest(Some(self.agent.clock.now() + jiff::SignedDuration::from_secs(1))).await;
             return;
         }
         self.publish(desired, observed, true);
@@ -330,7 +360,7 @@ impl Worker {
     /// Waits for news, or for that moment, or for the next regular look.
     async fn rest(&mut self, until: Option<Timestamp>) {
         let regular = self.agent.config.file.sync_frequency.0;
-        let now = Timestamp::now();
+        let now = self.agent.clock.now();
         let pause = until
             .map_or(regular, |at| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO).min(regular));
         let _ = tokio::time::timeout(pause.max(Duration::from_millis(1)), self.wait()).await;
@@ -340,3 +370,6 @@ impl Worker {
         self.stale.swap(false, Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use crate::{
     pod, qos,
     volumes::{self, content::Sources},
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
 use proto::cri;
 use std::{fs, sync::Arc};
@@ -18,7 +18,7 @@ impl Worker {
         let network = self.agent.health.read().network.clone();
         if let Some(fault) = network.filter(|_| !pod::host_network(pod)) {
             self.agent.events.pod(pod, None, "Warning", "NetworkNotReady", &format!("network is not ready: {fault}"));
-            self.rest(Some(Timestamp::now() + SignedDuration::from_secs(1))).await;
+            self.rest(Some(self.agent.clock.now() + SignedDuration::from_secs(1))).await;
             return false;
         }
         if self.volumes.is_some() && !self.take_stale() {
@@ -27,7 +27,7 @@ impl Worker {
         if let Err(error) = self.make_places(pod) {
             let message = format!("error making pod data directories: {error}");
             self.agent.events.pod(pod, None, "Warning", "Failed", &message);
-            self.rest(Some(Timestamp::now() + SignedDuration::from_secs(2))).await;
+            self.rest(Some(self.agent.clock.now() + SignedDuration::from_secs(2))).await;
             return false;
         }
         let faults = self.mount(pod, observed).await;
@@ -42,7 +42,7 @@ impl Worker {
         // Half a second, doubling to two minutes; a changed object ends the wait.
         let pause = SignedDuration::from_millis(500 << self.volume_tries.min(8));
         self.volume_tries += 1;
-        self.rest(Some(Timestamp::now() + pause)).await;
+        self.rest(Some(self.agent.clock.now() + pause)).await;
         false
     }
 
@@ -64,7 +64,7 @@ impl Worker {
         let sources = Sources { objects: agent.objects.as_ref(), tokens: &agent.tokens, facts: &facts };
         let (mounted, faults) = volumes::mount_all(&agent.config.root_dir, pod, &sources, &agent.claims).await;
         if faults.is_empty() {
-            self.volumes = Some((mounted, Timestamp::now()));
+            self.volumes = Some((mounted, self.agent.clock.now()));
         }
         faults
     }
@@ -72,7 +72,7 @@ impl Worker {
     /// Keeps the volumes of a running pod up to date.
     pub(super) async fn look_after_volumes(&mut self, pod: &Pod, observed: &observe::Pod) {
         let Some((_, at)) = &self.volumes else { return };
-        let now = Timestamp::now();
+        let now = self.agent.clock.now();
         let renewal = self.agent.tokens.next_renewal(pod::uid(pod)).is_some_and(|at| at <= now);
         let regular = now.duration_since(*at)
             >= SignedDuration::try_from(self.agent.config.file.sync_frequency.0)
@@ -130,7 +130,8 @@ impl Worker {
                 "FailedCreatePodSandBox",
                 &format!("Failed to create pod sandbox: {error}"),
             );
-            let hold = Hold { reason: String::new(), message: String::new(), until: Timestamp::now() + SANDBOX_RETRY };
+            let hold =
+                Hold { reason: String::new(), message: String::new(), until: self.agent.clock.now() + SANDBOX_RETRY };
             self.memory.holds.insert(String::new(), hold);
         } else {
             self.memory.holds.remove("");

@@ -44,7 +44,7 @@ impl Worker {
             Kind::Ephemeral => &ephemeral,
         };
         let Some(container) = list.get(index).cloned() else { return };
-        let now = Timestamp::now();
+        let now = self.agent.clock.now();
         if let Some(last) =
             observed.containers.iter().find(|c| c.name == container.name && c.state == observe::State::Exited)
         {
@@ -64,7 +64,7 @@ impl Worker {
         match outcome {
             Ok(()) => drop(self.memory.holds.remove(&container.name)),
             Err(fault) => {
-                let now = Timestamp::now();
+                let now = self.agent.clock.now();
                 tracing::info!(
                     pod = pod::format(&pod),
                     container = container.name,

@@ -4,6 +4,7 @@ pub(crate) mod check;
 mod worker;
 
 use crate::{cri::Runtime, events::Events, pod, status::Readiness};
+use component::Clock;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus, Probe};
 use parking_lot::Mutex;
@@ -74,17 +75,26 @@ struct Shared {
 pub(crate) struct Probes {
     runtime: Arc<dyn Runtime>,
     events: Events,
+    clock: Clock,
     shared: Arc<Mutex<Shared>>,
     /// The pod's worker is woken by it.
     changed: Arc<Notify>,
-    tasks: HashMap<(String, Kind), (Arc<Notify>, DropGuard)>,
-    /// Containers that ran before this kubelet did keep their word of old until they are asked again.
+    tasks: HashMap<(String, Kind), DropGuard>,
+    /// Each has its probe asked at once.
+    triggers: HashMap<(String, Kind), Arc<Notify>>,
+    /// Containers that were started before are believed to be what the API says of them until they are asked again.
     since: Timestamp,
 }
 
 impl Probes {
-    pub(crate) fn new(runtime: Arc<dyn Runtime>, events: Events, changed: Arc<Notify>, since: Timestamp) -> Self {
-        Self { runtime, events, shared: Arc::default(), changed, tasks: HashMap::new(), since }
+    pub(crate) fn new(runtime: Arc<dyn Runtime>, events: Events, clock: Clock, changed: Arc<Notify>) -> Self {
+        let since = clock.now();
+        let (tasks, triggers) = (HashMap::new(), HashMap::new());
+        Self { runtime, events, clock, shared: Arc::default(), changed, tasks, triggers, since }
+    }
+
+    fn trigger(&mut self, container: &str, kind: Kind) -> Arc<Notify> {
+        self.triggers.entry((container.to_owned(), kind)).or_default().clone()
     }
 
     /// Starts a task for each probe of the pod, once.
@@ -93,23 +103,26 @@ impl Probes {
         for container in pod::spec(pod).containers.iter().chain(sidecars) {
             for kind in [Kind::Startup, Kind::Liveness, Kind::Readiness] {
                 let Some(probe) = kind.of(container) else { continue };
-                self.tasks.entry((container.name.clone(), kind)).or_insert_with(|| {
-                    let cancel = CancellationToken::new();
-                    let trigger = Arc::new(Notify::new());
-                    let worker = worker::Worker {
-                        pod: pod.clone(),
-                        container: container.clone(),
-                        kind,
-                        probe: probe.clone(),
-                        runtime: self.runtime.clone(),
-                        events: self.events.clone(),
-                        shared: self.shared.clone(),
-                        changed: self.changed.clone(),
-                        trigger: trigger.clone(),
-                    };
-                    tokio::spawn(cancel.clone().run_until_cancelled_owned(worker.run()));
-                    (trigger, cancel.drop_guard())
-                });
+                let key = (container.name.clone(), kind);
+                if self.tasks.contains_key(&key) {
+                    continue;
+                }
+                let cancel = CancellationToken::new();
+                let worker = worker::Worker {
+                    pod: pod.clone(),
+                    container: container.clone(),
+                    kind,
+                    probe: probe.clone(),
+                    runtime: self.runtime.clone(),
+                    events: self.events.clone(),
+                    clock: self.clock.clone(),
+                    shared: self.shared.clone(),
+                    changed: self.changed.clone(),
+                    trigger: self.trigger(&container.name, kind),
+                    readiness: self.trigger(&container.name, Kind::Readiness),
+                };
+                tokio::spawn(cancel.clone().run_until_cancelled_owned(worker.run()));
+                self.tasks.insert(key, cancel.drop_guard());
             }
         }
     }
@@ -172,7 +185,7 @@ impl Probes {
         drop(shared);
         for name in fresh {
             for kind in [Kind::Startup, Kind::Readiness] {
-                if let Some((trigger, _)) = self.tasks.get(&(name.clone(), kind)) {
+                if let Some(trigger) = self.triggers.get(&(name.clone(), kind)) {
                     trigger.notify_one();
                 }
             }
@@ -202,3 +215,6 @@ impl Probes {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use super::{Kind, Seen, Shared, Verdict, check};
 use crate::{cri::Runtime, events::Events};
+use component::Clock;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, Probe};
 use parking_lot::Mutex;
@@ -15,9 +16,12 @@ pub(super) struct Worker {
     pub(super) probe: Probe,
     pub(super) runtime: Arc<dyn Runtime>,
     pub(super) events: Events,
+    pub(super) clock: Clock,
     pub(super) shared: Arc<Mutex<Shared>>,
     pub(super) changed: Arc<Notify>,
     pub(super) trigger: Arc<Notify>,
+    /// Has the container's readiness asked at once.
+    pub(super) readiness: Arc<Notify>,
 }
 
 /// Answers of the same sort in a row.
@@ -50,7 +54,7 @@ impl Worker {
             if run.id != seen.id {
                 run = Run { id: seen.id.clone(), last: Verdict::Unknown, length: 0, done: false };
             }
-            let due = self.due(&seen, started, Timestamp::now());
+            let due = self.due(&seen, started, self.clock.now());
             if run.done || !due || (ending && self.kind != Kind::Readiness) {
                 continue;
             }
@@ -118,8 +122,9 @@ impl Worker {
         }
         if before != Some(verdict) {
             self.changed.notify_one();
-            if self.kind == Kind::Startup {
-                self.trigger.notify_one();
+            // A container that is started may well be ready: it need not wait for the probe's next turn.
+            if self.kind == Kind::Startup && verdict == Verdict::Success {
+                self.readiness.notify_one();
             }
         }
     }

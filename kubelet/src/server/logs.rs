@@ -2,9 +2,10 @@
 
 use super::refuse;
 use crate::{
-    logs::read::{self, Options},
+    logs::{follow::Follower, read::Options},
     node_agent::Agent,
     pod,
+    pod_worker::Handle,
 };
 use axum::{
     Router,
@@ -15,6 +16,7 @@ use axum::{
     routing::get,
 };
 use bytes::Bytes;
+use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::PodStatus;
 use serde::Deserialize;
@@ -53,7 +55,7 @@ async fn container_logs(
         return refuse(StatusCode::NOT_FOUND, format!("container {container:?} not found in pod {name:?}"));
     }
     let uid = pod::uid(&found).to_owned();
-    let status = agent.pods.lock().get(&uid).map(super::super::pod_worker::Handle::status).unwrap_or_default();
+    let status = agent.pods.lock().get(&uid).map(Handle::status).unwrap_or_default();
     let id = match chosen(&name, &status, &container, yes(&asked.previous)) {
         Ok(id) => id,
         Err(message) => return refuse(StatusCode::BAD_REQUEST, message),
@@ -70,7 +72,7 @@ async fn container_logs(
     };
     let since = match (&asked.since_time, asked.since_seconds) {
         (Some(time), _) => time.parse::<Timestamp>().ok(),
-        (None, Some(seconds)) => Timestamp::now().checked_sub(SignedDuration::from_secs(seconds)).ok(),
+        (None, Some(seconds)) => agent.clock.now().checked_sub(SignedDuration::from_secs(seconds)).ok(),
         (None, None) => None,
     };
     let options = Options {
@@ -85,31 +87,25 @@ async fn container_logs(
             _ => None,
         },
     };
-    let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(64);
-    let cancel = agent.cancel.clone();
-    tokio::task::spawn_blocking(move || {
-        let running = || !cancel.is_cancelled() && runs(&agent, &uid, &container, &id);
-        let mut out = |bytes: &[u8]| {
-            let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
-            if bytes.is_empty() {
-                return if sender.is_closed() { Err(gone()) } else { Ok(()) };
-            }
-            sender.blocking_send(Ok(Bytes::copy_from_slice(bytes))).map_err(|_| gone())
-        };
-        if let Err(error) = read::read(std::path::Path::new(&path), &options, &running, &mut out)
-            && error.kind() != io::ErrorKind::BrokenPipe
-        {
+    let (out, receiver) = mpsc::channel::<io::Result<Bytes>>(64);
+    let (watcher, cancel) = (agent.log_watcher.clone(), agent.cancel.clone());
+    let running = move || runs(&agent, &uid, &container, &id);
+    let follower = Follower { watcher, running, cancel, out: out.clone() };
+    let sending = async move {
+        if let Err(error) = follower.send(path.clone().into(), options).await {
             tracing::warn!(path, %error, "cannot read a container's log");
-            let _ = sender.blocking_send(Ok(Bytes::from(format!(
-                "failed to try resolving symlinks in path {path:?}: {error}\n"
-            ))));
+            let message = format!("failed to try resolving symlinks in path {path:?}: {error}\n");
+            let _ = out.send(Ok(Bytes::from(message))).await;
         }
-    });
-    ([(header::CONTENT_TYPE, "text/plain")], Body::from_stream(ReceiverStream::new(receiver))).into_response()
+    };
+    // The answer's body drives the reading, and ends it when the client is gone.
+    let nothing = stream::once(sending).filter_map(|()| std::future::ready(None));
+    let body = Body::from_stream(stream::select(ReceiverStream::new(receiver), nothing));
+    ([(header::CONTENT_TYPE, "text/plain")], body).into_response()
 }
 
 fn runs(agent: &Agent, uid: &str, container: &str, id: &str) -> bool {
-    let status = agent.pods.lock().get(uid).map(super::super::pod_worker::Handle::status).unwrap_or_default();
+    let status = agent.pods.lock().get(uid).map(Handle::status).unwrap_or_default();
     let mut all = status
         .container_statuses
         .iter()

@@ -1,6 +1,7 @@
 //! What the API server, metrics collectors and operators ask a node. Upstream: pkg/kubelet/server/server.go.
 
 mod auth;
+mod files;
 mod logs;
 mod pods;
 mod stats;
@@ -12,7 +13,7 @@ use axum::{
     Router,
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{any, get},
 };
 use component::{
     serving::{Checks, Server},
@@ -41,19 +42,39 @@ pub(crate) async fn serve(agent: Arc<Agent>, listener: TcpListener, cancel: Canc
         (None, None) => None,
     };
     let tls = Arc::new(tls::server_config(certificate(config, &agent.host_ips)?, client_ca.as_deref())?);
-    let routes = Router::new()
-        .merge(pods::routes())
-        .merge(logs::routes())
-        .merge(stats::routes())
-        .merge(if config.file.enable_debugging_handlers { streams::routes() } else { Router::new() });
     let gate = Arc::new(auth::Gate::new(agent.client.clone(), config));
-    let server = Server::new(Checks::new(), Checks::new()).tls(tls).guarded(routes.with_state(agent.clone()));
+    let server = Server::new(Checks::new(), Checks::new()).tls(tls).guarded(routes(agent.clone()));
     let server = server.authorized(move |parts| {
         let gate = gate.clone();
         async move { gate.refusal(&parts).await }
     });
     server.serve(listener, component::Supervisor::under(&cancel)).await?;
     Ok(())
+}
+
+/// Everything that is served to those who may ask for it.
+fn routes(agent: Arc<Agent>) -> Router {
+    let file = &agent.config.file;
+    let always = Router::new().merge(pods::routes()).merge(stats::routes());
+    let routes = if file.enable_debugging_handlers {
+        let files = if file.enable_system_log_handler {
+            files::routes()
+        } else {
+            disabled(&["/logs/", "/logs/{*path}"], "logs endpoint is disabled.")
+        };
+        always.merge(logs::routes()).merge(streams::routes()).merge(files)
+    } else {
+        let paths = ["/run", "/exec", "/attach", "/portForward", "/containerLogs", "/logs"];
+        let paths: Vec<String> = paths.iter().flat_map(|p| [format!("{p}/"), format!("{p}/{{*path}}")]).collect();
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        always.merge(disabled(&paths, "Debug endpoints are disabled."))
+    };
+    routes.with_state(agent)
+}
+
+fn disabled(paths: &[&str], message: &'static str) -> Router<Arc<Agent>> {
+    let say = move || async move { refuse(StatusCode::METHOD_NOT_ALLOWED, message) };
+    paths.iter().fold(Router::new(), |routes, path| routes.route(path, any(say)))
 }
 
 /// Given, in files, or made for this start.

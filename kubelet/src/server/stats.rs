@@ -35,9 +35,9 @@ fn file_system(disk: machine::Disk, now: &str) -> Value {
 }
 
 async fn summary(State(agent): State<Arc<Agent>>) -> Json<Value> {
-    let now = time(Timestamp::now().as_nanosecond() as i64);
-    let disk = machine::disk(&agent.config.root_dir).unwrap_or_default();
-    let (total, available) = (machine::meminfo("MemTotal"), machine::meminfo("MemAvailable"));
+    let now = time(agent.clock.now().as_nanosecond() as i64);
+    let disk = agent.gauges.disk(&agent.config.root_dir).unwrap_or_default();
+    let machine::Memory { total, available } = agent.gauges.memory();
     let usage = agent.cgroups.node_usage();
     let mut by_pod: HashMap<String, Vec<Value>> = HashMap::new();
     for stats in agent.runtime.container_stats().await.unwrap_or_default() {
@@ -130,6 +130,7 @@ async fn resource(State(agent): State<Arc<Agent>>) -> Response {
         );
     }
     let usage = agent.cgroups.node_usage();
+    let memory = agent.gauges.memory();
     let _ = writeln!(
         text,
         "# TYPE node_cpu_usage_seconds_total counter\nnode_cpu_usage_seconds_total {}",
@@ -138,7 +139,7 @@ async fn resource(State(agent): State<Arc<Agent>>) -> Response {
     let _ = writeln!(
         text,
         "# TYPE node_memory_working_set_bytes gauge\nnode_memory_working_set_bytes {}",
-        machine::meminfo("MemTotal") - machine::meminfo("MemAvailable")
+        memory.total - memory.available
     );
     (TEXT, text).into_response()
 }

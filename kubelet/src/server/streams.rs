@@ -13,19 +13,53 @@ use axum::{
     routing::{any, post},
 };
 use hyper_util::rt::TokioIo;
+use k8s_openapi::api::core::v1::Pod;
 use proto::cri;
+use serde::Deserialize;
 use std::{sync::Arc, time::Duration};
 use tokio::net::TcpStream;
 
 pub(super) fn routes() -> Router<Arc<Agent>> {
     Router::new()
         .route("/exec/{namespace}/{pod}/{container}", any(exec))
-        .route("/exec/{namespace}/{pod}/{uid}/{container}", any(exec_uid))
+        .route("/exec/{namespace}/{pod}/{uid}/{container}", any(exec))
         .route("/attach/{namespace}/{pod}/{container}", any(attach))
-        .route("/attach/{namespace}/{pod}/{uid}/{container}", any(attach_uid))
+        .route("/attach/{namespace}/{pod}/{uid}/{container}", any(attach))
         .route("/portForward/{namespace}/{pod}", any(port_forward))
-        .route("/portForward/{namespace}/{pod}/{uid}", any(port_forward_uid))
+        .route("/portForward/{namespace}/{pod}/{uid}", any(port_forward))
         .route("/run/{namespace}/{pod}/{container}", post(run))
+        .route("/run/{namespace}/{pod}/{uid}/{container}", post(run))
+}
+
+/// What a path names.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct At {
+    namespace: String,
+    pod: String,
+    /// If it is given, a pod that was made again under the same name is another one.
+    uid: Option<String>,
+    container: String,
+}
+
+impl At {
+    fn pod(&self, agent: &Agent) -> Result<Arc<Pod>, Box<Response>> {
+        let refuse = |message: &str| Box::new(refuse(StatusCode::NOT_FOUND, message));
+        let newest = agent.find(&self.namespace, &self.pod).ok_or_else(|| refuse("pod does not exist"))?;
+        let Some(uid) = &self.uid else { return Ok(newest) };
+        let same = |p: &Arc<Pod>| pod::uid(p) == uid && pod::name(p) == self.pod && pod::namespace(p) == self.namespace;
+        agent.all_pods().into_iter().find(same).ok_or_else(|| refuse("pod not found"))
+    }
+
+    /// The id of the container that runs.
+    async fn container(&self, agent: &Agent, pod: &Pod) -> Result<String, Box<Response>> {
+        let fault = |message: String| Box::new(refuse(StatusCode::INTERNAL_SERVER_ERROR, message));
+        let list = agent.runtime.list_containers(Some(pod::uid(pod))).await.map_err(|e| fault(e.to_string()))?;
+        let named = |c: &cri::Container| c.labels.get(crate::cri::labels::CONTAINER_NAME) == Some(&self.container);
+        let running = list.into_iter().filter(|c| c.state() == cri::ContainerState::ContainerRunning && named(c));
+        let newest = running.max_by_key(|c| c.created_at);
+        newest.map(|c| c.id).ok_or_else(|| fault(format!("container not found ({:?})", self.container)))
+    }
 }
 
 /// Every value of a key in a query.
@@ -83,135 +117,48 @@ fn ends(query: &Option<String>) -> Result<Ends, Box<Response>> {
     }
 }
 
-/// The running container's id.
-async fn container(agent: &Agent, namespace: &str, name: &str, container: &str) -> Result<String, Box<Response>> {
-    let missing = |status, message: String| Box::new(refuse(status, message));
-    let found =
-        agent.find(namespace, name).ok_or_else(|| missing(StatusCode::NOT_FOUND, "pod does not exist".into()))?;
-    let list = agent
-        .runtime
-        .list_containers(Some(pod::uid(&found)))
-        .await
-        .map_err(|e| missing(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
-    let mut running: Vec<_> = list
-        .into_iter()
-        .filter(|c| {
-            c.state() == cri::ContainerState::ContainerRunning
-                && c.labels.get(crate::cri::labels::CONTAINER_NAME).is_some_and(|n| n == container)
-        })
-        .collect();
-    running.sort_by_key(|c| c.created_at);
-    running
-        .pop()
-        .map(|c| c.id)
-        .ok_or_else(|| missing(StatusCode::NOT_FOUND, format!("container not found ({container:?})")))
+async fn exec(State(agent): State<Arc<Agent>>, Path(at): Path<At>, query: RawQuery, request: Request) -> Response {
+    let call = async {
+        let Ends { stdin, stdout, stderr, tty } = ends(&query.0)?;
+        let container_id = at.container(&agent, &*at.pod(&agent)?).await?;
+        let asked = cri::ExecRequest { container_id, cmd: values(&query.0, "command"), tty, stdin, stdout, stderr };
+        pass(agent.runtime.exec(asked).await, request).await
+    };
+    call.await.unwrap_or_else(|refusal| *refusal)
 }
 
-async fn exec(
-    state: State<Arc<Agent>>,
-    Path((namespace, pod, name)): Path<(String, String, String)>,
-    query: RawQuery,
-    request: Request,
-) -> Response {
-    do_exec(&state, &namespace, &pod, &name, &query.0, request).await.unwrap_or_else(|r| *r)
-}
-
-async fn exec_uid(
-    state: State<Arc<Agent>>,
-    Path((namespace, pod, _, name)): Path<(String, String, String, String)>,
-    query: RawQuery,
-    request: Request,
-) -> Response {
-    do_exec(&state, &namespace, &pod, &name, &query.0, request).await.unwrap_or_else(|r| *r)
-}
-
-async fn do_exec(
-    agent: &Agent,
-    namespace: &str,
-    pod: &str,
-    name: &str,
-    query: &Option<String>,
-    request: Request,
-) -> Result<Response, Box<Response>> {
-    let Ends { stdin, stdout, stderr, tty } = ends(query)?;
-    let container_id = container(agent, namespace, pod, name).await?;
-    let asked = cri::ExecRequest { container_id, cmd: values(query, "command"), tty, stdin, stdout, stderr };
-    pass(agent.runtime.exec(asked).await, request).await
-}
-
-async fn attach(
-    state: State<Arc<Agent>>,
-    Path((namespace, pod, name)): Path<(String, String, String)>,
-    query: RawQuery,
-    request: Request,
-) -> Response {
-    do_attach(&state, &namespace, &pod, &name, &query.0, request).await.unwrap_or_else(|r| *r)
-}
-
-async fn attach_uid(
-    state: State<Arc<Agent>>,
-    Path((namespace, pod, _, name)): Path<(String, String, String, String)>,
-    query: RawQuery,
-    request: Request,
-) -> Response {
-    do_attach(&state, &namespace, &pod, &name, &query.0, request).await.unwrap_or_else(|r| *r)
-}
-
-async fn do_attach(
-    agent: &Agent,
-    namespace: &str,
-    pod: &str,
-    name: &str,
-    query: &Option<String>,
-    request: Request,
-) -> Result<Response, Box<Response>> {
-    let Ends { stdin, stdout, stderr, .. } = ends(query)?;
-    let container_id = container(agent, namespace, pod, name).await?;
-    // A container has a terminal or not; what the client thinks does not count.
-    let spec = agent.find(namespace, pod).and_then(|p| pod::find(&p, name).map(|f| f.1.into_owned()));
-    let tty = spec.is_some_and(|c| c.tty == Some(true));
-    let asked = cri::AttachRequest { container_id, stdin, tty, stdout, stderr: stderr && !tty };
-    pass(agent.runtime.attach(asked).await, request).await
+async fn attach(State(agent): State<Arc<Agent>>, Path(at): Path<At>, query: RawQuery, request: Request) -> Response {
+    let call = async {
+        let Ends { stdin, stdout, stderr, .. } = ends(&query.0)?;
+        let pod = at.pod(&agent)?;
+        let container_id = at.container(&agent, &pod).await?;
+        // A container has a terminal or not; what the client thinks does not count.
+        let tty = pod::find(&pod, &at.container).is_some_and(|(_, container)| container.tty == Some(true));
+        let asked = cri::AttachRequest { container_id, stdin, tty, stdout, stderr: stderr && !tty };
+        pass(agent.runtime.attach(asked).await, request).await
+    };
+    call.await.unwrap_or_else(|refusal| *refusal)
 }
 
 async fn port_forward(
-    state: State<Arc<Agent>>,
-    Path((namespace, pod)): Path<(String, String)>,
+    State(agent): State<Arc<Agent>>,
+    Path(at): Path<At>,
     query: RawQuery,
     request: Request,
 ) -> Response {
-    do_port_forward(&state, &namespace, &pod, &query.0, request).await.unwrap_or_else(|r| *r)
-}
-
-async fn port_forward_uid(
-    state: State<Arc<Agent>>,
-    Path((namespace, pod, _)): Path<(String, String, String)>,
-    query: RawQuery,
-    request: Request,
-) -> Response {
-    do_port_forward(&state, &namespace, &pod, &query.0, request).await.unwrap_or_else(|r| *r)
-}
-
-async fn do_port_forward(
-    agent: &Agent,
-    namespace: &str,
-    name: &str,
-    query: &Option<String>,
-    request: Request,
-) -> Result<Response, Box<Response>> {
-    let missing = || Box::new(refuse(StatusCode::NOT_FOUND, "pod does not exist"));
-    let found = agent.find(namespace, name).ok_or_else(missing)?;
-    let sandboxes = agent.runtime.list_sandboxes(Some(pod::uid(&found))).await.unwrap_or_default();
-    let ready =
-        sandboxes.into_iter().filter(|s| s.state() == cri::PodSandboxState::SandboxReady).max_by_key(|s| s.created_at);
-    let sandbox = ready.ok_or_else(|| {
-        Box::new(refuse(StatusCode::NOT_FOUND, format!("failed to find sandboxID for pod {:?}", pod::format(&found))))
-    })?;
-    let ports: Vec<i32> = values(query, "port")
-        .iter()
-        .flat_map(|v| v.split(',').filter_map(|p| p.parse().ok()).collect::<Vec<_>>())
-        .collect();
-    pass(agent.runtime.port_forward(&sandbox.id, &ports).await, request).await
+    let call = async {
+        let pod = at.pod(&agent)?;
+        let sandboxes = agent.runtime.list_sandboxes(Some(pod::uid(&pod))).await.unwrap_or_default();
+        let ready = sandboxes.into_iter().filter(|s| s.state() == cri::PodSandboxState::SandboxReady);
+        let sandbox = ready.max_by_key(|s| s.created_at).ok_or_else(|| {
+            let message = format!("failed to find sandboxID for pod {:?}", pod::format(&pod));
+            Box::new(refuse(StatusCode::NOT_FOUND, message))
+        })?;
+        let ports = values(&query.0, "port");
+        let ports: Vec<i32> = ports.iter().flat_map(|v| v.split(',').filter_map(|p| p.parse().ok())).collect();
+        pass(agent.runtime.port_forward(&sandbox.id, &ports).await, request).await
+    };
+    call.await.unwrap_or_else(|refusal| *refusal)
 }
 
 /// Takes the client's upgrade to the runtime's address and joins the two connections.
@@ -271,28 +218,25 @@ fn onward_headers(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// A command's output in one answer.
-async fn run(
-    State(agent): State<Arc<Agent>>,
-    Path((namespace, pod, name)): Path<(String, String, String)>,
-    query: RawQuery,
-) -> Response {
-    let id = match container(&agent, &namespace, &pod, &name).await {
-        Ok(id) => id,
-        Err(refusal) => return *refusal,
-    };
-    let command: Vec<String> =
-        values(&query.0, "cmd").first().map(|c| c.split_whitespace().map(str::to_owned).collect()).unwrap_or_default();
-    match agent.runtime.exec_sync(&id, &command, Duration::ZERO).await {
-        Ok(output) if output.exit_code == 0 => [output.stdout, output.stderr].concat().into_response(),
-        Ok(output) => refuse(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            format!(
+async fn run(State(agent): State<Arc<Agent>>, Path(at): Path<At>, query: RawQuery) -> Response {
+    let call = async {
+        let id = at.container(&agent, &*at.pod(&agent)?).await?;
+        let command = values(&query.0, "cmd").first().cloned().unwrap_or_default();
+        let command: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+        let fault = |message: String| Box::new(refuse(StatusCode::INTERNAL_SERVER_ERROR, message));
+        match agent.runtime.exec_sync(&id, &command, Duration::ZERO).await {
+            Ok(output) if output.exit_code == 0 => Ok([output.stdout, output.stderr].concat().into_response()),
+            Ok(output) => Err(fault(format!(
                 "command '{}' exited with {}: {}",
                 command.join(" "),
                 output.exit_code,
                 String::from_utf8_lossy(&output.stderr)
-            ),
-        ),
-        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-    }
+            ))),
+            Err(error) => Err(fault(error.to_string())),
+        }
+    };
+    call.await.unwrap_or_else(|refusal: Box<Response>| *refusal)
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,6 +45,13 @@ pub(crate) fn conditions(inputs: &Inputs, status: &PodStatus) -> Vec<PodConditio
             None => list.push(disruption.clone()),
         }
     }
+    if let Some(verdict) = inputs.verdict.filter(|v| v.disruption) {
+        let mut target = condition(inputs, "DisruptionTarget", Verdict::yes());
+        target.reason = Some("TerminationByKubelet".into());
+        target.message = Some(verdict.message.clone());
+        list.retain(|c| c.type_ != target.type_);
+        list.push(target);
+    }
     let all: Vec<&ContainerStatus> =
         status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten()).collect();
     let phase = status.phase.as_deref().unwrap_or_default();

@@ -36,6 +36,8 @@ pub(crate) struct Inputs<'a> {
 pub(crate) struct Verdict {
     pub(crate) reason: String,
     pub(crate) message: String,
+    /// It ends for the node's sake: the condition `DisruptionTarget` tells its owner that it did nothing wrong.
+    pub(crate) disruption: bool,
 }
 
 /// What probes say of a container, by name and id.

@@ -12,7 +12,10 @@ pub(crate) mod mounts;
 pub(crate) mod ownership;
 pub(crate) mod subpath;
 
-use crate::{pod, quantity};
+use crate::{
+    container::resources::{self, Cpu},
+    pod, quantity,
+};
 use content::Sources;
 use k8s_openapi::api::core::v1::{Pod, Volume};
 use std::{
@@ -85,8 +88,9 @@ async fn mount_one(
             (place("projected"), true)
         };
         let target = path.clone();
+        let limit = memory_size(pod, None, sources.facts.memory_bytes);
         let work = move || -> io::Result<()> {
-            empty_dir(&target, memory, None)?;
+            empty_dir(&target, memory, limit)?;
             atomic_writer::write(&target, &payload, |fresh| {
                 group.map_or(Ok(()), |group| ownership::give(fresh, group, true))
             })?;
@@ -98,7 +102,7 @@ async fn mount_one(
     if let Some(source) = &volume.empty_dir {
         let path = place("empty-dir");
         let memory = source.medium.as_deref() == Some("Memory");
-        let limit = source.size_limit.as_ref().map(quantity::value).filter(|l| *l > 0);
+        let limit = memory_size(pod, source.size_limit.as_ref().map(quantity::value), sources.facts.memory_bytes);
         let target = path.clone();
         let work = move || -> io::Result<()> {
             empty_dir(&target, memory, limit)?;
@@ -141,8 +145,16 @@ fn give_root(target: &Path, group: i64) -> io::Result<()> {
     fs::set_permissions(target, fs::Permissions::from_mode(0o2777))
 }
 
+/// How large a volume in memory may grow, in bytes: as its limit, the pod's limit of memory or the node's allocatable memory
+/// says, whichever is least. Its content counts as the pod's memory: with more room it would only get the pod killed.
+/// Upstream: pkg/volume/emptydir, calculateEmptyDirMemorySize.
+fn memory_size(pod: &Pod, own_limit: Option<i64>, allocatable: i64) -> i64 {
+    let pod_limit = resources::pod_resources(pod, Cpu::default()).memory_limit_bytes;
+    [pod_limit, own_limit].into_iter().flatten().filter(|limit| *limit > 0).fold(allocatable, i64::min)
+}
+
 /// A folder that everybody may write, in memory if wished.
-fn empty_dir(target: &Path, memory: bool, limit_bytes: Option<i64>) -> io::Result<()> {
+fn empty_dir(target: &Path, memory: bool, limit_bytes: i64) -> io::Result<()> {
     if target.is_dir() && (!memory || mount::is_mount_point(target)) {
         return Ok(());
     }
@@ -153,9 +165,12 @@ fn empty_dir(target: &Path, memory: bool, limit_bytes: Option<i64>) -> io::Resul
     fs::set_permissions(target, fs::Permissions::from_mode(0o777))
 }
 
-/// Takes everything of a pod away: mounts first, so that nothing behind them is deleted.
+/// Takes everything of a pod away: mounts first, so that nothing behind them is deleted. It may wait for a file system that
+/// does not answer: never on a thread that runs tasks.
 pub(crate) fn remove_pod_dir(root: &Path, uid: &str) -> io::Result<()> {
     let folder = pod_dir(root, uid);
+    #[cfg(test)]
+    tests::note_removal(&folder);
     if !folder.exists() {
         return Ok(());
     }
@@ -171,3 +186,6 @@ pub(crate) fn known_pods(root: &Path) -> Vec<String> {
     let entries = fs::read_dir(root.join("pods")).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -5,9 +5,9 @@ use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
 
 const NONE: Option<&str> = None;
 
-/// A file system in memory, `limit_bytes` large at most.
-pub(crate) fn tmpfs(target: &Path, limit_bytes: Option<i64>) -> io::Result<()> {
-    let options = limit_bytes.map(|limit| format!("size={limit}"));
+/// A file system in memory, `limit_bytes` large at most; zero: as the kernel likes.
+pub(crate) fn tmpfs(target: &Path, limit_bytes: i64) -> io::Result<()> {
+    let options = (limit_bytes > 0).then(|| format!("size={limit_bytes}"));
     match mount(
         Some("tmpfs"),
         target,
