@@ -7,6 +7,7 @@ pub mod convert;
 pub mod decode;
 pub mod defaults;
 pub mod encode;
+pub mod internal;
 pub mod merge;
 pub mod patch;
 pub mod protobuf;

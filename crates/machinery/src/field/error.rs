@@ -162,6 +162,14 @@ impl Error {
         Self::new(ErrorType::TooShort, path, None, format!("must be at least {min} {unit}"))
     }
 
+    /// The same fault with its value printed already: Go prints structs as no JSON value can be.
+    #[must_use]
+    pub fn printed(mut self, value: &str) -> Self {
+        self.bad_value = None;
+        self.detail = if self.detail.is_empty() { value.to_owned() } else { format!("{value}: {}", self.detail) };
+        self
+    }
+
     /// `Internal error: detail`.
     pub fn internal(path: &Path, detail: impl Into<String>) -> Self {
         Self::new(ErrorType::Internal, path, None, detail)
@@ -246,6 +254,8 @@ mod tests {
             (Error::too_many(&p, 3, 1), "spec.x: Too many: 3: must have at most 1 item"),
             (Error::too_few(&p, 0, 2), "spec.x: Too few: 0: must have at least 2 items"),
             (Error::internal(&p, "oh"), "spec.x: Internal error: oh"),
+            (Error::invalid(&p, Value::Null, "no").printed("{A}"), "spec.x: Invalid value: {A}: no"),
+            (Error::duplicate(&p, Value::Null).printed("{A}"), "spec.x: Duplicate value: {A}"),
         ] {
             assert_eq!(error.to_string(), want);
         }
