@@ -39,8 +39,23 @@ pub enum Kind {
     List(Vec<(Expr, bool)>),
     /// `{a: b, ?c: d}`.
     Map(Vec<(Expr, Expr, bool)>),
+    /// `Type{a: b, ?c: d}`: the type's name, and fields with the places that faults of them are told at.
+    Struct(String, Vec<Field>),
     /// `range.all(x, body)` and the like.
     Macro(Macro),
+}
+
+/// A field of an object that an expression makes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field {
+    /// Where its faults are told.
+    pub at: usize,
+    /// Its name.
+    pub name: String,
+    /// What it is set to.
+    pub value: Expr,
+    /// Whether the value is an optional, and the field left out where it has none.
+    pub optional: bool,
 }
 
 /// A macro over the elements of a list, or the keys of a map.
@@ -84,6 +99,7 @@ impl Expr {
             Kind::Call(_, target, args) => target.as_deref().into_iter().chain(args).collect(),
             Kind::List(items) => items.iter().map(|(item, _)| item).collect(),
             Kind::Map(entries) => entries.iter().flat_map(|(key, value, _)| [key, value]).collect(),
+            Kind::Struct(_, fields) => fields.iter().map(|field| &field.value).collect(),
             Kind::Macro(m) => {
                 [Some(&m.range), m.filter.as_ref(), Some(&m.body)].into_iter().flatten().map(|e| &**e).collect()
             }

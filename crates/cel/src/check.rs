@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::ast::{Expr, Kind, Literal, Macro, Op};
+use super::ast::{Expr, Field, Kind, Literal, Macro, Op};
 use super::lex::Fault;
 use super::signatures::{self, NAMESPACES};
-use super::types::{Bound, Type, UNBOUNDED, substitute, unify};
+use super::types::{Bound, Type, UNBOUNDED, known, substitute, unify};
 
 /// What is known of an expression.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub(super) struct Checker {
     given: usize,
     /// Whether the next list may mix types.
     mixed: bool,
+    /// Whether there are types to make objects of.
+    pub(super) made: bool,
 }
 
 /// `ceil(size * factor)`.
@@ -41,7 +43,14 @@ const TYPE_NAMES: [&str; 11] =
 
 impl Checker {
     pub(super) fn new(variables: &[(String, Type)]) -> Self {
-        Self { scope: variables.to_vec(), faults: Vec::new(), used: Vec::new(), given: variables.len(), mixed: false }
+        Self {
+            scope: variables.to_vec(),
+            faults: Vec::new(),
+            used: Vec::new(),
+            given: variables.len(),
+            mixed: false,
+            made: false,
+        }
     }
 
     fn fault(&mut self, at: usize, text: String) -> Info {
@@ -70,9 +79,10 @@ impl Checker {
                     item = Some(if mixed { Type::ANY } else { self.joined(inner.at, item, ty) });
                 }
                 let size = items.len() as u64;
-                Info { ty: Type::list(item.unwrap_or(Type::ANY), size), cost, size }
+                Info { ty: Type::list(item.unwrap_or(Type::NOTHING), size), cost, size }
             }
             Kind::Map(entries) => self.map(entries),
+            Kind::Struct(name, fields) => self.object(expr.at, name, fields),
             Kind::Macro(m) => self.comprehension(expr.at, m),
         }
     }
@@ -81,8 +91,9 @@ impl Checker {
     fn joined(&mut self, at: usize, so_far: Option<Type>, ty: Type) -> Type {
         match so_far {
             None => ty,
+            Some(Type::Dyn(0)) => ty,
             Some(first) if first.is_dyn() || ty.is_dyn() => Type::ANY,
-            Some(first) if unify(&first, &ty, &mut Bound::new()) => first,
+            Some(first) if unify(&first, &ty, &mut Bound::new()) => known(first, &ty),
             Some(first) => {
                 self.fault(at, format!("expected type '{first}' but found '{ty}'"));
                 first
@@ -102,6 +113,28 @@ impl Checker {
         let size = entries.len() as u64;
         let [key, value] = [keys, values].map(|ty| Arc::new(ty.unwrap_or(Type::ANY)));
         Info { ty: Type::Map(key, value, size), cost, size }
+    }
+
+    fn object(&mut self, at: usize, name: &str, fields: &[Field]) -> Info {
+        let Some(ty) = Type::made(name).filter(|_| self.made) else {
+            return self.fault(at, format!("undeclared reference to '{name}' (in container '')"));
+        };
+        let mut cost = 40_u64;
+        for field in fields {
+            let given = self.infer(&field.value);
+            cost = cost.saturating_add(given.cost);
+            let given = unwrapped(given.ty, field.optional);
+            match Type::made_field(name, &field.name) {
+                None => drop(self.fault(field.at, format!("undefined field '{}'", field.name))),
+                Some(wanted) if !unify(&wanted, &given, &mut Bound::new()) => {
+                    let text =
+                        format!("expected type of field '{}' is '{wanted}' but provided type is '{given}'", field.name);
+                    self.fault(field.at, text);
+                }
+                Some(_) => {}
+            }
+        }
+        Info { ty, cost, size: UNBOUNDED }
     }
 
     fn ident(&mut self, at: usize, name: &str) -> Info {
@@ -127,6 +160,13 @@ impl Checker {
         {
             return Info { ty: Type::Type, cost: 1, size: 1 };
         }
+        // A variable with a qualified name.
+        if let Kind::Ident(first) = &operand.kind
+            && let Some(name) =
+                self.scope.iter().map(|(name, _)| name).find(|name| is_qualified(name, first, field)).cloned()
+        {
+            return self.ident(at, &name);
+        }
         let inner = self.infer(operand);
         let cost = inner.cost.saturating_add(1);
         let (base, in_optional) = match &inner.ty {
@@ -137,6 +177,7 @@ impl Checker {
             Type::Dyn(_) => Some(Type::ANY),
             Type::Object(object) => object.fields.get(field).cloned(),
             Type::Map(_, value, _) => Some((**value).clone()),
+            Type::Made(name) => Type::made_field(name, field),
             _ => {
                 return self.fault(at, format!("type '{}' does not support field selection", inner.ty));
             }
@@ -155,6 +196,7 @@ impl Checker {
         // `sets.contains(a, b)` has no target.
         if let Some(Expr { kind: Kind::Ident(first), .. }) = target
             && NAMESPACES.contains(&first.as_str())
+            && (self.made || first != "jsonpatch")
             && self.scope.iter().all(|(known, _)| known != first)
         {
             return self.call(at, &format!("{first}.{name}"), None, args);
@@ -285,6 +327,11 @@ impl Checker {
         let ty = if m.op == Op::OptFlatMap { body.ty } else { Type::Optional(Arc::new(body.ty)) };
         Info { ty, cost, size: body.size }
     }
+}
+
+/// Whether a variable's name is that of a field's: `authorizer.requestResource`.
+pub(super) fn is_qualified(name: &str, first: &str, field: &str) -> bool {
+    name.split_once('.') == Some((first, field))
 }
 
 // Constants that could never be read.

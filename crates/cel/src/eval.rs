@@ -66,7 +66,30 @@ impl<'v> Run<'v> {
                     None => Ok(Value::Type(name.as_str().into())),
                 }
             }
+            Kind::Struct(_, fields) => {
+                self.spend(40)?;
+                let mut out = std::collections::BTreeMap::new();
+                for field in fields {
+                    let value = self.eval(&field.value)?;
+                    let value = match value {
+                        Value::Optional(inner) if field.optional => inner.map(|inner| (*inner).clone()),
+                        value => Some(value),
+                    };
+                    if let Some(value) = value {
+                        out.insert(super::value::Key::String(field.name.as_str().into()), value);
+                    }
+                }
+                Ok(Value::Map(Arc::new(out)))
+            }
             Kind::Select(operand, field, optional) => {
+                if let Kind::Ident(first) = &operand.kind
+                    && let Some((_, value)) =
+                        self.scope.iter().rev().find(|(name, _)| super::check::is_qualified(name, first, field))
+                {
+                    let value = value.clone();
+                    self.spend(1)?;
+                    return Ok(value);
+                }
                 if let Kind::Ident(first) = &operand.kind
                     && matches!(first.as_str(), "net" | "kubernetes")
                     && self.scope.iter().all(|(name, _)| name != first)

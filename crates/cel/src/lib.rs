@@ -39,12 +39,18 @@ pub struct Program {
 impl Program {
     /// Understands an expression over these variables. The error has cel-go's words: all faults, with their places.
     pub fn compile(text: &str, variables: &[(String, Type)]) -> Result<Self, String> {
-        on_large_stack(|| Self::understand(text, variables))
+        Self::compile_with(text, variables, false)
     }
 
-    fn understand(text: &str, variables: &[(String, Type)]) -> Result<Self, String> {
+    /// The same, where there may be types to make objects of: `Object{spec: Object.spec{}}`, and `JSONPatch{}`.
+    pub fn compile_with(text: &str, variables: &[(String, Type)], made: bool) -> Result<Self, String> {
+        on_large_stack(|| Self::understand(text, variables, made))
+    }
+
+    fn understand(text: &str, variables: &[(String, Type)], made: bool) -> Result<Self, String> {
         let expr = parse::parse(text).map_err(|faults| show(text, &faults))?;
         let mut checker = check::Checker::new(variables);
+        checker.made = made;
         let info = checker.infer(&expr);
         if !checker.faults.is_empty() {
             checker.faults.sort();

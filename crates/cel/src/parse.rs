@@ -2,7 +2,7 @@
 //! plain enough to follow.
 
 use super::MAX_FAULTS;
-use super::ast::{Expr, Kind, Literal, Macro, Op};
+use super::ast::{Expr, Field, Kind, Literal, Macro, Op};
 use super::lex::{Fault, Tok, Token, tokens};
 
 /// The longest text, in characters, as cel-go.
@@ -10,15 +10,36 @@ const MAX_LENGTH: usize = 100_000;
 /// The deepest nesting, as cel-go.
 const MAX_DEPTH: usize = 250;
 
-const RESERVED: [&str; 18] = [
-    "as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let", "loop",
-    "null", "package", "return", "true", "void",
+const RESERVED: [&str; 21] = [
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "false",
+    "for",
+    "function",
+    "if",
+    "import",
+    "in",
+    "let",
+    "loop",
+    "namespace",
+    "null",
+    "package",
+    "return",
+    "true",
+    "var",
+    "void",
+    "while",
 ];
 
 struct Parser {
     tokens: Vec<Token>,
     next: usize,
     depth: usize,
+    /// Brackets that are open.
+    open: usize,
 }
 
 /// Reads a whole expression.
@@ -34,7 +55,7 @@ pub(super) fn parse(text: &str) -> Result<Expr, Vec<Fault>> {
         faults.truncate(MAX_FAULTS + 1);
         return Err(faults);
     }
-    let mut parser = Parser { tokens, next: 0, depth: 0 };
+    let mut parser = Parser { tokens, next: 0, depth: 0, open: 0 };
     let expr = parser.expr().and_then(|expr| match parser.peek() {
         Tok::End => Ok(expr),
         _ => Err(parser.unexpected("extraneous input", "<EOF>")),
@@ -71,7 +92,21 @@ impl Parser {
     }
 
     fn want(&mut self, op: &str) -> Result<(), Fault> {
-        if self.eat(op) { Ok(()) } else { Err(self.unexpected("mismatched input", &format!("'{op}'"))) }
+        if self.eat(op) {
+            return Ok(());
+        }
+        // Where the text could end after it, it is what is missing.
+        if *self.peek() == Tok::End && self.open == 1 {
+            return Err((self.at(), format!("Syntax error: missing '{op}' at '<EOF>'")));
+        }
+        Err(self.unexpected("mismatched input", &format!("'{op}'")))
+    }
+
+    /// Eats the bracket that closes, or wants it.
+    fn close(&mut self, op: &str) -> Result<(), Fault> {
+        self.want(op)?;
+        self.open -= 1;
+        Ok(())
     }
 
     fn unexpected(&self, how: &str, wanted: &str) -> Fault {
@@ -224,10 +259,13 @@ impl Parser {
                 } else {
                     expr = Expr { at, kind: Kind::Select(Box::new(expr), name, optional) };
                 }
+            } else if matches!(self.peek(), Tok::Op("{")) && qualified_name(&expr).is_some() {
+                expr = self.object(&expr)?;
             } else if self.eat("[") {
+                self.open += 1;
                 let optional = self.eat("?");
                 let index = self.expr()?;
-                self.want("]")?;
+                self.close("]")?;
                 expr = call(at, if optional { "_[?_]" } else { "_[_]" }, vec![expr, index]);
             } else {
                 return Ok(expr);
@@ -237,14 +275,50 @@ impl Parser {
 
     fn arguments(&mut self, end: &str) -> Result<Vec<Expr>, Fault> {
         let mut out = Vec::new();
-        while !self.eat(end) {
+        self.open += 1;
+        while !self.is_next(end) {
             out.push(self.expr()?);
             if !self.eat(",") {
-                self.want(end)?;
                 break;
             }
+            self.element_or(end)?;
         }
+        self.close(end)?;
         Ok(out)
+    }
+
+    fn is_next(&self, op: &str) -> bool {
+        matches!(self.peek(), Tok::Op(found) if *found == op)
+    }
+
+    /// After a comma: at the end of the text only the bracket can be missed.
+    fn element_or(&mut self, end: &str) -> Result<(), Fault> {
+        if *self.peek() == Tok::End { self.want(end) } else { Ok(()) }
+    }
+
+    /// `Type{field: value}`; the name was read.
+    fn object(&mut self, name: &Expr) -> Result<Expr, Fault> {
+        let at = self.at();
+        let name = qualified_name(name).unwrap_or_default();
+        self.want("{")?;
+        self.open += 1;
+        let mut fields = Vec::new();
+        while !self.is_next("}") {
+            let optional = self.eat("?");
+            let Tok::Ident(field) = self.peek().clone() else {
+                return Err(self.unexpected("mismatched input", "{'}', ',', '?', IDENTIFIER, ESC_IDENTIFIER}"));
+            };
+            self.next += 1;
+            let at = self.at();
+            self.want(":")?;
+            fields.push(Field { at, name: field, value: self.expr()?, optional });
+            if !self.eat(",") {
+                break;
+            }
+            self.element_or("}")?;
+        }
+        self.close("}")?;
+        Ok(Expr { at, kind: Kind::Struct(name, fields) })
     }
 
     fn primary(&mut self) -> Result<Expr, Fault> {
@@ -264,8 +338,9 @@ impl Parser {
                 _ => self.named(at, name),
             },
             Tok::Op("(") => {
+                self.open += 1;
                 let inner = self.expr()?;
-                self.want(")")?;
+                self.close(")")?;
                 Ok(inner)
             }
             Tok::Op("[") => self.list(at),
@@ -298,30 +373,43 @@ impl Parser {
 
     fn list(&mut self, at: usize) -> Result<Expr, Fault> {
         let mut out = Vec::new();
-        while !self.eat("]") {
+        self.open += 1;
+        while !self.is_next("]") {
             let optional = self.eat("?");
             out.push((self.expr()?, optional));
             if !self.eat(",") {
-                self.want("]")?;
                 break;
             }
+            self.element_or("]")?;
         }
+        self.close("]")?;
         Ok(Expr { at, kind: Kind::List(out) })
     }
 
     fn map(&mut self, at: usize) -> Result<Expr, Fault> {
         let mut out = Vec::new();
-        while !self.eat("}") {
+        self.open += 1;
+        while !self.is_next("}") {
             let optional = self.eat("?");
             let key = self.expr()?;
             self.want(":")?;
             out.push((key, self.expr()?, optional));
             if !self.eat(",") {
-                self.want("}")?;
                 break;
             }
+            self.element_or("}")?;
         }
+        self.close("}")?;
         Ok(Expr { at, kind: Kind::Map(out) })
+    }
+}
+
+/// `a.b.c`, where it is no more than names.
+fn qualified_name(expr: &Expr) -> Option<String> {
+    match &expr.kind {
+        Kind::Ident(name) => Some(name.clone()),
+        Kind::Select(operand, field, false) => Some(format!("{}.{field}", qualified_name(operand)?)),
+        _ => None,
     }
 }
 

@@ -1,5 +1,5 @@
 //! The functions there are: operators, conversions, and the libraries of upstream's environment
-//! (`apiserver/pkg/cel/environment/base.go`), but for the authorizer, which rules of schemas cannot reach.
+//! (`apiserver/pkg/cel/environment/base.go`). Those of the authorizer can be called where a variable has its type.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -161,6 +161,21 @@ isSemver (string)|(string,bool) bool
 major Semver.() int
 minor Semver.() int
 patch Semver.() int
+path Authorizer.(string) PathCheck
+group Authorizer.(string) GroupCheck
+serviceAccount Authorizer.(string,string) Authorizer
+resource GroupCheck.(string) ResourceCheck
+subresource ResourceCheck.(string) ResourceCheck
+namespace ResourceCheck.(string) ResourceCheck
+name ResourceCheck.(string) ResourceCheck
+fieldSelector ResourceCheck.(string) ResourceCheck
+labelSelector ResourceCheck.(string) ResourceCheck
+check PathCheck.(string)|ResourceCheck.(string) Decision
+allowed Decision.() bool
+reason Decision.() string
+errored Decision.() bool
+error Decision.() string
+jsonpatch.escapeKey (string) string
 format.named (string) optional(Format)
 validate Format.(string) optional(list(string))
 format.dns1123Label () Format
@@ -179,7 +194,7 @@ format.datetime () Format
 ";
 
 /// Names of functions that are written like a field of something.
-pub(super) const NAMESPACES: [&str; 6] = ["strings", "sets", "lists", "optional", "ip", "format"];
+pub(super) const NAMESPACES: [&str; 7] = ["strings", "sets", "lists", "optional", "ip", "format", "jsonpatch"];
 
 static SIGNATURES: LazyLock<HashMap<String, Vec<Signature>>> = LazyLock::new(|| {
     let mut out: HashMap<String, Vec<Signature>> = HashMap::new();
@@ -260,6 +275,11 @@ fn parse(text: &str) -> Type {
         "IP" => Type::Opaque("net.IP"),
         "CIDR" => Type::Opaque("net.CIDR"),
         "Semver" => Type::Opaque("kubernetes.Semver"),
+        "Authorizer" => Type::Opaque("kubernetes.authorization.Authorizer"),
+        "PathCheck" => Type::Opaque("kubernetes.authorization.PathCheck"),
+        "GroupCheck" => Type::Opaque("kubernetes.authorization.GroupCheck"),
+        "ResourceCheck" => Type::Opaque("kubernetes.authorization.ResourceCheck"),
+        "Decision" => Type::Opaque("kubernetes.authorization.Decision"),
         "Format" => Type::Opaque("kubernetes.NamedFormat"),
         _ => Type::ANY,
     }

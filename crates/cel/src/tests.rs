@@ -157,3 +157,78 @@ fn costs_grow_with_the_data() {
         Program::compile("self.all(s, s == 'string constant')", &unbounded).expect("compiles").max_cost > 1_000_000
     );
 }
+
+fn made(text: &str, variables: &[(String, Type)]) -> Result<String, String> {
+    Program::compile_with(text, variables, true).map(|program| program.result.to_string())
+}
+
+#[test]
+fn objects_and_patches_are_made_where_there_are_such_types() {
+    for (text, want) in [
+        ("Object{}", "Object"),
+        ("Object{spec: Object.spec{replicas: 1 + 1, ?paused: optional.none()},}", "Object"),
+        ("Object.spec{replicas: 1}.replicas", "dyn"),
+        ("JSONPatch{op: 'add', path: '/a', value: {'x': 1}}.path", "string"),
+        ("[JSONPatch{op: 'remove', path: '/a'}]", "list(JSONPatch)"),
+        ("true ? [] : [JSONPatch{}]", "list(JSONPatch)"),
+        ("true ? [JSONPatch{}] : []", "list(JSONPatch)"),
+        ("[] + [JSONPatch{}] + []", "list(JSONPatch)"),
+        ("[[], [1]]", "list(list(int))"),
+        ("[]", "list(dyn)"),
+        ("'/a/' + jsonpatch.escapeKey('b')", "string"),
+    ] {
+        assert_eq!(made(text, &[]).as_deref(), Ok(want), "{text}");
+    }
+    let fault = |text: &str| made(text, &[]).expect_err("a fault").lines().next().unwrap_or_default().to_owned();
+    assert_eq!(fault("Other{}"), "ERROR: <input>:1:6: undeclared reference to 'Other' (in container '')");
+    assert_eq!(fault("JSONPatch{nope: 1}"), "ERROR: <input>:1:15: undefined field 'nope'");
+    assert_eq!(
+        fault("JSONPatch{path: 1}"),
+        "ERROR: <input>:1:15: expected type of field 'path' is 'string' but provided type is 'int'"
+    );
+    let told =
+        |text: &str| Program::compile(text, &[]).expect_err("a fault").lines().next().unwrap_or_default().to_owned();
+    assert_eq!(told("Object{}"), "ERROR: <input>:1:7: undeclared reference to 'Object' (in container '')");
+    assert_eq!(
+        told("jsonpatch.escapeKey('a')"),
+        "ERROR: <input>:1:1: undeclared reference to 'jsonpatch' (in container '')"
+    );
+    let program =
+        Program::compile_with("Object{a: [Object.a{b: jsonpatch.escapeKey('x/~')}], ?c: optional.none()}", &[], true);
+    let value = program.expect("it compiles").run(Vec::new()).0.expect("it runs");
+    let inner = Value::Map(Arc::new(BTreeMap::from([(Key::String("b".into()), "x~1~0".into())])));
+    let want = BTreeMap::from([(Key::String("a".into()), Value::list(vec![inner]))]);
+    assert!(value.equals(&Value::Map(Arc::new(want))), "{value:?}");
+}
+
+#[test]
+fn the_authorizer_is_asked_in_steps() {
+    let types = ["Authorizer", "ResourceCheck"].map(|name| match name {
+        "Authorizer" => ("authorizer".to_owned(), Type::Opaque("kubernetes.authorization.Authorizer")),
+        _ => ("authorizer.requestResource".to_owned(), Type::Opaque("kubernetes.authorization.ResourceCheck")),
+    });
+    for text in [
+        "authorizer.path('/healthz').check('get').allowed()",
+        "authorizer.serviceAccount('ns', 'sa').group('apps').resource('deployments').subresource('status').namespace('n').name('d').check('update').errored()",
+        "authorizer.group('').resource('pods').fieldSelector('a=b').labelSelector('c').check('list').allowed()",
+        "authorizer.requestResource.check('custom').reason() == ''",
+    ] {
+        assert_eq!(made(text, &types).as_deref(), Ok("bool"), "{text}");
+    }
+    let fault = made("authorizer.resource('pods')", &types).expect_err("a fault");
+    let want = "found no matching overload for 'resource' applied to 'kubernetes.authorization.Authorizer.(string)'";
+    assert!(fault.contains(want), "{fault}");
+}
+
+#[test]
+fn a_bracket_that_the_text_ends_without_is_missing() {
+    for (text, want) in [
+        ("1 in [1, 2, ", "1:13: Syntax error: missing ']' at '<EOF>'"),
+        ("1 in [1", "1:8: Syntax error: missing ']' at '<EOF>'"),
+        ("(1 + 2", "1:7: Syntax error: missing ')' at '<EOF>'"),
+        ("{'a': 1", "1:8: Syntax error: missing '}' at '<EOF>'"),
+    ] {
+        let fault = Program::compile(text, &[]).expect_err("a fault");
+        assert!(fault.starts_with(&format!("ERROR: <input>:{want}")), "{fault}");
+    }
+}

@@ -25,6 +25,8 @@ pub enum Type {
     List(Arc<Type>, u64),
     Map(Arc<Type>, Arc<Type>, u64),
     Object(Arc<Object>),
+    /// Of objects that expressions make, by their name: `Object.spec`, `JSONPatch`.
+    Made(Arc<str>),
     Optional(Arc<Type>),
     /// Of a library, by its name.
     Opaque(&'static str),
@@ -52,6 +54,25 @@ impl Type {
     /// Anything, however large.
     pub const ANY: Self = Type::Dyn(UNBOUNDED);
 
+    /// What an empty list has: nothing, of any type.
+    pub(super) const NOTHING: Self = Type::Dyn(0);
+
+    /// A type that one can make objects of, where an environment has such types.
+    pub(super) fn made(name: &str) -> Option<Self> {
+        let known = matches!(name, "Object" | "JSONPatch") || name.starts_with("Object.");
+        known.then(|| Type::Made(name.into()))
+    }
+
+    /// The type of a field of an object that an expression makes; an object may have any.
+    pub(super) fn made_field(name: &str, field: &str) -> Option<Self> {
+        match (name, field) {
+            ("JSONPatch", "op" | "path" | "from") => Some(Type::String(UNBOUNDED)),
+            ("JSONPatch", "value") => Some(Type::ANY),
+            ("JSONPatch", _) => None,
+            _ => Some(Type::ANY),
+        }
+    }
+
     /// How large a value is at most, when it is part of the data.
     pub(super) fn max_size(&self) -> u64 {
         match self {
@@ -74,6 +95,7 @@ impl PartialEq for Type {
             (Type::List(a, _), Type::List(b, _)) | (Type::Optional(a), Type::Optional(b)) => a == b,
             (Type::Map(a, b, _), Type::Map(c, d, _)) => a == c && b == d,
             (Type::Object(a), Type::Object(b)) => a.name == b.name,
+            (Type::Made(a), Type::Made(b)) => a == b,
             (Type::Opaque(a), Type::Opaque(b)) => a == b,
             (Type::Param(a), Type::Param(b)) => a == b,
             _ => std::mem::discriminant(self) == std::mem::discriminant(other),
@@ -97,6 +119,7 @@ impl fmt::Display for Type {
             Type::List(item, _) => write!(f, "list({item})"),
             Type::Map(key, value, _) => write!(f, "map({key}, {value})"),
             Type::Object(object) => f.write_str(&object.name),
+            Type::Made(name) => f.write_str(name),
             Type::Optional(inner) => write!(f, "optional_type({inner})"),
             Type::Opaque(name) => f.write_str(name),
             Type::Type => f.write_str("type"),
@@ -112,12 +135,20 @@ pub(super) type Bound = BTreeMap<char, Type>;
 pub(super) fn unify(wanted: &Type, given: &Type, bound: &mut Bound) -> bool {
     match (wanted, given) {
         (Type::Param(name), _) => match bound.get(name).cloned() {
+            Some(Type::Dyn(0)) => {
+                bound.insert(*name, given.clone());
+                true
+            }
             Some(already) if already.is_dyn() => true,
             Some(already) => {
                 if given.is_dyn() {
                     return true;
                 }
-                unify(&already, given, bound)
+                let fits = unify(&already, given, bound);
+                if fits {
+                    bound.insert(*name, known(already, given));
+                }
+                fits
             }
             None => {
                 bound.insert(*name, given.clone());
@@ -125,11 +156,23 @@ pub(super) fn unify(wanted: &Type, given: &Type, bound: &mut Bound) -> bool {
             }
         },
         (Type::Dyn(_), _) | (_, Type::Dyn(_)) => true,
-        (Type::Null, Type::Object(_) | Type::Timestamp | Type::Duration | Type::Opaque(_))
-        | (Type::Object(_) | Type::Timestamp | Type::Duration | Type::Opaque(_), Type::Null) => true,
+        (Type::Null, Type::Object(_) | Type::Made(_) | Type::Timestamp | Type::Duration | Type::Opaque(_))
+        | (Type::Object(_) | Type::Made(_) | Type::Timestamp | Type::Duration | Type::Opaque(_), Type::Null) => true,
         (Type::List(a, _), Type::List(b, _)) | (Type::Optional(a), Type::Optional(b)) => unify(a, b, bound),
         (Type::Map(a, b, _), Type::Map(c, d, _)) => unify(a, c, bound) && unify(b, d, bound),
         (a, b) => a == b,
+    }
+}
+
+/// Of two types that fit, the first with what only the second knows: an empty list says nothing of its elements.
+pub(super) fn known(first: Type, second: &Type) -> Type {
+    match (first, second) {
+        (Type::Dyn(0), second) => second.clone(),
+        (Type::List(a, max), Type::List(b, _)) => Type::List(Arc::new(known((*a).clone(), b)), max),
+        (Type::Map(k, a, max), Type::Map(l, b, _)) => {
+            Type::Map(Arc::new(known((*k).clone(), l)), Arc::new(known((*a).clone(), b)), max)
+        }
+        (first, _) => first,
     }
 }
 

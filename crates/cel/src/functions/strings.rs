@@ -32,6 +32,7 @@ pub(super) fn call(name: &str, args: &[Value]) -> Option<Outcome> {
         ("startsWith", [String(a), String(b)]) => Ok(Bool(a.starts_with(&**b))),
         ("endsWith", [String(a), String(b)]) => Ok(Bool(a.ends_with(&**b))),
         ("contains", [String(a), String(b)]) => Ok(Bool(a.contains(&**b))),
+        ("jsonpatch.escapeKey", [String(a)]) => Ok(a.replace('~', "~0").replace('/', "~1").into()),
         ("matches", [String(a), String(b)]) => pattern::compile(b).map(|regex| Bool(regex.is_match(a))),
         ("find", [String(a), String(b)]) => {
             pattern::compile(b).map(|regex| regex.find(a).map_or("", |m| m.as_str()).into())
