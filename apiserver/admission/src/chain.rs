@@ -15,6 +15,7 @@ use super::plugins::default_toleration_seconds::DefaultTolerationSeconds;
 use super::plugins::limit_ranger::LimitRanger;
 use super::plugins::namespace_lifecycle::NamespaceLifecycle;
 use super::plugins::node_restriction::NodeRestriction;
+use super::plugins::policy_params::PolicyParams;
 use super::plugins::priority::Priority;
 use super::plugins::rbac_escalation::RbacEscalation;
 use super::plugins::resource_quota::ResourceQuota;
@@ -143,7 +144,8 @@ pub fn build(names: &[&str], parts: Parts) -> Chain {
             _ => continue,
         });
     }
-    plugins.push(Box::new(RbacEscalation { rbac, authorizer }));
+    plugins.push(Box::new(RbacEscalation { rbac, authorizer: authorizer.clone() }));
+    plugins.push(Box::new(PolicyParams(authorizer)));
     Chain::new(plugins)
 }
 

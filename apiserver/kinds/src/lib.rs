@@ -4,14 +4,20 @@
 //! A kind knows the interface of strategies, and may read other objects through the registry. It must not know HTTP, who
 //! may do what, nor admission.
 
+pub mod admissionregistration;
+pub mod apiregistration;
 pub mod apps;
+pub mod autoscaling;
 pub mod batch;
 pub mod catalogue;
 pub mod cells;
+pub mod certificates;
 pub mod checked;
 pub mod conditions;
 pub mod core;
 pub mod csi;
+pub mod flowcontrol;
 pub mod network;
+pub mod networking;
 pub mod policy;
 pub mod rbac;

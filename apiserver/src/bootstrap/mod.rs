@@ -7,6 +7,7 @@
 
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
+use kinds::flowcontrol;
 use machinery::gvk::GroupResource;
 use machinery::status::StatusError;
 use model::resources::{CONFIG_MAPS, FLOW_SCHEMAS, NAMESPACES, PRIORITY_CLASSES, PRIORITY_LEVELS};
@@ -24,8 +25,6 @@ pub const SYSTEM_NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-pu
 const PARALLEL: usize = 64;
 
 const PRIORITY_CLASS_OBJECTS: &str = include_str!("priority_classes.json");
-const PRIORITY_LEVEL_OBJECTS: &str = include_str!("priority_levels.json");
-const FLOW_SCHEMA_OBJECTS: &str = include_str!("flow_schemas.json");
 
 /// What the rest cannot know: the server's own authorities.
 #[derive(Debug, Clone, Default)]
@@ -51,8 +50,8 @@ pub async fn run(registry: &Registry, facts: &Facts) -> Result<(), StatusError> 
         })
     });
     ensure(registry, &NAMESPACES, namespaces.into_iter().collect(), keep).await?;
-    let flow_schemas = objects(FLOW_SCHEMA_OBJECTS, "flowcontrol.apiserver.k8s.io/v1", "FlowSchema");
-    let levels = objects(PRIORITY_LEVEL_OBJECTS, "flowcontrol.apiserver.k8s.io/v1", "PriorityLevelConfiguration");
+    let flow_schemas = objects(flowcontrol::FLOW_SCHEMAS, "flowcontrol.apiserver.k8s.io/v1", "FlowSchema");
+    let levels = objects(flowcontrol::PRIORITY_LEVELS, "flowcontrol.apiserver.k8s.io/v1", "PriorityLevelConfiguration");
     let classes = objects(PRIORITY_CLASS_OBJECTS, "scheduling.k8s.io/v1", "PriorityClass");
     futures::try_join!(
         rbac::run(registry, facts.kubelet_client.as_deref()),
@@ -166,8 +165,8 @@ mod tests {
     #[test]
     fn the_data_is_well_formed() {
         assert_eq!(objects(PRIORITY_CLASS_OBJECTS, "scheduling.k8s.io/v1", "PriorityClass").len(), 2);
-        assert_eq!(objects(PRIORITY_LEVEL_OBJECTS, "x/v1", "PriorityLevelConfiguration").len(), 8);
-        let schemas = objects(FLOW_SCHEMA_OBJECTS, "x/v1", "FlowSchema");
+        assert_eq!(objects(flowcontrol::PRIORITY_LEVELS, "x/v1", "PriorityLevelConfiguration").len(), 8);
+        let schemas = objects(flowcontrol::FLOW_SCHEMAS, "x/v1", "FlowSchema");
         assert!(schemas.iter().any(|s| text(s, "/metadata/name") == "catch-all"));
     }
 

@@ -9,7 +9,9 @@ mod hang_up;
 mod kinds;
 mod messages;
 mod metrics;
+mod policy_params;
 mod resource_quota;
+mod validation;
 use std::sync::Arc;
 
 use access::authn::{Authenticator, Peer};

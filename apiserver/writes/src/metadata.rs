@@ -57,6 +57,12 @@ pub fn prepare_for_update(cx: &WriteContext<'_>, obj: &mut Value, old: &Value) -
         for name in of_old {
             keep(meta, &old_meta, name);
         }
+        // Of most newer kinds a status is written alone (`ResetObjectMetaForStatus`).
+        if cx.subresource == Some("status") && row.resets(cx.subresource).0.contains(&["metadata"].as_slice()) {
+            for kept in ["labels", "annotations", "finalizers", "ownerReferences"] {
+                keep(meta, &old_meta, kept);
+            }
+        }
     }
     match cx.subresource {
         Some("status") => {

@@ -14,7 +14,7 @@ pub use merge::Place;
 
 mod correlate;
 mod defaulting;
-mod definition;
+pub mod definition;
 mod list_type;
 mod merge;
 mod object_meta;

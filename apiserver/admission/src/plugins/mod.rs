@@ -12,6 +12,7 @@ pub mod default_toleration_seconds;
 pub mod limit_ranger;
 pub mod namespace_lifecycle;
 pub mod node_restriction;
+pub mod policy_params;
 pub mod priority;
 pub mod rbac_escalation;
 pub mod resource_quota;

@@ -6,7 +6,12 @@ use machinery::names;
 use model::resource::{Generation, Resource};
 use writes::strategy::{Kind, Rules};
 
-use super::{CREATE, READ_WRITE, SPEC_AND_METADATA, any_name, ip_address, stored};
+use super::{CREATE, READ_WRITE, SPEC_AND_METADATA, any_name, stored};
+use crate::admissionregistration::Kind as Registered;
+use crate::apiregistration::ApiServices;
+use crate::certificates::CertificateSigningRequests;
+use crate::flowcontrol::{flow_schema, priority_level};
+use crate::networking::{ingress, ingress_class, ip_address, network_policy, service_cidr};
 use crate::{cells, csi, network, rbac as roles};
 
 const BINDING: &str = "=Name|Role|Age|+Users|+Groups|+ServiceAccounts";
@@ -45,7 +50,8 @@ fn access() -> Vec<Kind> {
             .resetting("status", Resets(&[&["spec"], &["status", "conditions"]]))
             .resetting("approval", Resets(&[&["spec"], &["status", "certificate"]]))
             .select("spec.signerName")
-            .name_rule(any_name),
+            .name_rule(any_name)
+            .rules(CertificateSigningRequests),
         rbac("clusterrolebindings", "ClusterRoleBinding")
             .columns(BINDING, cells::cluster::role_binding)
             .cluster()
@@ -64,26 +70,31 @@ fn networking() -> Vec<Kind> {
         networking("ingressclasses", "IngressClass")
             .columns("=Name|Controller|Parameters|Age", cells::cluster::ingress_class)
             .cluster()
-            .generation(),
+            .generation()
+            .rules(ingress_class::ingress_classes()),
         Resource::stored("networking.k8s.io", "v1", "ingresses", "Ingress", "ingress")
             .columns("=Name|Class|Hosts|Address|Ports|Age", cells::cluster::ingress)
             .short(&["ing"])
             .generation()
-            .part("status"),
+            .part("status")
+            .rules(ingress::Ingresses),
         networking("ipaddresses", "IPAddress")
             .columns("=Name|ParentRef", cells::cluster::ip_address)
             .cluster()
             .short(&["ip"])
-            .name_rule(ip_address),
+            .name_rule(ip_address::name)
+            .rules(ip_address::ip_addresses()),
         networking("networkpolicies", "NetworkPolicy")
             .columns("=Name|Pod-Selector|Age", cells::cluster::network_policy)
             .short(&["netpol"])
-            .generation(),
+            .generation()
+            .rules(network_policy::NetworkPolicies),
         networking("servicecidrs", "ServiceCIDR")
             .columns("=Name|CIDRs|Age", cells::cluster::service_cidr)
             .cluster()
             .part("status")
-            .resetting("status", SPEC_AND_METADATA),
+            .resetting("status", SPEC_AND_METADATA)
+            .rules(service_cidr::ServiceCidrs),
         stored("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
             .columns("=Name|AddressType|Ports|Endpoints|Age", cells::cluster::endpoint_slice)
             .counts(Generation { metadata: &["labels"], ..Generation::USUAL })
@@ -170,20 +181,26 @@ fn extension() -> Vec<Kind> {
     kinds![
         admission("mutatingadmissionpolicies", "MutatingAdmissionPolicy")
             .columns("=Name|#Mutations|ParamKind|Age", cells::cluster::mutating_admission_policy)
-            .stored_as("v1beta1"),
+            .stored_as("v1beta1")
+            .rules(Registered::MutatingPolicy),
         admission("mutatingadmissionpolicybindings", "MutatingAdmissionPolicyBinding")
             .columns(POLICY_BINDING, cells::cluster::policy_binding)
-            .stored_as("v1beta1"),
+            .stored_as("v1beta1")
+            .rules(Registered::MutatingBinding),
         admission("mutatingwebhookconfigurations", "MutatingWebhookConfiguration")
-            .columns(WEBHOOKS, cells::cluster::webhooks),
+            .columns(WEBHOOKS, cells::cluster::webhooks)
+            .rules(Registered::MutatingWebhooks),
         admission("validatingadmissionpolicies", "ValidatingAdmissionPolicy")
             .columns("=Name|#Validations|ParamKind|Age", cells::cluster::validating_admission_policy)
             .part("status")
-            .resetting("status", SPEC_AND_METADATA),
+            .resetting("status", SPEC_AND_METADATA)
+            .rules(Registered::ValidatingPolicy),
         admission("validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding")
-            .columns(POLICY_BINDING, cells::cluster::policy_binding),
+            .columns(POLICY_BINDING, cells::cluster::policy_binding)
+            .rules(Registered::ValidatingBinding),
         admission("validatingwebhookconfigurations", "ValidatingWebhookConfiguration")
-            .columns(WEBHOOKS, cells::cluster::webhooks),
+            .columns(WEBHOOKS, cells::cluster::webhooks)
+            .rules(Registered::ValidatingWebhooks),
         Resource::stored(
             "apiextensions.k8s.io",
             "v1",
@@ -213,20 +230,26 @@ fn extension() -> Vec<Kind> {
         .cluster()
         .categories(extension)
         .part("status")
-        .resetting("status", SPEC_AND_METADATA),
+        .resetting("status", SPEC_AND_METADATA)
+        .conditional_update()
+        .rules(ApiServices),
         stored("coordination.k8s.io", "v1", "leases", "Lease")
             .columns("=Name|Holder|Age", cells::cluster::lease)
             .create_on_update()
             .conditional_update()
             .rules(network::leases()),
-        flow("flowschemas", "FlowSchema").columns(
-            "=Name|PriorityLevel|MatchingPrecedence|DistinguisherMethod|Age|MissingPL",
-            cells::cluster::flow_schema,
-        ),
-        flow("prioritylevelconfigurations", "PriorityLevelConfiguration").columns(
-            "=Name|Type|NominalConcurrencyShares|Queues|HandSize|QueueLengthLimit|Age",
-            cells::cluster::priority_level,
-        ),
+        flow("flowschemas", "FlowSchema")
+            .columns(
+                "=Name|PriorityLevel|MatchingPrecedence|DistinguisherMethod|Age|MissingPL",
+                cells::cluster::flow_schema,
+            )
+            .rules(flow_schema::FlowSchemas),
+        flow("prioritylevelconfigurations", "PriorityLevelConfiguration")
+            .columns(
+                "=Name|Type|NominalConcurrencyShares|Queues|HandSize|QueueLengthLimit|Age",
+                cells::cluster::priority_level,
+            )
+            .rules(priority_level::PriorityLevels),
         stored("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass")
             .columns("=Name|Handler|Age", cells::cluster::runtime_class)
             .cluster()

@@ -75,11 +75,3 @@ fn scaled(resource: Resource) -> Resource {
 fn any_name(_name: &str, _prefix: bool) -> Vec<String> {
     Vec::new()
 }
-
-/// The name of an IPAddress is the address.
-fn ip_address(name: &str, _prefix: bool) -> Vec<String> {
-    match name.parse::<std::net::IpAddr>() {
-        Ok(_) => Vec::new(),
-        Err(_) => vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()],
-    }
-}

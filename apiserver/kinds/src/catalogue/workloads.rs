@@ -7,7 +7,7 @@ use model::resource::{Generation, Resource};
 use writes::strategy::{Kind, Rules};
 
 use super::{scaled, stored};
-use crate::{apps, batch as jobs, cells, policy};
+use crate::{apps, autoscaling, batch as jobs, cells, policy};
 
 const REPLICAS: &str = "=Name|#Desired|#Current|#Ready|Age|+Containers|+Images|+Selector";
 
@@ -81,9 +81,10 @@ pub(super) fn rows() -> Vec<Kind> {
 }
 
 /// Two served versions of one kind, stored as v2.
-fn autoscaler(version: &'static str) -> Resource {
+fn autoscaler(version: &'static str) -> Kind {
     let row = stored("autoscaling", version, "horizontalpodautoscalers", "HorizontalPodAutoscaler")
         .columns("=Name|Reference|Targets|MinPods|MaxPods|Replicas|Age", cells::workloads::horizontal_pod_autoscaler);
     let storage_version = GroupVersionKind::new("autoscaling", "v2", "HorizontalPodAutoscaler");
-    Resource { storage_version, ..row }.short(&["hpa"]).categories(&["all"]).part("status")
+    let row = Resource { storage_version, ..row }.short(&["hpa"]).categories(&["all"]).part("status");
+    row.rules(autoscaling::Autoscalers)
 }

@@ -21,7 +21,7 @@ mod structural;
 #[cfg(test)]
 mod tests;
 mod versions;
-mod webhook;
+pub mod webhook;
 
 pub(super) use field_path::valid as valid_field_path;
 pub(super) use openapi::rule_fault;

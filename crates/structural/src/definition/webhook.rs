@@ -34,7 +34,8 @@ pub(super) fn has_scheme_and_host(text: &str) -> bool {
     !url.scheme.is_empty() && !url.host.is_empty()
 }
 
-pub(super) fn url(text: &str, path: &Path) -> ErrorList {
+/// Faults of a webhook's URL.
+pub fn url(text: &str, path: &Path) -> ErrorList {
     const FORM: &str = "; desired format: https://host[/path]";
     let url = parse(text);
     let mut errors = ErrorList::new();
@@ -58,7 +59,8 @@ pub(super) fn url(text: &str, path: &Path) -> ErrorList {
     errors
 }
 
-pub(super) fn service(service: &Value, path: &Path) -> ErrorList {
+/// Faults of a webhook's Service.
+pub fn service(service: &Value, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
     let text = |name: &str| service.get(name).and_then(Value::as_str).unwrap_or_default();
     for name in ["namespace", "name"] {
@@ -77,7 +79,7 @@ pub(super) fn service(service: &Value, path: &Path) -> ErrorList {
     errors
 }
 
-// Definitions hand name and namespace over in the wrong order: each fault is told of the other field.
+// All callers hand name and namespace over in the wrong order: each fault is told of the other field.
 fn swapped(name: &str) -> &'static str {
     if name == "name" { "namespace" } else { "name" }
 }
