@@ -280,8 +280,14 @@ const REPAIR_INTERVAL: Duration = Duration::from_secs(180);
 
 /// Makes what every cluster has, again until it is there.
 async fn bootstrap(server: Arc<Server>, make: Arc<Bootstrap>, cancel: CancellationToken) {
+    let mut told = None;
     while let Err(error) = make(server.registry.clone()).await {
-        tracing::warn!(%error, "bootstrap failed, trying again");
+        // A fault that stays is said once.
+        let text = error.to_string();
+        if told.as_ref() != Some(&text) {
+            tracing::warn!(error = text, "bootstrap failed, trying again");
+            told = Some(text);
+        }
         tokio::select! {
             () = cancel.cancelled() => return,
             () = tokio::time::sleep(Duration::from_millis(500)) => {}

@@ -53,6 +53,13 @@ pub async fn run(registry: &Registry, facts: &Facts) -> Result<(), StatusError> 
         },
     });
     ensure(registry, &GroupResource::new("", "services"), vec![service], |_, _| None).await?;
+    if facts.advertise.is_loopback() {
+        // Validation refuses it as an endpoint, rightly: in a pod it is the pod's own.
+        tracing::warn!(
+            "no address but loopback, so that the `kubernetes` Service has no endpoint: give one with --advertise-address"
+        );
+        return Ok(());
+    }
     let family = if facts.advertise.is_ipv4() { "IPv4" } else { "IPv6" };
     let slice = json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
