@@ -33,6 +33,7 @@ mod tokens;
 mod volumes;
 
 pub use config::{Authentication, Authorization, Config, KubeletConfiguration, Span, Taint};
+pub use node::ready::until_ready;
 pub use start::run;
 
 use anyhow::Context;
@@ -50,5 +51,11 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     let client = client::from_kubeconfig(&kubeconfig, &agent)?;
     // A connection of its own: the heartbeat waits for nothing.
     let heartbeat = client::from_kubeconfig(&kubeconfig, &agent)?;
-    start::run_with(config, client, heartbeat, component::shutdown()).await
+    let (cancel, manager) = (component::shutdown(), component::notify::Manager::of_this_process());
+    manager.status("waiting for the node to be Ready");
+    let name = config.node_name.clone();
+    let ready = until_ready(client.clone(), &name);
+    let work = start::run_with(config, client, heartbeat, cancel.clone());
+    let work = async { work.await.inspect(|()| cancel.cancel()).inspect_err(|_| cancel.cancel()) };
+    tokio::join!(work, manager.tell(ready, || async { component::notify::tasks() }, cancel.clone())).0
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod lease;
 pub(crate) mod machine;
+pub(crate) mod ready;
 pub(crate) mod register;
 mod runtime_version;
 pub(crate) mod status;
