@@ -22,7 +22,11 @@ const NEEDED: &[(&str, &[&str])] = &[
 /// Checks, and installs where that is asked for.
 pub fn check(flags: &Up) -> anyhow::Result<()> {
     if !nix::unistd::Uid::effective().is_root() {
-        bail!("ferry up must run as root: it starts containers and sets up their network");
+        let program = std::env::current_exe().map_or_else(|_| "ferry".into(), |path| path.display().to_string());
+        let install = if flags.install_deps { " --install-deps" } else { "" };
+        bail!(
+            "ferry up must run as root, since it starts containers and sets up their network: sudo {program} up{install}"
+        );
     }
     // With a runtime of one's own, containerd and runc are that runtime's business.
     let own_runtime = flags.container_runtime_endpoint.is_some();

@@ -11,12 +11,10 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use nix::mount::{MntFlags, umount2};
-use proto::cri::runtime_service_client::RuntimeServiceClient;
 use proto::cri::{ListPodSandboxRequest, RemovePodSandboxRequest, StopPodSandboxRequest};
-use tonic::transport::{Endpoint, Uri};
 
 use super::flags::{Down, Layout};
-use super::{BRIDGE, lock, nat, process, runtime};
+use super::{BRIDGE, address, cri, lock, nat, network, process, runtime};
 
 /// How long the runtime may take to end all pods, before they are ended without it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,6 +30,10 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     }
     if !flags.data_dir.exists() {
         println!("nothing to do: {} does not exist", flags.data_dir.display());
+        return Ok(());
+    }
+    if !Layout::used(&flags.data_dir) {
+        println!("nothing to do: {} holds no cluster", flags.data_dir.display());
         return Ok(());
     }
     let layout = Layout::new(&flags.data_dir)?;
@@ -68,13 +70,19 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     }
     // Gone already where there was no pod.
     let _ = Command::new("ip").args(["link", "delete", BRIDGE]).output();
+    address::remove();
     nat::clean(&layout);
+    if let Err(error) = network::remove(&layout) {
+        faults.push(format!("{error:#}"));
+    }
     if let Err(fault) = cgroups(&layout).await {
         faults.push(fault);
     }
     if flags.purge {
-        fs::remove_dir_all(&layout.data)?;
-        println!("removed {}", layout.data.display());
+        match layout.purge()? {
+            true => println!("removed {}", layout.data.display()),
+            false => println!("removed the cluster from {}, which holds other things too", layout.data.display()),
+        }
     }
     if faults.is_empty() { Ok(()) } else { bail!("not everything could be done: {}", faults.join("; ")) }
 }
@@ -82,7 +90,7 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
 /// Stops and removes all pods of the cluster's runtime; how many there were.
 async fn pods(layout: &Layout) -> anyhow::Result<usize> {
     if let Ok(endpoint) = fs::read_to_string(layout.endpoint_file()) {
-        let stopped = sandboxes(&runtime::path_of(&endpoint)).await.with_context(|| format!("pods of {endpoint}"))?;
+        let stopped = sandboxes(&cri::path_of(&endpoint)).await.with_context(|| format!("pods of {endpoint}"))?;
         fs::remove_file(layout.endpoint_file())?;
         return Ok(stopped);
     }
@@ -95,14 +103,7 @@ async fn pods(layout: &Layout) -> anyhow::Result<usize> {
 }
 
 async fn sandboxes(socket: &Path) -> anyhow::Result<usize> {
-    let socket = socket.to_path_buf();
-    let channel = Endpoint::from_static("http://runtime")
-        .connect_with_connector(tower::service_fn(move |_: Uri| {
-            let socket = socket.clone();
-            async move { tokio::net::UnixStream::connect(socket).await.map(hyper_util::rt::TokioIo::new) }
-        }))
-        .await?;
-    let mut client = RuntimeServiceClient::new(channel);
+    let mut client = cri::connect(socket).await?;
     // One that has just started listens before it can answer.
     let deadline = tokio::time::Instant::now() + START;
     let pods = loop {

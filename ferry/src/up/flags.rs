@@ -7,6 +7,22 @@ use sha2::{Digest, Sha256};
 
 /// Where the cluster's state is kept by default.
 const DATA_DIR: &str = "/var/lib/ferry";
+/// All that Ferry keeps in its data directory. Purging deletes this and no more: the folder may be somebody's home.
+const ENTRIES: &[&str] = &[
+    "admin.conf",
+    "cni-configuration",
+    "containerd",
+    "images",
+    "images.tar",
+    "ipam",
+    "kubelet",
+    "pki",
+    "pods",
+    "runtime-endpoint",
+    "store",
+    "tables-before",
+    "ferry.pid",
+];
 
 /// Brings up a whole cluster on this machine, in one process, which goes on until it is stopped; containers outlive it.
 #[derive(Debug, Clone, clap::Args)]
@@ -65,6 +81,26 @@ impl Layout {
         Ok(Self { data: data.canonicalize()? })
     }
 
+    /// Whether a cluster has ever been in that folder.
+    pub fn used(data: &std::path::Path) -> bool {
+        ENTRIES.iter().any(|name| data.join(name).exists())
+    }
+
+    /// Deletes the cluster's state, and the folder if nothing else is in it; whether that is so.
+    pub fn purge(&self) -> std::io::Result<bool> {
+        for path in ENTRIES.iter().map(|name| self.data.join(name)) {
+            match path.symlink_metadata() {
+                Ok(meta) if meta.is_dir() => std::fs::remove_dir_all(&path)?,
+                Ok(_) => std::fs::remove_file(&path)?,
+                Err(_) => {}
+            }
+        }
+        match std::fs::remove_dir(&self.data) {
+            Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => Ok(false),
+            done => done.map(|()| true),
+        }
+    }
+
     /// The group of the pods' cgroups. A cluster in another place than the default has one of its own: a kubelet removes
     /// pods' groups that it does not know, and two clusters on one kernel must not know each other's.
     pub fn cgroup_root(&self) -> String {
@@ -78,6 +114,11 @@ impl Layout {
     /// The runtime of the cluster's pods, where it is not the private containerd.
     pub fn endpoint_file(&self) -> PathBuf {
         self.data.join("runtime-endpoint")
+    }
+
+    /// Names the CNI configuration that was written for a runtime which is not the private containerd.
+    pub fn cni_file(&self) -> PathBuf {
+        self.data.join("cni-configuration")
     }
 
     /// The process of `ferry up`, which holds a lock on it as long as it lives.
@@ -113,5 +154,27 @@ impl Layout {
     /// The administrator's kubeconfig, where no other place is given.
     pub fn kubeconfig(&self) -> PathBuf {
         self.data.join("admin.conf")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_purge_deletes_what_is_ferrys_and_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        let layout = Layout::new(&data).unwrap();
+        assert!(!Layout::used(&data), "an empty folder holds no cluster");
+        std::fs::write(data.join("letter"), "dear").unwrap();
+        std::fs::create_dir_all(data.join("store/wal")).unwrap();
+        std::fs::write(layout.pid_file(), "1").unwrap();
+        assert!(Layout::used(&data));
+        assert!(!layout.purge().unwrap());
+        assert_eq!(std::fs::read_dir(&data).unwrap().count(), 1);
+        assert_eq!(std::fs::read_to_string(data.join("letter")).unwrap(), "dear");
+        std::fs::remove_file(data.join("letter")).unwrap();
+        assert!(layout.purge().unwrap() && !data.exists());
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::flags::Layout;
-use super::{POD_RANGE, image};
+use super::{image, network};
 
 /// How long containerd may take to listen.
 const START: Duration = Duration::from_secs(20);
@@ -19,7 +19,7 @@ const START: Duration = Duration::from_secs(20);
 pub async fn containerd(layout: &Layout) -> anyhow::Result<String> {
     let (dir, socket) = (layout.containerd(), layout.socket());
     fs::create_dir_all(dir.join("cni"))?;
-    fs::write(dir.join("cni/10-ferry.conflist"), conflist(&dir.join("ipam")))?;
+    fs::write(dir.join("cni/10-ferry.conflist"), network::conflist(&dir.join("ipam")))?;
     fs::write(layout.containerd_config(), config(&dir))?;
     let endpoint = format!("unix://{}", socket.display());
     if answers(&socket).await {
@@ -31,6 +31,10 @@ pub async fn containerd(layout: &Layout) -> anyhow::Result<String> {
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     // A group of its own: a Ctrl-C for Ferry is none for the containers.
     command.process_group(0);
+    // Its readiness is not Ferry's.
+    for name in component::notify::VARIABLES {
+        command.env_remove(name);
+    }
     let mut child = command.spawn().context("starting containerd")?;
     fs::write(layout.containerd_pid_file(), child.id().to_string())?;
     let deadline = tokio::time::Instant::now() + START;
@@ -50,11 +54,6 @@ pub async fn containerd(layout: &Layout) -> anyhow::Result<String> {
     // Reaps it if it ends while we run.
     std::thread::spawn(move || child.wait());
     Ok(endpoint)
-}
-
-/// The path of an endpoint's socket.
-pub fn path_of(endpoint: &str) -> std::path::PathBuf {
-    endpoint.trim_start_matches("unix://").into()
 }
 
 /// Whether somebody listens there.
@@ -85,22 +84,4 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
     runtime_type = "io.containerd.runc.v2"
 "#
     )
-}
-
-fn conflist(ipam: &Path) -> String {
-    serde_json::json!({
-        "cniVersion": "1.0.0",
-        "name": "ferry",
-        "plugins": [
-            {
-                "type": "bridge", "bridge": super::BRIDGE, "isGateway": true, "ipMasq": true, "hairpinMode": true,
-                "ipam": {
-                    "type": "host-local", "dataDir": ipam,
-                    "ranges": [[{ "subnet": POD_RANGE }]], "routes": [{ "dst": "0.0.0.0/0" }],
-                },
-            },
-            { "type": "portmap", "capabilities": { "portMappings": true } },
-        ],
-    })
-    .to_string()
 }

@@ -16,6 +16,8 @@ pub struct Cluster {
     pub machine: Machine,
     /// Flags of `ferry up` beside `--data-dir`.
     pub flags: Vec<String>,
+    /// Environment of `ferry up`.
+    pub environment: Vec<(String, String)>,
     process: Option<Child>,
 }
 
@@ -35,11 +37,16 @@ impl Cluster {
 
     /// The same on a machine that is there, with flags.
     pub fn up_on(machine: Machine, flags: &[&str]) -> Self {
-        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let mut cluster = Self { machine, flags, process: None };
+        let mut cluster = Self::on(machine, flags);
         cluster.start();
         cluster.node_ready();
         cluster
+    }
+
+    /// The same, to be started.
+    pub fn on(machine: Machine, flags: &[&str]) -> Self {
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        Self { machine, flags, environment: Vec::new(), process: None }
     }
 
     /// `--data-dir`.
@@ -52,6 +59,7 @@ impl Cluster {
         let log = File::options().create(true).append(true).open(self.dir.join("ferry.log")).expect("a log");
         let mut command = self.machine.command(self.ferry());
         command.arg("up").arg("--data-dir").arg(self.data()).args(&self.flags);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdout(log.try_clone().expect("a log")).stderr(log);
         self.process = Some(command.spawn().expect("ferry"));
     }

@@ -17,11 +17,11 @@ use crate::{needs, wait};
 /// The machine's address; its network is 192.0.2.0/24, with an outside host at .99.
 pub const ADDRESS: &str = "192.0.2.10";
 
-/// Runs as the machine's first process. `$1` its folder, `$2` its name, `$3` the program that then reaps, and after
-/// them a mount point, type and options for each cgroup tree.
+/// Runs as the machine's first process. `$1` its folder, `$2` its name, `$3` the program that then reaps, `$4` whether it
+/// has a network, and after them a mount point, type and options for each cgroup tree.
 const INIT: &str = r#"
 set -e
-dir=$1 name=$2 ferry=$3; shift 3
+dir=$1 name=$2 ferry=$3 network=$4; shift 4
 mount --make-rprivate /
 while [ $# -gt 0 ]; do
   umount "$1"; mount -t "$2" -o "$3" cgroup "$1"
@@ -32,11 +32,13 @@ mount -t proc proc /proc
 for folder in /run /var/lib /var/log; do mount -t tmpfs tmpfs $folder; done
 hostname "$name"
 ip link set lo up
+if [ $network = yes ]; then
 ip netns add outside
 ip link add eth0 type veth peer name eth0 netns outside
 ip addr add 192.0.2.10/24 dev eth0; ip link set eth0 up
 ip route add default via 192.0.2.99
 ip -n outside addr add 192.0.2.99/24 dev eth0; ip -n outside link set eth0 up; ip -n outside link set lo up
+fi
 echo ready
 exec "$ferry" pause
 "#;
@@ -63,6 +65,15 @@ pub struct Machine {
 impl Machine {
     /// `None`, with a word why, where this cannot be done.
     pub fn new(test: &str, also: &[&str]) -> Option<Self> {
+        Self::with_network("yes", test, also)
+    }
+
+    /// The same with no link but loopback.
+    pub fn offline(test: &str, also: &[&str]) -> Option<Self> {
+        Self::with_network("no", test, also)
+    }
+
+    fn with_network(network: &str, test: &str, also: &[&str]) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         if !needs::met(test, also) {
             return None;
@@ -99,7 +110,12 @@ impl Machine {
             "--ipc",
             "--cgroup",
         ]);
-        command.args(["--fork", "--kill-child=KILL", "sh", "-c", INIT, "sh"]).arg(&dir).arg(&name).arg(&ferry);
+        command
+            .args(["--fork", "--kill-child=KILL", "sh", "-c", INIT, "sh"])
+            .arg(&dir)
+            .arg(&name)
+            .arg(&ferry)
+            .arg(network);
         for tree in &trees {
             command.arg(&tree.mount).args([&tree.kind, &tree.options]);
         }

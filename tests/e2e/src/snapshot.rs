@@ -18,7 +18,7 @@ pub fn take(machine: &Machine) -> BTreeSet<String> {
     add("address", "ip -o -4 addr | awk '{print $2, $4}'");
     add("route", "ip route show table all");
     add("nft", "nft list ruleset | grep -v '^$' | awk '/^table/{t=$0} {print t \": \" $0}'");
-    add("namespace", "ls /run/netns");
+    add("namespace", "ls /run/netns 2>/dev/null || true");
     add("run", "find /run -mindepth 1 ! -type d ! -path '/run/netns/outside' | grep -v xtables.lock || true");
     add("cni", "find /var/lib/cni -type f 2>/dev/null || true");
     for group in machine.groups() {

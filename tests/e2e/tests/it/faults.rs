@@ -25,7 +25,10 @@ fn what_is_missing_is_said_in_one_line() {
     machine.sh(&format!("chmod 755 {0} && mkdir {0}/d && chown 65534 {0}/d", machine.dir.display()));
     assert_eq!(
         refused(&machine, "setpriv --reuid 65534 --clear-groups", ""),
-        "error: ferry up must run as root: it starts containers and sets up their network"
+        format!(
+            "error: ferry up must run as root, since it starts containers and sets up their network: sudo {} up",
+            machine.ferry().display()
+        )
     );
     // Without one of the programs, as the machine sees it.
     let hide = |program: &str| {
@@ -56,14 +59,41 @@ fn what_is_missing_is_said_in_one_line() {
 #[test]
 fn what_is_in_the_way_is_said_in_one_line() {
     let Some(machine) = Machine::new("what_is_in_the_way_is_said_in_one_line", &["python3"]) else { return };
-    let mut other = machine.command("python3");
-    let script = "import socket,time; s=socket.socket(); s.bind(('0.0.0.0',6443)); s.listen(); print('on',end='',flush=True); time.sleep(1000)";
-    let mut other = other.args(["-c", script]).stdout(std::process::Stdio::piped()).spawn().unwrap();
-    std::io::Read::read_exact(&mut other.stdout.take().unwrap(), &mut [0; 2]).unwrap();
-    let said = refused(&machine, "", "");
-    assert!(said.contains("0.0.0.0:6443") && said.contains("in use"), "{said}");
-    machine.sh("pkill python3");
-    other.wait().unwrap();
+    for (port, expect) in [
+        (
+            6443,
+            "another program has the API server's port: end it, or give another --secure-port: listening on 0.0.0.0:6443:",
+        ),
+        (10250, "the kubelet ended: another program, perhaps another cluster's, has a port that a node needs: end it:"),
+    ] {
+        let mut other = machine.command("python3");
+        let script = format!(
+            "import socket,time; s=socket.socket(); s.bind(('0.0.0.0',{port})); s.listen(); print('on',end='',flush=True); time.sleep(1000)"
+        );
+        let mut other = other.args(["-c", &script]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        std::io::Read::read_exact(&mut other.stdout.take().unwrap(), &mut [0; 2]).unwrap();
+        let said = refused(&machine, "", "");
+        assert!(said.contains(expect) && said.contains("Address already in use"), "{said}");
+        machine.sh("pkill python3");
+        other.wait().unwrap();
+    }
+    for (flags, expect) in [
+        ("--bind-address 198.51.100.7", "this machine does not have the address: give another --bind-address: "),
+        ("--node-name Node_1", "--node-name \"Node_1\" cannot be a node's name: a lowercase RFC 1123 subdomain"),
+        ("--data-dir /proc/nowhere", "/proc/nowhere cannot be the data directory; give another one with --data-dir: "),
+        ("--kubeconfig /proc/nowhere/admin.conf", "/proc/nowhere"),
+        (
+            "--container-runtime-endpoint unix:///nowhere.sock",
+            "no container runtime answers at unix:///nowhere.sock; start it, or leave",
+        ),
+        ("--container-runtime-endpoint tcp://127.0.0.1:1", "is no unix socket"),
+        ("--nonsense", "unknown flag: --nonsense"),
+        ("nonsense", "unknown command \"nonsense\""),
+        ("--secure-port 70000", "invalid argument \"70000\" for \"--secure-port\" flag: "),
+    ] {
+        let said = refused(&machine, "", flags);
+        assert!(said.contains(expect), "{flags}: {said}");
+    }
 
     let c = Cluster::up_on(machine, &[]);
     let said = refused(&c, "", "--secure-port 6444");

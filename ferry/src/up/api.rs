@@ -1,0 +1,120 @@
+//! The API server of `ferry up`, and clients of it inside the process. Who a client is belongs to the connection that it
+//! was given; every request passes the whole request path.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use apiserver::pki::Pki;
+use apiserver::start::Running;
+use model::user::UserInfo;
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+
+use super::flags::{Layout, Up};
+use super::{KUBERNETES_IP, SERVICE_RANGE};
+
+/// Who brings the cluster up: the administrator of the kubeconfig that is written.
+const ADMINISTRATOR: (&str, &str) = ("kubernetes-admin", "system:masters");
+
+/// A running API server.
+pub struct Api {
+    /// The server.
+    pub running: Running,
+    /// Its certificates.
+    pub pki: Pki,
+    /// Where other machines reach it.
+    pub address: IpAddr,
+    /// The administrator's kubeconfig.
+    pub kubeconfig: PathBuf,
+}
+
+/// Starts it, to be reached at `address` unless a flag names another one.
+pub async fn start(flags: &Up, layout: &Layout, address: IpAddr, cancel: CancellationToken) -> anyhow::Result<Api> {
+    let bound = flags.bind_address;
+    let address = if bound.is_unspecified() || bound.is_loopback() { address } else { bound };
+    let mut argv = vec![
+        format!("--data-dir={}", layout.data.display()),
+        format!("--bind-address={bound}"),
+        format!("--advertise-address={address}"),
+        format!("--secure-port={}", flags.secure_port),
+        format!("--service-cluster-ip-range={SERVICE_RANGE}"),
+        "--service-account-issuer=https://kubernetes.default.svc.cluster.local".to_string(),
+        "--authorization-mode=Node,RBAC".to_string(),
+        "--enable-admission-plugins=NodeRestriction".to_string(),
+        "--kubelet-preferred-address-types=InternalIP,Hostname".to_string(),
+        "--allow-privileged=true".to_string(),
+    ];
+    if !flags.etcd_servers.is_empty() {
+        argv.push(format!("--etcd-servers={}", flags.etcd_servers.join(",")));
+    }
+    let server: apiserver::command::Flags =
+        component::flags::parse("ferry up", &argv, apiserver::command::UNSUPPORTED)?;
+    let running = apiserver::command::serve(&server, cancel).await.map_err(explain)?;
+    let names = apiserver::pki::server_names(address, Some(KUBERNETES_IP), &[]);
+    let now = OffsetDateTime::now_utc();
+    let pki = Pki::ensure(&layout.data.join("pki"), &names, now)?;
+    let kubeconfig = flags.kubeconfig.clone().unwrap_or_else(|| layout.kubeconfig());
+    let host = if bound.is_loopback() { bound } else { address };
+    let url = format!("https://{}", SocketAddr::new(host, flags.secure_port));
+    let (user, group) = ADMINISTRATOR;
+    pki.ensure_kubeconfig(&kubeconfig, &url, user, &[group], now)?;
+    Ok(Api { running, pki, address, kubeconfig })
+}
+
+/// What to do about an address that cannot be had.
+fn explain(error: anyhow::Error) -> anyhow::Error {
+    let kind = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+    match kind {
+        Some(std::io::ErrorKind::AddrInUse) => {
+            error.context("another program has the API server's port: end it, or give another --secure-port")
+        }
+        Some(std::io::ErrorKind::AddrNotAvailable) => {
+            error.context("this machine does not have the address: give another --bind-address")
+        }
+        _ => error,
+    }
+}
+
+impl Api {
+    /// A client inside the process, of that identity.
+    pub fn client(&self, name: &str, groups: &[&str]) -> kube::Client {
+        client_of(&self.running, name, groups, name)
+    }
+
+    /// A client of whoever brings the cluster up.
+    pub fn administrator(&self) -> kube::Client {
+        let (user, group) = ADMINISTRATOR;
+        self.client(user, &[group])
+    }
+
+    /// Clients of the controllers' own service accounts.
+    pub fn service_accounts(&self) -> controller_manager::ClientFor {
+        let running = self.running.clone();
+        Arc::new(move |name: &'static str| {
+            let groups = ["system:serviceaccounts", "system:serviceaccounts:kube-system"];
+            let client = client_of(&running, &format!("system:serviceaccount:kube-system:{name}"), &groups, name);
+            Box::pin(async move { Ok(client) })
+        })
+    }
+
+    /// Whether the server answers.
+    pub async fn alive(client: &kube::Client) -> Result<(), String> {
+        let request = http::Request::get("/livez").body(Vec::new()).map_err(|error| error.to_string())?;
+        match client.request_text(request).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(format!("the API server: {error}")),
+        }
+    }
+}
+
+fn client_of(running: &Running, user: &str, groups: &[&str], agent: &str) -> kube::Client {
+    let groups = groups.iter().map(|g| (*g).to_string()).collect();
+    let user = UserInfo { name: user.to_string(), groups, ..UserInfo::default() };
+    let listener = running.in_process(user);
+    let connect = move || {
+        let listener = listener.clone();
+        async move { listener.connect().await }
+    };
+    client::over_stream(connect, &format!("ferry/{} {agent}", env!("CARGO_PKG_VERSION")))
+}
