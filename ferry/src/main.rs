@@ -1,6 +1,7 @@
 //! Kubernetes as one program.
 
 mod example_web;
+mod install;
 mod pause;
 mod up;
 
@@ -13,6 +14,8 @@ const USAGE: &str = "Kubernetes as one program.
 
   up                  a whole cluster on this machine
   down                ends it, and cleans up after it
+  install             puts this program and its systemd units in place
+  uninstall           takes them away again
 
   apiserver           as kube-apiserver, on an embedded store or etcd
   scheduler           as kube-scheduler
@@ -35,6 +38,8 @@ fn main() -> ExitCode {
     match component.as_str() {
         "up" => daemon(up::main(argv)),
         "down" => daemon(up::down(argv)),
+        "install" => ended(install::install(&argv)),
+        "uninstall" => daemon(install::uninstall(argv)),
         "apiserver" => daemon(apiserver::command::main(argv)),
         "controller-manager" => daemon(controller_manager::main(argv)),
         "proxy" => daemon(proxy::main(argv)),

@@ -1,4 +1,4 @@
-//! Developer tasks: codegen, tidy, test, bench, image, up.
+//! Developer tasks: codegen, tidy, test, bench, dist, image, fuzz. (`cargo up` needs none of them: it is the program itself.)
 
 #[cfg(feature = "bench")]
 mod bench;
@@ -6,15 +6,16 @@ mod bench;
 #[path = "bench/build.rs"]
 mod bench;
 mod codegen;
+mod dist;
 mod fuzz;
+mod image;
 mod packages;
 mod test;
 mod tidy;
-mod up;
 
 use std::process::ExitCode;
 
-const TASKS: &str = "bench, codegen, fuzz, image, test, tidy, up";
+const TASKS: &str = "bench, codegen, dist, fuzz, image, test, tidy";
 
 fn main() -> ExitCode {
     let mut argv = std::env::args().skip(1);
@@ -23,11 +24,12 @@ fn main() -> ExitCode {
     let result = match task.as_str() {
         "bench" => bench::main(argv),
         "codegen" => codegen::main(argv),
+        "dist" => dist::main(&argv),
         "fuzz" => fuzz::main(&argv),
-        "image" => up::image(&argv),
+        "image" => image::main(&argv),
         "test" => test::main(&argv),
         "tidy" => tidy::main(&argv),
-        "up" => up::main(&argv),
+        "" => Err(anyhow::anyhow!("usage: cargo xtask TASK; there are: {TASKS}")),
         other => Err(anyhow::anyhow!("unknown task {other:?}; there are: {TASKS}")),
     };
     match result {

@@ -5,6 +5,8 @@
 mod down;
 mod example;
 mod faults;
+mod network;
 mod parts;
 mod restart;
 mod rollout;
+mod service;

@@ -7,6 +7,8 @@ use ferry_e2e::cluster::Cluster;
 use ferry_e2e::machine::{ADDRESS, Machine};
 use ferry_e2e::wait;
 
+use crate::service::Manager;
+
 /// Keys, certificates and kubeconfigs as an administrator of upstream's would make them. `$1` where.
 const PKI: &str = r#"
 mkdir -p $1; cd $1
@@ -79,11 +81,14 @@ fn five_processes_make_the_same_cluster() {
     for (name, line) in [("kcm", CONTROLLER_MANAGER), ("sched", SCHEDULER), ("proxy", PROXY)] {
         processes.push(run(name, &format!("{ferry} {line}")));
     }
-    processes.push(run("kubelet", &format!("{ferry} {KUBELET} --root-dir={dir}/kubelet")));
+    let mut manager = Manager::new(&c);
+    let socket = c.dir.join("notify").display().to_string();
+    processes.push(run("kubelet", &format!("env NOTIFY_SOCKET={socket} {ferry} {KUBELET} --root-dir={dir}/kubelet")));
 
     // From here on kubectl speaks to this cluster.
     std::fs::copy(format!("{dir}/admin.conf"), c.data().join("admin.conf")).unwrap();
     c.node_ready();
+    manager.hears("READY=1", 1);
     c.apply_example();
     let pods: BTreeSet<String> = c.pods("app=web").into_iter().collect();
     assert_eq!(pods.len(), 3);
