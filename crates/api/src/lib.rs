@@ -1,7 +1,8 @@
-//! The schema table of the built-in kinds, its lookup, their defaulting and version conversion.
+//! The schema table of the built-in kinds, its lookup, their defaulting, version conversion and the walk of their
+//! validation.
 //!
-//! Knows the shapes of Kubernetes' own kinds, as data. Must not know how they are stored or served, nor what a valid
-//! object is: validation belongs to the API server's strategies.
+//! Knows the shapes of Kubernetes' own kinds, as data, and how to walk over them. Must not know how they are stored or served,
+//! nor what a valid object is: the rows that `rules` walks by belong to the API server.
 
 pub mod convert;
 pub mod decode;
@@ -11,5 +12,6 @@ pub mod internal;
 pub mod merge;
 pub mod patch;
 pub mod protobuf;
+pub mod rules;
 pub mod schema;
 pub mod stored;
