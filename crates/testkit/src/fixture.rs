@@ -77,6 +77,10 @@ fn details(kind: &str, name: &str, namespace: Option<&str>) -> Option<Value> {
         "PersistentVolume" => {
             json!({"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/x"}})
         }
+        "VolumeAttachment" => json!({"source": {"persistentVolumeName": "x"}}),
+        "ResourceSlice" => json!({"allNodes": true}),
+        "VolumeAttributesClass" => return Some(json!({"parameters": {"a": "b"}})),
+        "PodTemplate" => return Some(json!({"template": template()})),
         "ControllerRevision" => return Some(json!({"data": {"a": "b"}, "revision": 1})),
         "RoleBinding" | "ClusterRoleBinding" => {
             return Some(json!({"roleRef": {"kind": "ClusterRole", "name": "view"}}));

@@ -6,8 +6,8 @@ use model::check::{Faults, Fields};
 use serde_json::Value;
 use writes::strategy::{Strategy, WriteContext};
 
-use super::job::template_spec;
 use crate::core::pod::warnings;
+use crate::rules;
 
 /// CronJobs.
 pub struct CronJobs;
@@ -64,15 +64,8 @@ pub(super) fn spec(spec: &Value, old: Option<&Value>, at: &Path) -> ErrorList {
     }
     let policy = spec.text("concurrencyPolicy");
     errors.one_of(&at.child("concurrencyPolicy"), policy, &["Allow", "Forbid", "Replace"]);
-    let job = &spec["jobTemplate"]["spec"];
-    let path = at.child("jobTemplate").child("spec");
-    errors.extend(template_spec(job, &path));
-    if let Some(selector) = job.sub("selector") {
-        errors.invalid(&path.child("selector"), selector.clone(), "`selector` will be auto-generated");
-    }
-    if job.flag("manualSelector") == Some(true) {
-        errors.unsupported(&path.child("manualSelector"), true, &["nil", "false"]);
-    }
+    let template = ("batch.v1", "JobTemplateSpec");
+    errors.extend(rules::part(template, &spec["jobTemplate"], None, &at.child("jobTemplate")));
     for field in ["successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
         errors.nonnegative(&at.child(field), spec.int(field).unwrap_or(0));
     }

@@ -1,9 +1,8 @@
 //! Jobs: a selector made of the job's own UID, and a spec of which little may change.
-//!
-//! Not checked as upstream does: pod failure and success policies rule by rule, and the status transitions of a job that
-//! has ended.
 
-use machinery::field::{Error, ErrorList, Path};
+use api::rules::{self, Here};
+use api::schema;
+use machinery::field::{ErrorList, Path};
 use machinery::selector::LabelSelector;
 use machinery::{meta, names};
 use model::check::{Faults, Fields, keep};
@@ -11,8 +10,9 @@ use model::options::Delete;
 use serde_json::{Value, json};
 use writes::strategy::{Dependents, Strategy, WriteContext};
 
-use crate::core::pod::validation::check_template;
+use super::status;
 use crate::core::pod::warnings;
+use crate::rules as table;
 
 /// Jobs.
 pub struct Jobs;
@@ -44,15 +44,15 @@ impl Strategy for Jobs {
         job["status"] = json!({});
     }
 
-    fn validate(&self, _: &WriteContext<'_>, job: &Value) -> ErrorList {
-        validate(job)
+    fn validate(&self, cx: &WriteContext<'_>, job: &Value) -> ErrorList {
+        table::object(cx.resource, job, None)
     }
 
     fn validate_update(&self, cx: &WriteContext<'_>, job: &Value, old: &Value) -> ErrorList {
         if cx.subresource == Some("status") {
-            return status(&job["status"], &old["status"]);
+            return status::update(job, old);
         }
-        update(job, old)
+        [table::object(cx.resource, job, Some(old)), table::change(cx.resource, job, old)].concat()
     }
 
     fn warnings(&self, cx: &WriteContext<'_>, job: &Value, old: Option<&Value>) -> Vec<String> {
@@ -67,7 +67,9 @@ impl Strategy for Jobs {
                 faults.join(" ")
             ));
         }
-        out.extend(warnings::of_template(&job["spec"]["template"], &Path::new("spec").child("template")));
+        if old.is_none_or(|old| old["spec"] != job["spec"]) {
+            out.extend(warnings_of_spec(job));
+        }
         out
     }
 }
@@ -101,36 +103,29 @@ fn generate_selector(job: &mut Value) {
     }
 }
 
-fn validate(job: &Value) -> ErrorList {
-    let mut errors = ErrorList::new();
-    generated_selector(job, &mut errors);
-    errors.extend(spec(&job["spec"], &Path::new("spec")));
-    let completions = job["spec"].int("completions").unwrap_or(0);
-    if job["spec"].text("completionMode") == "Indexed" && completions > 0 {
-        let name = meta::name(job);
-        let host = format!("{name}-{}", completions - 1);
-        if !names::dns1123_label(&host).is_empty() {
-            let detail = format!("will not able to create pod with invalid DNS label: {host}");
-            errors.invalid(&Path::new("metadata").child("name"), name, detail);
-        }
-    }
-    errors
-}
-
-fn generated_selector(job: &Value, errors: &mut ErrorList) {
-    let spec = &job["spec"];
+/// The labels and the selector are what was generated, unless the client takes care of both.
+pub(super) fn generated_selector(here: &Here<'_, '_>, errors: &mut ErrorList) {
+    let (job, spec) = (here.value, &here.value["spec"]);
     if spec.flag("manualSelector") == Some(true) || !spec.has("selector") {
         return;
     }
     let (name, uid) = (meta::name(job), meta::uid(job));
-    let at = Path::new("spec").child("template").child("metadata");
-    let labels = [("controller-uid", uid), ("job-name", name), (UID, uid), (NAME, name)];
-    for (key, want) in labels {
+    if uid.is_empty() {
+        errors.required(&Path::new("metadata").child("uid"), "");
+    }
+    let mut labels = vec![("controller-uid", uid), ("job-name", name)];
+    // Jobs of older servers lack these.
+    let had = |key| here.old_root().is_none_or(|old| meta::label(&old["spec"]["template"], key).is_some());
+    if had(NAME) && had(UID) {
+        labels.extend([(UID, uid), (NAME, name)]);
+    }
+    let at = Path::new("spec").child("template").child("metadata").child("labels");
+    for (key, want) in &labels {
         match meta::label(&spec["template"], key) {
-            None => errors.required(&at.child("labels").key(key), &format!("must be '{want}'")),
-            Some(found) if found != want => {
+            None => errors.required(&at.key(key), &format!("must be '{want}'")),
+            Some(found) if found != *want => {
                 let shown = spec["template"]["metadata"].sub("labels").cloned();
-                errors.invalid(&at.child("labels").key(key), shown, format!("must be '{want}'"));
+                errors.invalid(&at.key(key), shown, format!("must be '{want}'"));
             }
             Some(_) => {}
         }
@@ -142,11 +137,18 @@ fn generated_selector(job: &Value, errors: &mut ErrorList) {
     }
 }
 
-fn spec(spec: &Value, at: &Path) -> ErrorList {
-    let mut errors = template_spec(spec, at);
+/// The selector finds the template's pods.
+pub(super) fn selector(here: &Here<'_, '_>, errors: &mut ErrorList) {
+    let (spec, at) = (&here.value["spec"], here.child("spec"));
+    let path = at.child("selector");
     match spec.sub("selector") {
-        None => errors.required(&at.child("selector"), ""),
-        selector => errors.extend(meta::validate_label_selector(selector, false, &at.child("selector"))),
+        None => errors.required(&path, ""),
+        selector => {
+            let nil = Path::nil();
+            let faulty =
+                |old: &Value| !meta::validate_label_selector(old["spec"].sub("selector"), false, &nil).is_empty();
+            errors.extend(meta::validate_label_selector(selector, here.old_root().is_some_and(faulty), &path));
+        }
     }
     let selector = LabelSelector::from_value(spec.sub("selector"));
     if selector.is_ok_and(|s| !s.matches(&meta::labels(&spec["template"]))) {
@@ -154,93 +156,123 @@ fn spec(spec: &Value, at: &Path) -> ErrorList {
         let at = at.child("template").child("metadata").child("labels");
         errors.invalid(&at, labels, "`selector` does not match template `labels`");
     }
-    errors
 }
 
-/// A job's spec but for its selector: also that of a CronJob's template.
-pub(super) fn template_spec(spec: &Value, at: &Path) -> ErrorList {
-    let mut errors = ErrorList::new();
-    for field in [
-        "parallelism",
-        "completions",
-        "activeDeadlineSeconds",
-        "backoffLimit",
-        "ttlSecondsAfterFinished",
-        "backoffLimitPerIndex",
-        "maxFailedIndexes",
-    ] {
-        errors.nonnegative(&at.child(field), spec.int(field).unwrap_or(0));
-    }
-    if spec.has("maxFailedIndexes") && !spec.has("backoffLimitPerIndex") {
-        errors.required(&at.child("backoffLimitPerIndex"), "when maxFailedIndexes is specified");
-    }
-    if let Some(manager) = spec.sub("managedBy").and_then(Value::as_str) {
-        errors.extend(names::domain_prefixed_path(&at.child("managedBy"), manager));
-        if manager.len() > 63 {
-            errors.push(Error::too_long(&at.child("managedBy"), 63));
+/// The names of the pods of an indexed job end in an index, and are their host names.
+pub(super) fn indexed_name(here: &Here<'_, '_>, errors: &mut ErrorList) {
+    let (name, spec) = (meta::name(here.value), &here.value["spec"]);
+    let completions = spec.int("completions").unwrap_or(0);
+    if spec.text("completionMode") == "Indexed" && completions > 0 {
+        let host = format!("{name}-{}", completions - 1);
+        if !names::dns1123_label(&host).is_empty() {
+            let detail = format!("will not able to create pod with invalid DNS label: {host}");
+            errors.invalid(&Path::new("metadata").child("name"), name, detail);
         }
     }
-    completion_mode(spec, at, &mut errors);
-    if let Some(policy) = spec.sub("podReplacementPolicy").and_then(Value::as_str) {
-        let known: &[&str] =
-            if spec.has("podFailurePolicy") { &["Failed"] } else { &["Failed", "TerminatingOrFailed"] };
-        if !known.contains(&policy) {
-            errors.unsupported(&at.child("podReplacementPolicy"), policy, known);
-        }
-    }
-    errors.extend(check_template(&spec["template"], &at.child("template")));
-    let path = at.child("template").child("spec").child("restartPolicy");
-    match spec["template"]["spec"].text("restartPolicy") {
-        "Always" | "" => errors.required(&path, "valid values: \"OnFailure\", \"Never\""),
-        "OnFailure" if spec.has("podFailurePolicy") => {
-            let detail = "only \"Never\" is supported when podFailurePolicy is specified";
-            errors.invalid(&path, "OnFailure", detail);
-        }
-        "OnFailure" | "Never" => {}
-        other => errors.unsupported(&path, other, &["OnFailure", "Never"]),
-    }
-    errors
 }
 
-fn completion_mode(spec: &Value, at: &Path, errors: &mut ErrorList) {
-    let mode = spec.sub("completionMode").and_then(Value::as_str);
-    match mode {
-        Some("Indexed") => {
-            if !spec.has("completions") {
-                errors.required(&at.child("completions"), "when completion mode is Indexed");
-            }
-            if let Some(n) = spec.int("parallelism").filter(|n| *n > 100_000) {
-                let detail = "must be less than or equal to 100000 when completion mode is Indexed";
-                errors.invalid(&at.child("parallelism"), n, detail);
-            }
-            let failed = spec.int("maxFailedIndexes");
-            if let (Some(failed), Some(all)) = (failed, spec.int("completions"))
-                && failed > all
-            {
-                errors.invalid(&at.child("maxFailedIndexes"), failed, "must be less than or equal to completions");
-            }
-            if let Some(n) = failed.filter(|n| *n > 100_000) {
-                errors.invalid(&at.child("maxFailedIndexes"), n, "must be less than or equal to 100000");
-            }
-        }
+/// The selector of a CronJob's jobs is made with each of them.
+pub(super) fn no_selector(here: &Here<'_, '_>, errors: &mut ErrorList) {
+    let (spec, at) = (&here.value["spec"], here.child("spec"));
+    if let Some(selector) = spec.sub("selector") {
+        errors.invalid(&at.child("selector"), selector.clone(), "`selector` will be auto-generated");
+    }
+    if spec.flag("manualSelector") == Some(true) {
+        errors.unsupported(&at.child("manualSelector"), true, &["nil", "false"]);
+    }
+}
+
+pub(super) fn limit_of_indexes(here: &Here<'_, '_>, errors: &mut ErrorList) {
+    if here.value.has("maxFailedIndexes") && !here.value.has("backoffLimitPerIndex") {
+        errors.required(&here.child("backoffLimitPerIndex"), "when maxFailedIndexes is specified");
+    }
+}
+
+const INDEXES_MAX: i64 = 100_000;
+/// For jobs of more indexes than that, whose failures are counted one by one.
+const INDEXES_MAX_OF_MANY: i64 = 10_000;
+
+pub(super) fn completion_mode(here: &Here<'_, '_>, errors: &mut ErrorList) {
+    let spec = here.value;
+    match spec.sub("completionMode").and_then(Value::as_str) {
+        Some("Indexed") => indexed(spec, &here.path(), errors),
         None | Some("NonIndexed") => {
             for field in ["backoffLimitPerIndex", "maxFailedIndexes"] {
                 if let Some(n) = spec.int(field) {
-                    errors.invalid(&at.child(field), n, "requires indexed completion mode");
+                    errors.invalid(&here.child(field), n, "requires indexed completion mode");
                 }
             }
-            if let Some(policy) = spec.sub("successPolicy") {
-                errors.invalid(&at.child("successPolicy"), policy.clone(), "requires indexed completion mode");
-            }
         }
-        Some(other) => errors.unsupported(&at.child("completionMode"), other, &["NonIndexed", "Indexed"]),
+        Some(other) => errors.unsupported(&here.child("completionMode"), other, &["NonIndexed", "Indexed"]),
     }
 }
 
-fn update(job: &Value, old: &Value) -> ErrorList {
-    let at = Path::new("spec");
-    let (new, before) = (&job["spec"], &old["spec"]);
-    let mut errors = spec(new, &at);
+fn indexed(spec: &Value, at: &Path, errors: &mut ErrorList) {
+    let completions = spec.int("completions");
+    if completions.is_none() {
+        errors.required(&at.child("completions"), "when completion mode is Indexed");
+    }
+    if let Some(n) = spec.int("parallelism").filter(|n| *n > INDEXES_MAX) {
+        let detail = format!("must be less than or equal to {INDEXES_MAX} when completion mode is Indexed");
+        errors.invalid(&at.child("parallelism"), n, detail);
+    }
+    let failed = spec.int("maxFailedIndexes");
+    if let (Some(failed), Some(all)) = (failed, completions)
+        && failed > all
+    {
+        errors.invalid(&at.child("maxFailedIndexes"), failed, "must be less than or equal to completions");
+    }
+    if let Some(n) = failed.filter(|n| *n > INDEXES_MAX) {
+        errors.invalid(&at.child("maxFailedIndexes"), n, format!("must be less than or equal to {INDEXES_MAX}"));
+    }
+    if completions.is_none_or(|all| all <= INDEXES_MAX) || !spec.has("backoffLimitPerIndex") {
+        return;
+    }
+    if failed.is_none() {
+        let detail = format!("must be specified when completions is above {INDEXES_MAX}");
+        errors.required(&at.child("maxFailedIndexes"), &detail);
+    }
+    for field in ["parallelism", "maxFailedIndexes"] {
+        if let Some(n) = spec.int(field).filter(|n| *n > INDEXES_MAX_OF_MANY) {
+            let detail = format!(
+                "must be less than or equal to {INDEXES_MAX_OF_MANY} when completions are above {INDEXES_MAX} and used \
+                 with backoff limit per index"
+            );
+            errors.invalid(&at.child(field), n, detail);
+        }
+    }
+}
+
+/// When a pod is replaced.
+pub(super) fn replacement(here: &Here<'_, '_>, errors: &mut ErrorList) {
+    let Some(policy) = here.value.sub("podReplacementPolicy").and_then(Value::as_str) else { return };
+    let known = ["Failed", "TerminatingOrFailed"];
+    let known = if here.value.has("podFailurePolicy") { &known[..1] } else { &known[..] };
+    if !known.contains(&policy) {
+        errors.unsupported(&here.child("podReplacementPolicy"), policy, known);
+    }
+}
+
+/// A pod that always starts again never ends.
+pub(super) fn restart_policy(here: &Here<'_, '_>, errors: &mut ErrorList) {
+    let at = here.child("template").child("spec").child("restartPolicy");
+    match here.value.sub("template").sub("spec").text("restartPolicy") {
+        "" | "Always" => errors.required(&at, "valid values: \"OnFailure\", \"Never\""),
+        "OnFailure" if here.value.has("podFailurePolicy") => {
+            errors.invalid(&at, "OnFailure", "only \"Never\" is supported when podFailurePolicy is specified");
+        }
+        "OnFailure" | "Never" => {}
+        other => errors.unsupported(&at, other, &["OnFailure", "Never"]),
+    }
+}
+
+/// What of a spec may change. Upstream examines the new spec again with it.
+pub(super) fn change(here: &Here<'_, '_>, errors: &mut ErrorList) {
+    let Some(old) = here.old else { return };
+    let at = here.child("spec");
+    let (new, before) = (&here.value["spec"], &old["spec"]);
+    errors.extend(table::part(("batch.v1", "JobSpec"), new, Some(before), &at));
+    selector(here, errors);
     let immutable = |field: &str| meta::validate_immutable(new.sub(field), before.sub(field), &at.child(field));
     if new.text("completionMode") == "Indexed" {
         let changed = new.int("completions") != before.int("completions");
@@ -252,69 +284,70 @@ fn update(job: &Value, old: &Value) -> ErrorList {
         errors.extend(immutable("completions"));
     }
     errors.extend(immutable("selector"));
-    template_update(new, old, &at.child("template"), &mut errors);
+    template_change(new, old, &at, errors);
     for field in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"] {
         errors.extend(immutable(field));
     }
-    errors
 }
 
-// A suspended job without pods may still be told where its pods go and what they need.
-fn template_update(new: &Value, old: &Value, at: &Path, errors: &mut ErrorList) {
+/// A suspended job without pods may still be told where its pods go and what they need.
+fn template_change(new: &Value, old: &Value, at: &Path, errors: &mut ErrorList) {
     let before = &old["spec"];
     let suspended_condition =
         old["status"].list("conditions").iter().any(|c| c.text("type") == "Suspended" && c.text("status") == "True");
     let idle = !old["status"].has("startTime") || suspended_condition;
     let open = before.flag("suspend") == Some(true) && idle && old["status"].int("active").unwrap_or(0) == 0;
-    let mut allowed = before["template"].clone();
-    if open {
-        let template = &new["template"];
-        for field in ["nodeSelector", "tolerations", "schedulingGates"] {
-            keep(&mut allowed["spec"], &template["spec"], field);
+    let template = &new["template"];
+    let of = |name| schema::named("core.v1", name).expect("the table has templates");
+    if !open {
+        if !rules::equal(of("PodTemplateSpec"), template, &before["template"]) {
+            errors.invalid(&at.child("template"), template.clone(), "field is immutable");
         }
-        for field in ["annotations", "labels"] {
-            keep(&mut allowed["metadata"], &template["metadata"], field);
+        return;
+    }
+    let mut allowed = before["template"]["spec"].clone();
+    for field in ["nodeSelector", "tolerations", "schedulingGates"] {
+        keep(&mut allowed, &template["spec"], field);
+    }
+    if template["spec"].has("affinity") && !allowed.has("affinity") {
+        allowed["affinity"] = json!({});
+    }
+    if let Some(node) = template["spec"].sub("affinity").sub("nodeAffinity") {
+        allowed["affinity"]["nodeAffinity"] = node.clone();
+    } else if let Some(affinity) = allowed.get_mut("affinity").and_then(Value::as_object_mut) {
+        affinity.remove("nodeAffinity");
+        if affinity.is_empty() && !template["spec"].has("affinity") {
+            allowed.as_object_mut().map(|spec| spec.remove("affinity"));
         }
-        if let Some(node) = template["spec"].sub("affinity").sub("nodeAffinity") {
-            allowed["spec"]["affinity"]["nodeAffinity"] = node.clone();
-        } else if let Some(affinity) = allowed["spec"].get_mut("affinity").and_then(Value::as_object_mut) {
-            affinity.remove("nodeAffinity");
-        }
-        for list in ["containers", "initContainers"] {
-            let (ours, theirs) = (allowed["spec"].list(list).len(), template["spec"].list(list));
-            if ours == theirs.len() {
-                for (i, container) in theirs.iter().enumerate() {
-                    keep(&mut allowed["spec"][list][i], container, "resources");
+    }
+    for list in ["containers", "initContainers"] {
+        let theirs = template["spec"].list(list);
+        if allowed.list(list).len() == theirs.len() {
+            for (i, container) in theirs.iter().enumerate() {
+                if allowed[list][i].text("name") == container.text("name") {
+                    keep(&mut allowed[list][i], container, "resources");
                 }
             }
         }
     }
-    if !model::check::same(Some(&new["template"]), Some(&allowed)) {
-        errors.extend(meta::validate_immutable(new.sub("template"), Some(&allowed), at));
+    if !rules::equal(of("PodSpec"), &template["spec"], &allowed) {
+        errors.invalid(&at.child("template.spec"), template["spec"].clone(), "field is immutable");
     }
 }
 
-fn status(status: &Value, old: &Value) -> ErrorList {
-    let mut errors = ErrorList::new();
-    let at = Path::new("status");
-    for field in ["active", "succeeded", "failed", "ready", "terminating"] {
-        errors.nonnegative(&at.child(field), status.int(field).unwrap_or(0));
+/// What a job's pods could not do, though it is accepted.
+fn warnings_of_spec(job: &Value) -> Vec<String> {
+    let spec = &job["spec"];
+    let above = |field, most| spec.int(field).unwrap_or(0) > most;
+    let mut out = Vec::new();
+    let many = above("completions", INDEXES_MAX) && above("parallelism", INDEXES_MAX_OF_MANY);
+    if spec.text("completionMode") == "Indexed" && many {
+        out.push(
+            "spec: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, \
+             Kubernetes might not be able to track completedIndexes when a big number of indexes fail"
+                .to_owned(),
+        );
     }
-    let holds = |s: &Value, kind: &str| {
-        s.list("conditions").iter().any(|c| c.text("type") == kind && c.text("status") == "True")
-    };
-    for kind in ["Failed", "Complete", "FailureTarget", "SuccessCriteriaMet"] {
-        if holds(old, kind) && !holds(status, kind) {
-            let word = if kind == "SuccessCriteriaMet" { "" } else { "terminal " };
-            let detail = format!("cannot disable the {word}{kind}=True condition");
-            errors.push(Error { bad_value: None, ..Error::invalid(&at.child("conditions"), Value::Null, detail) });
-        }
-    }
-    for field in ["failed", "succeeded"] {
-        let (now, before) = (status.int(field).unwrap_or(0), old.int(field).unwrap_or(0));
-        if now < before {
-            errors.invalid(&at.child(field), now, format!("cannot decrease the {field} counter"));
-        }
-    }
-    errors
+    out.extend(warnings::of_template(&spec["template"], &Path::new("spec").child("template")));
+    out
 }

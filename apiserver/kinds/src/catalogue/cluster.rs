@@ -12,7 +12,9 @@ use crate::apiregistration::ApiServices;
 use crate::certificates::CertificateSigningRequests;
 use crate::flowcontrol::{flow_schema, priority_level};
 use crate::networking::{ingress, ingress_class, ip_address, network_policy, service_cidr};
-use crate::{cells, csi, network, rbac as roles};
+use crate::resource::strategies as devices;
+use crate::rules::RULED;
+use crate::{cells, network, node, rbac as roles, storage_k8s as volumes};
 
 const BINDING: &str = "=Name|Role|Age|+Users|+Groups|+ServiceAccounts";
 const WEBHOOKS: &str = "=Name|#Webhooks|Age";
@@ -114,14 +116,17 @@ fn storage() -> Vec<Kind> {
             .cluster()
             .counts(Generation { from_create: false, ..Generation::USUAL })
             .conditional_update()
-            .returns_deleted(),
+            .returns_deleted()
+            .rules(RULED.prepare(volumes::prepare_driver).warn(volumes::driver_warnings)),
         storage("csinodes", "CSINode")
             .columns("=Name|#Drivers|Age", cells::cluster::csi_node)
             .cluster()
             .conditional_update()
             .returns_deleted()
-            .rules(csi::nodes()),
-        storage("csistoragecapacities", "CSIStorageCapacity").conditional_update(),
+            .rules(RULED),
+        storage("csistoragecapacities", "CSIStorageCapacity")
+            .conditional_update()
+            .rules(RULED.warn(volumes::capacity_warnings)),
         storage("storageclasses", "StorageClass")
             .columns(
                 "=Name|Provisioner|ReclaimPolicy|VolumeBindingMode|AllowVolumeExpansion|Age",
@@ -129,39 +134,46 @@ fn storage() -> Vec<Kind> {
             )
             .cluster()
             .short(&["sc"])
-            .returns_deleted(),
+            .returns_deleted()
+            .rules(RULED.warn(volumes::class_warnings)),
         storage("volumeattachments", "VolumeAttachment")
             .columns("=Name|=Attacher|PV|Node|?Attached|Age", cells::cluster::volume_attachment)
             .cluster()
             .part("status")
             .resetting("status", SPEC_AND_METADATA)
             .conditional_update()
-            .returns_deleted(),
+            .returns_deleted()
+            .rules(RULED.parts_too()),
         storage("volumeattributesclasses", "VolumeAttributesClass")
             .columns("=Name|DriverName|Age", cells::cluster::volume_attributes_class)
             .cluster()
             .short(&["vac"])
-            .returns_deleted(),
+            .returns_deleted()
+            .rules(RULED.change_first()),
         device("deviceclasses", "DeviceClass")
             .columns("=Name|Age", cells::core::name_and_age)
             .cluster()
             .generation()
-            .returns_deleted(),
+            .returns_deleted()
+            .rules(RULED),
         device("resourceclaims", "ResourceClaim")
             .columns("=Name|State|Age", cells::cluster::resource_claim)
             .part("status")
             .resetting("status", SPEC_AND_METADATA)
-            .returns_deleted(),
+            .returns_deleted()
+            .rules(devices::Claims),
         device("resourceclaimtemplates", "ResourceClaimTemplate")
             .columns("=Name|Age", cells::core::name_and_age)
-            .returns_deleted(),
+            .returns_deleted()
+            .rules(devices::Templates),
         device("resourceslices", "ResourceSlice")
             .columns("=Name|Node|Driver|Pool|Age", cells::cluster::resource_slice)
             .cluster()
             .generation()
             .select("spec.nodeName")
             .select("spec.driver")
-            .returns_deleted(),
+            .returns_deleted()
+            .rules(RULED.prepare(devices::prepare_slice).warn(devices::slice_warnings)),
     ]
 }
 
@@ -254,6 +266,7 @@ fn extension() -> Vec<Kind> {
             .columns("=Name|Handler|Age", cells::cluster::runtime_class)
             .cluster()
             .create_on_update()
-            .conditional_update(),
+            .conditional_update()
+            .rules(RULED.warn(node::warnings)),
     ]
 }

@@ -8,9 +8,10 @@ use writes::strategy::{Kind, Rules};
 
 use super::{CREATE, PROXY, READ_WRITE, STREAM, any_name, core_kind, scaled};
 use crate::core::{
-    configmap, event, limitrange, namespace, node, persistentvolume, pod, replicationcontroller, resourcequota, secret,
-    service, serviceaccount,
+    configmap, event, limitrange, namespace, node, pod, replicationcontroller, resourcequota, secret, service,
+    serviceaccount, volume,
 };
+use crate::rules::RULED;
 use crate::{cells, network};
 
 /// Events are kept for an hour, where `--event-ttl` says nothing else.
@@ -54,15 +55,15 @@ pub(super) fn rows() -> Vec<Kind> {
             .short(&["pvc"])
             .part("status")
             .returns_deleted()
-            .rules(persistentvolume::PersistentVolumeClaims),
+            .rules(volume::PersistentVolumeClaims),
         stored("persistentvolumes", "PersistentVolume").columns("=Name|Capacity|Access Modes|Reclaim Policy|Status|Claim|StorageClass|VolumeAttributesClass|Reason|Age|+VolumeMode", cells::core::persistent_volume)
             .cluster()
             .short(&["pv"])
             .part("status")
             .returns_deleted()
-            .rules(persistentvolume::PersistentVolumes),
+            .rules(volume::PersistentVolumes),
         pods(),
-        stored("podtemplates", "PodTemplate").columns("=Name|Containers|Images|Pod Labels", cells::workloads::pod_template).generation().returns_deleted(),
+        stored("podtemplates", "PodTemplate").columns("=Name|Containers|Images|Pod Labels", cells::workloads::pod_template).generation().returns_deleted().rules(RULED.warn(pod::template_warnings)),
         scaled(at("replicationcontrollers", "ReplicationController", "controllers").columns(REPLICAS, cells::workloads::replication_controller))
             .short(&["rc"])
             .categories(&["all"])

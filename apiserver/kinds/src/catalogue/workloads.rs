@@ -7,6 +7,7 @@ use model::resource::{Generation, Resource};
 use writes::strategy::{Kind, Rules};
 
 use super::{scaled, stored};
+use crate::rules::RULED;
 use crate::{apps, autoscaling, batch as jobs, cells, policy};
 
 const REPLICAS: &str = "=Name|#Desired|#Current|#Ready|Age|+Containers|+Images|+Selector";
@@ -76,7 +77,8 @@ pub(super) fn rows() -> Vec<Kind> {
             .columns("=Name|#Value|?Global-Default|Age|PreemptionPolicy", cells::cluster::priority_class)
             .cluster()
             .short(&["pc"])
-            .counts(Generation { content: false, ..Generation::USUAL }),
+            .counts(Generation { content: false, ..Generation::USUAL })
+            .rules(RULED.change_only()),
     ]
 }
 

@@ -37,3 +37,15 @@ pub fn of_term(term: &Value, values: bool, at: &Path) -> Vec<String> {
     }
     out
 }
+
+/// Of a label selector that selects nodes.
+pub fn of_selector(selector: Option<&Value>, at: &Path) -> Vec<String> {
+    let mut out = Vec::new();
+    for (i, expression) in selector.list("matchExpressions").iter().enumerate() {
+        let (at, key) = (at.child("matchExpressions").index(i).child("key"), expression.text("key"));
+        out.extend(deprecated(key).map(|words| format!("{at}: {key} is {words}")));
+    }
+    let labels = selector.entries("matchLabels").filter_map(|(key, _)| Some((key, deprecated(key)?)));
+    out.extend(labels.map(|(key, words)| format!("{}: {words}", at.child("matchLabels").child(key))));
+    out
+}

@@ -8,7 +8,7 @@ use model::check::{Fields, quantity};
 use serde_json::Value;
 
 use super::validation::each_container;
-use crate::core::{node_labels, persistentvolume};
+use crate::core::{node_labels, volume as volumes};
 
 const VOLUMES: [(&str, &str); 9] = [
     ("photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
@@ -65,7 +65,7 @@ fn collect(pod: &Value, at: &Path, is_template: bool) -> Vec<String> {
         }
         if let Some(claim) = volume.sub("ephemeral").sub("volumeClaimTemplate") {
             let at = at_spec.child("volumes").index(i).child("ephemeral").child("volumeClaimTemplate").child("spec");
-            out.extend(persistentvolume::claim_warnings(&claim["spec"], &at));
+            out.extend(volumes::claim_warnings(&claim["spec"], &at));
         }
     }
     for (list, field, word) in [("hostAliases", "ip", "ip"), ("imagePullSecrets", "name", "name")] {

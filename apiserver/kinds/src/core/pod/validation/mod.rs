@@ -7,11 +7,11 @@ mod env;
 mod mounts;
 mod probes;
 pub(crate) mod resources;
-mod scheduling;
+pub(crate) mod scheduling;
 mod security;
 mod status;
 mod update;
-mod volumes;
+pub(crate) mod volumes;
 
 pub use resources::{resource_name, resource_quantity};
 pub use scheduling::{node_selector, taint_effect, tolerations};

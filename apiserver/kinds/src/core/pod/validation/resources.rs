@@ -53,7 +53,8 @@ pub fn is_native(name: &str) -> bool {
     !name.contains('/') || name.contains("kubernetes.io/")
 }
 
-fn is_extended(name: &str) -> bool {
+/// Whether a resource is one that a device plugin or a device class offers.
+pub fn is_extended(name: &str) -> bool {
     !is_native(name) && !name.starts_with("requests.") && names::qualified_name(&format!("requests.{name}")).is_empty()
 }
 
@@ -264,9 +265,14 @@ pub(super) fn pod_level(spec: &Value, at: &Path, errors: &mut ErrorList) {
     }
 }
 
-/// `spec.overhead`.
+/// `spec.overhead`, which upstream examines as the limits of a container.
 pub(super) fn overhead(spec: &Value, at: &Path, errors: &mut ErrorList) {
-    for (name, value) in spec.entries("overhead") {
+    limits(spec.entries("overhead"), at, errors);
+}
+
+/// The limits of a container, at the path of its resources.
+pub fn limits<'a>(amounts: impl Iterator<Item = (&'a str, &'a Value)>, at: &Path, errors: &mut ErrorList) {
+    for (name, value) in amounts {
         let at = at.child("limits").key(name);
         container_resource_name(name, &at, errors);
         if let Some(amount) = quantity(value) {

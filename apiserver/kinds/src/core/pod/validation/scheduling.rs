@@ -14,7 +14,7 @@ pub(super) fn affinity(affinity: Option<&Value>, at: &Path, errors: &mut ErrorLi
     if let Some(node) = affinity.sub("nodeAffinity") {
         let at = at.child("nodeAffinity");
         if let Some(selector) = node.sub(REQUIRED) {
-            node_selector(selector, &at.child(REQUIRED), errors);
+            node_selector(selector, false, &at.child(REQUIRED), errors);
         }
         for (i, term) in node.list(PREFERRED).iter().enumerate() {
             let at = at.child(PREFERRED).index(i);
@@ -91,16 +91,22 @@ fn match_label_keys(term: &Value, at: &Path, errors: &mut ErrorList) {
     }
 }
 
-/// A `NodeSelector`, all values of which must be valid labels.
-pub fn node_selector(selector: &Value, at: &Path, errors: &mut ErrorList) {
+/// A `NodeSelector`; `any_value`: its values need not be valid labels.
+pub fn node_selector(selector: &Value, any_value: bool, at: &Path, errors: &mut ErrorList) {
     let at = at.child("nodeSelectorTerms");
     let terms = selector.list("nodeSelectorTerms");
     if terms.is_empty() {
         return errors.required(&at, "must have at least one node selector term");
     }
     for (i, term) in terms.iter().enumerate() {
-        node_selector_term(term, false, &at.index(i), errors);
+        node_selector_term(term, any_value, &at.index(i), errors);
     }
+}
+
+/// Whether a `NodeSelector` has values that are no valid labels: an older server let them pass.
+pub fn invalid_values(selector: &Value) -> bool {
+    let expressions = selector.list("nodeSelectorTerms").iter().flat_map(|term| term.list("matchExpressions"));
+    expressions.flat_map(|e| e.texts("values")).any(|value| !names::label_value(value).is_empty())
 }
 
 fn node_selector_term(term: &Value, any_value: bool, at: &Path, errors: &mut ErrorList) {

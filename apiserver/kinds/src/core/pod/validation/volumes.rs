@@ -1,7 +1,9 @@
-//! Volumes and their sources. Those of storage systems that upstream no longer carries are counted, not looked into.
+//! Volumes and their sources. Those that a pod and a PersistentVolume have in common are examined by the rows of their types.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
+use api::schema::{self, Type};
 use machinery::field::{ErrorList, Path};
 use machinery::{meta, names};
 use model::check::{Faults, Fields};
@@ -10,6 +12,7 @@ use serde_json::Value;
 use super::Options;
 use super::containers::Volumes;
 use super::env::{field_ref, resource_ref};
+use crate::rules;
 
 const MODE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
 
@@ -94,7 +97,8 @@ fn source(volume: &Value, name: &str, pod_name: &str, at: &Path, options: Option
         let Some(source) = volume.sub(kind) else { continue };
         let path = at.child(kind);
         if found {
-            errors.forbidden(&path, "may not specify more than 1 volume type");
+            errors.forbidden(&at.child(surplus(kind)), "may not specify more than 1 volume type");
+            errors.extend(session(source, name, at).into_iter().filter(|_| kind == "iscsi"));
             continue;
         }
         found = true;
@@ -103,7 +107,6 @@ fn source(volume: &Value, name: &str, pod_name: &str, at: &Path, options: Option
                 let detail = "SizeLimit field must be a valid resource quantity";
                 errors.forbidden(&path.child("sizeLimit"), detail);
             }
-            "hostPath" => host_path(source, &path, &mut errors),
             "gitRepo" => {
                 if source.text("repository").is_empty() {
                     errors.required(&path.child("repository"), "");
@@ -112,7 +115,6 @@ fn source(volume: &Value, name: &str, pod_name: &str, at: &Path, options: Option
             }
             "secret" => items(source, "secretName", &path, &mut errors),
             "configMap" => items(source, "name", &path, &mut errors),
-            "nfs" => nfs(source, &path, &mut errors),
             "persistentVolumeClaim" if source.text("claimName").is_empty() => {
                 errors.required(&path.child("claimName"), "");
             }
@@ -125,9 +127,7 @@ fn source(volume: &Value, name: &str, pod_name: &str, at: &Path, options: Option
             "projected" => projected(source, &path, &mut errors),
             "csi" => csi(source, &path, &mut errors),
             "ephemeral" => {
-                if !source.has("volumeClaimTemplate") {
-                    errors.required(&path.child("volumeClaimTemplate"), "");
-                }
+                errors.extend(by_type(kind, source, &path));
                 if !pod_name.is_empty() && !name.is_empty() {
                     let claim = format!("{pod_name}-{name}");
                     for message in names::dns1123_subdomain(&claim) {
@@ -142,7 +142,12 @@ fn source(volume: &Value, name: &str, pod_name: &str, at: &Path, options: Option
                 let known = ["Always", "IfNotPresent", "Never"];
                 errors.one_of(&path.child("pullPolicy"), source.text("pullPolicy"), &known);
             }
-            _ => {}
+            "iscsi" => {
+                errors.extend(by_type(kind, source, &path));
+                errors.extend(session(source, name, at));
+            }
+            "gcePersistentDisk" => errors.extend(by_type(kind, source, &at.child("persistentDisk"))),
+            _ => errors.extend(by_type(kind, source, &path)),
         }
     }
     if !found {
@@ -151,29 +156,32 @@ fn source(volume: &Value, name: &str, pod_name: &str, at: &Path, options: Option
     errors
 }
 
-fn host_path(source: &Value, at: &Path, errors: &mut ErrorList) {
-    let path = source.text("path");
-    if path.is_empty() {
-        return errors.required(&at.child("path"), "");
-    }
-    no_backsteps(path, &at.child("path"), errors);
-    let known = ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
-    let kind = source.text("type");
-    if !known.contains(&kind) {
-        errors.unsupported(&at.child("type"), kind, &known);
+/// By the row of the source's type.
+fn by_type(kind: &str, source: &Value, at: &Path) -> ErrorList {
+    static VOLUME: LazyLock<&Type> =
+        LazyLock::new(|| schema::named("core.v1", "Volume").expect("the table has volumes"));
+    let ty = VOLUME.field(kind).and_then(|field| field.shape.object());
+    ty.map(|ty| rules::of_type(ty, source, None, at)).unwrap_or_default()
+}
+
+/// Under which name upstream shows a source that is one too many.
+fn surplus(kind: &str) -> &str {
+    match kind {
+        "cephfs" => "cephFS",
+        "downwardAPI" => "downwarAPI",
+        kind => kind,
     }
 }
 
-fn nfs(source: &Value, at: &Path, errors: &mut ErrorList) {
-    for field in ["server", "path"] {
-        if source.text(field).is_empty() {
-            errors.required(&at.child(field), "");
-        }
+/// The initiator's name makes an iSCSI session's, of the volume's name and the portal.
+fn session(source: &Value, name: &str, at: &Path) -> ErrorList {
+    let mut errors = ErrorList::new();
+    if source.has("initiatorName") && name.len() + 1 + source.text("targetPortal").len() > 64 {
+        let detail = "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if \
+                      iscsi.initiatorName is specified.";
+        errors.invalid(&at.child("name"), name, detail);
     }
-    let path = source.text("path");
-    if !path.starts_with('/') {
-        errors.invalid(&at.child("path"), path, "must be an absolute path");
-    }
+    errors
 }
 
 fn csi(source: &Value, at: &Path, errors: &mut ErrorList) {
@@ -365,7 +373,7 @@ pub(super) fn descending_path(path: &str, at: &Path, errors: &mut ErrorList) {
 }
 
 /// A path without `..`.
-pub(super) fn no_backsteps(path: &str, at: &Path, errors: &mut ErrorList) {
+pub fn no_backsteps(path: &str, at: &Path, errors: &mut ErrorList) {
     if path.split('/').any(|p| p == "..") {
         errors.invalid(at, path, "must not contain '..'");
     }
