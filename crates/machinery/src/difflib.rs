@@ -48,10 +48,10 @@ fn longest(a: &[&str], b: &[&str], from: (usize, usize), to: (usize, usize)) -> 
     let mut best = (from.0, to.0, 0);
     // How long a run ends at each line of `b`, for the line of `a` before.
     let mut runs = vec![0; to.1 - to.0 + 1];
-    for i in from.0..from.1 {
+    for (i, line) in a.iter().enumerate().take(from.1).skip(from.0) {
         let mut next = vec![0; runs.len()];
         for j in to.0..to.1 {
-            if a[i] == b[j] {
+            if *line == b[j] {
                 let length = runs[j - to.0] + 1;
                 next[j - to.0 + 1] = length;
                 if length > best.2 {
