@@ -72,8 +72,8 @@ fn what_of_a_job_may_change() {
         let said = rules::said(JOB, &with(&old, places), Some(&old));
         said.split(": ").next().unwrap_or_default().to_owned()
     };
-    assert_eq!(shown(&[image.clone()], &suspended), "spec.template.spec");
-    assert_eq!(shown(&[image.clone()], &[]), "spec.template");
+    assert_eq!(shown(std::slice::from_ref(&image), &suspended), "spec.template.spec");
+    assert_eq!(shown(std::slice::from_ref(&image), &[]), "spec.template");
     assert_eq!(shown(&[("/spec/template/spec/nodeSelector", json!({"a": "b"}))], &[]), "spec.template");
     let started = [("/spec/suspend", json!(true)), ("/status", json!({"startTime": "2026-01-01T00:00:00Z"}))];
     assert_eq!(shown(&[("/spec/template/spec/nodeSelector", json!({"a": "b"}))], &started), "spec.template");

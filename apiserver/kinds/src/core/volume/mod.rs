@@ -11,14 +11,14 @@ use serde_json::Value;
 use model::check::{Faults, Fields};
 
 mod claim;
+mod persistent;
 mod sources;
 #[cfg(test)]
 mod tests;
-mod volume;
 
 pub use claim::{PersistentVolumeClaims, claim_warnings};
+pub use persistent::{PersistentVolumes, inline};
 pub use sources::ROWS as SOURCES;
-pub use volume::{PersistentVolumes, inline};
 
 const VOLUME_MODE: &[Fact] = &[OneOf(&["Block", "Filesystem"])];
 const CLASS_NAME: &[Fact] = &[Optional, Form(names::dns1123_subdomain)];
@@ -30,23 +30,23 @@ pub const ROWS: &[Row] = &[
         "PersistentVolumeSpec",
         &[
             Field("accessModes", &[Missing(""), Check(access_modes)]),
-            Field("capacity", &[Missing(""), Check(volume::capacity)]),
+            Field("capacity", &[Missing(""), Check(persistent::capacity)]),
             Field("persistentVolumeReclaimPolicy", &[Optional, OneOf(&["Delete", "Recycle", "Retain"])]),
             Field("nodeAffinity", &[]),
-            Code(volume::one_source),
-            Code(volume::no_recycling_of_the_host),
+            Code(persistent::one_source),
+            Code(persistent::no_recycling_of_the_host),
             Field("storageClassName", CLASS_NAME),
             Field("volumeMode", VOLUME_MODE),
-            Code(volume::attributes_class),
+            Code(persistent::attributes_class),
             Only,
         ],
     ),
     of(
         "core.v1",
         "VolumeNodeAffinity",
-        &[Field("required", &[Required("must specify required node constraints"), Check(volume::required_nodes)])],
+        &[Field("required", &[Required("must specify required node constraints"), Check(persistent::required_nodes)])],
     ),
-    of("core.v1", "PersistentVolume", &[Field("spec", &[]), Only]).change(&[Code(volume::change)]),
+    of("core.v1", "PersistentVolume", &[Field("spec", &[]), Only]).change(&[Code(persistent::change)]),
     of(
         "core.v1",
         "PersistentVolumeClaimSpec",

@@ -4,7 +4,7 @@ use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 
 use super::claim::{data_sources, status};
-use super::volume::mount_options;
+use super::persistent::mount_options;
 use crate::rules::{said, with};
 use model::check::said as listed;
 
