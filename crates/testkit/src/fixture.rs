@@ -48,6 +48,14 @@ fn value(shape: &Shape, depth: usize) -> Value {
     }
 }
 
+/// A certificate request in PEM, as base64 of JSON.
+const REQUEST: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUlITE1IUUNBUUF3RWpFUU1BNEdBMVVFQXd3SFptbDRkSFZ5WlRCWk1CTUdCeXFHU000OUFnRUdDQ3FHU000OQpBd0VIQTBJQUJDVm1hZmlFclN5M2FhYUNIbGN0S1dvMVFSZldjR3QyY3RSVzlsNDhKdiswZXBaYWdyWTBzQnI1CkRVNUdpY2RTS1diS0xKVXlzYVpwU3Z5MjRNbjlBOXFnQURBS0JnZ3Foa2pPUFFRREFnTkhBREJFQWlCSXJzMkIKdDZsMWZIN0tveXg0N1hTOG9pbk0wR3VpVk9ITHRCV05RUDg4S3dJZ2NlS1YwdmsvWC9qWllFa1NRdDlqUFU1MQpyY3k1bktac0NhWHd4amQycXpvPQotLS0tLUVORCBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0K";
+
+/// What an admission policy is for.
+fn matched() -> Value {
+    json!({"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE"]}]})
+}
+
 /// What validation asks beyond the schema.
 fn details(kind: &str, name: &str, namespace: Option<&str>) -> Option<Value> {
     let template = || json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "example.com/c:1"}]}});
@@ -79,6 +87,25 @@ fn details(kind: &str, name: &str, namespace: Option<&str>) -> Option<Value> {
         }
         "VolumeAttachment" => json!({"source": {"persistentVolumeName": "x"}}),
         "ResourceSlice" => json!({"allNodes": true}),
+        "APIService" => {
+            let (version, group) = name.split_once('.')?;
+            json!({"version": version, "group": group, "groupPriorityMinimum": 1000, "versionPriority": 15})
+        }
+        "HorizontalPodAutoscaler" => {
+            json!({"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "x"}, "maxReplicas": 3})
+        }
+        "CertificateSigningRequest" => {
+            json!({"request": REQUEST, "usages": ["client auth"], "signerName": "example.com/signer"})
+        }
+        "IngressClass" => json!({"controller": "example.com/c"}),
+        "Ingress" => json!({"defaultBackend": {"service": {"name": "x", "port": {"number": 80}}}}),
+        "ServiceCIDR" => json!({"cidrs": ["192.0.2.0/24"]}),
+        "ValidatingAdmissionPolicy" => json!({"matchConstraints": matched(), "validations": [{"expression": "true"}]}),
+        "MutatingAdmissionPolicy" => json!({"matchConstraints": matched(), "reinvocationPolicy": "Never",
+            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}}]}),
+        "ValidatingAdmissionPolicyBinding" => json!({"policyName": "x", "validationActions": ["Deny"]}),
+        "MutatingAdmissionPolicyBinding" => json!({"policyName": "x"}),
+        "PriorityLevelConfiguration" => json!({"type": "Exempt"}),
         "VolumeAttributesClass" => return Some(json!({"parameters": {"a": "b"}})),
         "PodTemplate" => return Some(json!({"template": template()})),
         "ControllerRevision" => return Some(json!({"data": {"a": "b"}, "revision": 1})),

@@ -85,7 +85,10 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     };
     progress.say(&format!("container runtime at {endpoint}"));
     checks::forward_packets(&progress);
-    rights::apply(api.administrator()).await?;
+    // Told to end meanwhile, the server hangs up: that is no fault.
+    if let Some(applied) = cancel.run_until_cancelled(rights::apply(api.administrator())).await {
+        applied?;
+    }
     let mut parts = parts::start(&api, &layout, &node_name, &endpoint, &cancel)?;
     progress.say("scheduler, controllers, kubelet, proxy and DNS started");
     let result = run(&api, &node_name, &progress, &mut parts, &cancel).await;
