@@ -44,7 +44,9 @@ async fn a_server_takes_over_an_etcd_and_can_be_taken_off_again() -> anyhow::Res
         "metadata": {"name": "h", "namespace": "default", "uid": "h"},
         "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "d"}, "maxReplicas": 3, "targetCPUUtilizationPercentage": 50}});
     etcd.put("/registry/horizontalpodautoscalers/default/h", upstreams(&hpa)).await?;
-    let policy = json!({"kind": "MutatingAdmissionPolicy", "apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": "p", "uid": "p"}});
+    let policy = json!({"kind": "MutatingAdmissionPolicy", "apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": "p", "uid": "p"},
+        "spec": {"matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE"]}]},
+            "reinvocationPolicy": "Never", "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[JSONPatch{op: \"remove\", path: \"/spec/x\"}]"}}]}});
     let beta = GroupVersionKind::new("admissionregistration.k8s.io", "v1beta1", "MutatingAdmissionPolicy");
     let bytes = stored::write(&policy, &machinery::meta::gvk(&policy), &beta, Form::Protobuf).expect("alike");
     etcd.put("/registry/mutatingadmissionpolicies/p", bytes).await?;

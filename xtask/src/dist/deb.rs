@@ -64,8 +64,8 @@ pub fn package(program: &[u8], release: &Release) -> anyhow::Result<Vec<u8>> {
     let time = release.time;
     for (name, bytes) in [
         ("debian-binary", b"2.0\n".to_vec()),
-        ("control.tar.gz", tar_gz("./", &control, time).context("control.tar.gz")?),
-        ("data.tar.gz", tar_gz("./", &files, time).context("data.tar.gz")?),
+        ("control.tar.gz", tar_gz("", &control, time).context("control.tar.gz")?),
+        ("data.tar.gz", tar_gz("", &files, time).context("data.tar.gz")?),
     ] {
         archive.extend(format!("{name:<16}{time:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, "100644", bytes.len()).bytes());
         let odd = bytes.len() % 2;

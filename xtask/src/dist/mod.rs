@@ -137,6 +137,8 @@ fn tar_gz(prefix: &str, files: &[File], time: u64) -> anyhow::Result<Vec<u8>> {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(kind);
         header.set_mode(mode);
+        header.set_uid(0);
+        header.set_gid(0);
         header.set_size(size as u64);
         header.set_mtime(time);
         header

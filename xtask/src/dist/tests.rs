@@ -80,35 +80,35 @@ fn the_debian_package_has_its_members_and_files() {
         ["debian-binary", "control.tar.gz", "data.tar.gz", "2.0\n"]
     );
     expect![[r#"
-        644 0 1700000000 ./control
-        644 0 1700000000 ./conffiles
-        755 0 1700000000 ./postinst
-        755 0 1700000000 ./prerm
-        755 0 1700000000 ./postrm
+        644 0 1700000000 control
+        644 0 1700000000 conffiles
+        755 0 1700000000 postinst
+        755 0 1700000000 prerm
+        755 0 1700000000 postrm
     "#]]
     .assert_eq(&listing(control));
     expect![[r#"
-        755 0 1700000000 ./usr/
-        755 0 1700000000 ./usr/bin/
-        755 0 1700000000 ./usr/bin/ferry
-        755 0 1700000000 ./usr/lib/
-        755 0 1700000000 ./usr/lib/systemd/
-        755 0 1700000000 ./usr/lib/systemd/system/
-        644 0 1700000000 ./usr/lib/systemd/system/ferry.service
-        644 0 1700000000 ./usr/lib/systemd/system/ferry-node.service
-        755 0 1700000000 ./etc/
-        755 0 1700000000 ./etc/default/
-        644 0 1700000000 ./etc/default/ferry
-        755 0 1700000000 ./usr/share/
-        755 0 1700000000 ./usr/share/doc/
-        755 0 1700000000 ./usr/share/doc/ferry/
-        644 0 1700000000 ./usr/share/doc/ferry/copyright
-        644 0 1700000000 ./usr/share/doc/ferry/README.md
-        755 0 1700000000 ./usr/share/doc/ferry/examples/
-        644 0 1700000000 ./usr/share/doc/ferry/examples/web.yaml
+        755 0 1700000000 usr/
+        755 0 1700000000 usr/bin/
+        755 0 1700000000 usr/bin/ferry
+        755 0 1700000000 usr/lib/
+        755 0 1700000000 usr/lib/systemd/
+        755 0 1700000000 usr/lib/systemd/system/
+        644 0 1700000000 usr/lib/systemd/system/ferry.service
+        644 0 1700000000 usr/lib/systemd/system/ferry-node.service
+        755 0 1700000000 etc/
+        755 0 1700000000 etc/default/
+        644 0 1700000000 etc/default/ferry
+        755 0 1700000000 usr/share/
+        755 0 1700000000 usr/share/doc/
+        755 0 1700000000 usr/share/doc/ferry/
+        644 0 1700000000 usr/share/doc/ferry/copyright
+        644 0 1700000000 usr/share/doc/ferry/README.md
+        755 0 1700000000 usr/share/doc/ferry/examples/
+        644 0 1700000000 usr/share/doc/ferry/examples/web.yaml
     "#]]
     .assert_eq(&listing(data));
-    assert_eq!(content(data, "./usr/bin/ferry"), "#!/bin/sh\n");
+    assert_eq!(content(data, "usr/bin/ferry"), "#!/bin/sh\n");
 }
 
 #[test]
