@@ -134,7 +134,7 @@ fn scripts_of_the_package_are_good_shell() {
     let members = members(&fs::read(package).unwrap());
     for name in ["postinst", "prerm", "postrm"] {
         let file = dir.path().join(name);
-        fs::write(&file, content(&members[1].1, &format!("./{name}"))).unwrap();
+        fs::write(&file, content(&members[1].1, name)).unwrap();
         let output = Command::new("sh").arg("-n").arg(&file).output().unwrap();
         assert!(output.status.success(), "{name}: {output:?}");
     }
