@@ -1,6 +1,6 @@
-//! `cargo xtask tidy`: the measurable part of the style and of the structure: which crate sees which (`graph`), what starts
-//! tasks (`spawns`), what no file may contain. A file over the limit is listed in `tidy-ratchet.txt` with its length, which
-//! may only go down.
+//! `cargo xtask tidy`: the measurable part of the style and of the structure: which crate sees which (`graph`), which
+//! dependencies nothing uses (`unused`), what starts tasks (`spawns`), what no file may contain. A file over the limit is
+//! listed in `tidy-ratchet.txt` with its length, which may only go down.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use crate::root;
 
 mod graph;
 mod spawns;
+mod unused;
 
 /// The most lines of a file that is not in the ratchet.
 const LINES: usize = 500;
@@ -46,6 +47,7 @@ pub fn main(argv: &[String]) -> anyhow::Result<()> {
     faults.extend(spawns.unneeded());
     faults.extend(dead(&root, &files)?);
     faults.extend(graph::check(&root)?);
+    faults.extend(unused::check(&root, &files)?);
     if argv.iter().any(|a| a == "--bless") {
         let text: String = long.iter().map(|(file, lines)| format!("{lines} {file}\n")).collect();
         std::fs::write(root.join(RATCHET), text)?;
