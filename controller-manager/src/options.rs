@@ -21,11 +21,11 @@ pub(crate) struct Options {
     /// Run only while holding the lease.
     #[arg(long, default_value_t = true)]
     pub(crate) leader_elect: bool,
-    #[arg(long, value_parser = duration, default_value = "15s")]
+    #[arg(long, value_parser = machinery::duration::length, default_value = "15s")]
     pub(crate) leader_elect_lease_duration: Duration,
-    #[arg(long, value_parser = duration, default_value = "10s")]
+    #[arg(long, value_parser = machinery::duration::length, default_value = "10s")]
     pub(crate) leader_elect_renew_deadline: Duration,
-    #[arg(long, value_parser = duration, default_value = "2s")]
+    #[arg(long, value_parser = machinery::duration::length, default_value = "2s")]
     pub(crate) leader_elect_retry_period: Duration,
     #[arg(long, default_value = "kube-controller-manager")]
     pub(crate) leader_elect_resource_name: String,
@@ -61,11 +61,11 @@ pub(crate) struct Options {
     pub(crate) max_endpoints_per_slice: usize,
     #[arg(long, default_value_t = 12500)]
     pub(crate) terminated_pod_gc_threshold: usize,
-    #[arg(long, value_parser = duration, default_value = "50s")]
+    #[arg(long, value_parser = machinery::duration::length, default_value = "50s")]
     pub(crate) node_monitor_grace_period: Duration,
-    #[arg(long, value_parser = duration, default_value = "1m")]
+    #[arg(long, value_parser = machinery::duration::length, default_value = "1m")]
     pub(crate) node_startup_grace_period: Duration,
-    #[arg(long, value_parser = duration, default_value = "5s")]
+    #[arg(long, value_parser = machinery::duration::length, default_value = "5s")]
     pub(crate) node_monitor_period: Duration,
     /// Only `false` is possible: nodes get their pod ranges elsewhere.
     #[arg(long)]
@@ -135,25 +135,6 @@ pub(crate) const UNSUPPORTED: &[(&str, Unsupported)] = &[
     ("enable-garbage-collector", Refuse),
 ];
 
-/// Go's durations: `1m30s`, `500ms`, `0`.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("time: invalid duration {text:?}");
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    let (mut rest, mut total) = (text, 0.0);
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
-        let number: f64 = rest[..digits].parse().map_err(|_| wrong())?;
-        let after = &rest[digits..];
-        let units = [("ms", 1e-3), ("us", 1e-6), ("µs", 1e-6), ("ns", 1e-9), ("h", 3600.0), ("m", 60.0), ("s", 1.0)];
-        let (unit, factor) = units.iter().find(|(u, _)| after.starts_with(u)).ok_or_else(wrong)?;
-        total += number * factor;
-        rest = &after[unit.len()..];
-    }
-    if text.is_empty() { Err(wrong()) } else { Duration::try_from_secs_f64(total).map_err(|_| wrong()) }
-}
-
 impl Options {
     /// What they say about the controllers.
     pub(crate) fn config(&self) -> anyhow::Result<Config> {
@@ -181,22 +162,6 @@ impl Options {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_are_gos() {
-        for (text, ms) in [
-            ("15s", Some(15000)),
-            ("1m30s", Some(90000)),
-            ("1.5h", Some(5_400_000)),
-            ("250ms", Some(250)),
-            ("0", Some(0)),
-            ("5", None),
-            ("", None),
-            ("x", None),
-        ] {
-            assert_eq!(duration(text).ok().map(|d| d.as_millis()), ms, "{text}");
-        }
-    }
 
     #[test]
     fn the_flags_of_a_cluster_that_is_set_up_by_hand_are_taken() {

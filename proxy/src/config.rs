@@ -379,29 +379,11 @@ fn interface(name: &str, suffix: &str) -> anyhow::Result<DetectLocal> {
     Ok(DetectLocal::Interface(format!("{name}{suffix}")))
 }
 
-/// A Go duration of whole units (`24h0m0s`, `1h`, `90s`); zero means that nothing is set.
+/// A duration of the file; zero means that nothing is set.
 fn duration(text: Option<String>, default: Option<Duration>) -> anyhow::Result<Option<Duration>> {
     let Some(text) = text else { return Ok(default) };
-    let (mut seconds, mut number) = (0u64, String::new());
-    for c in text.chars() {
-        let unit = match c {
-            '0'..='9' => {
-                number.push(c);
-                continue;
-            }
-            'h' => 3600,
-            'm' => 60,
-            's' => 1,
-            _ => bail!("invalid duration \"{text}\""),
-        };
-        let count: u64 = number.parse().with_context(|| format!("invalid duration \"{text}\""))?;
-        seconds = seconds.saturating_add(count.saturating_mul(unit));
-        number.clear();
-    }
-    if !number.is_empty() && number != "0" {
-        bail!("missing unit in duration \"{text}\"");
-    }
-    Ok((seconds > 0).then(|| Duration::from_secs(seconds)))
+    let length = machinery::duration::length(&text).map_err(anyhow::Error::msg)?;
+    Ok(Some(length).filter(|length| !length.is_zero()))
 }
 
 #[cfg(test)]

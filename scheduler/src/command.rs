@@ -185,9 +185,9 @@ async fn lead(config: Config, client: kube::Client, cancel: CancellationToken) -
     let election = Election {
         namespace: settings.resource_namespace,
         identity: format!("{}_{:016x}", config.host, rand::random::<u64>()),
-        lease_duration: duration(&settings.lease_duration).context("leaderElection.leaseDuration")?,
-        renew_deadline: duration(&settings.renew_deadline).context("leaderElection.renewDeadline")?,
-        retry_period: duration(&settings.retry_period).context("leaderElection.retryPeriod")?,
+        lease_duration: duration("leaseDuration", &settings.lease_duration)?,
+        renew_deadline: duration("renewDeadline", &settings.renew_deadline)?,
+        retry_period: duration("retryPeriod", &settings.retry_period)?,
         name: settings.resource_name,
     };
     let mut result = Ok(());
@@ -201,24 +201,8 @@ async fn lead(config: Config, client: kube::Client, cancel: CancellationToken) -
     }
 }
 
-/// Go's way to write a duration: `1h2m3.5s`, `100ms`.
-fn duration(text: &str) -> anyhow::Result<Duration> {
-    let mut total = Duration::ZERO;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(rest.len());
-        let unit_end = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |at| digits + at);
-        let number: f64 = rest[..digits].parse().with_context(|| format!("time: invalid duration {text:?}"))?;
-        total += Duration::from_secs_f64(match &rest[digits..unit_end] {
-            "h" => number * 3600.0,
-            "m" => number * 60.0,
-            "s" => number,
-            "ms" => number / 1e3,
-            _ => bail!("time: invalid duration {text:?}"),
-        });
-        rest = &rest[unit_end..];
-    }
-    Ok(total)
+fn duration(field: &str, text: &str) -> anyhow::Result<Duration> {
+    machinery::duration::length(text).map_err(anyhow::Error::msg).with_context(|| format!("leaderElection.{field}"))
 }
 
 async fn serve(
@@ -248,17 +232,6 @@ async fn serve(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_as_go_writes_them() {
-        let check = |text: &str, ms: u128| assert_eq!(duration(text).unwrap().as_millis(), ms, "{text}");
-        check("15s", 15_000);
-        check("1m30s", 90_000);
-        check("1h0m0.5s", 3_600_500);
-        check("250ms", 250);
-        assert!(duration("5").is_err());
-        assert!(duration("fast").is_err());
-    }
 
     #[test]
     fn configuration_files() {

@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 pub use assemble::Assembly;
 pub use flags::{Flags, UNSUPPORTED};
 
-use crate::filters::deadline::go_duration;
 use crate::start::{Config, Running, Store, Times, start};
 use kinds::core::service::set_node_port_range;
 
@@ -69,7 +68,8 @@ pub async fn serve(flags: &Flags, cancel: CancellationToken) -> anyhow::Result<R
 }
 
 fn duration(flag: &str, text: &str) -> anyhow::Result<Duration> {
-    go_duration(text).with_context(|| format!("{flag}: invalid duration {text:?}"))
+    machinery::duration::length(text)
+        .map_err(|why| anyhow::anyhow!("invalid argument {text:?} for {flag:?} flag: {why}"))
 }
 
 /// A range of ports as upstream reads it: `30000-32767`, `30000+2767`, `30000`.

@@ -34,42 +34,9 @@ pub fn limit(most: Duration, info: &RequestInfo) -> Limit {
         return Ok(None);
     }
     let Some(text) = info.query.get("timeout") else { return Ok(Some(most)) };
-    let asked = go_duration(text).ok_or_else(|| {
-        let why = format!("time: invalid duration {}", machinery::go::quote(text));
-        StatusError::bad_request(format!("invalid timeout specified in the request URL - {why}"))
-    })?;
+    let asked = machinery::duration::length(text)
+        .map_err(|why| StatusError::bad_request(format!("invalid timeout specified in the request URL - {why}")))?;
     Ok(Some(if asked.is_zero() { most } else { asked.min(most) }))
-}
-
-/// Reads a duration as Go writes it (`1m30s`, `500ms`); a negative one is none.
-pub fn go_duration(text: &str) -> Option<Duration> {
-    let negative = text.starts_with('-');
-    let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
-    if rest == "0" {
-        return Some(Duration::ZERO);
-    }
-    if rest.is_empty() {
-        return None;
-    }
-    let mut seconds = 0.0;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let unit = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        seconds += number
-            * match &rest[..unit] {
-                "ns" => 1e-9,
-                "us" | "µs" => 1e-6,
-                "ms" => 1e-3,
-                "s" => 1.0,
-                "m" => 60.0,
-                "h" => 3600.0,
-                _ => return None,
-            };
-        rest = &rest[unit..];
-    }
-    if negative { Some(Duration::ZERO) } else { Duration::try_from_secs_f64(seconds).ok() }
 }
 
 #[cfg(test)]
@@ -93,10 +60,14 @@ mod tests {
             let info = RequestInfo::parse(&Method::GET, path, query);
             assert_eq!(format!("{:?}", limit(MOST, &info)), expect, "{path}?{query}");
         }
-        for text in ["5", "x", "1d", "1.s2"] {
+        for (text, why) in [
+            ("5", "time: missing unit in duration \"5\""),
+            ("x", "time: invalid duration \"x\""),
+            ("1d", "time: unknown unit \"d\" in duration \"1d\""),
+        ] {
             let info = RequestInfo::parse(&Method::GET, "/api/v1/pods", &format!("timeout={text}"));
             let error = limit(MOST, &info).unwrap_err();
-            let message = format!("invalid timeout specified in the request URL - time: invalid duration \"{text}\"");
+            let message = format!("invalid timeout specified in the request URL - {why}");
             assert_eq!((error.code, error.message), (400, message));
         }
     }

@@ -129,7 +129,7 @@ pub fn date_time(text: &str) -> bool {
 
 /// Go's duration, or Scala's: `3 days`.
 pub fn duration(text: &str) -> bool {
-    if go_duration(text) {
+    if machinery::duration::parse(text).is_ok() {
         return true;
     }
     static PART: LazyLock<Regex> = LazyLock::new(|| Regex::new("([0-9]+)\\s*([A-Za-z\u{b5}]+)").expect("a constant"));
@@ -152,14 +152,6 @@ pub fn duration(text: &str) -> bool {
         any |= UNITS.iter().any(|u| u.contains(&unit.as_str()) || u.last().is_some_and(|last| unit.starts_with(last)));
     }
     any
-}
-
-fn go_duration(text: &str) -> bool {
-    static WHOLE: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new("^[-+]?(?:0|(?:(?:[0-9]+(?:\\.[0-9]*)?|\\.[0-9]+)(?:ns|us|\u{b5}s|\u{3bc}s|ms|s|m|h))+)$")
-            .expect("a constant")
-    });
-    WHOLE.is_match(text)
 }
 
 /// `net/mail.ParseAddress`, without its rarer forms (groups).

@@ -4,6 +4,7 @@
 //! through small traits (`patch::strategic::PatchSchema`, `managed_fields::MergeSchema`) that `crates/api` implements.
 
 pub mod difflib;
+pub mod duration;
 pub mod field;
 pub mod go;
 pub mod gvk;

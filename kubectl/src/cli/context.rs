@@ -154,7 +154,7 @@ impl Context {
         let client = self.client().await?;
         let request = call.request(Body::from)?;
         let sending = client.send(request);
-        let response = match self.flags.duration("request-timeout")?.filter(|timeout| !timeout.is_zero()) {
+        let response = match self.flags.timeout("request-timeout")?.filter(|timeout| !timeout.is_zero()) {
             None => sending.await,
             Some(limit) => tokio::time::timeout(limit, sending)
                 .await

@@ -5,6 +5,7 @@
 //! as users and scripts know them.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::failure::Failure;
 
@@ -214,11 +215,24 @@ impl Parsed {
         })
     }
 
-    /// A duration as Go writes it; a bare number is seconds.
-    pub fn duration(&self, name: &str) -> Result<Option<std::time::Duration>, Failure> {
+    /// A duration as Go writes it; a negative one is zero.
+    pub fn duration(&self, name: &str) -> Result<Option<Duration>, Failure> {
         let Some(text) = self.get(name) else { return Ok(None) };
-        duration(text).map(Some).ok_or_else(|| {
-            self.unknown(&format!("invalid argument {text:?} for \"--{name}\" flag: time: invalid duration {text:?}"))
+        let read = machinery::duration::length(text).map(Some);
+        read.map_err(|why| self.unknown(&format!("invalid argument {text:?} for \"--{name}\" flag: {why}")))
+    }
+
+    /// How long a request may take (`--request-timeout`): a duration, or a whole number of seconds.
+    pub fn timeout(&self, name: &str) -> Result<Option<Duration>, Failure> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        if let Ok(seconds) = text.parse() {
+            return Ok(Some(Duration::from_secs(seconds)));
+        }
+        machinery::duration::length(text).map(Some).map_err(|_| {
+            Failure::plain(
+                "error: Invalid timeout value. Timeout must be a single integer in seconds, or an integer followed by a \
+                 corresponding time unit (e.g. 1s | 2m | 3h)",
+            )
         })
     }
 
@@ -226,34 +240,6 @@ impl Parsed {
     pub fn usage(&self, message: &str) -> Failure {
         Failure::plain(format!("error: {message}\nSee 'kubectl {} -h' for help and examples", self.path))
     }
-}
-
-/// Go's way to write a duration: `1h2m3.5s`; negative ones count as zero.
-pub fn duration(text: &str) -> Option<std::time::Duration> {
-    if let Some(positive) = text.strip_prefix('-') {
-        return duration(positive).map(|_| std::time::Duration::ZERO);
-    }
-    if let Ok(seconds) = text.parse::<u64>() {
-        return Some(std::time::Duration::from_secs(seconds));
-    }
-    let mut total = 0.0;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
-        let end = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |at| digits + at);
-        let number: f64 = rest[..digits].parse().ok()?;
-        total += number
-            * match &rest[digits..end] {
-                "h" => 3600.0,
-                "m" => 60.0,
-                "s" => 1.0,
-                "ms" => 1e-3,
-                "us" => 1e-6,
-                _ => return None,
-            };
-        rest = &rest[end..];
-    }
-    Some(std::time::Duration::from_secs_f64(total))
 }
 
 #[cfg(test)]
@@ -294,10 +280,22 @@ mod tests {
     }
 
     #[test]
-    fn durations() {
-        for (text, ms) in [("5s", 5000), ("1m30s", 90_000), ("10", 10_000), ("0", 0), ("-1s", 0), ("1.5h", 5_400_000)] {
-            assert_eq!(duration(text).map(|d| d.as_millis()), Some(ms), "{text}");
-        }
-        assert_eq!(duration("soon"), None);
+    fn timeouts_of_requests_may_be_seconds() {
+        const TIMES: &[Flag] = &[value("timeout"), value("request-timeout")];
+        let parse = |text: &str| {
+            let argv = [format!("--timeout={text}"), format!("--request-timeout={text}")];
+            Parsed::new("get", &argv, &[TIMES]).expect("flags")
+        };
+        let parsed = parse("1m30s");
+        assert_eq!(parsed.duration("timeout").unwrap(), Some(Duration::from_secs(90)));
+        assert_eq!(parsed.timeout("request-timeout").unwrap(), Some(Duration::from_secs(90)));
+        let parsed = parse("10");
+        assert_eq!(parsed.timeout("request-timeout").unwrap(), Some(Duration::from_secs(10)));
+        let refused = parsed.duration("timeout").unwrap_err().to_string();
+        assert!(
+            refused.contains(r#"invalid argument "10" for "--timeout" flag: time: missing unit in duration "10""#),
+            "{refused}"
+        );
+        assert!(parse("soon").timeout("request-timeout").unwrap_err().to_string().contains("Invalid timeout value"));
     }
 }

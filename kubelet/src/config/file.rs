@@ -10,19 +10,13 @@ pub struct Span(pub Duration);
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        super::duration(&text).map(Span).ok_or_else(|| D::Error::custom(format!("time: invalid duration {text:?}")))
+        machinery::duration::length(&text).map(Span).map_err(D::Error::custom)
     }
 }
 
 impl Serialize for Span {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let s = self.0.as_secs();
-        let text = match (s / 3600, s / 60 % 60, s % 60) {
-            (0, 0, s) => format!("{s}s"),
-            (0, m, s) => format!("{m}m{s}s"),
-            (h, m, s) => format!("{h}h{m}m{s}s"),
-        };
-        text.serialize(serializer)
+        machinery::duration::text(i64::try_from(self.0.as_nanos()).unwrap_or(i64::MAX)).serialize(serializer)
     }
 }
 

@@ -6,7 +6,7 @@ pub(crate) mod flags;
 pub use file::{Authentication, Authorization, KubeletConfiguration, Span, Taint};
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf};
 
 /// A kubelet's settings. `Default` is upstream's.
 #[derive(Debug, Clone)]
@@ -64,65 +64,5 @@ impl Config {
         let lists = [&self.file.system_reserved, &self.file.kube_reserved];
         let texts = lists.into_iter().filter_map(|list| list.get(name));
         texts.map(|text| crate::quantity::milli(&Quantity(text.clone()))).sum()
-    }
-}
-
-/// What a duration of Go's can hold. Everything that is computed from one, here and in tokio, assumes no more.
-const DURATION_LIMIT: Duration = Duration::from_nanos(i64::MAX as u64);
-
-/// Go's durations: `10s`, `1m30s`, `1.5h`, `100ms`, `0`. A bare number is nanoseconds.
-pub(crate) fn duration(text: &str) -> Option<Duration> {
-    parse(text).filter(|duration| *duration <= DURATION_LIMIT)
-}
-
-fn parse(text: &str) -> Option<Duration> {
-    if let Ok(ns) = text.parse::<u64>() {
-        return Some(Duration::from_nanos(ns));
-    }
-    let mut total = 0f64;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let unit = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
-        total += number
-            * match &rest[..unit] {
-                "h" => 3600.0,
-                "m" => 60.0,
-                "s" => 1.0,
-                "ms" => 1e-3,
-                "us" | "µs" => 1e-6,
-                "ns" => 1e-9,
-                _ => return None,
-            };
-        rest = &rest[unit..];
-    }
-    Duration::try_from_secs_f64(total).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations() {
-        for (text, expected) in [
-            ("10s", Some(10_000)),
-            ("1m30s", Some(90_000)),
-            ("1.5h", Some(5_400_000)),
-            ("100ms", Some(100)),
-            ("0", Some(0)),
-            ("0s", Some(0)),
-            ("x", None),
-            ("5", Some(0)),
-            // Go refuses what its 64 bits of nanoseconds cannot hold.
-            ("2562047h", Some(9_223_369_200_000)),
-            ("2562048h", None),
-            ("99999999999999999999h", None),
-            ("18446744073709551615", None),
-        ] {
-            assert_eq!(duration(text).map(|d| d.as_millis()), expected, "{text}");
-        }
     }
 }

@@ -154,7 +154,7 @@ pub(crate) fn thresholds(file: &KubeletConfiguration) -> anyhow::Result<Vec<Thre
         let name = name(threshold.signal);
         let (_, text) =
             grace.with_context(|| format!("grace period must be specified for the soft eviction threshold {name}"))?;
-        let grace = crate::config::duration(text).with_context(|| format!("time: invalid duration {text:?}"))?;
+        let grace = machinery::duration::length(text).map_err(anyhow::Error::msg)?;
         threshold.grace = SignedDuration::try_from(grace)?;
     }
     list.extend(soft);

@@ -135,8 +135,8 @@ impl Images {
                 let size = self.runtime.image_status(&reference).await.ok().flatten().map_or(0, |i| i.size);
                 let message = format!(
                     "Successfully pulled image {requested:?} in {} ({} including waiting). Image size: {size} bytes.",
-                    go_duration(started.elapsed()),
-                    go_duration(waited.elapsed())
+                    milliseconds(started.elapsed()),
+                    milliseconds(waited.elapsed())
                 );
                 tell("Normal", "Pulled", &message);
                 Ok(reference)
@@ -171,16 +171,10 @@ fn known(image: &str, error: &crate::cri::Error) -> (&'static str, String) {
     ("ErrImagePull", error.to_string())
 }
 
-/// Milliseconds as Go prints them: `312ms`, `1.25s`, `1m2.5s`.
-fn go_duration(duration: Duration) -> String {
-    let ms = duration.as_millis();
-    if ms < 1000 {
-        return format!("{ms}ms");
-    }
-    let (minutes, rest) = (ms / 60_000, ms % 60_000);
-    let seconds = format!("{}.{:03}", rest / 1000, rest % 1000);
-    let seconds = seconds.trim_end_matches('0').trim_end_matches('.');
-    if minutes == 0 { format!("{seconds}s") } else { format!("{minutes}m{seconds}s") }
+/// A length of time in milliseconds as Go prints it: `312ms`, `1.25s`, `1m2.5s`.
+fn milliseconds(length: Duration) -> String {
+    let whole = i64::try_from(length.as_millis()).unwrap_or(i64::MAX);
+    machinery::duration::text(whole.saturating_mul(1_000_000))
 }
 
 #[cfg(test)]

@@ -120,7 +120,7 @@ async fn a_pod_waits_for_its_image_and_a_deletion_does_not() {
     for expected in [
         "Normal Pulling: Pulling image \"missing:1\"",
         "Normal BackOff: Back-off pulling image \"missing:1\"",
-        "Normal Pulled: Successfully pulled image \"missing:1\" in 0ms",
+        "Normal Pulled: Successfully pulled image \"missing:1\" in 0s",
     ] {
         node.until("it is told", |n| n.api.events().iter().any(|e| e.starts_with(expected))).await;
     }

@@ -207,7 +207,7 @@ impl Plan<'_> {
         let until = self.backoff.until_since(&key, finished, self.now)?;
         let message = format!(
             "back-off {} restarting failed container={} pod={}",
-            go_duration(self.backoff.get(&key)),
+            machinery::duration::text(self.backoff.get(&key).as_secs().saturating_mul(1_000_000_000)),
             container.name,
             pod::format(self.pod)
         );
@@ -381,16 +381,6 @@ impl Plan<'_> {
         let until = self.held.iter().map(|h| h.hold.until).min();
         let rest = Action::Rest { until, backing_off: self.held };
         self.kills.into_iter().chain(self.removals).chain(self.starts).next().unwrap_or(rest)
-    }
-}
-
-/// A duration as Go prints it: `10s`, `1m20s`, `5m0s`.
-pub(crate) fn go_duration(duration: jiff::SignedDuration) -> String {
-    let seconds = duration.as_secs();
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, s) => format!("{s}s"),
-        (0, m, s) => format!("{m}m{s}s"),
-        (h, m, s) => format!("{h}h{m}m{s}s"),
     }
 }
 

@@ -88,79 +88,9 @@ fn out_of_range(text: &str) -> &'static str {
     }
 }
 
-/// Go's duration text, canonical: `90m` is `1h30m0s`.
+/// A duration as Go prints it: `90m` is `1h30m0s`.
 pub(super) fn duration(text: &str) -> Result<String, String> {
-    let invalid = || format!("time: invalid duration {text:?}");
-    let (negative, mut rest) = match text.strip_prefix(['-', '+']) {
-        Some(rest) => (text.starts_with('-'), rest),
-        None => (false, text),
-    };
-    if rest == "0" {
-        return Ok("0s".into());
-    }
-    if rest.is_empty() {
-        return Err(invalid());
-    }
-    let mut total: i128 = 0;
-    while !rest.is_empty() {
-        let number_length = rest.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
-        let (number, tail) = rest.split_at(number_length);
-        let unit_length = tail.bytes().take_while(|b| !b.is_ascii_digit() && *b != b'.').count();
-        let (unit, tail) = tail.split_at(unit_length);
-        if number.is_empty() || number == "." {
-            return Err(invalid());
-        }
-        let scale: i128 = match unit {
-            "ns" => 1,
-            "us" | "µs" | "μs" => 1_000,
-            "ms" => 1_000_000,
-            "s" => 1_000_000_000,
-            "m" => 60_000_000_000,
-            "h" => 3_600_000_000_000,
-            "" => return Err(format!("time: missing unit in duration {text:?}")),
-            _ => return Err(format!("time: unknown unit {unit:?} in duration {text:?}")),
-        };
-        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| invalid())? };
-        let digits = &fraction[..fraction.len().min(18)];
-        let part: i128 = if digits.is_empty() { 0 } else { digits.parse().map_err(|_| invalid())? };
-        total += whole.checked_mul(scale).ok_or_else(invalid)? + part * scale / 10_i128.pow(digits.len() as u32);
-        if total > i128::from(i64::MAX) {
-            return Err(invalid());
-        }
-        rest = tail;
-    }
-    Ok(format_duration(if negative { -total } else { total }))
-}
-
-fn format_duration(nanos: i128) -> String {
-    let sign = if nanos < 0 { "-" } else { "" };
-    let n = nanos.abs();
-    let decimal = |unit: i128, name: &str| {
-        let fraction = format!("{:0width$}", n % unit, width = unit.to_string().len() - 1);
-        let fraction = fraction.trim_end_matches('0');
-        let dot = if fraction.is_empty() || unit == 1 { String::new() } else { format!(".{fraction}") };
-        format!("{sign}{}{dot}{name}", n / unit)
-    };
-    match n {
-        0 => "0s".into(),
-        1..1_000 => format!("{sign}{n}ns"),
-        1_000..1_000_000 => decimal(1_000, "µs"),
-        1_000_000..1_000_000_000 => decimal(1_000_000, "ms"),
-        _ => {
-            let (hours, minutes) = (n / 3_600_000_000_000, n / 60_000_000_000 % 60);
-            let seconds = n % 60_000_000_000;
-            let fraction = format!("{:09}", seconds % 1_000_000_000);
-            let fraction = fraction.trim_end_matches('0');
-            let dot = if fraction.is_empty() { String::new() } else { format!(".{fraction}") };
-            let seconds = seconds / 1_000_000_000;
-            match (hours, minutes) {
-                (0, 0) => format!("{sign}{seconds}{dot}s"),
-                (0, m) => format!("{sign}{m}m{seconds}{dot}s"),
-                (h, m) => format!("{sign}{h}h{m}m{seconds}{dot}s"),
-            }
-        }
-    }
+    machinery::duration::parse(text).map(machinery::duration::text)
 }
 
 /// A quantity in canonical form.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Number, Value, json};
 
 use super::wire::{Wire, fields, packed};
-use super::{Error, MAGIC, Node, Plan, duration, open};
+use super::{Error, MAGIC, Node, Plan, open};
 use crate::schema::{self, Field, Shape, Type};
 
 /// Messages in messages; JSON schemas are the deepest that anybody sends.
@@ -137,7 +137,7 @@ fn structured(shape: &Shape, bytes: &[u8], depth: usize) -> Result<Value, Error>
     Ok(match shape {
         Shape::Object(id) => object(bytes, id.get(), depth)?.into(),
         Shape::Time | Shape::MicroTime => time(bytes, matches!(shape, Shape::MicroTime))?,
-        Shape::Duration => duration::text(number(bytes, 1)? as i64).into(),
+        Shape::Duration => machinery::duration::text(number(bytes, 1)? as i64).into(),
         Shape::Quantity => match string(bytes, 1)? {
             text if text.is_empty() => "0".into(),
             text => text.into(),

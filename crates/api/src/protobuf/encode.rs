@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::wire::{write_bytes, write_nested as nested, write_number, write_tag};
-use super::{Node, Plan, duration};
+use super::{Node, Plan};
 use crate::encode::{omitted, write_untyped};
 use crate::schema::{Field, MAX_FIELDS, Shape, Type};
 
@@ -77,7 +77,7 @@ fn structured(shape: &Shape, value: Option<&Value>, out: &mut Vec<u8>) {
                 write_number(2, nanos as u64, out);
             }
         }
-        Shape::Duration => write_number(1, duration::parse(text).unwrap_or_default() as u64, out),
+        Shape::Duration => write_number(1, machinery::duration::parse(text).unwrap_or_default() as u64, out),
         Shape::Quantity => match value {
             Some(Value::Number(n)) => write_bytes(1, n.to_string().as_bytes(), out),
             _ => write_bytes(1, if text.is_empty() { "0" } else { text }.as_bytes(), out),

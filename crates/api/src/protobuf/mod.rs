@@ -14,7 +14,6 @@ use serde_json::{Map, Value};
 use crate::schema::{self, Type};
 
 mod decode;
-mod duration;
 mod encode;
 mod resident;
 #[cfg(test)]

@@ -44,40 +44,7 @@ pub fn parse_timestamp(text: &str) -> Option<Value> {
 
 /// Go's: `1h30m`, `-1.5s`.
 pub fn parse_duration(text: &str) -> Option<Value> {
-    let (negative, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Some(Value::Duration(0));
-    }
-    let mut total = 0_f64;
-    let mut exact: i128 = 0;
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (number, tail) = rest.split_at(end);
-        let unit_end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(unit_end);
-        let scale: i128 = match unit {
-            "ns" => 1,
-            "us" | "\u{b5}s" | "\u{3bc}s" => 1_000,
-            "ms" => 1_000_000,
-            "s" => SECOND,
-            "m" => 60 * SECOND,
-            "h" => 3600 * SECOND,
-            _ => return None,
-        };
-        match number.parse::<i64>() {
-            Ok(whole) => exact = exact.checked_add(i128::from(whole).checked_mul(scale)?)?,
-            Err(_) => total += number.parse::<f64>().ok()? * scale as f64,
-        }
-        rest = tail;
-    }
-    if text.is_empty() {
-        return None;
-    }
-    let sum = exact + total as i128;
-    i64::try_from(if negative { -sum } else { sum }).ok().map(Value::Duration)
+    machinery::duration::parse(text).ok().map(Value::Duration)
 }
 
 // `UTC`, `+01:00`, or a name.
@@ -101,7 +68,7 @@ pub(super) fn call(name: &str, args: &[Value]) -> Option<Outcome> {
         ("timestamp", [String(s)]) => parse_timestamp(s)
             .ok_or_else(|| format!("parsing time \"{s}\" as \"2006-01-02T15:04:05Z07:00\": cannot parse")),
         ("timestamp", [Int(seconds)]) => checked(i128::from(*seconds) * SECOND),
-        ("duration", [String(s)]) => parse_duration(s).ok_or_else(|| format!("time: invalid duration \"{s}\"")),
+        ("duration", [String(s)]) => machinery::duration::parse(s).map(Duration),
         ("duration", [Int(n)]) => Ok(Duration(*n)),
         ("getHours", [Duration(d)]) => Ok(Int(d / 3_600_000_000_000)),
         ("getMinutes", [Duration(d)]) => Ok(Int(d / 60_000_000_000)),
