@@ -12,6 +12,7 @@ mod metrics;
 mod policy_params;
 mod resource_quota;
 mod validation;
+mod websockets;
 use std::sync::Arc;
 
 use access::authn::{Authenticator, Peer};
@@ -66,6 +67,11 @@ impl Client {
             .with_root_certificates(rustls::RootCertStore::empty())
             .with_no_client_auth();
         let tls = Arc::new(tls);
+        Self::with(admission, Nodes { tls: tls.clone(), backend_tls: tls, address_types: Vec::new() }).await
+    }
+
+    /// A client of a server with those admission plugins, which dials kubelets like that.
+    pub(crate) async fn with(admission: Chain, nodes: Nodes) -> Self {
         let config = Config {
             store: Store::Memory,
             listen: None,
@@ -76,7 +82,7 @@ impl Client {
                 let tokens = Arc::new(access::authn::bearer::Tokens::new(Vec::new(), Vec::new()));
                 Ok(Access { authenticator, authorizer, admission, rbac, tokens, issuer: None })
             }),
-            nodes: Nodes { tls: tls.clone(), backend_tls: tls, address_types: Vec::new() },
+            nodes,
             times: Default::default(),
             max_requests_inflight: 10,
             max_mutating_requests_inflight: 10,

@@ -6,6 +6,7 @@
 //!
 //! * [`spdy`]: frames and connections, both sides.
 //! * [`websocket`]: the opening handshake and the channel subprotocols.
+//! * [`reader`]: one stream to a WebSocket client that only reads.
 //! * [`translate`]: a WebSocket client's exec or attach to a SPDY server (upstream's StreamTranslator).
 //! * [`tunnel`]: SPDY inside WebSocket messages (port-forward of kubectl 1.31 and later).
 //! * [`dial`]: the HTTP/1.1 upgrade towards a kubelet or a runtime.
@@ -13,6 +14,7 @@
 
 pub mod copy;
 pub mod dial;
+pub mod reader;
 pub mod spdy;
 pub mod translate;
 pub mod tunnel;

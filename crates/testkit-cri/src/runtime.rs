@@ -362,9 +362,13 @@ impl RuntimeService for Service {
     }
 
     async fn port_forward(&self, request: Request<cri::PortForwardRequest>) -> Answer<cri::PortForwardResponse> {
-        let pod = pod_of(&self.0.lock(), &request.into_inner().pod_sandbox_id)?;
-        begin(&self.0, "PortForward", &pod, "").await?;
-        Err(Status::unimplemented("the fake runtime serves no streams"))
+        let request = request.into_inner();
+        let pod = pod_of(&self.0.lock(), &request.pod_sandbox_id)?;
+        let ports: Vec<String> = request.port.iter().map(i32::to_string).collect();
+        begin(&self.0, "PortForward", &pod, &ports.join(" ")).await?;
+        let url = self.0.lock().streams.clone();
+        let url = url.ok_or_else(|| Status::unimplemented("the fake runtime serves no streams"))?;
+        Ok(Response::new(cri::PortForwardResponse { url }))
     }
 
     async fn list_container_stats(

@@ -145,6 +145,8 @@ pub struct World {
     pub figures: HashMap<String, Figures>,
     /// Why there is no network for pods.
     pub network_fault: Option<String>,
+    /// The URL at which ports are forwarded; without one they are not.
+    pub streams: Option<String>,
     /// Where images are stored.
     pub image_mount: PathBuf,
     pub(crate) command: Command,
@@ -164,6 +166,7 @@ impl World {
             containers: Vec::new(),
             figures: HashMap::new(),
             network_fault: None,
+            streams: None,
             image_mount: "/".into(),
             command: Box::new(|_, _| Exec::default()),
             serial: 0,

@@ -1,6 +1,7 @@
 //! `/exec`, `/attach`, `/portForward` and `/run`. The runtime serves the stream; bytes are passed through both ways unread.
 //!
-//! containerd speaks SPDY/3.1; whatever a client negotiates, it negotiates with the runtime.
+//! containerd speaks SPDY/3.1, and WebSocket for ports that are named in the query; whatever a client negotiates, it
+//! negotiates with the runtime.
 
 use super::refuse;
 use crate::{node_agent::Agent, pod};
@@ -154,11 +155,43 @@ async fn port_forward(
             let message = format!("failed to find sandboxID for pod {:?}", pod::format(&pod));
             Box::new(refuse(StatusCode::NOT_FOUND, message))
         })?;
-        let ports = values(&query.0, "port");
-        let ports: Vec<i32> = ports.iter().flat_map(|v| v.split(',').filter_map(|p| p.parse().ok())).collect();
+        let ports = if is_websocket(request.headers()) { ports(&query.0)? } else { Vec::new() };
         pass(agent.runtime.port_forward(&sandbox.id, &ports).await, request).await
     };
     call.await.unwrap_or_else(|refusal| *refusal)
+}
+
+/// Whether a request asks for an upgrade to WebSocket.
+fn is_websocket(headers: &HeaderMap) -> bool {
+    headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// The ports whose channels a WebSocket client wants: it names them first, where SPDY's streams name them later. Upstream:
+/// `NewV4Options` (`portforward/websocket.go`).
+fn ports(query: &Option<String>) -> Result<Vec<i32>, Box<Response>> {
+    let refuse = |message: String| Box::new(refuse(StatusCode::BAD_REQUEST, message));
+    let given = values(query, "port");
+    if given.is_empty() {
+        return Err(refuse("query parameter \"port\" is required".into()));
+    }
+    let mut ports = Vec::new();
+    for text in &given {
+        if text.is_empty() {
+            return Err(refuse("query parameter \"port\" cannot be empty".into()));
+        }
+        for port in text.split(',') {
+            let parsed = port.parse::<u16>().map_err(|error| {
+                let range = *error.kind() == std::num::IntErrorKind::PosOverflow;
+                let why = if range { "value out of range" } else { "invalid syntax" };
+                refuse(format!("unable to parse {text:?} as a port: strconv.ParseUint: parsing {port:?}: {why}"))
+            })?;
+            if parsed == 0 {
+                return Err(refuse(format!("port {text:?} must be > 0")));
+            }
+            ports.push(i32::from(parsed));
+        }
+    }
+    Ok(ports)
 }
 
 /// Takes the client's upgrade to the runtime's address and joins the two connections.

@@ -1,8 +1,9 @@
-//! `pods/log`: the kubelet's `/containerLogs` passed on as it comes.
+//! `pods/log`: the kubelet's `/containerLogs` passed on as it comes, in a plain body or in messages of a WebSocket.
 
 use http::header::{CONTENT_TYPE, HOST};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use machinery::field::{Error, ErrorList, Path};
 use machinery::gvk::GroupKind;
@@ -11,6 +12,7 @@ use machinery::status::StatusError;
 use model::request_info::Query;
 use negotiation::Body;
 use serde_json::Value;
+use streaming::{reader, websocket};
 
 use super::super::Call;
 use super::{container, node_of};
@@ -18,7 +20,8 @@ use super::{container, node_of};
 /// The largest refusal of a kubelet that is passed on.
 const REFUSAL_BYTES: usize = 64 * 1024;
 
-pub(super) async fn handle(call: Call, pod: &Value) -> Result<Response<Body>, StatusError> {
+pub(super) async fn handle(mut call: Call, pod: &Value) -> Result<Response<Body>, StatusError> {
+    let client = call.parts.extensions.remove::<OnUpgrade>();
     let query = &call.info.query;
     validate(query, meta::name(pod))?;
     let container = container(pod, query.get("container"))?;
@@ -48,16 +51,37 @@ pub(super) async fn handle(call: Call, pod: &Value) -> Result<Response<Body>, St
         return Err(refusal(code, &String::from_utf8_lossy(&body.to_bytes()), pod));
     }
     // The connection lives as long as the body is read.
-    Ok(text(
-        response
-            .into_body()
-            .map_err(std::io::Error::other)
-            .map_frame(move |frame| {
-                let _open = &sender;
-                frame
-            })
-            .boxed_unsync(),
-    ))
+    let body = response
+        .into_body()
+        .map_err(std::io::Error::other)
+        .map_frame(move |frame| {
+            let _open = &sender;
+            frame
+        })
+        .boxed_unsync();
+    match client.filter(|_| websocket::is_upgrade(&call.parts.headers)) {
+        Some(client) => messages(&call.parts.headers, client, body),
+        None => Ok(text(body)),
+    }
+}
+
+/// The log in messages of a WebSocket.
+fn messages(headers: &HeaderMap, client: OnUpgrade, body: Body) -> Result<Response<Body>, StatusError> {
+    let protocol = match reader::choose(&websocket::offered(headers)) {
+        Ok(protocol) => protocol,
+        Err(why) => {
+            let mut refusal = text(negotiation::full(why));
+            *refusal.status_mut() = StatusCode::FORBIDDEN;
+            return Ok(refusal);
+        }
+    };
+    let headers = websocket::accept(headers, protocol.name).map_err(StatusError::bad_request)?;
+    component::supervisor::detached("log over a WebSocket", async move {
+        if let Ok(client) = client.await {
+            reader::send(TokioIo::new(client), protocol, body.into_data_stream()).await;
+        }
+    });
+    Ok(super::streams::switching(headers))
 }
 
 fn text(body: Body) -> Response<Body> {

@@ -1,9 +1,10 @@
 //! exec, attach and port-forward. A SPDY client's bytes go to the kubelet as they are. A WebSocket client of exec and
-//! attach is translated to SPDY; one of port-forward carries SPDY inside its messages, which is unwrapped.
+//! attach is translated to SPDY; one of port-forward carries SPDY inside its messages, which is unwrapped, or has channels of
+//! its own for the ports that it names in `?ports=`, which the node's runtime serves: those bytes pass as they are too.
 
 use std::time::Duration;
 
-use http::header::{CONNECTION, UPGRADE};
+use http::header::{CONNECTION, HOST, UPGRADE};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -39,10 +40,13 @@ pub(super) async fn handle(mut call: Call, pod: &Value) -> Result<Response<Body>
         if !options.forward {
             return translated(&call, client, options, location);
         }
-        return Err(StatusError::bad_request("unable to upgrade: no supported WebSocket protocol was offered"));
+        let request = options.websocket_request(&location, headers)?;
+        return passed_through(&call, client, request, location).await;
     }
     if headers.get(UPGRADE).is_some_and(|v| v.to_str().is_ok_and(|v| v.eq_ignore_ascii_case(spdy::UPGRADE))) {
-        return passed_through(&call, client, options, location).await;
+        let offered: Vec<&str> = headers.get_all(STREAM_PROTOCOL).iter().filter_map(|v| v.to_str().ok()).collect();
+        let request = options.request(&location, &offered)?;
+        return passed_through(&call, client, request, location).await;
     }
     Err(StatusError::bad_request("Upgrade request required"))
 }
@@ -60,7 +64,9 @@ impl Options {
         let (query, part) = (&call.info.query, call.info.subresource.as_str());
         let (namespace, name) = (meta::namespace(pod), meta::name(pod));
         if part == "portforward" {
-            let path = format!("/portForward/{namespace}/{name}");
+            let ports = ports(query.all("ports"))?;
+            let asked = if ports.is_empty() { String::new() } else { format!("?port={}", ports.join("%2C")) };
+            let path = format!("/portForward/{namespace}/{name}{asked}");
             return Ok(Self { forward: true, streams: translate::Options::default(), path });
         }
         let flag = |key, default| if query.has(key) { query.flag(key) } else { default };
@@ -103,18 +109,49 @@ impl Options {
         dial::spdy_request(&location.authority, &self.path, protocols)
             .map_err(|e| StatusError::bad_request(format!("unable to upgrade: {e}")))
     }
+
+    /// The client's own handshake of a WebSocket, for the kubelet.
+    fn websocket_request(&self, location: &Location, client: &HeaderMap) -> Result<Request<()>, StatusError> {
+        let mut request = Request::get(&self.path)
+            .header(HOST, &location.authority)
+            .header(CONNECTION, "Upgrade")
+            .header(UPGRADE, "websocket")
+            .body(())
+            .map_err(|e| StatusError::bad_request(format!("unable to upgrade: {e}")))?;
+        copy_handshake(client, request.headers_mut());
+        Ok(request)
+    }
 }
 
-/// SPDY on both sides.
+/// The ports of PodPortForwardOptions: a parameter for each, or several in one with commas between them.
+fn ports<'q>(given: impl Iterator<Item = &'q str>) -> Result<Vec<String>, StatusError> {
+    let parse = |text: &str| match text.parse::<u16>() {
+        Ok(port) => Ok(port.to_string()),
+        Err(error) => {
+            let range = *error.kind() == std::num::IntErrorKind::PosOverflow;
+            let why = if range { "value out of range" } else { "invalid syntax" };
+            let message = format!("cannot convert to []int32: strconv.ParseUint: parsing {text:?}: {why}");
+            Err(StatusError::bad_request(message))
+        }
+    };
+    given.flat_map(|several| several.split(',')).map(parse).collect()
+}
+
+/// What client and server of a WebSocket tell each other in headers.
+fn copy_handshake(from: &HeaderMap, to: &mut HeaderMap) {
+    for (name, value) in from.iter().filter(|(name, _)| name.as_str().starts_with("sec-websocket-")) {
+        to.append(name, value.clone());
+    }
+}
+
+/// The same protocol on both sides: SPDY, or WebSocket where the node's runtime serves it.
 async fn passed_through(
     call: &Call,
     client: OnUpgrade,
-    options: Options,
+    request: Request<()>,
     location: Location,
 ) -> Result<Response<Body>, StatusError> {
-    let offered: Vec<&str> =
-        call.parts.headers.get_all(STREAM_PROTOCOL).iter().filter_map(|v| v.to_str().ok()).collect();
-    let request = options.request(&location, &offered)?;
+    let spoken = request.headers()[UPGRADE].clone();
     let (kubelet, answer) = upgrade(call, &location, request).await?;
     component::supervisor::detached("stream to a kubelet", async move {
         if let Ok(client) = client.await {
@@ -124,7 +161,8 @@ async fn passed_through(
     });
     let mut headers = HeaderMap::new();
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static(spdy::UPGRADE));
+    headers.insert(UPGRADE, spoken);
+    copy_handshake(&answer, &mut headers);
     if let Some(protocol) = answer.get(STREAM_PROTOCOL) {
         headers.insert(STREAM_PROTOCOL, protocol.clone());
     }
@@ -199,7 +237,7 @@ async fn upgrade(
     }
 }
 
-fn switching(headers: HeaderMap) -> Response<Body> {
+pub(super) fn switching(headers: HeaderMap) -> Response<Body> {
     let mut response = Response::new(negotiation::full(""));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *response.headers_mut() = headers;

@@ -63,3 +63,84 @@ async fn what_is_switched_off_says_so() {
     assert!(status == 200 && listing.contains("<a href=\"messages\">messages</a>"), "{listing}");
     assert_eq!(get(&node, "/logs/none").await, (404, "404 page not found".into()));
 }
+
+const HANDSHAKE: &str = "Host: node\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: v4.channel.k8s.io\r\n\r\n";
+
+/// A connection to the kubelet's routes, which may be upgraded.
+fn connect(node: &TestNode) -> tokio::io::DuplexStream {
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let service = hyper_util::service::TowerToHyperService::new(routes().with_state(node.agent.clone()));
+    let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(far), service);
+    tokio::spawn(served.with_upgrades());
+    near
+}
+
+/// The head of a request or an answer.
+async fn head(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
+    use tokio::io::AsyncReadExt;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.expect("a head"));
+    }
+    String::from_utf8(head).expect("text").to_lowercase()
+}
+
+#[tokio::test]
+async fn a_websocket_client_of_port_forward_is_handed_to_the_runtime_with_the_ports_it_names() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let node = TestNode::new().await;
+    node.simple_pod("p");
+    node.until("it runs", |n| n.ready("p", "c")).await;
+    for (query, why) in [
+        ("", "query parameter \"port\" is required"),
+        ("?port=", "query parameter \"port\" cannot be empty"),
+        ("?port=80,x", "unable to parse \"80,x\" as a port: strconv.ParseUint: parsing \"x\": invalid syntax"),
+        (
+            "?port=65536",
+            "unable to parse \"65536\" as a port: strconv.ParseUint: parsing \"65536\": value out of range",
+        ),
+        ("?port=0", "port \"0\" must be > 0"),
+    ] {
+        let request = Request::get(format!("/portForward/n/p{query}")).header(header::UPGRADE, "websocket");
+        let request = request.body(Body::empty()).expect("a request");
+        let answer = routes().with_state(node.agent.clone()).oneshot(request).await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{query}");
+        let body = axum::body::to_bytes(answer.into_body(), 10_000).await.expect("a body");
+        assert_eq!(String::from_utf8_lossy(&body).trim_end(), why);
+    }
+
+    let runtime = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = runtime.local_addr().expect("an address");
+    node.runtime.world().streams = Some(format!("http://{address}/portforward/token"));
+    let serve = async {
+        let (mut stream, _) = runtime.accept().await.expect("the kubelet");
+        let asked = head(&mut stream).await;
+        let answer = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: v4.channel.k8s.io\r\n\r\n";
+        stream.write_all(answer.as_bytes()).await.expect("answers");
+        let mut frame = [0; 4];
+        stream.read_exact(&mut frame).await.expect("a frame");
+        stream.write_all(&frame).await.expect("echoes");
+        asked
+    };
+    let talk = async {
+        let mut stream = connect(&node);
+        let request = format!("GET /portForward/n/p?port=80%2C443&port=8080 HTTP/1.1\r\n{HANDSHAKE}");
+        stream.write_all(request.as_bytes()).await.expect("asks");
+        let answer = head(&mut stream).await;
+        stream.write_all(b"ping").await.expect("sends");
+        let mut frame = [0; 4];
+        stream.read_exact(&mut frame).await.expect("a frame");
+        assert_eq!(&frame, b"ping");
+        answer
+    };
+    let (asked, answer) = tokio::join!(serve, talk);
+    assert!(asked.starts_with("get /portforward/token http/1.1\r\n"), "{asked}");
+    for header in ["upgrade: websocket", "sec-websocket-key: dghlihnhbxbszsbub25jzq==", "v4.channel.k8s.io"] {
+        assert!(asked.contains(header), "{header} in {asked}");
+    }
+    assert!(answer.starts_with("http/1.1 101"), "{answer}");
+    assert!(answer.contains("sec-websocket-accept") && answer.contains("v4.channel.k8s.io"), "{answer}");
+    assert_eq!(node.runtime.world().calls_of("PortForward"), ["PortForward p 80 443 8080"]);
+}
