@@ -347,3 +347,60 @@ async fn nodes_register_with_their_status() {
         .await;
     assert_eq!(code, StatusCode::UNPROCESSABLE_ENTITY, "{refused}");
 }
+
+#[tokio::test]
+async fn a_pod_with_a_negative_grace_period_can_be_updated() {
+    let mut client = Client::new().await;
+    let spec = json!({ "terminationGracePeriodSeconds": -1, "containers": [{ "name": "a", "image": "a" }] });
+    let pod = create(&mut client, PODS, json!({ "metadata": { "name": "p" }, "spec": spec })).await;
+    assert_eq!(pod["spec"]["terminationGracePeriodSeconds"], 1);
+    let mut again = pod.clone();
+    again["spec"]["terminationGracePeriodSeconds"] = json!(-1);
+    again["metadata"]["labels"] = json!({ "a": "b" });
+    let path = &format!("{PODS}/p");
+    let (code, updated) = client.json(Method::PUT, path, again).await;
+    assert_eq!((code, &updated["spec"]["terminationGracePeriodSeconds"]), (StatusCode::OK, &json!(1)), "{updated}");
+    let patch = json!({ "spec": { "terminationGracePeriodSeconds": -7 } });
+    let (code, patched) = client.send(Method::PATCH, path, "application/merge-patch+json", patch).await;
+    assert_eq!((code, &patched["spec"]["terminationGracePeriodSeconds"]), (StatusCode::OK, &json!(1)), "{patched}");
+}
+
+#[tokio::test]
+async fn label_keys_of_affinity_and_spread_are_merged_once_and_the_pod_can_be_updated() {
+    let mut client = Client::new().await;
+    let term = json!({ "topologyKey": "zone", "labelSelector": { "matchLabels": { "app": "a" } },
+        "matchLabelKeys": ["hash"], "mismatchLabelKeys": ["tenant"] });
+    let spread = json!({ "maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": { "matchLabels": { "app": "a" } }, "matchLabelKeys": ["hash"] });
+    let spec = json!({
+        "affinity": { "podAntiAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": [term] } },
+        "topologySpreadConstraints": [spread],
+        "containers": [{ "name": "a", "image": "a" }],
+    });
+    let labels = json!({ "app": "a", "hash": "1", "tenant": "t" });
+    let pod = json!({ "metadata": { "name": "p", "labels": labels }, "spec": spec });
+    let made = create(&mut client, PODS, pod.clone()).await;
+    let selector = |pod: &serde_json::Value| {
+        let term = &pod["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][0];
+        term["labelSelector"]["matchExpressions"].clone()
+    };
+    let hash = json!({ "key": "hash", "operator": "In", "values": ["1"] });
+    assert_eq!(selector(&made), json!([hash, { "key": "tenant", "operator": "NotIn", "values": ["t"] }]));
+    assert_eq!(made["spec"]["topologySpreadConstraints"][0]["labelSelector"]["matchExpressions"], json!([hash]));
+    let patch = json!({ "metadata": { "labels": { "hash": "2" } } });
+    let (code, patched) = client.send(Method::PATCH, &format!("{PODS}/p"), "application/merge-patch+json", patch).await;
+    assert_eq!((code, selector(&patched)), (StatusCode::OK, selector(&made)), "{patched}");
+
+    // A key that the selector has already is refused as the merged selector shows it.
+    let mut twice = pod;
+    twice["metadata"]["name"] = json!("q");
+    let term = &mut twice["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][0];
+    term["labelSelector"]["matchLabels"]["hash"] = json!("1");
+    let (code, refused) = client.json(Method::POST, PODS, twice).await;
+    assert_eq!(code, StatusCode::UNPROCESSABLE_ENTITY, "{refused}");
+    let message = refused["message"].as_str().expect("a message");
+    assert!(
+        message.contains("[0][0]: Invalid value: \"hash\": exists in both matchLabelKeys and labelSelector"),
+        "{message}"
+    );
+}

@@ -24,6 +24,10 @@ pub(super) const RULES: &[Row] = &[
 
 fn pod(pod: &mut Map<String, Value>) {
     let spec = inner(pod, "spec");
+    // Upstream's conversion does this to pods, not to templates: it holds for whatever is written, patched or stored.
+    if spec.get("terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|seconds| seconds < 0) {
+        spec.insert("terminationGracePeriodSeconds".to_owned(), 1.into());
+    }
     for list in ["containers", "initContainers"] {
         for container in each(spec, list) {
             requests_from_limits(container);

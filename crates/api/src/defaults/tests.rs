@@ -189,3 +189,14 @@ fn pod_level_requests_follow_the_containers() {
     super::apply(&GroupVersionKind::new("", "v1", "Pod"), &mut pod);
     assert_eq!(pod["spec"]["resources"]["requests"], json!({"cpu": "3", "memory": "1Gi"}));
 }
+
+#[test]
+fn a_negative_grace_period_is_one_second_in_a_pod_and_stays_in_a_template() {
+    let spec = json!({"terminationGracePeriodSeconds": -5});
+    let mut pod = json!({"spec": spec});
+    super::apply(&GroupVersionKind::new("", "v1", "Pod"), &mut pod);
+    assert_eq!(pod["spec"]["terminationGracePeriodSeconds"], 1);
+    let mut template = json!({"template": {"spec": spec}});
+    super::apply(&GroupVersionKind::new("", "v1", "PodTemplate"), &mut template);
+    assert_eq!(template["template"]["spec"]["terminationGracePeriodSeconds"], -5);
+}

@@ -7,7 +7,7 @@ use model::check::{Fields, keep};
 use serde_json::{Value, json};
 use writes::strategy::{Grace, Strategy, WriteContext};
 
-use super::{qos, validation, warnings};
+use super::{label_keys, qos, validation, warnings};
 
 /// Pods.
 pub struct Pods;
@@ -15,9 +15,6 @@ pub struct Pods;
 impl Strategy for Pods {
     fn prepare_for_create(&self, cx: &WriteContext<'_>, pod: &mut Value) {
         pod["status"] = json!({ "phase": "Pending", "qosClass": qos::class(pod) });
-        if pod["spec"].int("terminationGracePeriodSeconds").is_some_and(|seconds| seconds < 0) {
-            pod["spec"]["terminationGracePeriodSeconds"] = 1.into();
-        }
         if !pod["spec"].list("schedulingGates").is_empty() {
             pod["status"]["conditions"] = json!([{
                 "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
@@ -25,6 +22,7 @@ impl Strategy for Pods {
                 "lastProbeTime": null, "lastTransitionTime": machinery::time::rfc3339(cx.now),
             }]);
         }
+        label_keys::merge(pod);
     }
 
     fn prepare_for_update(&self, cx: &WriteContext<'_>, pod: &mut Value, old: &Value) {

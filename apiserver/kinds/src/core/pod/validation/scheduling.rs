@@ -79,7 +79,7 @@ fn match_label_keys(term: &Value, at: &Path, errors: &mut ErrorList) {
     let mut known: BTreeSet<&str> = selector.entries("matchLabels").map(|(k, _)| k).collect();
     for expression in selector.list("matchExpressions") {
         let key = expression.text("key");
-        if let (Some(i), true) = (keys.iter().position(|k| *k == key), known.contains(key)) {
+        if let (Some(i), true) = (keys.iter().rposition(|k| *k == key), known.contains(key)) {
             errors.invalid(&at.index(i), key, "exists in both matchLabelKeys and labelSelector");
         }
         known.insert(key);
