@@ -5,7 +5,7 @@ use http::Method;
 use kinds::catalogue::rows;
 use model::resource::{Sort, Verb};
 use serde_json::Value;
-use testkit::{Cluster, fixture};
+use testkit::{Cluster, filled, fixture};
 use writes::strategy::Kind;
 
 const NAMESPACE: &str = "default";
@@ -73,10 +73,6 @@ async fn lives(cluster: &Cluster, row: &Kind) -> anyhow::Result<()> {
         "created: {}",
         created.body
     );
-    anyhow::ensure!(
-        row.validated || !created.warnings.is_empty(),
-        "a kind without upstream's validation is written without a warning"
-    );
     let again = admin.send(Method::POST, &collection, Some(&object)).await?;
     anyhow::ensure!(again.code == 409 && again.body["reason"] == "AlreadyExists", "create again: {}", again.body);
 
@@ -126,6 +122,90 @@ async fn lives(cluster: &Cluster, row: &Kind) -> anyhow::Result<()> {
     let deleted = admin.send(Method::DELETE, &item, Some(&now)).await?;
     anyhow::ensure!(deleted.code == 200, "delete: {}", deleted.body);
     Ok(())
+}
+
+/// Kinds of which upstream checks the metadata alone.
+const UNCHECKED: &[&str] = &["serviceaccounts"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_stored_resource_refuses_an_object_for_more_than_its_metadata() -> anyhow::Result<()> {
+    let cluster = Cluster::start().await?;
+    let admin = cluster.admin();
+    // Admission refuses pods that no account is for.
+    let account = serde_json::json!({"metadata": {"name": "default"}});
+    admin.send(Method::POST, "/api/v1/namespaces/default/serviceaccounts", Some(&account)).await?;
+    let mut unchecked = Vec::new();
+    for row in stored() {
+        let collection = format!("{}?dryRun=All", collection(&row));
+        let small = fixture(&row.kind(), name(&row), row.namespaced.then_some(NAMESPACE)).expect("a row has a schema");
+        let mut full = filled(&row.kind()).expect("a row has a schema");
+        full["metadata"] = small["metadata"].clone();
+        let mut refused = false;
+        let of_full = std::iter::once_with(|| broken(&full)).flatten();
+        for object in broken(&small).into_iter().chain([full.clone()]).chain(of_full) {
+            let answer = admin.send(Method::POST, &collection, Some(&object)).await?;
+            let causes = answer.body["details"]["causes"].as_array().into_iter().flatten();
+            let mut fields = causes.filter_map(|cause| cause["field"].as_str());
+            if answer.code == 422 && fields.any(|field| !field.starts_with("metadata")) {
+                refused = true;
+                break;
+            }
+        }
+        if !refused {
+            unchecked.push(row.group_resource().to_string());
+        }
+    }
+    assert_eq!(unchecked, UNCHECKED, "these take whatever is written to them");
+    Ok(())
+}
+
+/// The object with one fault each: a value that is missing, empty or nonsense, or a map with a key that is none.
+fn broken(object: &Value) -> Vec<Value> {
+    let mut out = Vec::new();
+    for (field, value) in object.as_object().into_iter().flatten() {
+        if !["apiVersion", "kind", "metadata"].contains(&field.as_str()) {
+            let put = |new| {
+                let mut whole = object.clone();
+                whole[field] = new;
+                whole
+            };
+            out.extend(faulty(value).into_iter().map(put));
+            out.push(put(Value::Null));
+        }
+    }
+    out
+}
+
+fn faulty(value: &Value) -> Vec<Value> {
+    match value {
+        Value::String(_) => vec!["".into(), "not valid!".into()],
+        Value::Number(_) => vec![(-1).into()],
+        Value::Null | Value::Bool(_) => Vec::new(),
+        Value::Array(items) => {
+            let of_first = items.first().map(faulty).unwrap_or_default();
+            let one = |item| Value::Array(vec![item]);
+            [Value::Array(Vec::new())].into_iter().chain(of_first.into_iter().map(one)).collect()
+        }
+        Value::Object(members) => {
+            let mut out = Vec::new();
+            if let Some(any) = members.values().next() {
+                let mut more = members.clone();
+                more.insert("not a key!".to_owned(), any.clone());
+                out.push(Value::Object(more));
+            }
+            for (key, value) in members {
+                for new in faulty(value) {
+                    let mut changed = members.clone();
+                    changed.insert(key.clone(), new);
+                    out.push(Value::Object(changed));
+                }
+                let mut fewer = members.clone();
+                fewer.remove(key);
+                out.push(Value::Object(fewer));
+            }
+            out
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

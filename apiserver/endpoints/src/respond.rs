@@ -134,9 +134,5 @@ pub fn meta_kind(kind: &str, accept: &Accept) -> GroupVersionKind {
 
 /// What a client is to be warned of for a write of this object.
 pub fn write_warnings(cx: &WriteContext<'_>, obj: &Value, old: Option<&Value>) -> Vec<String> {
-    let mut warnings = cx.resource.strategy.warnings(cx, obj, old);
-    if !cx.resource.validated {
-        warnings.push(format!("ferry does not validate {} yet as upstream does", cx.resource.group_resource()));
-    }
-    warnings
+    cx.resource.strategy.warnings(cx, obj, old)
 }

@@ -104,6 +104,5 @@ fn row(definition: &Arc<Definition>, version: &Version, storage: &Version) -> Re
         columns: DEFAULT_COLUMNS,
         table_condition: None,
         deprecation: version.deprecation.clone().map(Text::Owned),
-        validated: true,
     }
 }

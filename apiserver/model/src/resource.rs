@@ -193,8 +193,6 @@ pub struct Resource {
     pub table_condition: Option<fn(&Value) -> Option<Value>>,
     /// What clients of a deprecated version are told with every answer.
     pub deprecation: Option<Text>,
-    /// Whether validation is as upstream's; a write to a kind without carries a `Warning`.
-    pub validated: bool,
 }
 
 impl Resource {
@@ -237,7 +235,6 @@ impl Resource {
             columns: DEFAULT_COLUMNS,
             table_condition: None,
             deprecation: None,
-            validated: false,
         }
     }
 
@@ -249,7 +246,7 @@ impl Resource {
         kind: &'static str,
         verbs: &'static [Verb],
     ) -> Self {
-        Self { sort: Sort::Virtual, verbs, validated: true, ..Self::stored(group, version, resource, kind, "") }
+        Self { sort: Sort::Virtual, verbs, ..Self::stored(group, version, resource, kind, "") }
     }
 
     /// What clients are told with every answer.

@@ -56,13 +56,13 @@ impl From<Resource> for Kind {
 
 /// Rows that get rules.
 pub trait Rules {
-    /// The kind of this row with rules of its own, which include validation as upstream's.
+    /// The kind of this row with rules of its own.
     fn rules(self, strategy: impl Strategy) -> Kind;
 }
 
 impl Rules for Resource {
     fn rules(self, strategy: impl Strategy) -> Kind {
-        Kind::new(Resource { validated: true, ..self }, strategy)
+        Kind::new(self, strategy)
     }
 }
 
