@@ -6,6 +6,7 @@ use http::{Response, StatusCode};
 use machinery::managed_fields::nothing;
 use machinery::meta;
 use machinery::status::StatusError;
+use model::custom::conversion::Conversions;
 use model::options::{FieldValidation, Write};
 use model::types::Types;
 use negotiation::Body;
@@ -65,18 +66,28 @@ pub(super) async fn handle(mut call: Call, row: &Kind) -> Result<Response<Body>,
     let (updated, warnings) = {
         let cx = call.write_context(row, options.dry_run);
         let mut told = Vec::new();
+        let conversions = Conversions::default();
         let updated = loop {
+            // What an attempt lacked of other versions is here for the next one.
+            if let Some(custom) = row.types.custom() {
+                conversions.make(cx.registry, custom).await;
+            }
             let change = &mut |old: &Value| {
-                let object = applied(&cx, &name, old, &config, &options)?;
+                let object = applied(&cx, &name, old, &config, &options, &conversions)?;
                 call.warnings.extend(config.strict(options.field_validation)?);
                 told = respond::write_warnings(&cx, &object, Some(old));
                 Ok(object)
             };
             match update(&cx, &name, &options, change).await {
+                Err(_) if conversions.lacking() => continue,
                 Err(error) if error.is_not_found() && cx.subresource.is_none() => {}
                 outcome => break outcome?,
             }
-            let mut object = applied(&cx, &name, &nothing(&row.api_version(), &row.kind), &config, &options)?;
+            let none = nothing(&row.api_version(), &row.kind);
+            let mut object = match applied(&cx, &name, &none, &config, &options, &conversions) {
+                Err(_) if conversions.lacking() => continue,
+                outcome => outcome?,
+            };
             // A version of what is not there is passed over, unlike in a POST.
             meta::remove(&mut object, "resourceVersion");
             call.warnings.extend(config.strict(options.field_validation)?);
@@ -101,9 +112,14 @@ fn applied(
     live: &Value,
     config: &Configuration,
     options: &Write,
+    conversions: &Conversions,
 ) -> Result<Value, StatusError> {
     let kind = cx.resource.kind();
-    let merged = managed_fields::apply(cx, live, config.value(), options)?;
+    let merged = managed_fields::apply(cx, live, config.value(), options, conversions);
+    if conversions.lacking() {
+        return Err(StatusError::internal("another version is yet to be made"));
+    }
+    let merged = merged?;
     let unconverted = |why: &str| {
         let about = machinery::managed_fields::about(config.value());
         StatusError::unknown(format!(

@@ -10,7 +10,6 @@ use machinery::managed_fields::Versions;
 use serde_json::{Map, Value};
 use structural::{Place, Structural};
 
-use crate::lookup::Lookup;
 use crate::types::Source;
 
 pub mod columns;
@@ -18,7 +17,7 @@ pub mod conversion;
 pub mod scale;
 
 use columns::Column;
-use conversion::Conversion;
+use conversion::{Conversion, Conversions};
 pub use scale::Scale;
 
 /// The schemas of all versions of a custom resource, by `group/version`.
@@ -117,9 +116,9 @@ impl Custom {
         self.schema.default(object);
     }
 
-    /// All versions, for managedFields.
-    pub fn versions<'c>(&'c self, lookup: &'c dyn Lookup) -> Family<'c> {
-        Family { custom: self, lookup }
+    /// All versions, for managedFields, with the conversions between them that are known.
+    pub fn versions<'c>(&'c self, conversions: &'c Conversions) -> Family<'c> {
+        Family { custom: self, conversions }
     }
 }
 
@@ -156,7 +155,7 @@ fn empty(value: &Value) -> bool {
 #[derive(Clone, Copy)]
 pub struct Family<'c> {
     custom: &'c Custom,
-    lookup: &'c dyn Lookup,
+    conversions: &'c Conversions,
 }
 
 impl<'c> Versions<'c> for Family<'c> {
@@ -180,9 +179,8 @@ impl<'c> Versions<'c> for Family<'c> {
         if self.custom.conversion.is_by_name() || object["kind"].is_null() {
             return Some(by_name());
         }
-        let converted = crate::custom::conversion::waited(self.lookup, self.custom, object.clone(), to);
         // Fields keep their owners where nobody can say what became of them.
-        converted.or_else(|| Some(by_name()))
+        self.conversions.get(object, to).or_else(|| Some(by_name()))
     }
 }
 

@@ -45,7 +45,7 @@ pub async fn create(cx: &WriteContext<'_>, obj: Value, options: &Write) -> Resul
 async fn create_once(cx: &WriteContext<'_>, mut obj: Value, options: &Write) -> Result<Arc<Entry>, StatusError> {
     let row = cx.resource;
     metadata::prepare_for_create(cx, &mut obj)?;
-    managed_fields::on_write(cx, None, &mut obj, options);
+    managed_fields::on_write(cx, None, &mut obj, options).await;
     model::encoding::normalise(&mut obj, &row.kind());
     let name = machinery::meta::name(&obj).to_string();
     let request = admission::request(cx, Operation::Create, &name, None);

@@ -7,6 +7,7 @@
 use machinery::json::at;
 use machinery::managed_fields::{Apply, Resets, Update, apply as merge, update};
 use machinery::status::StatusError;
+use model::custom::conversion::Conversions;
 use model::options::{Ownership, Write};
 use model::types::Types;
 use serde_json::Value;
@@ -14,7 +15,7 @@ use serde_json::Value;
 use super::strategy::WriteContext;
 
 /// Notes who owns which fields after a write by any verb but apply, which has done so when it made the object.
-pub fn on_write(cx: &WriteContext<'_>, old: Option<&Value>, obj: &mut Value, options: &Write) {
+pub async fn on_write(cx: &WriteContext<'_>, old: Option<&Value>, obj: &mut Value, options: &Write) {
     let row = cx.resource;
     if options.ownership == Ownership::AsGiven {
         return;
@@ -29,13 +30,28 @@ pub fn on_write(cx: &WriteContext<'_>, old: Option<&Value>, obj: &mut Value, opt
     let old = old.unwrap_or(&Value::Null);
     match &row.types {
         Types::BuiltIn(_) => update(old, obj, &api::merge::Kind(&row.kind), &write),
-        Types::Custom(custom) => update(old, obj, &custom.versions(cx.registry), &write),
+        Types::Custom(custom) => {
+            let conversions = Conversions::default();
+            let given = (!custom.conversion.is_by_name()).then(|| obj.clone());
+            update(old, obj, &custom.versions(&conversions), &write);
+            while conversions.make(cx.registry, custom).await {
+                obj.clone_from(given.as_ref().unwrap_or(&Value::Null));
+                update(old, obj, &custom.versions(&conversions), &write);
+            }
+        }
         Types::None => {}
     }
 }
 
-/// The object with a configuration applied to it, undefaulted, with its managedFields.
-pub fn apply(cx: &WriteContext<'_>, live: &Value, config: &Value, options: &Write) -> Result<Value, StatusError> {
+/// The object with a configuration applied to it, undefaulted, with its managedFields. What comes out does not count while
+/// `conversions` lack one: make them, and ask again.
+pub fn apply(
+    cx: &WriteContext<'_>,
+    live: &Value,
+    config: &Value,
+    options: &Write,
+    conversions: &Conversions,
+) -> Result<Value, StatusError> {
     let row = cx.resource;
     let write = Apply {
         manager: &options.field_manager,
@@ -47,7 +63,7 @@ pub fn apply(cx: &WriteContext<'_>, live: &Value, config: &Value, options: &Writ
         force: options.force,
     };
     match &row.types {
-        Types::Custom(custom) => merge(live, config, &custom.versions(cx.registry), &write),
+        Types::Custom(custom) => merge(live, config, &custom.versions(conversions), &write),
         Types::BuiltIn(_) | Types::None => merge(live, config, &api::merge::Kind(&row.kind), &write),
     }
 }

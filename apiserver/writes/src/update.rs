@@ -86,7 +86,7 @@ async fn attempt(
     let row = cx.resource;
     let old = convert::entry(cx.registry, row, current).await?.decode();
     let mut obj = change(&old)?;
-    managed_fields::on_write(cx, Some(&old), &mut obj, options);
+    managed_fields::on_write(cx, Some(&old), &mut obj, options).await;
     model::encoding::normalise(&mut obj, &row.kind());
     check_preconditions(cx, name, options, &obj, &old)?;
     // An unconditional update is one of whatever is there.

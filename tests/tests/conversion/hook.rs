@@ -15,7 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 /// A webhook that runs as long as the test.
 pub struct Hook {
@@ -29,6 +29,17 @@ pub struct Hook {
 struct Seen {
     requests: Mutex<Vec<http::request::Parts>>,
     hanging: Notify,
+    /// Open once objects with the label `slow` are converted.
+    released: Released,
+}
+
+/// A gate that is closed at first.
+struct Released(Semaphore);
+
+impl Default for Released {
+    fn default() -> Self {
+        Self(Semaphore::new(0))
+    }
 }
 
 impl Hook {
@@ -67,6 +78,16 @@ impl Hook {
     /// Waits until a request hangs.
     pub async fn hangs(&self) {
         self.seen.hanging.notified().await;
+    }
+
+    /// From now on also what is slow is converted.
+    pub fn release(&self) {
+        self.seen.released.0.add_permits(1);
+    }
+
+    /// What is slow hangs again.
+    pub fn close(&self) {
+        self.seen.released.0.forget_permits(1);
     }
 
     /// The heads of all requests so far.
@@ -108,6 +129,10 @@ async fn serve(request: Request<Incoming>, seen: Arc<Seen>, port: u16) -> Result
     };
     if let Some((code, text)) = plain {
         return Ok(whole(code, text.to_owned()));
+    }
+    if review["request"]["objects"][0]["metadata"]["labels"]["slow"].is_string() {
+        seen.hanging.notify_one();
+        drop(seen.released.0.acquire().await);
     }
     let mut objects = review["request"]["objects"].as_array().cloned().unwrap_or_default();
     for object in &mut objects {

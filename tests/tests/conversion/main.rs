@@ -144,6 +144,55 @@ async fn a_webhook_that_hangs_is_given_up_after_30_s() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Who owns what is told in the version that it was written in, which takes the webhook. It is waited for as everything is: on
+/// the one thread of this test others are served meanwhile.
+#[tokio::test]
+async fn a_slow_webhook_holds_up_nobody_but_who_needs_it() -> anyhow::Result<()> {
+    let (cluster, hook) = (Cluster::start().await?, Hook::start().await?);
+    let admin = cluster.admin();
+    define(&admin, "things", "Namespaced", hook.conversion("good")).await?;
+    let apply = async |version: &str, manager: &str, more: Value| {
+        let mut config =
+            json!({"apiVersion": format!("ex.io/{version}"), "kind": kind("things"), "metadata": {"name": "a"}});
+        config.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
+        let path = format!("/apis/ex.io/{version}/namespaces/default/things/a?fieldManager={manager}");
+        cluster.admin().send_as(Method::PATCH, &path, "application/apply-patch+yaml", Some(&config)).await
+    };
+    let made = apply("v2", "a", json!({"of": "a"})).await?;
+    assert_eq!(made.code, 201, "{made:?}");
+
+    for write in ["apply", "put"] {
+        let labels = json!({"slow": write});
+        let slow = async {
+            if write == "apply" {
+                let metadata = json!({"metadata": {"name": "a", "labels": labels}, "by": "b"});
+                return apply("v1", "b", metadata).await;
+            }
+            let path = "/apis/ex.io/v1/namespaces/default/things/a";
+            let mut object = admin.get(path).await?.body;
+            object["metadata"]["labels"] = labels.clone();
+            admin.send(Method::PUT, &format!("{path}?fieldManager=c"), Some(&object)).await
+        };
+        let meanwhile = async {
+            hook.hangs().await;
+            let other = admin.get("/apis/ex.io/v1/namespaces/default/things/a").await?;
+            assert_eq!((other.code, other.body["metadata"]["labels"]["slow"] == write), (200, false), "{other:?}");
+            hook.release();
+            anyhow::Ok(())
+        };
+        let (slow, meanwhile) = tokio::join!(slow, meanwhile);
+        meanwhile?;
+        let slow = slow?;
+        assert_eq!((slow.code, &slow.body["metadata"]["labels"]["slow"]), (200, &json!(write)), "{slow:?}");
+        let owners = slow.body["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+        let of_a = owners.iter().find(|entry| entry["manager"] == "a").expect("an owner");
+        assert_eq!(of_a["apiVersion"], "ex.io/v2");
+        assert!(of_a["fieldsV1"]["f:of"].is_object(), "{slow:?}");
+        hook.close();
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_custom_resource_is_at_its_own_path_and_scope_alone() -> anyhow::Result<()> {
     let cluster = Cluster::start().await?;

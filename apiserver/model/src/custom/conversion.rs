@@ -4,6 +4,7 @@
 //! that is asked for in another version goes through here.
 
 use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use machinery::status::StatusError;
@@ -75,19 +76,62 @@ pub async fn convert(
     }
 }
 
-/// One object in the version `to`, for code that can't wait otherwise: other requests of this thread go on in another one.
-/// Nothing, and a line in the log, where it failed, or where there is one thread only (in tests).
-pub fn waited(lookup: &dyn Lookup, custom: &Custom, object: Value, to: &str) -> Option<Value> {
-    let runtime = tokio::runtime::Handle::try_current().ok()?;
-    if runtime.runtime_flavor() != tokio::runtime::RuntimeFlavor::MultiThread {
-        return None;
-    }
-    let convert = convert(lookup, custom, vec![object], to);
-    match tokio::task::block_in_place(|| runtime.block_on(convert)) {
-        Ok(mut converted) => converted.pop(),
-        Err(error) => {
-            tracing::warn!(%error, to, "owners of fields are not told in another version");
-            None
+/// What a pure computation (managedFields) has of conversions, which may take a webhook: the computation runs with those that
+/// are known, and notes those that it lacks; these are made meanwhile nobody is held up, and it runs again.
+#[derive(Debug, Default)]
+pub struct Conversions(Mutex<Vec<Asked>>);
+
+#[derive(Debug)]
+struct Asked {
+    object: Value,
+    to: String,
+    /// Once it is made: the object in that version, or nothing where that failed.
+    outcome: Option<Option<Value>>,
+}
+
+impl Conversions {
+    /// An object in the version `to`; nothing where it cannot be converted, or is yet to be.
+    pub fn get(&self, object: &Value, to: &str) -> Option<Value> {
+        let mut known = self.known();
+        match known.iter().find(|asked| asked.to == to && asked.object == *object) {
+            Some(asked) => asked.outcome.clone().flatten(),
+            None => {
+                known.push(Asked { object: object.clone(), to: to.to_owned(), outcome: None });
+                None
+            }
         }
+    }
+
+    /// Whether something was asked for that is yet to be made: what was computed with it does not count.
+    pub fn lacking(&self) -> bool {
+        self.known().iter().any(|asked| asked.outcome.is_none())
+    }
+
+    /// Makes what was asked for, and says whether there was anything: then the computation has to run again. What fails is
+    /// told in the log.
+    pub async fn make(&self, lookup: &dyn Lookup, custom: &Custom) -> bool {
+        let mut made = false;
+        loop {
+            let next =
+                self.known().iter().enumerate().find_map(|(at, asked)| {
+                    asked.outcome.is_none().then(|| (at, asked.object.clone(), asked.to.clone()))
+                });
+            let Some((at, object, to)) = next else { return made };
+            made = true;
+            let outcome = match convert(lookup, custom, vec![object], &to).await {
+                Ok(mut converted) => converted.pop(),
+                Err(error) => {
+                    tracing::warn!(%error, to, "owners of fields are not told in another version");
+                    None
+                }
+            };
+            if let Some(asked) = self.known().get_mut(at) {
+                asked.outcome = Some(outcome);
+            }
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Vec<Asked>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
