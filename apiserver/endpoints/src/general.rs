@@ -20,12 +20,8 @@ pub(super) async fn serve(call: Call) -> Result<Response<Body>, StatusError> {
     match segments.as_slice() {
         ["version"] => Ok(json_value(&version())),
         [path @ ("healthz" | "livez" | "readyz"), check @ ..] => health::serve(&call, path, &check.join("/")).await,
-        ["metrics"] => {
-            let mut response = text(StatusCode::OK, call.server.metrics.text(&call.server.registry));
-            let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-            response.headers_mut().insert(header::CONTENT_TYPE, kind);
-            Ok(response)
-        }
+        ["metrics"] => Ok(series(call.server.metrics.text(&call.server.registry))),
+        ["metrics", "slis"] => Ok(series(call.server.metrics.slis.text())),
         ["api" | "apis", ..] => discover(&call),
         ["openapi", ..] => crate::openapi::endpoint::serve(&call, path.trim_start_matches("/openapi/")).await,
         [".well-known", "openid-configuration"] => issuer(&call, "application/json", Issuer::configuration),
@@ -35,6 +31,14 @@ pub(super) async fn serve(call: Call) -> Result<Response<Body>, StatusError> {
     }
 }
 
+/// Metrics in the text form of Prometheus.
+fn series(body: String) -> Response<Body> {
+    let mut response = text(StatusCode::OK, body);
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
 /// What there is, for people who look around: `/`.
 fn paths(call: &Call) -> serde_json::Value {
     let mut paths: Vec<String> = [
@@ -42,6 +46,7 @@ fn paths(call: &Call) -> serde_json::Value {
         "/api",
         "/apis",
         "/metrics",
+        "/metrics/slis",
         "/openapi/v2",
         "/openapi/v3",
         "/openid/v1/jwks",

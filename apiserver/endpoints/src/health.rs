@@ -12,26 +12,54 @@ use super::general::{not_found, text};
 /// A check's name and whether it holds.
 type Check = (&'static str, bool);
 
-/// The names of the checks; those of readiness alone are last.
-const NAMES: &[&str] = &[
-    "ping",
-    "log",
-    "tasks",
-    "etcd",
-    "poststarthook/rbac/bootstrap-roles",
-    "poststarthook/scheduling/bootstrap-system-priority-classes",
-    "poststarthook/bootstrap-controller",
-    "etcd-readiness",
-    "informer-sync",
-    "shutdown",
-];
-/// How many of them liveness has too.
-const LIVE: usize = 7;
+/// What a check asks of the server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asks {
+    /// That it answers.
+    Nothing,
+    /// That no task panics again and again.
+    Tasks,
+    /// That the store answers and the caches have all that is in it.
+    Fed,
+    /// That the cluster's own objects are there and what Services hold is in order.
+    Booted,
+    /// That it is not about to end.
+    Stays,
+}
 
-/// The names of a path's checks (`/livez` or `livez`).
+/// The names of the checks, what they ask, and whether they are of readiness alone; upstream's names in upstream's order, where
+/// what they name is done here.
+const CHECKS: &[(&str, Asks, bool)] = &[
+    ("ping", Asks::Nothing, false),
+    ("log", Asks::Nothing, false),
+    ("tasks", Asks::Tasks, false),
+    ("etcd", Asks::Fed, false),
+    ("etcd-readiness", Asks::Fed, true),
+    ("informer-sync", Asks::Fed, true),
+    ("poststarthook/generic-apiserver-start-informers", Asks::Fed, false),
+    ("poststarthook/start-apiextensions-informers", Asks::Fed, false),
+    ("poststarthook/start-apiextensions-controllers", Asks::Fed, false),
+    ("poststarthook/crd-informer-synced", Asks::Fed, false),
+    ("poststarthook/start-system-namespaces-controller", Asks::Booted, false),
+    ("poststarthook/start-cluster-authentication-info-controller", Asks::Booted, false),
+    ("poststarthook/start-legacy-token-tracking-controller", Asks::Booted, false),
+    ("poststarthook/start-service-ip-repair-controllers", Asks::Booted, false),
+    ("poststarthook/rbac/bootstrap-roles", Asks::Booted, false),
+    ("poststarthook/scheduling/bootstrap-system-priority-classes", Asks::Booted, false),
+    ("poststarthook/bootstrap-controller", Asks::Booted, false),
+    ("poststarthook/start-kubernetes-service-cidr-controller", Asks::Booted, false),
+    ("shutdown", Asks::Stays, true),
+];
+
+/// The checks of a path (`/livez` or `livez`).
+fn of_path(path: &str) -> impl Iterator<Item = (&'static str, Asks)> {
+    let readiness = path.ends_with("readyz");
+    CHECKS.iter().filter(move |(_, _, only)| readiness || !only).map(|(name, asks, _)| (*name, *asks))
+}
+
+/// The names of a path's checks.
 pub(super) fn names(path: &str) -> impl Iterator<Item = &'static str> {
-    let count = if path.ends_with("readyz") { NAMES.len() } else { LIVE };
-    NAMES[..count].iter().copied()
+    of_path(path).map(|(name, _)| name)
 }
 
 /// `/livez` is that the process serves; `/readyz` that the store answers, the caches are fed and nothing drains.
@@ -43,14 +71,14 @@ async fn checks(call: &Call, path: &str) -> Vec<Check> {
         tracing::warn!(tasks = troubled.join(", "), "tasks panic again and again");
     }
     let booted = server.ready.load(Ordering::Acquire);
-    let holds = |name: &str| match name {
-        "ping" | "log" => true,
-        "tasks" => troubled.is_empty(),
-        "etcd" | "etcd-readiness" | "informer-sync" => fed,
-        "shutdown" => !server.draining(),
-        _ => booted,
+    let holds = |asks| match asks {
+        Asks::Nothing => true,
+        Asks::Tasks => troubled.is_empty(),
+        Asks::Fed => fed,
+        Asks::Booted => booted,
+        Asks::Stays => !server.draining(),
     };
-    names(path).map(|name| (name, holds(name))).collect()
+    of_path(path).map(|(name, asks)| (name, holds(asks))).collect()
 }
 
 /// Serves `/<path>` and `/<path>/<only>`.
@@ -68,6 +96,9 @@ pub(super) async fn serve(call: &Call, path: &str, only: &str) -> Result<Respons
         });
     }
     let excluded: Vec<&str> = call.info.query.all("exclude").collect();
+    for (name, holds) in checks.iter().filter(|(name, _)| !excluded.contains(name)) {
+        call.server.metrics.slis.checked(name, path, *holds);
+    }
     let (good, out) = report(path, &checks, &excluded);
     if !good {
         let failed = checks.iter().filter(|(_, holds)| !holds).map(|(name, _)| *name).collect::<Vec<_>>().join(",");

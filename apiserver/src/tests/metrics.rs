@@ -50,3 +50,28 @@ async fn requests_are_counted_under_upstreams_labels() {
         assert!(value.unwrap().parse::<f64>().unwrap() > 0.0, "{name}");
     }
 }
+
+#[tokio::test]
+async fn results_of_health_checks_are_counted_by_name_and_path() {
+    let mut client = Client::new().await;
+    client.text("/readyz?exclude=shutdown").await;
+    let (_, ready) = client.text("/readyz?verbose").await;
+    let (_, live) = client.text("/livez?verbose").await;
+    client.text("/livez/ping").await;
+    let (headers, text) = client.text("/metrics/slis").await;
+    assert_eq!(headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    for line in [
+        "# TYPE kubernetes_healthcheck gauge",
+        "kubernetes_healthcheck{name=\"ping\",type=\"livez\"} 1",
+        "kubernetes_healthchecks_total{name=\"ping\",type=\"livez\",status=\"success\"} 1",
+        "kubernetes_healthchecks_total{name=\"ping\",type=\"readyz\",status=\"success\"} 2",
+        "kubernetes_healthchecks_total{name=\"shutdown\",type=\"readyz\",status=\"success\"} 1",
+        "kubernetes_healthcheck{name=\"poststarthook/crd-informer-synced\",type=\"readyz\"} 1",
+    ] {
+        assert_eq!(lines(&text, line, &[]), [line], "{text}");
+    }
+    assert!(!text.contains("healthz") && text.contains("\nprocess_start_time_seconds "), "{text}");
+    assert!(ready.contains("[+]etcd ok\n[+]etcd-readiness ok\n[+]informer-sync ok\n[+]poststarthook/"), "{ready}");
+    assert!(ready.ends_with("[+]shutdown ok\nreadyz check passed\n"), "{ready}");
+    assert!(!live.contains("informer-sync ") && live.contains("[+]poststarthook/rbac/bootstrap-roles ok\n"), "{live}");
+}

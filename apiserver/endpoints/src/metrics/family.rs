@@ -33,6 +33,10 @@ impl Gauge {
         self.0.fetch_add(by, Ordering::Relaxed);
     }
 
+    pub(super) fn set(&self, to: i64) {
+        self.0.store(to, Ordering::Relaxed);
+    }
+
     pub(super) fn get(&self) -> f64 {
         self.0.load(Ordering::Relaxed) as f64
     }
@@ -88,6 +92,13 @@ pub trait Series {
 
 impl Series for Counter {
     const KIND: &'static str = "counter";
+    fn write(&self, name: &str, labels: &[&str], values: &[&str], out: &mut Text) {
+        out.line(name, labels, values, self.get());
+    }
+}
+
+impl Series for Gauge {
+    const KIND: &'static str = "gauge";
     fn write(&self, name: &str, labels: &[&str], values: &[&str], out: &mut Text) {
         out.line(name, labels, values, self.get());
     }

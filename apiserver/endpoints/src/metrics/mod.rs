@@ -11,6 +11,7 @@ use writes::Registry;
 mod family;
 mod process;
 mod requests;
+mod slis;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,8 @@ pub struct Metrics {
     known: Counter,
     unknown: Counter,
     terminations: Counter,
+    /// `/metrics/slis`.
+    pub(crate) slis: slis::Slis,
 }
 
 impl Default for Metrics {
@@ -80,6 +83,7 @@ impl Default for Metrics {
             known: Counter::default(),
             unknown: Counter::default(),
             terminations: Counter::default(),
+            slis: slis::Slis::default(),
         }
     }
 }
