@@ -90,7 +90,7 @@ fn app_protocol(port: &Value, at: &Path, errors: &mut ErrorList) {
 
 fn endpoint_address(address: &Value, at: &Path, errors: &mut ErrorList) {
     let ip = address.text("ip");
-    let faults = names::ip_for_legacy_field(&at.child("ip"), ip, false, &[]);
+    let faults = names::ip_for_legacy_field(&at.child("ip"), ip, true, &[]);
     let readable = faults.is_empty();
     errors.extend(faults);
     let host = address.text("hostname");
@@ -146,7 +146,7 @@ fn slice(slice: &Value) -> ErrorList {
 fn slice_address(address: &str, kind: &str, list: &Path, index: usize, errors: &mut ErrorList) {
     let at = list.index(index);
     let faults = match kind {
-        "IPv4" => names::ip_for_legacy_field(&at, address, false, &[]),
+        "IPv4" => names::ip_for_legacy_field(&at, address, true, &[]),
         "IPv6" => names::ip(&at, address),
         "FQDN" => return errors.extend(names::fully_qualified_domain_name(&at, address)),
         _ => return,
@@ -207,6 +207,13 @@ mod tests {
     use super::*;
     use model::check::said;
     use serde_json::json;
+
+    #[test]
+    fn addresses_are_strict() {
+        let odd = json!({"addressType": "IPv4", "ports": [], "endpoints": [{"addresses": ["192.0.2.010"]}]});
+        let detail = "Invalid value: \"192.0.2.010\": must not have leading 0s";
+        assert_eq!(said(&slice(&odd)), [format!("endpoints[0].addresses[0]: {detail}")]);
+    }
 
     #[test]
     fn slices_and_endpoints() {

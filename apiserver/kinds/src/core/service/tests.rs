@@ -169,3 +169,25 @@ fn families() {
             .to_owned())
     );
 }
+
+#[test]
+fn addresses_and_ranges_are_strict_unless_they_are_stored_already() {
+    let odd = |s: &mut Value| {
+        s["spec"]["type"] = json!("LoadBalancer");
+        s["spec"]["allocateLoadBalancerNodePorts"] = json!(true);
+        s["spec"]["externalTrafficPolicy"] = json!("Cluster");
+        s["spec"]["externalIPs"] = json!(["192.0.2.010", "::ffff:192.0.2.1"]);
+        s["spec"]["loadBalancerSourceRanges"] = json!(["192.0.2.1/24"]);
+    };
+    check(
+        odd,
+        &[
+            "spec.externalIPs[0]: Invalid value: \"192.0.2.010\": must not have leading 0s",
+            "spec.externalIPs[1]: Invalid value: \"::ffff:192.0.2.1\": must not be an IPv4-mapped IPv6 address",
+            "spec.LoadBalancerSourceRanges[0]: Invalid value: \"192.0.2.1/24\": must not have bits set beyond the prefix length",
+        ],
+    );
+    let mut old = good();
+    odd(&mut old);
+    assert_eq!(said(&validation::update(&old.clone(), &old)), Vec::<String>::new());
+}

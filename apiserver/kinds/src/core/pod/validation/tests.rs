@@ -290,3 +290,17 @@ fn templates() {
         "{errors:?}"
     );
 }
+
+#[test]
+fn addresses_are_strict() {
+    check(
+        |p| {
+            p["spec"]["hostAliases"] = json!([{ "ip": "192.0.2.010" }]);
+            p["spec"]["dnsConfig"] = json!({ "nameservers": ["::ffff:192.0.2.1"] });
+        },
+        &[
+            "spec.dnsConfig.nameservers[0]: Invalid value: \"::ffff:192.0.2.1\": must not be an IPv4-mapped IPv6 address",
+            "spec.hostAliases[0].ip: Invalid value: \"192.0.2.010\": must not have leading 0s",
+        ],
+    );
+}
