@@ -88,6 +88,8 @@ pub enum Op {
     TransformMapEntry,
     OptMap,
     OptFlatMap,
+    /// `cel.bind(x, value, body)`: the range is the value.
+    Bind,
 }
 
 impl Expr {

@@ -245,6 +245,14 @@ impl Checker {
         if matches!(m.op, Op::OptMap | Op::OptFlatMap) {
             return self.optional(m, &range);
         }
+        if m.op == Op::Bind {
+            self.scope.push((m.var.clone(), range.ty));
+            let body = self.infer(&m.body);
+            self.scope.pop();
+            // Beside both there is the empty list that the macro goes over when it is expanded.
+            let cost = range.cost.saturating_add(body.cost).saturating_add(10);
+            return Info { cost, ..body };
+        }
         let (first, second) = match (&range.ty, &m.var2) {
             (Type::List(item, _), None) => ((**item).clone(), Type::ANY),
             (Type::List(item, _), Some(_)) => (Type::Int, (**item).clone()),

@@ -225,6 +225,12 @@ impl<'v> Run<'v> {
             self.scope.pop();
             return if m.op == Op::OptMap { out.map(|v| Value::Optional(Some(Arc::new(v)))) } else { out };
         }
+        if m.op == Op::Bind {
+            self.scope.push((&m.var, range));
+            let out = self.eval(&m.body);
+            self.scope.pop();
+            return out;
+        }
         let pairs: Vec<(Value, Value)> = match &range {
             Value::List(list) => {
                 list.items.iter().enumerate().map(|(i, item)| (Value::Int(i as i64), item.clone())).collect()

@@ -44,11 +44,16 @@ impl Program {
 
     /// The same, where there may be types to make objects of: `Object{spec: Object.spec{}}`, and `JSONPatch{}`.
     pub fn compile_with(text: &str, variables: &[(String, Type)], made: bool) -> Result<Self, String> {
-        on_large_stack(|| Self::understand(text, variables, made))
+        on_large_stack(|| Self::understand(text, variables, made, false))
     }
 
-    fn understand(text: &str, variables: &[(String, Type)], made: bool) -> Result<Self, String> {
-        let expr = parse::parse(text).map_err(|faults| show(text, &faults))?;
+    /// The same as `compile`, where a value may be given a name: `cel.bind(x, self.a.b, x.c && x.d)`.
+    pub fn compile_binding(text: &str, variables: &[(String, Type)]) -> Result<Self, String> {
+        on_large_stack(|| Self::understand(text, variables, false, true))
+    }
+
+    fn understand(text: &str, variables: &[(String, Type)], made: bool, binds: bool) -> Result<Self, String> {
+        let expr = parse::parse(text, binds).map_err(|faults| show(text, &faults))?;
         let mut checker = check::Checker::new(variables);
         checker.made = made;
         let info = checker.infer(&expr);

@@ -40,10 +40,12 @@ struct Parser {
     depth: usize,
     /// Brackets that are open.
     open: usize,
+    /// Whether there is `cel.bind`.
+    binds: bool,
 }
 
-/// Reads a whole expression.
-pub(super) fn parse(text: &str) -> Result<Expr, Vec<Fault>> {
+/// Reads a whole expression; with `binds`, `cel.bind(x, value, body)` is a macro.
+pub(super) fn parse(text: &str, binds: bool) -> Result<Expr, Vec<Fault>> {
     let length = text.chars().count();
     if length > MAX_LENGTH {
         let detail = format!("expression code point size exceeds limit: size: {length}, limit {MAX_LENGTH}");
@@ -55,7 +57,7 @@ pub(super) fn parse(text: &str) -> Result<Expr, Vec<Fault>> {
         faults.truncate(MAX_FAULTS + 1);
         return Err(faults);
     }
-    let mut parser = Parser { tokens, next: 0, depth: 0, open: 0 };
+    let mut parser = Parser { tokens, next: 0, depth: 0, open: 0, binds };
     let expr = parser.expr().and_then(|expr| match parser.peek() {
         Tok::End => Ok(expr),
         _ => Err(parser.unexpected("extraneous input", "<EOF>")),
@@ -255,7 +257,12 @@ impl Parser {
                 let paren = self.at();
                 if !optional && self.eat("(") {
                     let args = self.arguments(")")?;
-                    expr = member_call(paren, name, expr, args)?;
+                    let bind = self.binds && name == "bind" && args.len() == 3;
+                    expr = if bind && matches!(&expr.kind, Kind::Ident(target) if target == "cel") {
+                        bound(paren, args)?
+                    } else {
+                        member_call(paren, name, expr, args)?
+                    };
                 } else {
                     expr = Expr { at, kind: Kind::Select(Box::new(expr), name, optional) };
                 }
@@ -440,6 +447,20 @@ fn unsigned(text: &str) -> Option<u64> {
     match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(hex) => u64::from_str_radix(hex, 16).ok(),
         None => text.parse().ok(),
+    }
+}
+
+fn bound(at: usize, mut args: Vec<Expr>) -> Result<Expr, Fault> {
+    let (body, value, name) = (args.pop(), args.pop(), args.pop());
+    match (name, value, body) {
+        (Some(Expr { kind: Kind::Ident(var), .. }), Some(value), Some(body)) => {
+            let (range, body) = (Box::new(value), Box::new(body));
+            Ok(Expr { at, kind: Kind::Macro(Macro { op: Op::Bind, range, var, var2: None, filter: None, body }) })
+        }
+        (name, ..) => {
+            let at = name.map_or(at, |name| name.at);
+            Err((at, "cel.bind() variable names must be simple identifiers".to_owned()))
+        }
     }
 }
 

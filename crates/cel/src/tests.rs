@@ -232,3 +232,26 @@ fn a_bracket_that_the_text_ends_without_is_missing() {
         assert!(fault.starts_with(&format!("ERROR: <input>:{want}")), "{fault}");
     }
 }
+
+#[test]
+fn values_get_names_where_that_is_allowed() {
+    let compiled = |text: &str| Program::compile_binding(text, &variables());
+    let run = |text: &str| compiled(text).map(|program| program.run(vec![("self", this())]).0);
+    let twice = "cel.bind(l, self.list, cel.bind(n, size(l), l.all(i, i <= n) && l[0] + n == 4))";
+    assert!(matches!(run(twice), Ok(Ok(Value::Bool(true)))));
+    let cost = |text: &str| compiled(text).expect("it compiles").max_cost;
+    assert_eq!(cost("cel.bind(x, self.x, x)"), cost("self.x") + 10 + 1);
+    let fault = |compiled: Result<Program, String>| {
+        compiled.expect_err("a fault").lines().next().unwrap_or_default().to_owned()
+    };
+    assert_eq!(
+        fault(compiled("cel.bind(x.y, 1, true)")),
+        "ERROR: <input>:1:11: cel.bind() variable names must be simple identifiers"
+    );
+    let unbound = "ERROR: <input>:1:1: undeclared reference to 'cel' (in container '')";
+    assert_eq!(fault(Program::compile("cel.bind(x, 1, true)", &variables())), unbound);
+    assert_eq!(
+        fault(compiled("cel.bind(x, 1, x) + x == 2")),
+        "ERROR: <input>:1:21: undeclared reference to 'x' (in container '')"
+    );
+}

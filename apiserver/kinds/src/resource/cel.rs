@@ -36,7 +36,7 @@ pub(super) fn selector(here: &Here<'_, '_>, errors: &mut ErrorList) {
     if text.len() > LENGTH_MAX_BYTES {
         return errors.push(Error::too_long(&here.path(), LENGTH_MAX_BYTES));
     }
-    match Program::compile(text, &*DEVICE) {
+    match Program::compile_binding(text, &*DEVICE) {
         Err(faults) => errors.invalid(&here.path(), text, format!("compilation failed: {faults}")),
         Ok(program) if !matches!(program.result, Type::Bool | Type::Dyn(_)) => {
             let detail = format!("must evaluate to bool or the unknown type, not {}", program.result);

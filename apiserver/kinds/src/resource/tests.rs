@@ -143,6 +143,7 @@ fn selectors() {
         r#"device.attributes["dra.example.com"].family == "gpu" && device.capacity["dra.example.com"].memory.isGreaterThan(quantity("1Gi"))"#,
         r#"device.attributes["dra.example.com"].someBool"#,
         r#"device.allowMultipleAllocations == true"#,
+        r#"cel.bind(dra, device.attributes["dra.example.com"], dra.oneBool && dra.anotherBool)"#,
         r#"device.attributes["dra.example.com"].version.isGreaterThan(semver("1.0.0"))"#,
     ] {
         assert_eq!(said(CLAIM, &with(&claim, &selectors(cel(good))), None), "", "{good}");
