@@ -1,6 +1,7 @@
 //! What every answer has, whatever it answers (compared with a kube-apiserver v1.36.2, path by path).
 
 use http::Method;
+use serde_json::{Value, json};
 use testkit::Cluster;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -28,6 +29,43 @@ async fn every_answer_tells_the_requests_id_and_is_for_no_cache() -> anyhow::Res
             let answer = caller.raw(Method::GET, path, &[("Audit-Id", "my own")], Vec::new()).await?;
             assert_eq!(answer.header("audit-id"), "my own", "{user} {path}");
         }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_only_get_a_stream_may_not_open_one() -> anyhow::Result<()> {
+    let cluster = Cluster::start().await?;
+    let admin = cluster.admin();
+    let post = async |path: &str, body: Value| {
+        let answer = admin.send(Method::POST, path, Some(&body)).await?;
+        anyhow::ensure!(answer.code == 201, "{path}: {answer:?}");
+        anyhow::Ok(())
+    };
+    post("/api/v1/namespaces/default/serviceaccounts", json!({"metadata": {"name": "default"}})).await?;
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "c"}]}});
+    post("/api/v1/namespaces/default/pods", pod).await?;
+    let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+    let resources = ["pods/exec", "pods/attach", "pods/portforward"];
+    for (name, verbs) in [("reader", &["get"][..]), ("opener", &["get", "create"])] {
+        let rules = json!([{"apiGroups": [""], "resources": resources, "verbs": verbs}]);
+        post(roles, json!({"metadata": {"name": name}, "rules": rules})).await?;
+        let bound = json!({"metadata": {"name": name}, "roleRef": {"kind": "ClusterRole", "name": name,
+            "apiGroup": "rbac.authorization.k8s.io"}, "subjects": [{"kind": "User", "name": name}]});
+        post(&roles.replace("roles", "rolebindings"), bound).await?;
+    }
+    for path in ["exec?command=ls", "attach", "portforward?ports=80"] {
+        let path = format!("/api/v1/namespaces/default/pods/p/{path}");
+        let answer = cluster.caller("reader", &[]).get(&path).await?;
+        let message = answer.body["message"].as_str().unwrap_or_default();
+        assert_eq!((answer.code, message.trim_end()), (403, "pods \"p\" is forbidden:"), "{path}");
+        // The pod has no node yet: who may open a stream gets as far as that.
+        let answer = cluster.caller("opener", &[]).get(&path).await?;
+        assert_eq!(
+            (answer.code, &answer.body["message"]),
+            (400, &json!("pod p does not have a host assigned")),
+            "{path}"
+        );
     }
     Ok(())
 }

@@ -4,14 +4,16 @@
 
 use std::time::Duration;
 
+use access::authz::{Attributes, Decision};
 use http::header::{CONNECTION, HOST, UPGRADE};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use machinery::field::{Error, ErrorList, Path};
-use machinery::gvk::GroupKind;
+use machinery::gvk::{GroupKind, GroupResource};
 use machinery::meta;
 use machinery::status::StatusError;
+use model::request_info::RequestInfo;
 use negotiation::Body;
 use serde_json::Value;
 use streaming::dial::{self, Answer, PORTFORWARD, REMOTECOMMAND, STREAM_PROTOCOL};
@@ -25,6 +27,7 @@ use super::{container, node_of};
 const IDLE: Duration = Duration::from_secs(4 * 60 * 60);
 
 pub(super) async fn handle(mut call: Call, pod: &Value) -> Result<Response<Body>, StatusError> {
+    may_create(&call, pod)?;
     let options = Options::parse(&call, pod)?;
     let node = node_of(pod)?;
     let location = call.server.nodes.locate(&call.server.registry, node)?;
@@ -49,6 +52,21 @@ pub(super) async fn handle(mut call: Call, pod: &Value) -> Result<Response<Body>
         return passed_through(&call, client, request, location).await;
     }
     Err(StatusError::bad_request("Upgrade request required"))
+}
+
+/// A WebSocket begins with a GET, and does what a POST does: it takes the same permission
+/// (`pkg/registry/core/pod/rest/authorize.go`).
+fn may_create(call: &Call, pod: &Value) -> Result<(), StatusError> {
+    if call.info.verb == "create" {
+        return Ok(());
+    }
+    let info = RequestInfo { verb: "create", ..call.info.clone() };
+    match call.server.authorizer.authorize(&Attributes::of(&call.user, &info)) {
+        Decision::Allow(_) => Ok(()),
+        Decision::Deny(why) | Decision::NoOpinion(why) => {
+            Err(StatusError::forbidden(&GroupResource::new("", "pods"), meta::name(pod), why))
+        }
+    }
 }
 
 /// What the kubelet is asked.
