@@ -151,10 +151,9 @@ impl Assembly {
                 });
             }
             let authorizer: Arc<dyn Authorizer> = Arc::new(Authorizers::new(modes));
-            let names = chain::names(&flags.enable_admission_plugins, &flags.disable_admission_plugins)
-                .map_err(anyhow::Error::msg)?;
             let parts = Parts { authorizer: authorizer.clone(), rbac: rbac.clone(), tolerations: Default::default() };
-            let admission = chain::build(&names, parts);
+            let (enable, disable) = (&flags.enable_admission_plugins, &flags.disable_admission_plugins);
+            let admission = chain::build(enable, disable, &parts).map_err(anyhow::Error::msg)?;
             Ok(Access { authenticator: Arc::new(authenticator), authorizer, admission, rbac, tokens, issuer })
         })
     }

@@ -69,9 +69,6 @@ impl Request<'_> {
 /// One plugin. Errors are what the client gets (most are `StatusError::forbidden`).
 #[async_trait]
 pub trait Plugin: Send + Sync {
-    /// Upstream's name, for `--enable-admission-plugins`.
-    fn name(&self) -> &'static str;
-
     /// Whether the plugin looks at such requests at all; keeps the chain cheap.
     fn handles(&self, request: &Request<'_>) -> bool;
 

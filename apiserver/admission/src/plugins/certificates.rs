@@ -65,10 +65,6 @@ pub struct CertificateSubjectRestriction;
 
 #[async_trait]
 impl Plugin for CertificateApproval {
-    fn name(&self) -> &'static str {
-        "CertificateApproval"
-    }
-
     fn handles(&self, request: &Request<'_>) -> bool {
         request.operation == Operation::Update && request.subresource == Some("approval") && request.is(GROUP, RESOURCE)
     }
@@ -88,10 +84,6 @@ impl Plugin for CertificateApproval {
 
 #[async_trait]
 impl Plugin for CertificateSigning {
-    fn name(&self) -> &'static str {
-        "CertificateSigning"
-    }
-
     fn handles(&self, request: &Request<'_>) -> bool {
         request.operation == Operation::Update && request.subresource == Some("status") && request.is(GROUP, RESOURCE)
     }
@@ -111,10 +103,6 @@ impl Plugin for CertificateSigning {
 
 #[async_trait]
 impl Plugin for CertificateSubjectRestriction {
-    fn name(&self) -> &'static str {
-        "CertificateSubjectRestriction"
-    }
-
     fn handles(&self, request: &Request<'_>) -> bool {
         request.creates() && request.is_whole(GROUP, RESOURCE)
     }

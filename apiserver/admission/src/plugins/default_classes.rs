@@ -34,10 +34,6 @@ fn default_of(classes: &[Arc<Value>], annotations: &[&str]) -> Option<String> {
 
 #[async_trait]
 impl Plugin for DefaultStorageClass {
-    fn name(&self) -> &'static str {
-        "DefaultStorageClass"
-    }
-
     fn handles(&self, request: &Request<'_>) -> bool {
         request.creates() && request.is_whole("", "persistentvolumeclaims")
     }
@@ -58,10 +54,6 @@ impl Plugin for DefaultStorageClass {
 
 #[async_trait]
 impl Plugin for DefaultIngressClass {
-    fn name(&self) -> &'static str {
-        "DefaultIngressClass"
-    }
-
     fn handles(&self, request: &Request<'_>) -> bool {
         request.creates() && request.is_whole("networking.k8s.io", "ingresses")
     }

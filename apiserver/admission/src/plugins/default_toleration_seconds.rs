@@ -10,6 +10,7 @@ use writes::admission::{Plugin, Request};
 use super::list;
 
 /// See the module.
+#[derive(Clone)]
 pub struct DefaultTolerationSeconds {
     /// `--default-not-ready-toleration-seconds`.
     pub not_ready: i64,
@@ -25,10 +26,6 @@ impl Default for DefaultTolerationSeconds {
 
 #[async_trait]
 impl Plugin for DefaultTolerationSeconds {
-    fn name(&self) -> &'static str {
-        "DefaultTolerationSeconds"
-    }
-
     fn handles(&self, request: &Request<'_>) -> bool {
         request.writes() && request.is_whole("", "pods")
     }

@@ -22,10 +22,6 @@ pub struct LimitRanger;
 
 #[async_trait]
 impl Plugin for LimitRanger {
-    fn name(&self) -> &'static str {
-        "LimitRanger"
-    }
-
     fn handles(&self, request: &Request<'_>) -> bool {
         let part = request.subresource.unwrap_or_default();
         let update = request.operation == Operation::Update;

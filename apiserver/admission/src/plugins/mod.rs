@@ -5,6 +5,7 @@ use model::values::text;
 use serde_json::Value;
 use writes::admission::Request;
 
+pub mod always_admit;
 pub mod amounts;
 pub mod certificates;
 pub mod default_classes;

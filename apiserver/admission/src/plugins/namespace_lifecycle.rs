@@ -19,10 +19,6 @@ const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 
 #[async_trait]
 impl Plugin for NamespaceLifecycle {
-    fn name(&self) -> &'static str {
-        "NamespaceLifecycle"
-    }
-
     fn handles(&self, request: &Request<'_>) -> bool {
         if request.is("", "namespaces") {
             return request.operation == Operation::Delete;

@@ -40,10 +40,6 @@ impl From<&str> for No {
 
 #[async_trait]
 impl Plugin for NodeRestriction {
-    fn name(&self) -> &'static str {
-        "NodeRestriction"
-    }
-
     fn handles(&self, request: &Request<'_>) -> bool {
         request.user.node().is_some() && request.operation != Operation::Connect
     }

@@ -24,10 +24,6 @@ pub struct PolicyParams(pub Arc<dyn Authorizer>);
 
 #[async_trait]
 impl Plugin for PolicyParams {
-    fn name(&self) -> &'static str {
-        "PolicyParams"
-    }
-
     fn handles(&self, request: &Request<'_>) -> bool {
         request.resource.group == GROUP && request.subresource.is_none() && request.writes()
     }

@@ -17,10 +17,6 @@ pub struct Priority;
 
 #[async_trait]
 impl Plugin for Priority {
-    fn name(&self) -> &'static str {
-        "Priority"
-    }
-
     fn handles(&self, request: &Request<'_>) -> bool {
         request.writes() && (request.is_whole("", "pods") || request.is_whole("scheduling.k8s.io", "priorityclasses"))
     }

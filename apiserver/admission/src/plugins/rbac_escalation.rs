@@ -26,10 +26,6 @@ pub struct RbacEscalation {
 
 #[async_trait]
 impl Plugin for RbacEscalation {
-    fn name(&self) -> &'static str {
-        "RBACEscalation"
-    }
-
     fn handles(&self, request: &Request<'_>) -> bool {
         request.resource.group == GROUP && request.subresource.is_none() && request.writes()
     }

@@ -24,10 +24,6 @@ pub struct ResourceQuota;
 
 #[async_trait]
 impl Plugin for ResourceQuota {
-    fn name(&self) -> &'static str {
-        "ResourceQuota"
-    }
-
     fn handles(&self, request: &Request<'_>) -> bool {
         // Events are not counted: whoever writes them is not whom a quota is for.
         let kept = request.resource.resource != "events" && !matches!(request.resource.sort, Sort::Virtual);

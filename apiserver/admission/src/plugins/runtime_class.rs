@@ -33,10 +33,6 @@ fn overhead(class: Option<&Value>) -> Option<&Value> {
 
 #[async_trait]
 impl Plugin for RuntimeClass {
-    fn name(&self) -> &'static str {
-        "RuntimeClass"
-    }
-
     fn handles(&self, request: &Request<'_>) -> bool {
         request.creates() && request.is_whole("", "pods")
     }

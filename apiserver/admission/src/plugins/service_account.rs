@@ -31,10 +31,6 @@ pub struct ServiceAccount;
 
 #[async_trait]
 impl Plugin for ServiceAccount {
-    fn name(&self) -> &'static str {
-        "ServiceAccount"
-    }
-
     fn handles(&self, request: &Request<'_>) -> bool {
         request.is("", "pods")
             && match request.subresource {

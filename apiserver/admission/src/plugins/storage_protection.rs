@@ -19,10 +19,6 @@ fn finalizer(request: &Request<'_>) -> Option<&'static str> {
 
 #[async_trait]
 impl Plugin for StorageObjectInUseProtection {
-    fn name(&self) -> &'static str {
-        "StorageObjectInUseProtection"
-    }
-
     fn handles(&self, request: &Request<'_>) -> bool {
         request.creates() && request.subresource.is_none() && finalizer(request).is_some()
     }

@@ -13,10 +13,6 @@ pub struct TaintNodesByCondition;
 
 #[async_trait]
 impl Plugin for TaintNodesByCondition {
-    fn name(&self) -> &'static str {
-        "TaintNodesByCondition"
-    }
-
     fn handles(&self, request: &Request<'_>) -> bool {
         request.creates() && request.is_whole("", "nodes")
     }

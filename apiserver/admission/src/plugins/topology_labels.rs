@@ -14,10 +14,6 @@ pub struct PodTopologyLabels;
 
 #[async_trait]
 impl Plugin for PodTopologyLabels {
-    fn name(&self) -> &'static str {
-        "PodTopologyLabels"
-    }
-
     fn handles(&self, request: &Request<'_>) -> bool {
         request.creates() && request.is("", "pods") && matches!(request.subresource, None | Some("binding"))
     }

@@ -33,10 +33,6 @@ fn grows(old: &Value, new: &Value) -> bool {
 
 #[async_trait]
 impl Plugin for PersistentVolumeClaimResize {
-    fn name(&self) -> &'static str {
-        "PersistentVolumeClaimResize"
-    }
-
     fn handles(&self, request: &Request<'_>) -> bool {
         request.operation == Operation::Update && request.is_whole("", "persistentvolumeclaims")
     }
