@@ -146,5 +146,5 @@ fn applied(
 /// An apply that creates is allowed to who may create.
 fn may_create(call: &Call) -> Result<(), StatusError> {
     let info = model::request_info::RequestInfo { verb: "create", ..call.info.clone() };
-    authz::check(call.server.authorizer.as_ref(), &call.user, &info)
+    authz::check(call.server.authorizer.as_ref(), call.user(), &info)
 }

@@ -27,5 +27,6 @@ pub(super) async fn handle(mut call: Call, row: &Kind) -> Result<Response<Body>,
         (create(&cx, object, &options).await?, warned)
     };
     call.warnings.extend(warnings);
+    call.named(entry.name());
     respond::entry(&call, row, StatusCode::CREATED, &entry, &accept).await
 }

@@ -1,6 +1,7 @@
 //! Dispatch: finds the catalogue row that a request is for and hands the request to its verb. Whatever has no row is not
 //! served.
 
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -11,14 +12,14 @@ use http::{Response, StatusCode};
 use jiff::Timestamp;
 use machinery::gvk::GroupVersionKind;
 use machinery::status::StatusError;
-use model::request_info::RequestInfo;
+use model::record::Record;
 use model::resource::{Sort, Verb};
 use model::types::Types;
 use model::user::UserInfo;
-use model::warnings::Warnings;
 use negotiation::{Accept, Asked, Body, Offer, Upload};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
+use writes::admission;
 use writes::strategy::{Kind, WriteContext};
 
 use crate::virtual_::Virtual;
@@ -36,24 +37,34 @@ pub struct Call {
     pub received: Option<Bytes>,
     /// Cancelled when nobody waits for the answer of a write any more.
     pub abandoned: Option<CancellationToken>,
-    /// What it is about.
-    pub info: RequestInfo,
+    /// Its record: what it is about, who asks.
+    pub record: Arc<Record>,
     /// What the answer is to be.
     pub answer: Asked,
-    /// Who asks.
-    pub user: UserInfo,
     /// Where from.
     pub peer: Arc<Peer>,
     /// The time of the request.
     pub now: Timestamp,
-    /// Texts for `Warning` headers.
-    pub warnings: Warnings,
+}
+
+/// A call reads as its record.
+impl Deref for Call {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        &self.record
+    }
 }
 
 impl Call {
     /// The namespace, if the request is in one.
     pub fn namespace(&self) -> Option<&str> {
         (!self.info.namespace.is_empty() && self.info.resource != "namespaces").then_some(self.info.namespace.as_str())
+    }
+
+    /// As whom the request acts.
+    pub fn user(&self) -> &UserInfo {
+        self.record.user().expect("a call is made of a request that is authenticated")
     }
 
     /// What is answered with objects of that kind.
@@ -76,12 +87,12 @@ impl Call {
             resource: row,
             subresource: (!self.info.subresource.is_empty()).then_some(self.info.subresource.as_str()),
             namespace: self.namespace(),
-            user: &self.user,
+            user: self.user(),
             now: self.now,
             dry_run,
             answer: self.accept(&row.kind()).unwrap_or_default().encoding,
             abandoned: self.abandoned.as_ref(),
-            warnings: Some(&self.warnings),
+            record: Some(&self.record),
             registry: &self.server.registry,
         }
     }
@@ -206,7 +217,9 @@ async fn virtual_(mut call: Call, row: &Kind) -> Result<Response<Body>, StatusEr
     types.default(&kind, &mut object);
     let answer = {
         let cx = call.write_context(row, options.dry_run);
-        let request = writes::admission::request(&cx, writes::admission::Operation::Create, &call.info.name, None);
+        let (name, options) = (&call.info.name, admission::Options::Write(&options));
+        let mut request = admission::Request::new(&cx, admission::Operation::Create, name, None, options);
+        request.kind = Some(&kind);
         cx.registry.admission().admit(&request, &mut object).await?;
         cx.registry.admission().validate(&request, &object).await?;
         handler.serve(&call.server, &cx, &call.info, object).await?

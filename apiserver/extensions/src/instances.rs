@@ -123,9 +123,7 @@ impl Strategy for Instances {
             Some("status") => schema.validate_status(obj, old, found, &mut forgiven),
             _ => schema.validate(obj, Some(old), found, &mut forgiven),
         });
-        if let Some(warnings) = cx.warnings {
-            warnings.extend(forgiven);
-        }
+        cx.warn(forgiven);
         found
     }
 

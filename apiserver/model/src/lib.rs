@@ -11,6 +11,7 @@ pub mod encoding;
 pub mod lookup;
 pub mod options;
 pub mod random;
+pub mod record;
 pub mod request_info;
 pub mod resource;
 pub mod resources;

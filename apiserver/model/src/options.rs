@@ -50,6 +50,8 @@ pub struct Write {
     pub ownership: Ownership,
     /// The new object was made of the stored one: a uid in it is no precondition, but one that was changed.
     pub patch: bool,
+    /// Whether the client itself said the field manager and the validation.
+    pub said: (bool, bool),
 }
 
 impl Write {
@@ -89,7 +91,24 @@ impl Write {
         };
         let field_manager = if manager.is_empty() { user_agent_manager(headers) } else { manager.to_string() };
         let (dry_run, force) = (!listed.is_empty(), query.flag("force"));
-        Ok(Self { dry_run, field_manager, field_validation, force, ownership: Ownership::Noted, patch: false })
+        let said = (!manager.is_empty(), !validation.is_empty());
+        Ok(Self { dry_run, field_manager, field_validation, force, ownership: Ownership::Noted, patch: false, said })
+    }
+
+    /// The options as their client sent them, as an object of that kind. To admission a patch has the options of the create or
+    /// update that it becomes (`endpoints/handlers/patch.go`, patchToUpdateOptions).
+    pub fn object(&self, kind: &str) -> Value {
+        let mut object = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
+        if self.dry_run {
+            object["dryRun"] = json!(["All"]);
+        }
+        if self.said.0 {
+            object["fieldManager"] = self.field_manager.as_str().into();
+        }
+        if self.said.1 {
+            object["fieldValidation"] = format!("{:?}", self.field_validation).into();
+        }
+        object
     }
 }
 
@@ -121,6 +140,8 @@ pub struct Delete {
     pub grace_period_seconds: Option<i64>,
     /// What becomes of dependents; `None`: the kind's default.
     pub propagation: Option<Propagation>,
+    /// The older word for it, where that was used.
+    pub orphan_dependents: Option<bool>,
     /// The uid the object must have.
     pub uid: Option<String>,
     /// The resourceVersion the object must have.
@@ -162,9 +183,32 @@ impl Delete {
             dry_run: options["dryRun"].as_array().is_some_and(|values| !values.is_empty()),
             grace_period_seconds: options["gracePeriodSeconds"].as_i64(),
             propagation,
+            orphan_dependents: options["orphanDependents"].as_bool(),
             uid: text("/preconditions/uid").map(str::to_string),
             resource_version: text("/preconditions/resourceVersion").map(str::to_string),
         })
+    }
+
+    /// The options as an object.
+    pub fn object(&self) -> Value {
+        let mut object = json!({"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"});
+        if let Some(seconds) = self.grace_period_seconds {
+            object["gracePeriodSeconds"] = seconds.into();
+        }
+        for (field, value) in [("uid", &self.uid), ("resourceVersion", &self.resource_version)] {
+            if let Some(value) = value {
+                object["preconditions"][field] = value.as_str().into();
+            }
+        }
+        match (self.orphan_dependents, self.propagation) {
+            (Some(orphan), _) => object["orphanDependents"] = orphan.into(),
+            (None, Some(propagation)) => object["propagationPolicy"] = format!("{propagation:?}").into(),
+            (None, None) => {}
+        }
+        if self.dry_run {
+            object["dryRun"] = json!(["All"]);
+        }
+        object
     }
 }
 

@@ -1,8 +1,6 @@
 //! The warnings of a request: added by whatever handles it, and sent as `Warning` headers of the answer, also where that is
 //! an error. Follows `apiserver/pkg/warning` and `.../endpoints/filters/warning.go`.
 
-use std::sync::Arc;
-
 use http::header::{self, HeaderMap, HeaderValue};
 use parking_lot::Mutex;
 
@@ -11,8 +9,8 @@ const TEXT: usize = 256;
 const ALL: usize = 4096;
 
 /// The warnings of one request.
-#[derive(Debug, Clone, Default)]
-pub struct Warnings(Arc<Mutex<Vec<String>>>);
+#[derive(Debug, Default)]
+pub struct Warnings(Mutex<Vec<String>>);
 
 impl Warnings {
     /// Adds those that were not said yet.

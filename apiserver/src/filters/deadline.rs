@@ -5,8 +5,8 @@
 use std::future::Future;
 use std::time::Duration;
 
-use endpoints::metrics::Metrics;
 use machinery::status::StatusError;
+use model::record::Record;
 use model::request_info::RequestInfo;
 
 /// The time a request has, as [`within`] takes it: 400 where its parameter cannot be read.
@@ -15,14 +15,14 @@ pub type Limit = Result<Option<Duration>, StatusError>;
 /// Runs a request's future within its time: 504 beyond.
 pub async fn within<T>(
     limit: Limit,
-    metrics: &Metrics,
+    record: &Record,
     future: impl Future<Output = Result<T, StatusError>>,
 ) -> Result<T, StatusError> {
     let Some(limit) = limit? else { return future.await };
     match tokio::time::timeout(limit, future).await {
         Ok(outcome) => outcome,
         Err(_) => {
-            metrics.timed_out();
+            record.time_is_over();
             Err(StatusError::timeout("request did not complete within the allotted timeout", 0))
         }
     }
@@ -76,7 +76,9 @@ mod tests {
     async fn what_takes_too_long_is_told_so() {
         let info = RequestInfo::parse(&Method::GET, "/api/v1/pods", "timeout=2s");
         let never = std::future::pending::<Result<(), StatusError>>();
-        let error = within(limit(MOST, &info), &Metrics::default(), never).await.unwrap_err();
+        let record = Record::new(http::HeaderValue::from_static("id"), info, false);
+        let error = within(limit(MOST, &record.info), &record, never).await.unwrap_err();
+        assert!(record.timed_out());
         assert_eq!(error.code, 504);
         assert_eq!(error.message, "Timeout: request did not complete within the allotted timeout");
     }

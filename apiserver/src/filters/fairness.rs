@@ -7,10 +7,14 @@
 //! answer that its client does not read keeps its place for half of the time that others wait; then one of them has it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Response;
+use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use machinery::status::StatusError;
 use model::request_info::RequestInfo;
@@ -152,13 +156,30 @@ impl Seat {
             id
         };
         let sending = Sending { pool, id };
-        response.map(|body| {
-            body.map_frame(move |frame| {
-                let _held = &sending;
-                frame
-            })
-            .boxed_unsync()
-        })
+        response.map(|body| Held { body, _place: sending }.boxed_unsync())
+    }
+}
+
+/// An answer's body, and the place that it keeps.
+struct Held {
+    body: Body,
+    _place: Sending,
+}
+
+impl http_body::Body for Held {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

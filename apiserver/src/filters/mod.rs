@@ -5,3 +5,4 @@ pub mod deadline;
 pub mod fairness;
 pub mod guard;
 pub mod impersonation;
+pub mod observe;

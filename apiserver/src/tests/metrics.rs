@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::Value;
 
-use super::Client;
+use super::{Client, NEVER, PANICS, REFUSED};
 
 /// The lines of a metric whose labels have all of these.
 fn lines(text: &str, name: &str, labels: &[&str]) -> Vec<String> {
@@ -74,4 +74,70 @@ async fn results_of_health_checks_are_counted_by_name_and_path() {
     assert!(ready.contains("[+]etcd ok\n[+]etcd-readiness ok\n[+]informer-sync ok\n[+]poststarthook/"), "{ready}");
     assert!(ready.ends_with("[+]shutdown ok\nreadyz check passed\n"), "{ready}");
     assert!(!live.contains("informer-sync ") && live.contains("[+]poststarthook/rbac/bootstrap-roles ok\n"), "{live}");
+}
+
+/// The value of a metric with those labels; 0 where there is none.
+async fn value(client: &mut Client, name: &str, labels: &[&str]) -> f64 {
+    let (_, text) = client.json(Method::GET, "/metrics", Value::Null).await;
+    let found = lines(text.as_str().unwrap(), name, labels);
+    assert!(found.len() < 2, "{found:?}");
+    found.first().map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+}
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+const MAP: &str = "/api/v1/namespaces/default/configmaps/a";
+
+#[tokio::test]
+async fn what_fails_before_an_endpoint_is_counted_too() {
+    let mut client = Client::new().await;
+    let count = ["resource=\"configmaps\"", "verb=\"GET\""];
+    for (user, path, code) in [(REFUSED, MAP, 401), (PANICS, MAP, 500), (NEVER, &format!("{MAP}?timeout=10ms"), 504)] {
+        let (got, status) = client.named(user).await.json(Method::GET, path, Value::Null).await;
+        assert_eq!(got.as_u16(), code, "{status}");
+        let code = format!("code=\"{code}\"");
+        let labels = [&count[..], &[&*code]].concat();
+        assert_eq!(value(&mut client, "apiserver_request_total{", &labels).await, 1.0, "{labels:?}");
+    }
+    assert_eq!(value(&mut client, "apiserver_request_duration_seconds_count{", &count).await, 3.0);
+    assert_eq!(value(&mut client, "apiserver_response_sizes_count{", &count).await, 3.0);
+    assert_eq!(value(&mut client, "authentication_attempts{", &["result=\"failure\""]).await, 1.0);
+    assert_eq!(value(&mut client, "apiserver_request_terminations_total", &[]).await, 1.0);
+    let before = value(&mut client, "authentication_attempts{", &["result=\"success\""]).await;
+    assert_eq!(value(&mut client, "authentication_attempts{", &["result=\"success\""]).await, before + 1.0);
+}
+
+#[tokio::test]
+async fn a_watch_is_a_gauge_until_its_client_goes() {
+    let mut client = Client::new().await;
+    let mut watcher = client.another().await;
+    let request = http::Request::get(format!("{MAPS}?watch=1&resourceVersion=0"));
+    let request = request.body(http_body_util::Full::default()).unwrap();
+    let answer = watcher.sender.send_request(request).await.unwrap();
+    let labels = ["resource=\"configmaps\"", "verb=\"WATCH\""];
+    assert_eq!(value(&mut client, "apiserver_longrunning_requests{", &labels).await, 1.0);
+    assert_eq!(value(&mut client, "apiserver_request_total{", &labels).await, 0.0);
+    drop((answer, watcher));
+    while value(&mut client, "apiserver_longrunning_requests{", &labels).await > 0.0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(value(&mut client, "apiserver_request_total{", &labels).await, 1.0);
+}
+
+#[tokio::test]
+async fn a_request_whose_client_hangs_up_does_not_stay_in_flight() {
+    let mut client = Client::new().await;
+    let mut gone = client.named(NEVER).await;
+    let inflight = ["request_kind=\"mutating\""];
+    let object = serde_json::json!({"metadata": {"name": "a"}});
+    let asking = tokio::spawn(async move { gone.json(Method::POST, MAPS, object).await });
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    for (expected, then) in [(1.0, true), (0.0, false)] {
+        while value(&mut client, "apiserver_current_inflight_requests{", &inflight).await != expected {
+            assert!(std::time::Instant::now() < until, "not {expected} in flight");
+            tokio::task::yield_now().await;
+        }
+        if then {
+            asking.abort();
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! The request path end to end, over an in-process connection: no sockets, an in-memory store, everybody allowed.
 
+mod admission;
 mod answers;
 mod apply;
 mod conversion;
@@ -36,9 +37,20 @@ struct ByPeer;
 #[async_trait::async_trait]
 impl Authenticator for ByPeer {
     async fn authenticate(&self, _: &http::request::Parts, peer: &Peer) -> Result<Option<UserInfo>, String> {
-        Ok(peer.identity.as_deref().cloned())
+        let user = peer.identity.as_deref().cloned();
+        match user.as_ref().map(|user| user.name.as_str()) {
+            Some(REFUSED) => Err("for a test".into()),
+            Some(PANICS) => panic!("for a test"),
+            Some(NEVER) => std::future::pending().await,
+            _ => Ok(user),
+        }
     }
 }
+
+/// What the authenticator does with a user of that name.
+const REFUSED: &str = "refused";
+const PANICS: &str = "panics";
+const NEVER: &str = "never";
 
 struct Everybody;
 
@@ -90,16 +102,21 @@ impl Client {
         };
         let running = start(config, CancellationToken::new()).await.expect("starts");
         running.ready().await;
-        Self::of(running).await
+        Self::of(running, "tester").await
     }
 
     /// Another connection to the same server.
     pub(crate) async fn another(&self) -> Self {
-        Self::of(self.running.clone()).await
+        self.named("tester").await
     }
 
-    async fn of(running: Running) -> Self {
-        let user = UserInfo { name: "tester".into(), ..UserInfo::default() };
+    /// A connection of another user.
+    pub(crate) async fn named(&self, user: &str) -> Self {
+        Self::of(self.running.clone(), user).await
+    }
+
+    async fn of(running: Running, user: &str) -> Self {
+        let user = UserInfo { name: user.into(), ..UserInfo::default() };
         let stream = running.in_process(user).connect().await.expect("connects");
         let (sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("handshake");

@@ -10,7 +10,7 @@ use model::options::Write;
 use model::resource::Resource;
 use serde_json::{Value, json};
 
-use crate::admission::{self, Operation};
+use crate::admission::{self, Operation, Options};
 use crate::allocation::Allocation;
 use crate::place::Place;
 use crate::strategy::WriteContext;
@@ -48,7 +48,7 @@ async fn create_once(cx: &WriteContext<'_>, mut obj: Value, options: &Write) -> 
     managed_fields::on_write(cx, None, &mut obj, options).await;
     model::encoding::normalise(&mut obj, &row.kind());
     let name = machinery::meta::name(&obj).to_string();
-    let request = admission::request(cx, Operation::Create, &name, None);
+    let request = admission::Request::new(cx, Operation::Create, &name, None, Options::Write(options));
     cx.registry.admission().admit(&request, &mut obj).await?;
 
     cx.may_begin()?;

@@ -10,7 +10,7 @@ use machinery::status::StatusError;
 use model::options::{Delete, Propagation};
 use serde_json::{Value, json};
 
-use crate::admission::{self, Operation};
+use crate::admission::{self, Operation, Options};
 use crate::convert;
 use crate::metadata::metadata_mut;
 use crate::place::Place;
@@ -31,9 +31,7 @@ pub enum Deleted {
 
 /// The steps of a delete, for requests and for the server itself.
 pub async fn delete(cx: &WriteContext<'_>, name: &str, options: &Delete) -> Result<Deleted, StatusError> {
-    if let (Some(warnings), Some(text)) = (cx.warnings, cx.resource.strategy.warnings_on_delete(options)) {
-        warnings.extend([text.to_owned()]);
-    }
+    cx.warn(cx.resource.strategy.warnings_on_delete(options).map(str::to_owned));
     let place = Place::new(cx, name)?;
     let not_found = || StatusError::not_found(&place.resource(), name);
     let mut current = match place.cached() {
@@ -68,7 +66,7 @@ async fn attempt(
 ) -> Result<Result<Deleted, Option<Arc<Entry>>>, StatusError> {
     let old = convert::entry(cx.registry, cx.resource, current).await?.decode();
     check_preconditions(cx, name, options, &old)?;
-    let request = admission::request(cx, Operation::Delete, name, Some(&old));
+    let request = admission::Request::new(cx, Operation::Delete, name, Some(&old), Options::Delete(options));
     cx.registry.admission().admit(&request, &mut Value::Null).await?;
     cx.registry.admission().validate(&request, &Value::Null).await?;
 

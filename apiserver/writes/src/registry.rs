@@ -261,7 +261,7 @@ impl Registry {
             dry_run: false,
             answer: Encoding::Json,
             abandoned: None,
-            warnings: None,
+            record: None,
             registry: self,
         }
     }

@@ -16,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use model::encoding::Encoding;
 use model::options::Delete;
+use model::record::Record;
 use model::resource::Resource;
 use model::user::UserInfo;
-use model::warnings::Warnings;
 
 use crate::Registry;
 use crate::allocation::Allocation;
@@ -84,13 +84,20 @@ pub struct WriteContext<'a> {
     pub answer: Encoding,
     /// Whether whoever asked for the write has gone, before it has begun; never for what the server itself writes.
     pub abandoned: Option<&'a CancellationToken>,
-    /// Where warnings go that validation finds; nowhere for what the server itself writes.
-    pub warnings: Option<&'a Warnings>,
+    /// Where warnings and audit annotations go; nowhere for what the server itself writes.
+    pub record: Option<&'a Record>,
     /// The other resources, to read from and (for allocations) to write to.
     pub registry: &'a Registry,
 }
 
 impl WriteContext<'_> {
+    /// Warns the client.
+    pub fn warn(&self, texts: impl IntoIterator<Item = String>) {
+        if let Some(record) = self.record {
+            record.warnings.extend(texts);
+        }
+    }
+
     /// Asked before a write takes or stores anything: nothing is begun for who has gone. What has begun ends.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use model::options::Write;
 use serde_json::Value;
 
 use super::delete;
-use crate::admission::{self, Operation};
+use crate::admission::{self, Operation, Options};
 use crate::allocation::Allocation;
 use crate::create::invalid;
 use crate::place::Place;
@@ -93,7 +93,7 @@ async fn attempt(
     meta::set_resource_version(&mut obj, meta::resource_version(&old));
     metadata::prepare_for_update(cx, &mut obj, &old)?;
 
-    let request = admission::request(cx, Operation::Update, name, Some(&old));
+    let request = admission::Request::new(cx, Operation::Update, name, Some(&old), Options::Write(options));
     cx.registry.admission().admit(&request, &mut obj).await?;
     cx.may_begin()?;
     let mut allocation = Allocation::default();

@@ -10,7 +10,7 @@ use machinery::status::StatusError;
 use model::resource::Resource;
 use negotiation::Body;
 use serde_json::Value;
-use writes::admission::{Operation, request as admission_request};
+use writes::admission::{self, Operation, Options};
 use writes::strategy::Kind;
 
 use super::Call;
@@ -42,7 +42,7 @@ pub(super) async fn handle(call: Call, row: &Kind) -> Result<Response<Body>, Sta
     }
     {
         let cx = call.write_context(row, false);
-        let request = admission_request(&cx, Operation::Connect, &call.info.name, None);
+        let request = admission::Request::new(&cx, Operation::Connect, &call.info.name, None, Options::None);
         cx.registry.admission().admit(&request, &mut Value::Null).await?;
         cx.registry.admission().validate(&request, &Value::Null).await?;
     }

@@ -61,7 +61,7 @@ fn may_create(call: &Call, pod: &Value) -> Result<(), StatusError> {
         return Ok(());
     }
     let info = RequestInfo { verb: "create", ..call.info.clone() };
-    match call.server.authorizer.authorize(&Attributes::of(&call.user, &info)) {
+    match call.server.authorizer.authorize(&Attributes::of(call.user(), &info)) {
         Decision::Allow(_) => Ok(()),
         Decision::Deny(why) | Decision::NoOpinion(why) => {
             Err(StatusError::forbidden(&GroupResource::new("", "pods"), meta::name(pod), why))

@@ -18,7 +18,7 @@ mod tests;
 
 pub use family::{Counter, Histogram};
 use family::{Family, Text};
-pub use requests::{Record, begin};
+pub use requests::Seen;
 pub use storage::Measured;
 
 /// Upper bounds of latencies in seconds.
@@ -108,16 +108,6 @@ impl Metrics {
     pub fn watch_events(&self, group: &str, version: &str, resource: &str) -> WatchEvents {
         let labels = [group, resource, version];
         WatchEvents { count: self.watch_events.with(&labels), bytes: self.watch_event_bytes.with(&labels) }
-    }
-
-    /// Counts an attempt to authenticate, by whether it succeeded.
-    pub fn authenticated(&self, known: bool) {
-        if known { &self.known } else { &self.unknown }.add(1);
-    }
-
-    /// A request ran out of time.
-    pub fn timed_out(&self) {
-        self.terminations.add(1);
     }
 
     /// The Prometheus text of all series, and of what is read when asked: stored objects, revisions, the process.

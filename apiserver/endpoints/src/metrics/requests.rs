@@ -2,20 +2,11 @@
 //! they end; until then they are a gauge.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Instant;
 
-use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Response};
-use http_body::{Body as _, Frame, SizeHint};
-use http_body_util::BodyExt;
+use model::record::Record;
 use model::request_info::RequestInfo;
-use negotiation::Body;
 use parking_lot::{Mutex, RwLock};
-use writes::Registry;
 
 use super::family::{Gauge, Histogram, Text};
 use super::{Metrics, SECONDS};
@@ -64,31 +55,101 @@ pub(super) struct Requests {
     mutating: Gauge,
 }
 
-/// A request under way.
-pub struct Record {
-    metrics: Arc<Metrics>,
-    labels: Option<Labels>,
-    started: Instant,
+/// What is counted of a request that is answered until its answer is sent.
+pub struct Seen {
+    series: Option<Arc<Series>>,
     long: bool,
-    reads: bool,
-    dry_run: bool,
+    sizes: bool,
+    /// Code and dry run.
+    counted: (u16, bool),
 }
 
-/// Starts the clock.
-pub fn begin(metrics: &Arc<Metrics>, info: &RequestInfo, headers: &HeaderMap) -> Record {
-    let long = info.long_running();
-    let reads = matches!(info.verb, "get" | "list" | "watch" | "head");
-    if !long {
-        metrics.requests.pool(reads).add(1);
+impl Metrics {
+    /// A request's head is there.
+    pub fn begun(&self, record: &Record) {
+        if !record.info.long_running() {
+            self.requests.pool(reads(&record.info)).add(1);
+        }
     }
-    let dry_run = info.is_resource && !reads && info.query.has("dryRun");
-    Record { metrics: metrics.clone(), labels: labels(info, headers), started: Instant::now(), long, reads, dry_run }
+
+    /// A request's client has gone before it was answered.
+    pub fn abandoned(&self, record: &Record) {
+        if !record.info.long_running() {
+            self.requests.pool(reads(&record.info)).add(-1);
+        }
+        self.accessed(record);
+    }
+
+    /// A request is answered. `served` tells whether its resource is: one that is not would make a series of any client's
+    /// invention.
+    pub fn answered(&self, record: &Record, served: impl Fn(&RequestInfo) -> bool) -> Seen {
+        self.abandoned(record);
+        if record.timed_out() {
+            self.terminations.add(1);
+        }
+        let info = &record.info;
+        let (code, latency) = record.answer().unwrap_or_default();
+        let dry_run = info.is_resource && !reads(info) && info.query.has("dryRun");
+        let mut seen = Seen { series: None, long: info.long_running(), sizes: false, counted: (code, dry_run) };
+        if code >= 400 && !info.resource.is_empty() && !served(info) {
+            return seen;
+        }
+        let Some(labels) = labels(record) else { return seen };
+        let series = self.requests.of(&labels);
+        if seen.long {
+            series.running.add(1);
+        } else {
+            *series.codes.lock().entry(seen.counted).or_default() += 1;
+            let seconds = latency.as_secs_f64();
+            series.seconds.observe(seconds);
+            series.sli_seconds.observe(seconds);
+            seen.sizes = matches!(labels.verb, "GET" | "LIST");
+        }
+        seen.series = Some(series);
+        seen
+    }
+
+    fn accessed(&self, record: &Record) {
+        match record.authenticated() {
+            Some(true) => self.known.add(1),
+            Some(false) => self.unknown.add(1),
+            None => {}
+        }
+    }
+}
+
+impl Seen {
+    /// Whether the request stays open for as long as its client likes.
+    pub fn long_running(&self) -> bool {
+        self.long
+    }
+
+    /// Whether it matters when the answer is sent, and how long it is.
+    pub fn until_the_end(&self) -> bool {
+        self.series.is_some() && (self.long || self.sizes)
+    }
+
+    /// The answer is sent.
+    pub fn ended(self, record: &Record) {
+        let Some(series) = self.series else { return };
+        if self.long {
+            series.running.add(-1);
+            *series.codes.lock().entry(self.counted).or_default() += 1;
+        } else if self.sizes {
+            series.bytes.observe(record.sent_bytes() as f64);
+        }
+    }
+}
+
+fn reads(info: &RequestInfo) -> bool {
+    matches!(info.verb, "get" | "list" | "watch" | "head")
 }
 
 /// The labels of a request; `None` for paths that nothing is said about.
-fn labels(info: &RequestInfo, headers: &HeaderMap) -> Option<Labels> {
+fn labels(record: &Record) -> Option<Labels> {
+    let info = &record.info;
     let mut labels = Labels {
-        verb: verb(info, headers),
+        verb: verb(record),
         group: String::new(),
         version: String::new(),
         resource: String::new(),
@@ -128,7 +189,8 @@ fn labels(info: &RequestInfo, headers: &HeaderMap) -> Option<Labels> {
 }
 
 /// The verb as upstream reports it: HTTP's, but where the API knows better.
-fn verb(info: &RequestInfo, headers: &HeaderMap) -> &'static str {
+fn verb(record: &Record) -> &'static str {
+    let info = &record.info;
     if matches!(info.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy") && info.is_resource {
         return "CONNECT";
     }
@@ -138,51 +200,12 @@ fn verb(info: &RequestInfo, headers: &HeaderMap) -> &'static str {
         "watch" => "WATCH",
         "create" | "post" => "POST",
         "update" | "put" => "PUT",
-        "patch" if headers.get(CONTENT_TYPE).is_some_and(|form| form == "application/apply-patch+yaml") => "APPLY",
+        "patch" if record.applies => "APPLY",
         "patch" => "PATCH",
         "delete" | "deletecollection" => "DELETE",
         "head" => "HEAD",
         "options" => "OPTIONS",
         _ => "other",
-    }
-}
-
-impl Record {
-    /// Takes note of the response's head; its size, and the end of a long-running request, are seen when its body ends.
-    pub fn end(self, registry: &Registry, response: Response<Body>) -> Response<Body> {
-        self.end_if(|l| registry.rows().at_path(&l.group, &l.version, &l.resource).is_some(), response)
-    }
-
-    /// The same, with another way to tell whether a resource is served.
-    pub(super) fn end_if(self, served: impl Fn(&Labels) -> bool, response: Response<Body>) -> Response<Body> {
-        let requests = &self.metrics.requests;
-        if !self.long {
-            requests.pool(self.reads).add(-1);
-        }
-        let code = response.status().as_u16();
-        let Some(labels) = self.labels.as_ref() else { return response };
-        // A resource that is not served would make a series of any client's invention.
-        if code >= 400 && !labels.resource.is_empty() && !served(labels) {
-            return response;
-        }
-        let series = requests.of(labels);
-        let counted = (code, self.dry_run);
-        if self.long {
-            series.running.add(1);
-            return response.map(|body| Counted { body, series, long: Some(counted), bytes: 0 }.boxed_unsync());
-        }
-        *series.codes.lock().entry(counted).or_default() += 1;
-        let seconds = self.started.elapsed().as_secs_f64();
-        series.seconds.observe(seconds);
-        series.sli_seconds.observe(seconds);
-        if !matches!(labels.verb, "GET" | "LIST") {
-            return response;
-        }
-        if let Some(bytes) = response.body().size_hint().exact() {
-            series.bytes.observe(bytes as f64);
-            return response;
-        }
-        response.map(|body| Counted { body, series, long: None, bytes: 0 }.boxed_unsync())
     }
 }
 
@@ -246,46 +269,5 @@ impl Requests {
 impl Labels {
     fn values(&self) -> [&str; 7] {
         [self.component, &self.group, &self.resource, self.scope, &self.subresource, self.verb, &self.version]
-    }
-}
-
-/// A body whose end is counted: its size, or of a long-running request that it is over.
-struct Counted {
-    body: Body,
-    series: Arc<Series>,
-    long: Option<(u16, bool)>,
-    bytes: u64,
-}
-
-impl http_body::Body for Counted {
-    type Data = Bytes;
-    type Error = std::io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
-            self.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        match self.long {
-            Some(counted) => {
-                self.series.running.add(-1);
-                *self.series.codes.lock().entry(counted).or_default() += 1;
-            }
-            None => self.series.bytes.observe(self.bytes as f64),
-        }
     }
 }
