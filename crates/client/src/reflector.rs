@@ -103,7 +103,8 @@ impl Reflector {
                 }
             }
         };
-        tokio::select! { () = cancel.cancelled() => {}, () = work => {} }
+        // Told to end first: what fails because everything ends is no news.
+        tokio::select! { biased; () = cancel.cancelled() => {}, () = work => {} }
     }
 
     async fn list<K, S>(&self, sink: &mut S) -> Result<String, Error>

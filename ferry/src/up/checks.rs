@@ -2,6 +2,7 @@
 //! with what to do.
 
 use std::fs;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -12,6 +13,14 @@ use super::progress::Progress;
 
 /// The longest path of a socket, less what containerd appends to its own for a second one (`.ttrpc`).
 const LONGEST_SOCKET: usize = 107 - 6;
+
+/// What is said of a port that somebody else has.
+pub const PORT_TAKEN: &str = "another program, perhaps another cluster's, has a port that a node needs: end it";
+
+/// Whether a node can listen there. Found out by listening, for a moment.
+pub fn port_is_free(address: SocketAddr) -> anyhow::Result<()> {
+    TcpListener::bind(address).map(drop).with_context(|| format!("listening on {address}")).context(PORT_TAKEN)
+}
 
 /// The node's name: as given, or the host's.
 pub fn node_name(given: Option<&str>) -> anyhow::Result<String> {

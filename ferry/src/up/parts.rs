@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::api::Api;
 use super::flags::Layout;
-use super::{DNS_IP, POD_RANGE, image, rights};
+use super::{DNS_IP, POD_RANGE, checks, image, rights};
 
 /// The port of the DNS on the node; its Service maps 53 to it.
 const DNS_PORT: u16 = 10053;
@@ -30,12 +30,7 @@ pub fn ended_early(
     match ended {
         Ok((_, Ok(()))) if cancel.is_cancelled() => Ok(()),
         Ok((name, Err(error))) => {
-            let error = match format!("{error:#}").contains(IN_USE) {
-                true => {
-                    error.context("another program, perhaps another cluster's, has a port that a node needs: end it")
-                }
-                false => error,
-            };
+            let error = if format!("{error:#}").contains(IN_USE) { error.context(checks::PORT_TAKEN) } else { error };
             Err(error.context(format!("the {name} ended")))
         }
         Ok((name, Ok(()))) => bail!("the {name} ended"),
@@ -43,7 +38,7 @@ pub fn ended_early(
     }
 }
 
-/// Starts them.
+/// Starts them, once the port is free without which there is no node.
 pub fn start(
     api: &Api,
     layout: &Layout,
@@ -51,6 +46,8 @@ pub fn start(
     endpoint: &str,
     cancel: &CancellationToken,
 ) -> anyhow::Result<Parts> {
+    let kubelet = kubelet_config(api, layout, node, endpoint)?;
+    checks::port_is_free(SocketAddr::new(kubelet.file.address.parse()?, kubelet.file.port))?;
     let mut parts = Parts::new();
     let config = scheduler::Config { host: node.to_string(), ..Default::default() };
     let work = scheduler::run(config, api.client("system:kube-scheduler", &[]), cancel.clone());
@@ -66,7 +63,7 @@ pub fn start(
 
     let user = format!("system:node:{node}");
     let client = api.client(&user, &["system:nodes"]);
-    let work = kubelet::run(kubelet_config(api, layout, node, endpoint)?, client, cancel.clone());
+    let work = kubelet::run(kubelet, client, cancel.clone());
     parts.spawn(async move { ("kubelet", work.await) });
 
     let dns = proxy::dns::Config {
