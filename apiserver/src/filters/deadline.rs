@@ -34,7 +34,7 @@ pub fn limit(most: Duration, info: &RequestInfo) -> Limit {
         return Ok(None);
     }
     let Some(text) = info.query.get("timeout") else { return Ok(Some(most)) };
-    let asked = machinery::duration::length(text)
+    let asked = machinery::duration::timeout(text)
         .map_err(|why| StatusError::bad_request(format!("invalid timeout specified in the request URL - {why}")))?;
     Ok(Some(if asked.is_zero() { most } else { asked.min(most) }))
 }

@@ -56,11 +56,21 @@ pub fn parse(text: &str) -> Result<i64, String> {
     if negative { Ok(0_i64.wrapping_sub_unsigned(total)) } else { i64::try_from(total).map_err(|_| invalid()) }
 }
 
-/// The same as a length of time. A negative one has the length zero, as waits and time-outs take it.
+/// The same as a length of time, as settings have one.
+///
+/// # Errors
+/// As [`parse`], or it is negative.
+pub fn length(text: &str) -> Result<Duration, String> {
+    let nanoseconds = parse(text)?;
+    let length = u64::try_from(nanoseconds).map_err(|_| format!("must not be negative: {text:?}"))?;
+    Ok(Duration::from_nanos(length))
+}
+
+/// The same as a time-out of a request or a wait: a negative one is over at once.
 ///
 /// # Errors
 /// As [`parse`].
-pub fn length(text: &str) -> Result<Duration, String> {
+pub fn timeout(text: &str) -> Result<Duration, String> {
     parse(text).map(|nanoseconds| Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0)))
 }
 
@@ -151,7 +161,20 @@ mod tests {
         ] {
             assert_eq!(parse(text), Ok(nanoseconds), "{text}");
         }
-        assert_eq!(length("-5s"), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_negative_length_is_refused_and_a_negative_timeout_is_over() {
+        assert_eq!(length("1.5s"), Ok(Duration::from_millis(1_500)));
+        assert_eq!(length("-5s"), Err("must not be negative: \"-5s\"".into()));
+        assert_eq!((timeout("1.5s"), timeout("-5s")), (Ok(Duration::from_millis(1_500)), Ok(Duration::ZERO)));
+    }
+
+    #[test]
+    fn the_longest_that_fits_is_read_and_one_hour_more_is_not() {
+        assert_eq!(parse("2562047h"), Ok(2_562_047 * 3_600 * SECOND as i64));
+        assert_eq!(parse("-2562047h47m16.854775808s"), Ok(i64::MIN));
+        assert_eq!(parse("2562048h"), Err("time: invalid duration \"2562048h\"".into()));
     }
 
     #[test]
