@@ -7,15 +7,10 @@
 //! answer that its client does not read keeps its place for half of the time that others wait; then one of them has it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::Response;
-use http_body::{Frame, SizeHint};
-use http_body_util::BodyExt;
 use machinery::status::StatusError;
 use model::request_info::RequestInfo;
 use model::user::{MASTERS, UserInfo};
@@ -23,6 +18,8 @@ use negotiation::Body;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
+
+use super::following::follow;
 
 /// A request waits for a place for this part of the time it has, as upstream's.
 const PATIENCE_PART: u32 = 4;
@@ -156,36 +153,14 @@ impl Seat {
             id
         };
         let sending = Sending { pool, id };
-        response.map(|body| Held { body, _place: sending }.boxed_unsync())
-    }
-}
-
-/// An answer's body, and the place that it keeps.
-struct Held {
-    body: Body,
-    _place: Sending,
-}
-
-impl http_body::Body for Held {
-    type Data = Bytes;
-    type Error = std::io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        response.map(|body| follow(body, sending, |_, _| {}))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use http::Method;
+    use http_body_util::BodyExt;
 
     use super::*;
 

@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod deadline;
 pub mod fairness;
+pub mod following;
 pub mod guard;
 pub mod impersonation;
 pub mod observe;
