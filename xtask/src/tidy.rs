@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
+use serde_json::Value;
 
 use crate::root;
 
@@ -46,8 +47,9 @@ pub fn main(argv: &[String]) -> anyhow::Result<()> {
     }
     faults.extend(spawns.unneeded());
     faults.extend(dead(&root, &files)?);
-    faults.extend(graph::check(&root)?);
-    faults.extend(unused::check(&root, &files)?);
+    let metadata = metadata(&root)?;
+    faults.extend(graph::check(&root, &metadata)?);
+    faults.extend(unused::check(&root, &metadata, &files)?);
     if argv.iter().any(|a| a == "--bless") {
         let text: String = long.iter().map(|(file, lines)| format!("{lines} {file}\n")).collect();
         std::fs::write(root.join(RATCHET), text)?;
@@ -68,6 +70,16 @@ fn tracked(root: &Path) -> anyhow::Result<Vec<String>> {
     let output = Command::new("git").args(["ls-files", "*.rs"]).current_dir(root).output().context("running git")?;
     let files = String::from_utf8(output.stdout)?.lines().map(str::to_string).collect::<Vec<_>>();
     Ok(files.into_iter().filter(|file| root.join(file).exists()).collect())
+}
+
+/// Our packages and what they depend on, as cargo reads the manifests.
+fn metadata(root: &Path) -> anyhow::Result<Value> {
+    let output = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
+        .args(["metadata", "--format-version=1", "--no-deps", "--offline"])
+        .current_dir(root)
+        .output()
+        .context("running cargo metadata")?;
+    serde_json::from_slice(&output.stdout).context("reading cargo metadata")
 }
 
 /// Faults within one file.

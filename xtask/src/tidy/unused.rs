@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::Context;
 use serde_json::Value;
@@ -18,13 +17,7 @@ const UNNAMED: &[(&str, &str, &str)] = &[
 ];
 
 /// A sentence for each unused entry.
-pub fn check(root: &Path, files: &[String]) -> anyhow::Result<Vec<String>> {
-    let output = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
-        .args(["metadata", "--format-version=1", "--no-deps", "--offline"])
-        .current_dir(root)
-        .output()
-        .context("running cargo metadata")?;
-    let metadata: Value = serde_json::from_slice(&output.stdout).context("reading cargo metadata")?;
+pub fn check(root: &Path, metadata: &Value, files: &[String]) -> anyhow::Result<Vec<String>> {
     let packages = metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
     let folders: Vec<PathBuf> = packages.iter().filter_map(|p| folder(p, root)).collect();
     let (mut faults, mut excused, mut taken) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
