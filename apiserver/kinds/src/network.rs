@@ -90,7 +90,7 @@ fn app_protocol(port: &Value, at: &Path, errors: &mut ErrorList) {
 
 fn endpoint_address(address: &Value, at: &Path, errors: &mut ErrorList) {
     let ip = address.text("ip");
-    let faults = names::ip_for_legacy_field(&at.child("ip"), ip, true, &[]);
+    let faults = names::ip_for_legacy_field(&at.child("ip"), ip, &[]);
     let readable = faults.is_empty();
     errors.extend(faults);
     let host = address.text("hostname");
@@ -146,7 +146,7 @@ fn slice(slice: &Value) -> ErrorList {
 fn slice_address(address: &str, kind: &str, list: &Path, index: usize, errors: &mut ErrorList) {
     let at = list.index(index);
     let faults = match kind {
-        "IPv4" => names::ip_for_legacy_field(&at, address, true, &[]),
+        "IPv4" => names::ip_for_legacy_field(&at, address, &[]),
         "IPv6" => names::ip(&at, address),
         "FQDN" => return errors.extend(names::fully_qualified_domain_name(&at, address)),
         _ => return,

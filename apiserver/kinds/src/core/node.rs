@@ -90,7 +90,7 @@ fn validate(node: &Value) -> ErrorList {
     let at = Path::new("spec").child("podCIDRs");
     let ranges: Vec<&str> = node["spec"].texts("podCIDRs").collect();
     for (i, range) in ranges.iter().enumerate() {
-        errors.extend(names::cidr_for_legacy_field(&at.index(i), range, true, &[]));
+        errors.extend(names::cidr_for_legacy_field(&at.index(i), range, &[]));
     }
     if ranges.len() > 1 {
         let v6 = ranges.iter().filter(|r| r.contains(':')).count();

@@ -212,7 +212,7 @@ fn status(ingress: &Value, old: &Value) -> ErrorList {
         let at = Path::new("status").child("loadBalancer").child("ingress").index(i);
         let (ip, host) = (point.text("ip"), point.text("hostname"));
         if !ip.is_empty() {
-            errors.extend(names::ip_for_legacy_field(&at.child("ip"), ip, true, &known));
+            errors.extend(names::ip_for_legacy_field(&at.child("ip"), ip, &known));
         }
         if !host.is_empty() {
             errors.each(&at.child("hostname"), host, names::dns1123_subdomain(host));

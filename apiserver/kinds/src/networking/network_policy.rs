@@ -152,11 +152,11 @@ fn ip_block(block: &Value, allowed: &Allowed<'_>, at: &Path, errors: &mut ErrorL
     if cidr.is_empty() {
         return errors.required(&at.child("cidr"), "");
     }
-    errors.extend(names::cidr_for_legacy_field(&at.child("cidr"), cidr, true, &allowed.cidrs));
+    errors.extend(names::cidr_for_legacy_field(&at.child("cidr"), cidr, &allowed.cidrs));
     let Some((_, network, length)) = names::parse_cidr_sloppy(cidr) else { return };
     for (i, except) in block.texts("except").enumerate() {
         let at = at.child("except").index(i);
-        errors.extend(names::cidr_for_legacy_field(&at, except, true, &allowed.cidrs));
+        errors.extend(names::cidr_for_legacy_field(&at, except, &allowed.cidrs));
         let Some((_, inner, inner_length)) = names::parse_cidr_sloppy(except) else { continue };
         let outer = names::parse_cidr_sloppy(&format!("{inner}/{length}"));
         let contained = inner.is_ipv4() == network.is_ipv4() && outer.is_some_and(|(_, masked, _)| masked == network);

@@ -81,8 +81,8 @@ fn strict_faults(path: &Path, value: &str) -> ErrorList {
     }
 }
 
-/// An address in a field of old, where sloppy forms have been accepted.
-pub fn ip_for_legacy_field(path: &Path, value: &str, strict: bool, valid_old: &[&str]) -> ErrorList {
+/// An address in a field of old: not in canonical form perhaps, and in a sloppy form only where the object had it before.
+pub fn ip_for_legacy_field(path: &Path, value: &str, valid_old: &[&str]) -> ErrorList {
     if valid_old.contains(&value) {
         return Vec::new();
     }
@@ -90,12 +90,12 @@ pub fn ip_for_legacy_field(path: &Path, value: &str, strict: bool, valid_old: &[
         let message = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
         return vec![Error::invalid(path, value, message)];
     }
-    if strict { strict_faults(path, value) } else { Vec::new() }
+    strict_faults(path, value)
 }
 
 /// An address in canonical form.
 pub fn ip(path: &Path, value: &str) -> ErrorList {
-    let errors = ip_for_legacy_field(path, value, true, &[]);
+    let errors = ip_for_legacy_field(path, value, &[]);
     if !errors.is_empty() {
         return errors;
     }
@@ -126,8 +126,8 @@ pub fn ip_warnings(path: &Path, value: &str) -> Vec<String> {
     }
 }
 
-/// A range in a field of old.
-pub fn cidr_for_legacy_field(path: &Path, value: &str, strict: bool, valid_old: &[&str]) -> ErrorList {
+/// A range in a field of old, as [`ip_for_legacy_field`].
+pub fn cidr_for_legacy_field(path: &Path, value: &str, valid_old: &[&str]) -> ErrorList {
     if valid_old.contains(&value) {
         return Vec::new();
     }
@@ -135,9 +135,6 @@ pub fn cidr_for_legacy_field(path: &Path, value: &str, strict: bool, valid_old: 
         let message = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
         return vec![Error::invalid(path, value, message)];
     };
-    if !strict {
-        return Vec::new();
-    }
     let (address, length) = value.split_once('/').expect("it was parsed as a range");
     let message = match address.parse::<IpAddr>() {
         _ if length.len() > 1 && length.starts_with('0') => "must not have leading 0s in IP or prefix length",
@@ -151,7 +148,7 @@ pub fn cidr_for_legacy_field(path: &Path, value: &str, strict: bool, valid_old: 
 
 /// A range in canonical form.
 pub fn cidr(path: &Path, value: &str) -> ErrorList {
-    let errors = cidr_for_legacy_field(path, value, true, &[]);
+    let errors = cidr_for_legacy_field(path, value, &[]);
     if !errors.is_empty() {
         return errors;
     }

@@ -95,14 +95,20 @@ fn messages() {
     assert_eq!(name_is_path_segment("a/b%", false), ["may not contain '/'", "may not contain '%'"]);
 }
 
+const LEADING: &str = "must not have leading 0s";
+const LEADING_RANGE: &str = "must not have leading 0s in IP or prefix length";
+const MAPPED: &str = "must not be an IPv4-mapped IPv6 address";
+const MAPPED_RANGE: &str = "must not have an IPv4-mapped IPv6 address";
+const BITS: &str = "must not have bits set beyond the prefix length";
+
 #[test]
 fn addresses() {
     let p = Path::new("ip");
     let says = |errors: Vec<crate::field::Error>| errors.into_iter().map(|e| e.detail).collect::<Vec<_>>().join("; ");
-    for (value, legacy, strict) in [
+    for (value, legacy, canonical) in [
         ("10.0.0.1", "", ""),
-        ("010.002.003.000", "", "must not have leading 0s"),
-        ("::ffff:1.2.3.4", "", "must not be an IPv4-mapped IPv6 address"),
+        ("010.002.003.000", LEADING, LEADING),
+        ("::ffff:1.2.3.4", MAPPED, MAPPED),
         ("2001:DB8::1", "", "must be in canonical form (\"2001:db8::1\")"),
         ("fe80::1", "", ""),
         ("1.2.3", BAD_IP, BAD_IP),
@@ -111,22 +117,24 @@ fn addresses() {
         ("", BAD_IP, BAD_IP),
         ("1.2.3.4/24", BAD_IP, BAD_IP),
     ] {
-        assert_eq!(says(ip_for_legacy_field(&p, value, false, &[])), legacy, "{value}");
-        assert_eq!(says(ip(&p, value)), strict, "{value}");
+        assert_eq!(says(ip_for_legacy_field(&p, value, &[])), legacy, "{value}");
+        assert_eq!(says(ip(&p, value)), canonical, "{value}");
     }
-    for (value, legacy, strict) in [
+    for (value, legacy, canonical) in [
         ("10.0.0.0/8", "", ""),
-        ("10.0.0.1/8", "", "must not have bits set beyond the prefix length"),
-        ("10.0.0.0/08", "", "must not have leading 0s in IP or prefix length"),
-        ("::ffff:10.0.0.0/104", "", "must not have an IPv4-mapped IPv6 address"),
+        ("10.0.0.1/8", BITS, BITS),
+        ("10.0.0.0/08", LEADING_RANGE, LEADING_RANGE),
+        ("::ffff:10.0.0.0/104", MAPPED_RANGE, MAPPED_RANGE),
         ("2001:db8::/64", "", ""),
         ("0.0.0.0/0", "", ""),
         ("10.0.0.0/33", BAD_CIDR, BAD_CIDR),
         ("10.0.0.0", BAD_CIDR, BAD_CIDR),
     ] {
-        assert_eq!(says(cidr_for_legacy_field(&p, value, false, &[])), legacy, "{value}");
-        assert_eq!(says(cidr(&p, value)), strict, "{value}");
+        assert_eq!(says(cidr_for_legacy_field(&p, value, &[])), legacy, "{value}");
+        assert_eq!(says(cidr(&p, value)), canonical, "{value}");
     }
+    assert_eq!(says(ip_for_legacy_field(&p, "010.1.1.1", &["010.1.1.1"])), "");
+    assert_eq!(says(cidr_for_legacy_field(&p, "10.0.0.1/8", &["10.0.0.1/8"])), "");
     assert_eq!(
         ip_warnings(&p, "010.1.1.1"),
         ["ip: non-standard IP address \"010.1.1.1\" is invalid: use \"10.1.1.1\""]

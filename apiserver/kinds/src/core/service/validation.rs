@@ -187,7 +187,7 @@ fn external_ips(spec: &Value, old: Option<&Value>, at: &Path, errors: &mut Error
     let known: Vec<&str> = old.map(|o| o["spec"].texts("externalIPs").collect()).unwrap_or_default();
     for (i, ip) in spec.texts("externalIPs").enumerate() {
         let at = at.index(i);
-        let faults = names::ip_for_legacy_field(&at, ip, true, &known);
+        let faults = names::ip_for_legacy_field(&at, ip, &known);
         if faults.is_empty() {
             endpoint_ip(ip, &at, errors);
         }
@@ -229,7 +229,7 @@ fn balancer(service: &Value, old: Option<&Value>, at: &Path, errors: &mut ErrorL
         let known: Vec<&str> =
             old.map(|o| o["spec"].texts("loadBalancerSourceRanges").map(str::trim).collect()).unwrap_or_default();
         for (i, range) in spec.texts("loadBalancerSourceRanges").enumerate() {
-            errors.extend(names::cidr_for_legacy_field(&at.index(i), range.trim(), true, &known));
+            errors.extend(names::cidr_for_legacy_field(&at.index(i), range.trim(), &known));
         }
     } else if let Some(text) = meta::annotation(service, RANGES) {
         let at = Path::new("metadata").child("annotations").key(RANGES);
@@ -238,7 +238,7 @@ fn balancer(service: &Value, old: Option<&Value>, at: &Path, errors: &mut ErrorL
         }
         if old.and_then(|o| meta::annotation(o, RANGES)) != Some(text) && !text.trim().is_empty() {
             for range in text.split(',') {
-                errors.extend(names::cidr_for_legacy_field(&at, range.trim(), true, &[]));
+                errors.extend(names::cidr_for_legacy_field(&at, range.trim(), &[]));
             }
         }
     }
@@ -347,7 +347,7 @@ pub(super) fn cluster_ips(service: &Value, old: Option<&Value>) -> ErrorList {
             }
             continue;
         }
-        let faults = names::ip_for_legacy_field(&path.index(i), ip, true, &known);
+        let faults = names::ip_for_legacy_field(&path.index(i), ip, &known);
         bad |= !faults.is_empty();
         errors.extend(faults);
     }
@@ -438,7 +438,7 @@ pub(super) fn status_update(service: &Value, old: &Value) -> ErrorList {
         let at = at.index(i);
         let (ip, mode, host) = (point.text("ip"), point.sub("ipMode").and_then(Value::as_str), point.text("hostname"));
         if !ip.is_empty() {
-            errors.extend(names::ip_for_legacy_field(&at.child("ip"), ip, true, &known));
+            errors.extend(names::ip_for_legacy_field(&at.child("ip"), ip, &known));
         }
         match mode {
             None if !ip.is_empty() => errors.required(&at.child("ipMode"), "must be specified when `ip` is set"),

@@ -124,7 +124,7 @@ pub fn check_spec(spec: &Value, pod_name: Option<&str>, at: &Path, options: Opti
     tolerations(spec.list("tolerations"), &at.child("tolerations"), &mut errors);
     for (i, alias) in spec.list("hostAliases").iter().enumerate() {
         let at = at.child("hostAliases").index(i);
-        errors.extend(names::ip_for_legacy_field(&at.child("ip"), alias.text("ip"), true, &[]));
+        errors.extend(names::ip_for_legacy_field(&at.child("ip"), alias.text("ip"), &[]));
         for (j, host) in alias.texts("hostnames").enumerate() {
             errors.each(&at.child("hostnames").index(j), host, names::dns1123_subdomain(host));
         }
@@ -204,7 +204,7 @@ fn dns_config(spec: &Value, at: &Path, errors: &mut ErrorList) {
         errors.invalid(&at.child("nameservers"), servers.to_vec(), "must not have more than 3 nameservers");
     }
     for (i, server) in config.texts("nameservers").enumerate() {
-        errors.extend(names::ip_for_legacy_field(&at.child("nameservers").index(i), server, true, &[]));
+        errors.extend(names::ip_for_legacy_field(&at.child("nameservers").index(i), server, &[]));
     }
     let searches: Vec<&str> = config.texts("searches").collect();
     let path = at.child("searches");

@@ -62,7 +62,7 @@ fn addresses(status: &Value, before: &Value, field: &str, at: &Path, errors: &mu
     let known: Vec<&str> = before.list(field).iter().map(|ip| ip.text("ip")).collect();
     let list = status.list(field);
     for (i, ip) in list.iter().enumerate() {
-        errors.extend(names::ip_for_legacy_field(&at.index(i), ip.text("ip"), true, &known));
+        errors.extend(names::ip_for_legacy_field(&at.index(i), ip.text("ip"), &known));
     }
     if list.len() > 1 {
         let v6 = list.iter().filter(|ip| ip.text("ip").contains(':')).count();
