@@ -170,15 +170,8 @@ fn check_preconditions(
         return conflict(&format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}"));
     }
     let version = meta::resource_version(obj);
-    if let Err(error) = version.parse::<u64>()
-        && !version.is_empty()
-    {
-        use std::num::IntErrorKind::PosOverflow;
-        let why = if *error.kind() == PosOverflow { "value out of range" } else { "invalid syntax" };
-        return Err(StatusError::unknown(format!(
-            "strconv.ParseUint: parsing {}: {why}",
-            machinery::go::quote(version)
-        )));
+    if !version.is_empty() {
+        machinery::go::parse_uint::<u64>(version).map_err(StatusError::unknown)?;
     }
     if version.is_empty() || version == "0" {
         if row.unconditional_update {

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 use std::fmt::Write as _;
+use std::num::{IntErrorKind, ParseIntError};
+use std::str::FromStr;
 
 /// `strconv.Quote`, also `%q`.
 pub fn quote(text: &str) -> String {
@@ -26,6 +28,33 @@ pub fn quote(text: &str) -> String {
     }
     out.push('"');
     out
+}
+
+/// A number without a sign, as `strconv.ParseUint` reads it into as many bits as `T` has.
+///
+/// # Errors
+/// Go's sentence: `strconv.ParseUint: parsing "x": invalid syntax`, or that it is out of range.
+pub fn parse_uint<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, String> {
+    // Rust reads a leading plus, Go does not.
+    if text.starts_with('+') { Err(INVALID_SYNTAX) } else { text.parse().map_err(|error| reason(&error)) }
+        .map_err(|why| format!("strconv.ParseUint: parsing {}: {why}", quote(text)))
+}
+
+/// A number with or without a sign, as `strconv.ParseInt` reads it into as many bits as `T` has.
+///
+/// # Errors
+/// Go's sentence: `strconv.ParseInt: parsing "x": invalid syntax`, or that it is out of range.
+pub fn parse_int<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error| format!("strconv.ParseInt: parsing {}: {}", quote(text), reason(&error)))
+}
+
+const INVALID_SYNTAX: &str = "invalid syntax";
+
+fn reason(error: &ParseIntError) -> &'static str {
+    match error.kind() {
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+        _ => INVALID_SYNTAX,
+    }
 }
 
 /// `[]string` under `%#v`: `[]string{"a", "b"}`.
@@ -197,5 +226,18 @@ mod tests {
         );
         assert_eq!((float(1e21), float(1.5e-7), float(100.0)), ("1e+21".into(), "1.5e-07".into(), "100".into()));
         assert_eq!(json(&serde_json::json!({"a": "<&>"})), r#"{"a":"\u003c\u0026\u003e"}"#);
+    }
+
+    #[test]
+    fn numbers_are_read_and_refused_as_go_does() {
+        assert_eq!((parse_uint::<u16>("80"), parse_int::<i64>("+5"), parse_int::<i64>("-5")), (Ok(80), Ok(5), Ok(-5)));
+        for (text, why) in
+            [("65536", "value out of range"), ("+1", INVALID_SYNTAX), ("-1", INVALID_SYNTAX), ("", INVALID_SYNTAX)]
+        {
+            assert_eq!(parse_uint::<u16>(text), Err(format!("strconv.ParseUint: parsing {text:?}: {why}")));
+        }
+        for (text, why) in [("-129", "value out of range"), ("128", "value out of range"), ("x\ty", INVALID_SYNTAX)] {
+            assert_eq!(parse_int::<i8>(text), Err(format!("strconv.ParseInt: parsing {text:?}: {why}")));
+        }
     }
 }

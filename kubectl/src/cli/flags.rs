@@ -208,17 +208,14 @@ impl Parsed {
     /// A number.
     pub fn number(&self, name: &str) -> Result<Option<i64>, Failure> {
         let Some(text) = self.get(name) else { return Ok(None) };
-        text.parse().map(Some).map_err(|_| {
-            self.unknown(&format!(
-                "invalid argument {text:?} for \"--{name}\" flag: strconv.ParseInt: parsing {text:?}: invalid syntax"
-            ))
-        })
+        let read = machinery::go::parse_int(text).map(Some);
+        read.map_err(|why| self.unknown(&format!("invalid argument {text:?} for \"--{name}\" flag: {why}")))
     }
 
     /// A duration as Go writes it; a negative one is zero.
     pub fn duration(&self, name: &str) -> Result<Option<Duration>, Failure> {
         let Some(text) = self.get(name) else { return Ok(None) };
-        let read = machinery::duration::length(text).map(Some);
+        let read = machinery::duration::timeout(text).map(Some);
         read.map_err(|why| self.unknown(&format!("invalid argument {text:?} for \"--{name}\" flag: {why}")))
     }
 
@@ -228,7 +225,7 @@ impl Parsed {
         if let Ok(seconds) = text.parse() {
             return Ok(Some(Duration::from_secs(seconds)));
         }
-        machinery::duration::length(text).map(Some).map_err(|_| {
+        machinery::duration::timeout(text).map(Some).map_err(|_| {
             Failure::plain(
                 "error: Invalid timeout value. Timeout must be a single integer in seconds, or an integer followed by a \
                  corresponding time unit (e.g. 1s | 2m | 3h)",

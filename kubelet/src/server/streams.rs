@@ -180,11 +180,8 @@ fn ports(query: &Option<String>) -> Result<Vec<i32>, Box<Response>> {
             return Err(refuse("query parameter \"port\" cannot be empty".into()));
         }
         for port in text.split(',') {
-            let parsed = port.parse::<u16>().map_err(|error| {
-                let range = *error.kind() == std::num::IntErrorKind::PosOverflow;
-                let why = if range { "value out of range" } else { "invalid syntax" };
-                refuse(format!("unable to parse {text:?} as a port: strconv.ParseUint: parsing {port:?}: {why}"))
-            })?;
+            let parsed = machinery::go::parse_uint::<u16>(port)
+                .map_err(|why| refuse(format!("unable to parse {text:?} as a port: {why}")))?;
             if parsed == 0 {
                 return Err(refuse(format!("port {text:?} must be > 0")));
             }

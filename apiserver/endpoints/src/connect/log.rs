@@ -122,7 +122,7 @@ fn passed_on(query: &Query) -> String {
 /// Follows `pkg/apis/core/validation` (ValidatePodLogOptions).
 fn validate(query: &Query, name: &str) -> Result<(), StatusError> {
     let mut errors = ErrorList::new();
-    let number = |key: &str| query.get(key).map(|v| v.parse::<i64>().map_err(|_| v.to_string())).transpose();
+    let number = |key: &str| query.get(key).map(machinery::go::parse_int::<i64>).transpose();
     for (key, least, what) in [
         ("tailLines", 0, "must be greater than or equal to 0"),
         ("limitBytes", 1, "must be greater than 0"),
@@ -131,9 +131,7 @@ fn validate(query: &Query, name: &str) -> Result<(), StatusError> {
         match number(key) {
             Ok(Some(n)) if n < least => errors.push(Error::invalid(&Path::new(key), n, what)),
             Ok(_) => {}
-            Err(text) => {
-                return Err(StatusError::bad_request(format!("strconv.ParseInt: parsing \"{text}\": invalid syntax")));
-            }
+            Err(why) => return Err(StatusError::bad_request(why)),
         }
     }
     if query.get("sinceSeconds").is_some() && query.get("sinceTime").is_some() {

@@ -143,14 +143,10 @@ impl Options {
 
 /// The ports of PodPortForwardOptions: a parameter for each, or several in one with commas between them.
 fn ports<'q>(given: impl Iterator<Item = &'q str>) -> Result<Vec<String>, StatusError> {
-    let parse = |text: &str| match text.parse::<u16>() {
-        Ok(port) => Ok(port.to_string()),
-        Err(error) => {
-            let range = *error.kind() == std::num::IntErrorKind::PosOverflow;
-            let why = if range { "value out of range" } else { "invalid syntax" };
-            let message = format!("cannot convert to []int32: strconv.ParseUint: parsing {text:?}: {why}");
-            Err(StatusError::bad_request(message))
-        }
+    let parse = |text: &str| {
+        let port = machinery::go::parse_uint::<u16>(text);
+        port.map(|port| port.to_string())
+            .map_err(|why| StatusError::bad_request(format!("cannot convert to []int32: {why}")))
     };
     given.flat_map(|several| several.split(',')).map(parse).collect()
 }

@@ -110,8 +110,8 @@ impl List {
 
 /// A resourceVersion as clients send it. The fault is upstream's, which is no API error and thus a 500.
 pub fn parse_revision(text: &str) -> Result<i64, StatusError> {
-    text.parse::<u64>().ok().and_then(|n| i64::try_from(n).ok()).ok_or_else(|| {
-        let detail = format!("strconv.ParseUint: parsing {}: invalid syntax", go::quote(text));
+    // What no revision can be is of the future, as any other that is too large.
+    go::parse_uint::<u64>(text).map(|n| i64::try_from(n).unwrap_or(i64::MAX)).map_err(|detail| {
         let message = Error::invalid(&Path::new("resourceVersion"), text, detail).to_string();
         StatusError { code: 500, reason: "".into(), message, details: None, continue_token: String::new() }
     })
