@@ -75,7 +75,7 @@ pub(super) async fn handle(mut call: Call, row: &Kind) -> Result<Response<Body>,
             let change = &mut |old: &Value| {
                 let object = applied(&cx, &name, old, &config, &options, &conversions)?;
                 call.warnings.extend(config.strict(options.field_validation)?);
-                told = respond::write_warnings(&cx, &object, Some(old));
+                told = cx.resource.strategy.warnings(&cx, &object, Some(old));
                 Ok(object)
             };
             match update(&cx, &name, &options, change).await {
@@ -91,7 +91,7 @@ pub(super) async fn handle(mut call: Call, row: &Kind) -> Result<Response<Body>,
             // A version of what is not there is passed over, unlike in a POST.
             meta::remove(&mut object, "resourceVersion");
             call.warnings.extend(config.strict(options.field_validation)?);
-            told = respond::write_warnings(&cx, &object, None);
+            told = cx.resource.strategy.warnings(&cx, &object, None);
             may_create(&call)?;
             match create::create(&cx, object, &options).await {
                 Err(error) if error.is_already_exists() => {}

@@ -23,7 +23,7 @@ pub(super) async fn handle(mut call: Call, row: &Kind) -> Result<Response<Body>,
     let (entry, warnings) = {
         let cx = call.write_context(row, options.dry_run);
         let mut warned: Vec<String> = metadata::dedup_owners(&mut object).into_iter().collect();
-        warned.extend(respond::write_warnings(&cx, &object, None));
+        warned.extend(cx.resource.strategy.warnings(&cx, &object, None));
         (create(&cx, object, &options).await?, warned)
     };
     call.warnings.extend(warnings);

@@ -194,7 +194,7 @@ pub(super) async fn handle(mut call: Call, row: &Kind) -> Result<Response<Body>,
             row.types.default(&kind, &mut object);
             call.warnings.extend(decoded.warnings);
             check_place(&cx, &name, &object)?;
-            told = respond::write_warnings(&cx, &object, Some(old));
+            told = cx.resource.strategy.warnings(&cx, &object, Some(old));
             Ok(object)
         })
         .await?;

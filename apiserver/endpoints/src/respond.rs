@@ -13,7 +13,6 @@ use model::resource::Resource;
 use negotiation::{Accept, Body, Form};
 use serde_json::{Value, json};
 use writes::convert;
-use writes::strategy::WriteContext;
 
 use super::Call;
 
@@ -130,9 +129,4 @@ pub fn check_form(call: &Call, row: &Resource, accept: &Accept, list: bool) -> R
 /// A kind of meta.k8s.io in the accepted version.
 pub fn meta_kind(kind: &str, accept: &Accept) -> GroupVersionKind {
     GroupVersionKind::new("meta.k8s.io", accept.form_version, kind)
-}
-
-/// What a client is to be warned of for a write of this object.
-pub fn write_warnings(cx: &WriteContext<'_>, obj: &Value, old: Option<&Value>) -> Vec<String> {
-    cx.resource.strategy.warnings(cx, obj, old)
 }

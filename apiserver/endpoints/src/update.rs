@@ -35,7 +35,7 @@ pub(super) async fn handle(mut call: Call, row: &Kind) -> Result<Response<Body>,
             update_or_create(&cx, &name, &options, object, &mut told).await?
         } else {
             let mut change = |old: &Value| {
-                told = respond::write_warnings(&cx, &object, Some(old));
+                told = cx.resource.strategy.warnings(&cx, &object, Some(old));
                 Ok(object.clone())
             };
             update(&cx, &name, &options, &mut change).await?
@@ -57,7 +57,7 @@ async fn update_or_create(
 ) -> Result<Updated, StatusError> {
     loop {
         let mut change = |old: &Value| {
-            *warnings = respond::write_warnings(cx, &obj, Some(old));
+            *warnings = cx.resource.strategy.warnings(cx, &obj, Some(old));
             Ok(obj.clone())
         };
         match update(cx, name, options, &mut change).await {
@@ -67,7 +67,7 @@ async fn update_or_create(
         if !matches!(meta::resource_version(&obj), "" | "0") {
             return Err(StatusError::not_found(&cx.resource.group_resource(), name));
         }
-        *warnings = respond::write_warnings(cx, &obj, None);
+        *warnings = cx.resource.strategy.warnings(cx, &obj, None);
         match create::create(cx, obj.clone(), options).await {
             Err(error) if error.is_already_exists() => {}
             outcome => return outcome.map(|entry| Updated { entry, created: true }),

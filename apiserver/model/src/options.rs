@@ -50,8 +50,10 @@ pub struct Write {
     pub ownership: Ownership,
     /// The new object was made of the stored one: a uid in it is no precondition, but one that was changed.
     pub patch: bool,
-    /// Whether the client itself said the field manager and the validation.
-    pub said: (bool, bool),
+    /// Whether the client itself named the field manager.
+    pub manager_sent: bool,
+    /// Whether the client itself asked for this validation.
+    pub validation_sent: bool,
 }
 
 impl Write {
@@ -91,8 +93,17 @@ impl Write {
         };
         let field_manager = if manager.is_empty() { user_agent_manager(headers) } else { manager.to_string() };
         let (dry_run, force) = (!listed.is_empty(), query.flag("force"));
-        let said = (!manager.is_empty(), !validation.is_empty());
-        Ok(Self { dry_run, field_manager, field_validation, force, ownership: Ownership::Noted, patch: false, said })
+        let (manager_sent, validation_sent) = (!manager.is_empty(), !validation.is_empty());
+        Ok(Self {
+            dry_run,
+            field_manager,
+            field_validation,
+            force,
+            ownership: Ownership::Noted,
+            patch: false,
+            manager_sent,
+            validation_sent,
+        })
     }
 
     /// The options as their client sent them, as an object of that kind. To admission a patch has the options of the create or
@@ -102,10 +113,10 @@ impl Write {
         if self.dry_run {
             object["dryRun"] = json!(["All"]);
         }
-        if self.said.0 {
+        if self.manager_sent {
             object["fieldManager"] = self.field_manager.as_str().into();
         }
-        if self.said.1 {
+        if self.validation_sent {
             object["fieldValidation"] = format!("{:?}", self.field_validation).into();
         }
         object
@@ -212,14 +223,6 @@ impl Delete {
     }
 }
 
-/// A number as Go's `strconv.ParseInt` reads it.
 fn integer(text: &str) -> Result<i64, StatusError> {
-    text.parse().map_err(|error: std::num::ParseIntError| {
-        use std::num::IntErrorKind::{NegOverflow, PosOverflow};
-        let why = match error.kind() {
-            NegOverflow | PosOverflow => "value out of range",
-            _ => "invalid syntax",
-        };
-        StatusError::bad_request(format!("strconv.ParseInt: parsing {}: {why}", machinery::go::quote(text)))
-    })
+    machinery::go::parse_int(text).map_err(StatusError::bad_request)
 }

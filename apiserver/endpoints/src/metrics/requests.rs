@@ -74,16 +74,13 @@ impl Metrics {
 
     /// A request's client has gone before it was answered.
     pub fn abandoned(&self, record: &Record) {
-        if !record.info.long_running() {
-            self.requests.pool(reads(&record.info)).add(-1);
-        }
-        self.accessed(record);
+        self.handled(record);
     }
 
     /// A request is answered. `served` tells whether its resource is: one that is not would make a series of any client's
     /// invention.
     pub fn answered(&self, record: &Record, served: impl Fn(&RequestInfo) -> bool) -> Seen {
-        self.abandoned(record);
+        self.handled(record);
         if record.timed_out() {
             self.terminations.add(1);
         }
@@ -109,7 +106,11 @@ impl Metrics {
         seen
     }
 
-    fn accessed(&self, record: &Record) {
+    /// A request is no longer in flight, answered or not.
+    fn handled(&self, record: &Record) {
+        if !record.info.long_running() {
+            self.requests.pool(reads(&record.info)).add(-1);
+        }
         match record.authenticated() {
             Some(true) => self.known.add(1),
             Some(false) => self.unknown.add(1),
