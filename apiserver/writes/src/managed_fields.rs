@@ -32,10 +32,13 @@ pub async fn on_write(cx: &WriteContext<'_>, old: Option<&Value>, obj: &mut Valu
         Types::BuiltIn(_) => update(old, obj, &api::merge::Kind(&row.kind), &write),
         Types::Custom(custom) => {
             let conversions = Conversions::default();
+            // A conversion by name lacks nothing: it needs no second run.
             let given = (!custom.conversion.is_by_name()).then(|| obj.clone());
             update(old, obj, &custom.versions(&conversions), &write);
-            while conversions.make(cx.registry, custom).await {
-                obj.clone_from(given.as_ref().unwrap_or(&Value::Null));
+            while let Some(given) = &given
+                && conversions.make(cx.registry, custom).await
+            {
+                obj.clone_from(given);
                 update(old, obj, &custom.versions(&conversions), &write);
             }
         }

@@ -4,10 +4,10 @@
 //! that is asked for in another version goes through here.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use machinery::status::StatusError;
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::Custom;
@@ -92,7 +92,7 @@ struct Asked {
 impl Conversions {
     /// An object in the version `to`; nothing where it cannot be converted, or is yet to be.
     pub fn get(&self, object: &Value, to: &str) -> Option<Value> {
-        let mut known = self.known();
+        let mut known = self.0.lock();
         match known.iter().find(|asked| asked.to == to && asked.object == *object) {
             Some(asked) => asked.outcome.clone().flatten(),
             None => {
@@ -104,7 +104,7 @@ impl Conversions {
 
     /// Whether something was asked for that is yet to be made: what was computed with it does not count.
     pub fn lacking(&self) -> bool {
-        self.known().iter().any(|asked| asked.outcome.is_none())
+        self.0.lock().iter().any(|asked| asked.outcome.is_none())
     }
 
     /// Makes what was asked for, and says whether there was anything: then the computation has to run again. What fails is
@@ -112,10 +112,10 @@ impl Conversions {
     pub async fn make(&self, lookup: &dyn Lookup, custom: &Custom) -> bool {
         let mut made = false;
         loop {
-            let next =
-                self.known().iter().enumerate().find_map(|(at, asked)| {
-                    asked.outcome.is_none().then(|| (at, asked.object.clone(), asked.to.clone()))
-                });
+            let wanted = |(at, asked): (usize, &Asked)| {
+                asked.outcome.is_none().then(|| (at, asked.object.clone(), asked.to.clone()))
+            };
+            let next = self.0.lock().iter().enumerate().find_map(wanted);
             let Some((at, object, to)) = next else { return made };
             made = true;
             let outcome = match convert(lookup, custom, vec![object], &to).await {
@@ -125,13 +125,9 @@ impl Conversions {
                     None
                 }
             };
-            if let Some(asked) = self.known().get_mut(at) {
+            if let Some(asked) = self.0.lock().get_mut(at) {
                 asked.outcome = Some(outcome);
             }
         }
-    }
-
-    fn known(&self) -> MutexGuard<'_, Vec<Asked>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
