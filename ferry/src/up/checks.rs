@@ -2,6 +2,7 @@
 //! with what to do.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -19,7 +20,10 @@ pub const PORT_TAKEN: &str = "another program, perhaps another cluster's, has a 
 
 /// Whether a node can listen there. Found out by listening, for a moment.
 pub fn port_is_free(address: SocketAddr) -> anyhow::Result<()> {
-    TcpListener::bind(address).map(drop).with_context(|| format!("listening on {address}")).context(PORT_TAKEN)
+    let Err(error) = TcpListener::bind(address) else { return Ok(()) };
+    let taken = error.kind() == ErrorKind::AddrInUse;
+    let error = anyhow::Error::from(error).context(format!("listening on {address}"));
+    Err(if taken { error.context(PORT_TAKEN) } else { error })
 }
 
 /// The node's name: as given, or the host's.
