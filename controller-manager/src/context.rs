@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use client::Informers;
+use component::Supervisor;
 use controller::Recorder;
 use futures::future::BoxFuture;
 use kube::Client;
@@ -81,14 +82,19 @@ pub fn read_root_ca(path: &PathBuf) -> anyhow::Result<String> {
     Ok(pem)
 }
 
-/// One controller's surroundings.
+/// The surroundings of one run of a controller.
 #[derive(Clone)]
 pub(crate) struct Context {
+    /// As the catalogue has it.
+    pub(crate) name: &'static str,
     pub(crate) config: Arc<Config>,
-    /// Shared by all controllers, under the manager's identity.
-    pub(crate) informers: Arc<Informers>,
+    /// Shared by all controllers, under the manager's identity. Handlers are dropped at the end of this run.
+    pub(crate) informers: Informers,
     /// Under the controller's own identity: for everything that is written.
     pub(crate) client: Client,
     pub(crate) recorder: Recorder,
+    /// Owner of what this run starts.
+    pub(crate) tasks: Supervisor,
+    /// Cancelled when this run has to end.
     pub(crate) cancel: CancellationToken,
 }

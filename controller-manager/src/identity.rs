@@ -6,6 +6,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
+use component::Supervisor;
 use k8s_openapi::{
     api::{
         authentication::v1::{TokenRequest, TokenRequestSpec},
@@ -16,18 +17,17 @@ use k8s_openapi::{
 };
 use kube::{Api, Client, api::PostParams};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 const NAMESPACE: &str = "kube-system";
 const TOKEN_SECONDS: i64 = 3600;
 const RETRY: Duration = Duration::from_secs(2);
 
-/// A client that authenticates as `account`; `manager` is allowed to make tokens.
+/// A client that authenticates as `account`; `manager` is allowed to make tokens. `tasks` renew its token.
 pub(crate) async fn client_for(
     manager: Client,
     kubeconfig: PathBuf,
     account: &'static str,
-    cancel: CancellationToken,
+    tasks: Supervisor,
 ) -> anyhow::Result<Client> {
     // The server may have just started: its roles and kube-system come by and by.
     let (token, expires) = loop {
@@ -35,13 +35,15 @@ pub(crate) async fn client_for(
             Ok(token) => break token,
             Err(error) => tracing::info!(account, error = format!("{error:#}"), "no token yet"),
         }
-        tokio::select! {
-            () = cancel.cancelled() => anyhow::bail!("cancelled"),
-            () = tokio::time::sleep(RETRY) => {}
-        }
+        tokio::time::sleep(RETRY).await;
     };
     let (sender, receiver) = watch::channel(token);
-    tokio::spawn(renew(manager, account, expires, sender, cancel));
+    tasks.restarting(("token", account), move |own| {
+        let renewing = renew(manager.clone(), account, expires, sender.clone());
+        async move {
+            own.until_stopped(renewing).await;
+        }
+    });
     client::from_token(
         &kubeconfig,
         receiver,
@@ -49,27 +51,18 @@ pub(crate) async fn client_for(
     )
 }
 
-async fn renew(
-    manager: Client,
-    account: &'static str,
-    mut expires: Timestamp,
-    sender: watch::Sender<String>,
-    cancel: CancellationToken,
-) {
-    let work = async {
-        loop {
-            let left = Duration::try_from(expires.duration_since(Timestamp::now())).unwrap_or_default();
-            tokio::time::sleep((left * 4 / 5).max(RETRY)).await;
-            match token(&manager, account).await {
-                Ok((token, until)) => {
-                    expires = until;
-                    sender.send_replace(token);
-                }
-                Err(error) => tracing::warn!(account, error = format!("{error:#}"), "token not renewed"),
+async fn renew(manager: Client, account: &'static str, mut expires: Timestamp, sender: watch::Sender<String>) {
+    loop {
+        let left = Duration::try_from(expires.duration_since(Timestamp::now())).unwrap_or_default();
+        tokio::time::sleep((left * 4 / 5).max(RETRY)).await;
+        match token(&manager, account).await {
+            Ok((token, until)) => {
+                expires = until;
+                sender.send_replace(token);
             }
+            Err(error) => tracing::warn!(account, error = format!("{error:#}"), "token not renewed"),
         }
-    };
-    tokio::select! { () = cancel.cancelled() => {}, () = work => {} }
+    }
 }
 
 async fn token(manager: &Client, account: &str) -> anyhow::Result<(String, Timestamp)> {

@@ -3,8 +3,8 @@
 //! What it knows: the API, as a client of it, and what each controller makes of it. What it must **not** know: storage,
 //! the other components, how the API server works.
 //!
-//! All controllers share one set of informers under the manager's identity; each writes under its own. A controller
-//! that fails to start does not keep the others from running.
+//! All controllers share one set of informers under the manager's identity; each writes under its own. Each is a
+//! restarting task: one that panics or fails to start is run again after a back-off, and the others go on.
 
 mod catalogue;
 mod clusterrole_aggregation;
@@ -28,15 +28,16 @@ use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context as _;
 use client::Informers;
-use component::{serving, tls};
+use component::{Supervisor, serving, tls};
 use controller::{
     Recorder,
     leader_election::{self, Election, Outcome},
 };
 use kube::Client;
-use tokio::task::JoinSet;
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
+use catalogue::Entry;
 use context::Context;
 pub use context::{ClientFor, Config, read_root_ca};
 
@@ -46,37 +47,46 @@ pub use context::{ClientFor, Config, read_root_ca};
 /// `config` names a controller that does not exist.
 pub async fn run(config: Config, client: Client, cancel: CancellationToken) -> anyhow::Result<()> {
     let selected = catalogue::selected(&config.controllers)?;
-    let config = Arc::new(config);
-    let informers = Arc::new(Informers::new(client.clone(), cancel.clone()));
-    let mut running = JoinSet::new();
-    for entry in selected {
-        let (config, informers, manager, cancel) = (config.clone(), informers.clone(), client.clone(), cancel.clone());
-        running.spawn(async move {
-            let own = match &config.client_for {
+    let stop = cancel.child_token();
+    let _ended = stop.clone().drop_guard();
+    let tasks = Supervisor::under(&stop);
+    let informers = Informers::new(client.clone(), &tasks);
+    let manager = Manager { config: Arc::new(config), informers, client };
+    selected.into_iter().for_each(|entry| manager.start(entry, &tasks));
+    tasks.finish().await
+}
+
+/// What all controllers share.
+#[derive(Clone)]
+struct Manager {
+    config: Arc<Config>,
+    informers: Informers,
+    client: Client,
+}
+
+impl Manager {
+    fn start(&self, entry: &'static Entry, tasks: &Supervisor) {
+        // A controller that runs again is who it was before.
+        let (manager, own) = (self.clone(), Arc::new(OnceCell::new()));
+        tasks.restarting(("controller", entry.name), move |run| manager.clone().run_once(entry, own.clone(), run));
+    }
+
+    async fn run_once(self, entry: &'static Entry, own: Arc<OnceCell<Client>>, run: Supervisor) -> anyhow::Result<()> {
+        let Self { config, informers, client: manager } = self;
+        let make = || async {
+            match &config.client_for {
                 Some(client_for) => client_for(entry.service_account).await,
                 None => Ok(manager),
-            };
-            let result = match own {
-                Ok(client) => {
-                    let recorder = Recorder::new(client.clone(), entry.event_source(), "");
-                    (entry.start)(Context { config, informers, client, recorder, cancel: cancel.clone() }).await
-                }
-                Err(e) => Err(e),
-            };
-            match result {
-                Err(error) if !cancel.is_cancelled() => {
-                    tracing::error!(controller = entry.name, error = format!("{error:#}"), "controller failed");
-                }
-                _ => tracing::debug!(controller = entry.name, "controller ended"),
             }
-        });
+        };
+        let Some(client) = run.until_stopped(own.get_or_try_init(make)).await.transpose()?.cloned() else {
+            return Ok(());
+        };
+        let (name, informers) = (entry.name, informers.owned_by(entry.name, &run));
+        let recorder = Recorder::new(client.clone(), entry.event_source(), "", &run);
+        let cancel = run.token();
+        (entry.start)(Context { name, config, informers, client, recorder, tasks: run, cancel }).await
     }
-    while let Some(ended) = running.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(%error, "a controller panicked");
-        }
-    }
-    Ok(())
 }
 
 /// `ferry controller-manager`: a process of its own, with upstream's flags.
@@ -86,19 +96,30 @@ pub async fn run(config: Config, client: Client, cancel: CancellationToken) -> a
 pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     let options: options::Options = component::flags::parse("controller-manager", &argv, options::UNSUPPORTED)?;
     component::init_logging(options.v);
-    let cancel = component::shutdown();
+    let tasks = component::supervised();
     let mut config = options.config()?;
     let kubeconfig = options.kubeconfig.clone().context("--kubeconfig is required")?;
     let client = client::from_kubeconfig(&kubeconfig, "ferry-controller-manager")?;
     if options.use_service_account_credentials {
-        let (manager, cancel) = (client.clone(), cancel.clone());
+        let (manager, tasks) = (client.clone(), tasks.clone());
         config.client_for = Some(Arc::new(move |account| {
-            Box::pin(identity::client_for(manager.clone(), kubeconfig.clone(), account, cancel.clone()))
+            Box::pin(identity::client_for(manager.clone(), kubeconfig.clone(), account, tasks.clone()))
         }));
     }
     if options.secure_port != 0 {
-        serve(&options, cancel.clone()).await?;
+        serve(&options, &tasks).await?;
     }
+    tasks.vital("controllers", move |own| lead(options, config, client, own.token()));
+    tasks.finish().await
+}
+
+/// Runs the controllers: at once, or as long as this process is the leader.
+async fn lead(
+    options: options::Options,
+    config: Config,
+    client: Client,
+    cancel: CancellationToken,
+) -> anyhow::Result<()> {
     if !options.leader_elect {
         return run(config, client, cancel).await;
     }
@@ -123,7 +144,7 @@ fn hostname() -> String {
 }
 
 /// Health for whoever watches the process. Metrics need delegated authorization, which isn't there yet.
-async fn serve(options: &options::Options, cancel: CancellationToken) -> anyhow::Result<()> {
+async fn serve(options: &options::Options, tasks: &Supervisor) -> anyhow::Result<()> {
     let pair = options.tls_cert_file.as_deref().zip(options.tls_private_key_file.as_deref());
     let resolver = tls::resolver(pair, "kube-controller-manager")?;
     let config = Arc::new(tls::server_config(resolver, None)?);
@@ -131,6 +152,9 @@ async fn serve(options: &options::Options, cancel: CancellationToken) -> anyhow:
     let listener = tokio::net::TcpListener::bind(address)
         .await
         .with_context(|| format!("failed to create listener on {address}"))?;
-    tokio::spawn(serving::Server::default().tls(config).serve(listener, component::Supervisor::under(&cancel)));
+    tasks.vital("serving", move |own| serving::Server::default().tls(config).serve(listener, own));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

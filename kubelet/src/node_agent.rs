@@ -20,7 +20,7 @@ use crate::{
     volumes::claims::Claims,
 };
 use client::{Informer, Informers};
-use component::Clock;
+use component::{Clock, Supervisor};
 use controller::Recorder;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -96,14 +96,15 @@ impl Agent {
         }
         let disk = gauges.disk(&config.root_dir).unwrap_or_default();
         let allocatable = node_status::allocatable(&config, &node_status::capacity(&config, &machine, disk));
-        let recorder = Recorder::new(client.clone(), "kubelet", &config.node_name);
+        let tasks = Supervisor::under(&cancel);
+        let recorder = Recorder::new(client.clone(), "kubelet", &config.node_name, &tasks);
         let events = Events::new(Some(recorder), &config.node_name);
         let parallel = if config.file.serialize_image_pulls {
             1
         } else {
             config.file.max_parallel_image_pulls.unwrap_or(usize::MAX >> 4)
         };
-        let services = Informers::new(client.clone(), cancel.clone()).of::<Service>();
+        let services = Informers::new(client.clone(), &tasks).of::<Service>();
         Arc::new_cyclic(|weak: &Weak<Self>| {
             let weak = weak.clone();
             let wake = Arc::new(move |uid: &str| {

@@ -16,7 +16,7 @@ use crate::{
 };
 use anyhow::{Context, bail};
 use client::{Change, Informers, Scope};
-use component::Clock;
+use component::{Clock, Supervisor};
 use k8s_openapi::api::core::v1::{Node, NodeStatus, Pod};
 use kube::Client;
 use std::{
@@ -146,7 +146,7 @@ async fn runtime_version(runtime: &dyn Runtime) -> proto::cri::VersionResponse {
 
 /// The pods of this node, as the API has them.
 pub(crate) async fn follow_pods(agent: Arc<Agent>) {
-    let informers = Informers::new(agent.client.clone(), agent.cancel.clone());
+    let informers = Informers::new(agent.client.clone(), &Supervisor::under(&agent.cancel));
     let scope = Scope { field_selector: Some(format!("spec.nodeName={}", agent.config.node_name)), ..Scope::default() };
     let pods = informers.scoped::<Pod>(scope);
     let sink = agent.clone();

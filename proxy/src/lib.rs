@@ -57,7 +57,7 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
 pub async fn run(config: Config, client: kube::Client, cancel: CancellationToken) -> anyhow::Result<()> {
     let stop = cancel.child_token();
     let _ended = stop.clone().drop_guard();
-    let informers = Arc::new(Informers::new(client, stop.clone()));
+    let informers = Arc::new(Informers::new(client, &component::Supervisor::under(&stop)));
     let dns = config.dns.clone();
     let proxy = proxier::run(config, &informers, stop.clone());
     let Some(dns) = dns else { return proxy.await };

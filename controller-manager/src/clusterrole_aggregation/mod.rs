@@ -35,7 +35,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
     });
     roles.synced().await;
     let (roles, api) = (&roles, &Api::<ClusterRole>::all(context.client.clone()));
-    run_workers(&queue, 5, context.cancel.clone(), |name: String| async move {
+    run_workers(context.name, &queue, 5, context.cancel.clone(), |name: String| async move {
         let Some(role) = roles.get(None, &name) else { return Ok(()) };
         let Some(rules) = sync(&role, &roles.list())? else { return Ok(()) };
         // By apply, so that only the rules are this controller's; a server without apply gets an update.

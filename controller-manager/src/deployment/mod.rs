@@ -70,7 +70,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
     shell.deployments.synced().await;
     shell.sets.synced().await;
     shell.pods.synced().await;
-    run_workers(&shell.queue, workers, cancel, |key| shell.reconcile(key)).await;
+    run_workers(shell.context.name, &shell.queue, workers, cancel, |key| shell.reconcile(key)).await;
     Ok(())
 }
 

@@ -58,7 +58,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
         }
         Change::Updated { .. } => {}
     });
-    run_workers(&shell.queue, workers, cancel, |key| shell.reconcile(key)).await;
+    run_workers(shell.context.name, &shell.queue, workers, cancel, |key| shell.reconcile(key)).await;
     Ok(())
 }
 

@@ -68,7 +68,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
     shell.pods.synced().await;
     shell.nodes.synced().await;
     shell.slices.synced().await;
-    run_workers(&shell.queue, workers, cancel, |key| shell.reconcile(key)).await;
+    run_workers(shell.context.name, &shell.queue, workers, cancel, |key| shell.reconcile(key)).await;
     Ok(())
 }
 

@@ -14,11 +14,11 @@ use std::{
 };
 
 use client::{Event, Reflector, Target};
+use component::supervisor::AbortOnDrop;
 use controller::{Queue, run_workers};
 use futures::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     context::Context,
@@ -43,7 +43,8 @@ pub(crate) fn start(context: Context) -> BoxFuture<'static, anyhow::Result<()>> 
 
 /// A watch of one kind.
 struct Watched {
-    stop: CancellationToken,
+    /// Ends with this.
+    _task: AbortOnDrop<()>,
     synced: watch::Receiver<bool>,
 }
 
@@ -66,18 +67,15 @@ async fn run(context: Context) -> anyhow::Result<()> {
         numbers: Mutex::default(),
     });
     let (ready, mut is_ready) = watch::channel(false);
-    let discovering = shell.clone().keep_watching(ready);
+    let discovering = shell.context.tasks.until_stopped(shell.clone().keep_watching(ready));
     let working = async {
         // Deciding on half a graph would only ask the server more often; it can't delete wrongly.
-        let synced = tokio::select! {
-            ok = is_ready.wait_for(|r| *r) => ok.is_ok(),
-            () = cancel.cancelled() => false,
-        };
-        if synced {
-            run_workers(&shell.queue, workers, cancel.clone(), |work| shell.reconcile(work)).await;
+        let synced = async { is_ready.wait_for(|r| *r).await.is_ok() };
+        if cancel.run_until_cancelled(synced).await == Some(true) {
+            run_workers(shell.context.name, &shell.queue, workers, cancel.clone(), |work| shell.reconcile(work)).await;
         }
     };
-    tokio::select! { () = discovering => {}, () = working => {} }
+    tokio::join!(discovering, working);
     Ok(())
 }
 
@@ -85,24 +83,26 @@ impl Shell {
     /// Rings when something at `path` changes; the objects themselves are not kept.
     fn notice(&self, path: String, changed: Arc<Notify>) {
         let target = Target { path, query: String::new(), metadata_only: true };
-        let reflector = Reflector { client: self.context.informers.client().clone(), target };
-        let cancel = self.context.cancel.clone();
-        tokio::spawn(async move {
-            let sink = |event: Event<Item>| {
-                if !matches!(event, Event::Restart) {
-                    changed.notify_one();
-                }
-            };
-            reflector.run(cancel, |i: &Item| i.metadata.resource_version.as_deref(), sink).await;
+        let name = target.path.clone();
+        let reflector = Arc::new(Reflector { client: self.context.informers.client().clone(), target });
+        self.context.tasks.restarting(("garbage_collector_kinds", name), move |run| {
+            let (reflector, changed) = (reflector.clone(), changed.clone());
+            async move {
+                let sink = |event: Event<Item>| {
+                    if !matches!(event, Event::Restart) {
+                        changed.notify_one();
+                    }
+                };
+                reflector.run(run.token(), |i: &Item| i.metadata.resource_version.as_deref(), sink).await;
+            }
         });
     }
 
     async fn keep_watching(self: Arc<Self>, ready: watch::Sender<bool>) {
         let changed = Arc::new(Notify::new());
-        let cancel = self.context.cancel.clone();
         let mut watched: HashMap<Resource, Watched> = HashMap::new();
         let mut noticed: HashSet<String> = HashSet::new();
-        while !cancel.is_cancelled() {
+        loop {
             let complete = match discovery::discover(self.context.informers.client()).await {
                 Ok(found) => {
                     let complete = found.failed.is_empty();
@@ -136,7 +136,6 @@ impl Shell {
             tokio::select! {
                 () = changed.notified() => {}
                 () = again => {}
-                () = cancel.cancelled() => return,
             }
             tokio::time::sleep(SETTLE).await;
         }
@@ -157,15 +156,12 @@ impl Shell {
         });
         let wanted: HashSet<&Resource> = wanted.collect();
         if found.failed.is_empty() {
-            watched.retain(|resource, w| {
-                let keep = wanted.contains(resource);
-                if !keep {
-                    w.stop.cancel();
-                    let work = self.graph.lock().retain(self.number(resource), &HashSet::new());
-                    work.into_iter().for_each(|w| self.queue.add(w));
-                }
-                keep
-            });
+            let gone: Vec<_> = watched.extract_if(|resource, _| !wanted.contains(resource)).collect();
+            for (resource, watch) in gone {
+                drop(watch);
+                let work = self.graph.lock().retain(self.number(&resource), &HashSet::new());
+                work.into_iter().for_each(|w| self.queue.add(w));
+            }
         }
         for resource in wanted {
             if !watched.contains_key(resource) {
@@ -183,43 +179,55 @@ impl Shell {
 
     fn watch(self: &Arc<Self>, resource: Resource) -> Watched {
         let target = Target { path: resource.path(""), query: String::new(), metadata_only: true };
-        let reflector = Reflector { client: self.context.informers.client().clone(), target };
-        let (stop, kind) = (self.context.cancel.child_token(), self.number(&resource));
+        let reflector = Arc::new(Reflector { client: self.context.informers.client().clone(), target });
         let (done, synced) = watch::channel(false);
-        let (shell, cancel, api_version) = (self.clone(), stop.clone(), resource.api_version());
-        tokio::spawn(async move {
-            let mut seen = None;
-            let sink = |event: Event<Item>| {
-                let work = match event {
-                    Event::Restart => {
-                        seen = Some(HashSet::new());
-                        vec![]
-                    }
-                    Event::Apply(item) => {
-                        if let Some(seen) = &mut seen {
-                            seen.insert(Uid::new(&item.metadata.uid));
-                        }
-                        let identity = Identity {
-                            api_version: api_version.clone(),
-                            kind: resource.kind.clone(),
-                            namespace: item.metadata.namespace.clone(),
-                            name: item.metadata.name.clone(),
-                            uid: item.metadata.uid.clone(),
-                        };
-                        shell.graph.lock().apply(kind, identity, &item.metadata)
-                    }
-                    Event::Delete(item) => shell.graph.lock().delete(Uid::new(&item.metadata.uid)),
-                    Event::Restarted => {
-                        let work = shell.graph.lock().retain(kind, &seen.take().unwrap_or_default());
-                        done.send_replace(true);
-                        work
-                    }
-                };
-                work.into_iter().for_each(|w| shell.queue.add(w));
-            };
-            reflector.run(cancel, |i: &Item| i.metadata.resource_version.as_deref(), sink).await;
+        let (shell, kind, name) = (self.clone(), self.number(&resource), resource.path(""));
+        let task = self.context.tasks.restarting(("garbage_collector_watch", name), move |run| {
+            let (reflector, shell, resource, done) = (reflector.clone(), shell.clone(), resource.clone(), done.clone());
+            async move {
+                let mut seen = None;
+                let sink = |event: Event<Item>| shell.seen(kind, &resource, event, &mut seen, &done);
+                reflector.run(run.token(), |i: &Item| i.metadata.resource_version.as_deref(), sink).await;
+            }
         });
-        Watched { stop, synced }
+        Watched { _task: task.abort_on_drop(), synced }
+    }
+
+    /// `seen`: while a list comes in, the objects it has shown so far.
+    fn seen(
+        &self,
+        kind: Kind,
+        resource: &Resource,
+        event: Event<Item>,
+        seen: &mut Option<HashSet<Uid>>,
+        done: &watch::Sender<bool>,
+    ) {
+        let work = match event {
+            Event::Restart => {
+                *seen = Some(HashSet::new());
+                vec![]
+            }
+            Event::Apply(item) => {
+                if let Some(seen) = seen {
+                    seen.insert(Uid::new(&item.metadata.uid));
+                }
+                let identity = Identity {
+                    api_version: resource.api_version(),
+                    kind: resource.kind.clone(),
+                    namespace: item.metadata.namespace.clone(),
+                    name: item.metadata.name.clone(),
+                    uid: item.metadata.uid.clone(),
+                };
+                self.graph.lock().apply(kind, identity, &item.metadata)
+            }
+            Event::Delete(item) => self.graph.lock().delete(Uid::new(&item.metadata.uid)),
+            Event::Restarted => {
+                let work = self.graph.lock().retain(kind, &seen.take().unwrap_or_default());
+                done.send_replace(true);
+                work
+            }
+        };
+        work.into_iter().for_each(|w| self.queue.add(w));
     }
 
     /// The resource that a reference means.

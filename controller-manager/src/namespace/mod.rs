@@ -48,13 +48,19 @@ async fn run(context: Context) -> anyhow::Result<()> {
     });
     namespaces.synced().await;
     let (shell, queue) = (&Shell { client: context.client.clone() }, &queue);
-    run_workers(queue, context.config.concurrent_namespace_syncs, context.cancel.clone(), |name: String| async move {
-        match shell.delete(&name).await? {
-            0 => {}
-            estimate => queue.add_after(name, Duration::from_secs((estimate / 2 + 1) as u64)),
-        }
-        Ok(())
-    })
+    run_workers(
+        context.name,
+        queue,
+        context.config.concurrent_namespace_syncs,
+        context.cancel.clone(),
+        |name: String| async move {
+            match shell.delete(&name).await? {
+                0 => {}
+                estimate => queue.add_after(name, Duration::from_secs((estimate / 2 + 1) as u64)),
+            }
+            Ok(())
+        },
+    )
     .await;
     Ok(())
 }

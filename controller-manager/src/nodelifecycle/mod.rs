@@ -72,7 +72,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
     shell.nodes.synced().await;
     leases.synced().await;
     shell.pods.synced().await;
-    run_workers(&shell.queue, WORKERS, cancel, |name| shell.reconcile(name)).await;
+    run_workers(shell.context.name, &shell.queue, WORKERS, cancel, |name| shell.reconcile(name)).await;
     Ok(())
 }
 

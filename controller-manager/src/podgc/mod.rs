@@ -56,7 +56,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
     queue.add(());
     let missing: Mutex<HashMap<String, Instant>> = Mutex::default();
     let (pods, nodes, queue, missing, context) = (&pods, &nodes, &queue, &missing, &context);
-    run_workers(queue, 1, context.cancel.clone(), |()| async move {
+    run_workers(context.name, queue, 1, context.cancel.clone(), |()| async move {
         let all = pods.list();
         let gone =
             gone_nodes(context, nodes, missing, sync::unknown_nodes(&all, |n| nodes.get(None, n).is_some())).await;

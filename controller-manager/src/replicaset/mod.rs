@@ -85,7 +85,7 @@ async fn run<R: Replicas + 'static>(context: Context, workers: usize) -> anyhow:
     shell.pods.on_change(move |change| on_pod.pod_changed(change));
     shell.sets.synced().await;
     shell.pods.synced().await;
-    run_workers(&shell.queue, workers, cancel, |key| shell.reconcile(key)).await;
+    run_workers(shell.context.name, &shell.queue, workers, cancel, |key| shell.reconcile(key)).await;
     Ok(())
 }
 

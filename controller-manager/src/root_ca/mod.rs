@@ -52,7 +52,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
     namespaces.synced().await;
     maps.synced().await;
     let (namespaces, maps, client) = (&namespaces, &maps, &context.client);
-    run_workers(&queue, 1, context.cancel.clone(), |namespace: String| async move {
+    run_workers(context.name, &queue, 1, context.cancel.clone(), |namespace: String| async move {
         if !namespaces.get(None, &namespace).is_some_and(|n| namespaces::is_active(&n)) {
             return Ok(());
         }

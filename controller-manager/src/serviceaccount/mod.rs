@@ -46,7 +46,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
     namespaces.synced().await;
     accounts.synced().await;
     let (namespaces, accounts, client) = (&Arc::new(namespaces), &Arc::new(accounts), &context.client);
-    run_workers(&queue, 1, context.cancel.clone(), |namespace: String| async move {
+    run_workers(context.name, &queue, 1, context.cancel.clone(), |namespace: String| async move {
         let active = namespaces.get(None, &namespace).is_some_and(|n| namespaces::is_active(&n));
         if !active || accounts.get(Some(&namespace), NAME).is_some() {
             return Ok(());

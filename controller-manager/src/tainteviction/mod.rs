@@ -72,7 +72,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
     });
     shell.pods.synced().await;
     shell.nodes.synced().await;
-    run_workers(&shell.queue, WORKERS, cancel, |key| shell.reconcile(key)).await;
+    run_workers(shell.context.name, &shell.queue, WORKERS, cancel, |key| shell.reconcile(key)).await;
     Ok(())
 }
 

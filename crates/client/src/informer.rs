@@ -1,8 +1,10 @@
 //! Shared informers: one watch a kind and scope for all who ask, whatever their number.
 //!
 //! Handlers are plain closures called in the informer's task, in the order of changes; what takes time belongs in a
-//! queue. A handler added late is first told what is already there, so nobody has to care when it came. The stored
-//! objects lack `metadata.managedFields`: no reader here wants them, and they are a third of a pod.
+//! queue. A handler added late is first told what is already there, so nobody has to care when it came. A handler that
+//! panics misses that change: the panic is counted under its owner's name, the other handlers and the informer go on.
+//! An informer that panics lists again, and its handlers are told what is different from the state they know.
+//! The stored objects lack `metadata.managedFields`: no reader here wants them, and they are a third of a pod.
 
 use std::{
     any::{Any, TypeId},
@@ -11,6 +13,10 @@ use std::{
     sync::Arc,
 };
 
+use component::{
+    Supervisor,
+    supervisor::{Name, guarded},
+};
 use kube::{Client, Resource};
 use parking_lot::{Mutex, RwLock};
 use serde::de::DeserializeOwned;
@@ -58,64 +64,99 @@ impl<K> Change<K> {
     }
 }
 
-type Handler<K> = Box<dyn Fn(&Change<K>) + Send + Sync>;
+/// Whose handlers they are, and until when they are called.
+#[derive(Clone)]
+struct Owner {
+    /// Of each of its handlers.
+    name: Name,
+    until: CancellationToken,
+}
+
+type Call<K> = Box<dyn Fn(&Change<K>) + Send + Sync>;
+
+struct Handler<K> {
+    owner: Owner,
+    call: Call<K>,
+}
+
+impl<K> Handler<K> {
+    fn tell(&self, change: &Change<K>) {
+        // Logged and counted; what it missed is its owner's loss alone.
+        let _ = guarded(self.owner.name.clone(), || (self.call)(change));
+    }
+}
 
 struct Shared<K> {
     store: RwLock<Store<K>>,
     /// Held while a change is applied and told, so that a replay and a change can't overtake each other.
     handlers: Mutex<Vec<Handler<K>>>,
     synced: watch::Sender<bool>,
-    cancel: CancellationToken,
+    /// Cancelled when the informer's task is over.
+    over: CancellationToken,
 }
 
-/// A local, live copy of a kind. Cheap to clone.
-pub struct Informer<K>(Arc<Shared<K>>);
+/// A local, live copy of a kind, as one owner sees it. Cheap to clone.
+pub struct Informer<K> {
+    shared: Arc<Shared<K>>,
+    owner: Owner,
+}
 
 impl<K> Clone for Informer<K> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self { shared: self.shared.clone(), owner: self.owner.clone() }
     }
 }
 
 impl<K> Informer<K> {
     /// The object by name; cluster-scoped kinds have no namespace.
     pub fn get(&self, namespace: Option<&str>, name: &str) -> Option<Arc<K>> {
-        self.0.store.read().get(namespace.unwrap_or_default(), name)
+        self.shared.store.read().get(namespace.unwrap_or_default(), name)
     }
 
     /// Everything, ordered by namespace and name.
     pub fn list(&self) -> Vec<Arc<K>> {
-        self.0.store.read().list()
+        self.shared.store.read().list()
     }
 
     /// Everything in a namespace, ordered by name.
     pub fn list_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
-        self.0.store.read().list_namespace(namespace)
+        self.shared.store.read().list_namespace(namespace)
     }
 
-    /// Calls `f` for what is there now (as `Added`) and for every change from now on.
+    /// Calls `f` for what is there now (as `Added`) and for every change from now on, as long as its owner runs.
     ///
     /// `f` runs in the informer's task: it must be quick, and must not call `on_change` of the same informer.
     pub fn on_change(&self, f: impl Fn(&Change<K>) + Send + Sync + 'static) {
-        let mut handlers = self.0.handlers.lock();
+        let handler = Handler { owner: self.owner.clone(), call: Box::new(f) };
+        let mut handlers = self.shared.handlers.lock();
+        handlers.retain(|h| !h.owner.until.is_cancelled());
         for k in self.list() {
-            f(&Change::Added(k));
+            handler.tell(&Change::Added(k));
         }
-        handlers.push(Box::new(f));
+        handlers.push(handler);
     }
 
-    /// Returns once the first list is in (or the informers were cancelled).
+    /// Returns once the first list is in (or the owner, or the informer, was told to end).
     pub async fn synced(&self) {
-        let mut rx = self.0.synced.subscribe();
+        let mut rx = self.shared.synced.subscribe();
         tokio::select! {
             _ = rx.wait_for(|synced| *synced) => {}
-            () = self.0.cancel.cancelled() => {}
+            () = self.shared.over.cancelled() => {}
+            () = self.owner.until.cancelled() => {}
         }
     }
 
     /// True once the first list is in.
     pub fn is_synced(&self) -> bool {
-        *self.0.synced.borrow()
+        *self.shared.synced.borrow()
+    }
+}
+
+impl<K> Shared<K> {
+    /// Tells those handlers whose owners still run, and drops the others.
+    fn tell(handlers: &mut Vec<Handler<K>>, changes: &[Change<K>]) {
+        handlers.retain(|h| !h.owner.until.is_cancelled());
+        changes.iter().for_each(|change| handlers.iter().for_each(|h| h.tell(change)));
     }
 }
 
@@ -124,7 +165,7 @@ impl<K: Resource + DeserializeOwned + Clone + Send + Sync + 'static> Shared<K> {
         let meta = object.meta();
         let key = (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
         let new = Arc::new(object);
-        let handlers = self.handlers.lock();
+        let mut handlers = self.handlers.lock();
         let old = self.store.write().insert(&key.0, &key.1, new.clone());
         let changes = match old {
             None => vec![Change::Added(new)],
@@ -133,21 +174,20 @@ impl<K: Resource + DeserializeOwned + Clone + Send + Sync + 'static> Shared<K> {
             Some(old) if old.meta().uid != new.meta().uid => vec![Change::Deleted(old), Change::Added(new)],
             Some(old) => vec![Change::Updated { old, new }],
         };
-        changes.iter().for_each(|c| handlers.iter().for_each(|h| h(c)));
+        Self::tell(&mut handlers, &changes);
         drop(handlers);
         key
     }
 
     fn delete(&self, namespace: &str, name: &str, last: Option<K>) {
-        let handlers = self.handlers.lock();
+        let mut handlers = self.handlers.lock();
         let old = self.store.write().remove(namespace, name);
         if let Some(gone) = last.map(Arc::new).or(old) {
-            let change = Change::Deleted(gone);
-            handlers.iter().for_each(|h| h(&change));
+            Self::tell(&mut handlers, &[Change::Deleted(gone)]);
         }
     }
 
-    async fn run(self: Arc<Self>, reflector: Reflector, cancel: CancellationToken) {
+    async fn run(self: Arc<Self>, reflector: Arc<Reflector>, cancel: CancellationToken) {
         let mut seen: Option<HashSet<(String, String)>> = None;
         let sink = |event: Event<K>| match event {
             Event::Restart => seen = Some(HashSet::new()),
@@ -178,22 +218,37 @@ impl<K: Resource + DeserializeOwned + Clone + Send + Sync + 'static> Shared<K> {
     }
 }
 
-/// The informers of one identity.
-pub struct Informers {
+/// What the clones of [`Informers`] share.
+struct Pool {
     client: Client,
-    cancel: CancellationToken,
+    tasks: Supervisor,
     running: Mutex<HashMap<(TypeId, Scope), Box<dyn Any + Send + Sync>>>,
 }
 
+/// The informers of one identity, as one owner sees them. Cheap to clone; clones share their watches.
+#[derive(Clone)]
+pub struct Informers {
+    pool: Arc<Pool>,
+    owner: Owner,
+}
+
 impl Informers {
-    /// Informers that read with `client` until `cancel`.
-    pub fn new(client: Client, cancel: CancellationToken) -> Self {
-        Self { client, cancel, running: Mutex::default() }
+    /// Informers that read with `client`, each as a restarting task `informer/<kind>` of `tasks`.
+    pub fn new(client: Client, tasks: &Supervisor) -> Self {
+        let owner = Owner { name: "informer_handler".into(), until: tasks.token() };
+        Self { pool: Arc::new(Pool { client, tasks: tasks.clone(), running: Mutex::default() }), owner }
+    }
+
+    /// The same informers for another owner: its handlers are named `informer_handler/<owner>`, and are dropped once
+    /// `tasks` has to end, so that those of a run that is over do not pile up.
+    pub fn owned_by(&self, owner: &str, tasks: &Supervisor) -> Self {
+        let owner = Owner { name: ("informer_handler", owner).into(), until: tasks.token() };
+        Self { pool: self.pool.clone(), owner }
     }
 
     /// The client that they read with.
     pub fn client(&self) -> &Client {
-        &self.client
+        &self.pool.client
     }
 
     /// All objects of a kind, in all namespaces; started on first use.
@@ -209,22 +264,28 @@ impl Informers {
     where
         K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
     {
-        let mut running = self.running.lock();
+        let owner = self.owner.clone();
+        let mut running = self.pool.running.lock();
         let key = (TypeId::of::<K>(), scope.clone());
-        if let Some(i) = running.get(&key).and_then(|i| i.downcast_ref::<Informer<K>>()) {
-            return i.clone();
+        if let Some(shared) = running.get(&key).and_then(|i| i.downcast_ref::<Arc<Shared<K>>>()) {
+            return Informer { shared: shared.clone(), owner };
         }
         let (synced, _) = watch::channel(false);
-        let cancel = self.cancel.clone();
-        let shared = Arc::new(Shared { store: RwLock::default(), handlers: Mutex::default(), synced, cancel });
+        let over = CancellationToken::new();
+        let ended = over.clone().drop_guard();
+        let shared = Arc::new(Shared { store: RwLock::default(), handlers: Mutex::default(), synced, over });
         let selectors = [("fieldSelector", &scope.field_selector), ("labelSelector", &scope.label_selector)];
         let query: Vec<_> =
             selectors.iter().filter_map(|(k, v)| v.as_ref().map(|v| format!("{k}={}", escape(v)))).collect();
         let path = K::url_path(&(), scope.namespace.as_deref());
         let target = Target { path, query: query.join("&"), metadata_only: false };
-        let reflector = Reflector { client: self.client.clone(), target };
-        tokio::spawn(shared.clone().run(reflector, self.cancel.clone()));
-        running.insert(key, Box::new(Informer(shared.clone())));
-        Informer(shared)
+        let reflector = Arc::new(Reflector { client: self.pool.client.clone(), target });
+        let of_task = shared.clone();
+        self.pool.tasks.restarting(("informer", K::plural(&()).into_owned()), move |run| {
+            let _ended = &ended;
+            of_task.clone().run(reflector.clone(), run.token())
+        });
+        running.insert(key, Box::new(shared.clone()));
+        Informer { shared, owner }
     }
 }

@@ -1,21 +1,27 @@
 //! Informers against a server of a few lines, in the same process, over an in-memory stream.
 
 use std::{
+    borrow::Cow,
     collections::VecDeque,
     convert::Infallible,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bytes::Bytes;
+use component::{Supervisor, supervisor};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::body::{Frame, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::{ClusterResourceScope, api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use kube::Resource;
+use serde::{Deserialize, Deserializer};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
-use crate::{Change, Informers, over_stream};
+use crate::{Change, Informer, Informers, over_stream};
 
 /// What the server says to one request, in the order of requests.
 enum Answer {
@@ -108,28 +114,43 @@ fn expired() -> String {
         .into()
 }
 
-/// Runs an informer until `count` changes were told, and prints them.
-async fn changes(answers: Vec<Answer>, count: usize) -> (Vec<String>, Seen) {
-    let (client, seen) = scripted(answers);
-    let cancel = CancellationToken::new();
-    let informers = Informers::new(client, cancel.clone());
-    let informer = informers.of::<ConfigMap>();
-    let (tx, mut rx) = mpsc::unbounded_channel();
+/// What happened, as `<what> <name>@<resourceVersion>`.
+fn tell<K: Resource>(informer: &Informer<K>, may_panic: impl Fn(&str) + Send + Sync + 'static) -> Told {
+    let (tx, rx) = mpsc::unbounded_channel();
     informer.on_change(move |change| {
-        let meta = &change.object().metadata;
-        assert!(meta.managed_fields.is_none());
+        let meta = change.object().meta();
         let what = match change {
             Change::Added(_) => "added",
             Change::Updated { .. } => "updated",
             Change::Deleted(_) => "deleted",
         };
-        let _ = tx.send(format!("{what} {}@{}", meta.name.as_ref().unwrap(), meta.resource_version.as_ref().unwrap()));
+        let text = format!("{what} {}@{}", meta.name.as_ref().unwrap(), meta.resource_version.as_ref().unwrap());
+        let text = if meta.managed_fields.is_some() { text + " with managedFields" } else { text };
+        may_panic(&text);
+        let _ = tx.send(text);
     });
-    let mut told = vec![];
-    while told.len() < count {
-        told.push(rx.recv().await.unwrap());
+    Told(rx)
+}
+
+struct Told(mpsc::UnboundedReceiver<String>);
+
+impl Told {
+    async fn next(&mut self, count: usize) -> Vec<String> {
+        let mut told = vec![];
+        while told.len() < count {
+            told.push(self.0.recv().await.expect("the handler is gone"));
+        }
+        told
     }
-    cancel.cancel();
+}
+
+/// Runs an informer until `count` changes were told, and prints them.
+async fn changes(answers: Vec<Answer>, count: usize) -> (Vec<String>, Seen) {
+    let (client, seen) = scripted(answers);
+    let tasks = Supervisor::new();
+    let informer = Informers::new(client, &tasks).of::<ConfigMap>();
+    let told = tell(&informer, |_| ()).next(count).await;
+    tasks.shutdown().await;
     (told, seen)
 }
 
@@ -170,7 +191,7 @@ async fn a_watch_that_is_too_old_lists_again_and_finds_what_it_missed() {
 #[tokio::test]
 async fn a_late_handler_is_told_what_is_there() {
     let (client, _) = scripted(vec![list(5, "", &[("a", 1)]), Answer::Open(vec![])]);
-    let informers = Informers::new(client, CancellationToken::new());
+    let informers = Informers::new(client, &Supervisor::new());
     let informer = informers.of::<ConfigMap>();
     informer.synced().await;
     let (told, names) = (Arc::new(Mutex::new(vec![])), |told: &Mutex<Vec<String>>| told.lock().unwrap().join(" "));
@@ -179,6 +200,109 @@ async fn a_late_handler_is_told_what_is_there() {
     assert_eq!(names(&told), "a");
     assert_eq!(informer.list_namespace("ns").len(), 1);
     assert!(informer.get(Some("ns"), "a").is_some() && informer.get(None, "a").is_none());
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_misses_one_change_and_nobody_else_does() {
+    let watch = vec![event("MODIFIED", &object("a", 6)), event("DELETED", &object("a", 7))];
+    let (client, _) = scripted(vec![list(5, "", &[("a", 1), ("b", 2)]), Answer::Open(watch)]);
+    let tasks = Supervisor::new();
+    let informers = Informers::new(client, &tasks);
+    let fails = |text: &str| assert!(!["added a@1", "updated a@6"].contains(&text), "made to panic");
+    let mut bad = tell(&informers.owned_by("bad", &tasks).of::<ConfigMap>(), fails);
+    let mut good = tell(&informers.owned_by("good", &tasks).of::<ConfigMap>(), |_| ());
+    assert_eq!(good.next(4).await, ["added a@1", "added b@2", "updated a@6", "deleted a@7"]);
+    assert_eq!(bad.next(2).await, ["added b@2", "deleted a@7"]);
+    // Told at once what is there, by the caller of `on_change`.
+    let mut late = tell(&informers.of::<ConfigMap>(), |text| assert_ne!(text, "added b@2", "made to panic"));
+    assert!(late.0.try_recv().is_err());
+    let metrics = supervisor::metrics();
+    assert!(metrics.contains("ferry_task_panics_total{task=\"informer_handler\"} 3"), "{metrics}");
+}
+
+#[tokio::test]
+async fn the_handlers_of_a_run_that_is_over_are_dropped() {
+    let (open, mut more) = mpsc::unbounded_channel::<()>();
+    let (client, _) = scripted(vec![list(5, "", &[("a", 1)]), Answer::Open(vec![])]);
+    let tasks = Supervisor::new();
+    let informers = Informers::new(client, &tasks);
+    let run = tasks.child("run");
+    let informer = informers.owned_by("old", &run).of::<ConfigMap>();
+    informer.synced().await;
+    informer.on_change(move |_| open.send(()).unwrap_or_default());
+    assert!(more.recv().await.is_some());
+    run.shutdown().await;
+    // One registered by the next run is enough for the old one to go, though nothing changes.
+    informers.owned_by("new", &tasks).of::<ConfigMap>().on_change(|_| ());
+    assert!(more.recv().await.is_none(), "the old handler is still there");
+}
+
+#[tokio::test]
+async fn who_waits_for_a_first_list_that_never_comes_ends_with_its_run() {
+    let (client, _) = scripted(vec![Answer::Open(vec![])]);
+    let tasks = Supervisor::new();
+    let run = tasks.child("run");
+    let informer = Informers::new(client, &tasks).owned_by("owner", &run).of::<ConfigMap>();
+    let waiting = run.one_shot("waiting", async move { informer.synced().await });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    run.shutdown().await;
+    waiting.await.unwrap();
+}
+
+/// A kind whose decoder panics on the object `bomb`, the first time.
+#[derive(Clone, Debug)]
+struct Fragile(ObjectMeta);
+
+impl<'de> Deserialize<'de> for Fragile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        static ONCE: AtomicBool = AtomicBool::new(false);
+        let map = ConfigMap::deserialize(deserializer)?;
+        let bomb = map.metadata.name.as_deref() == Some("bomb");
+        assert!(!bomb || ONCE.swap(true, Ordering::Relaxed), "made to panic");
+        Ok(Self(map.metadata))
+    }
+}
+
+impl Resource for Fragile {
+    type DynamicType = ();
+    type Scope = ClusterResourceScope;
+
+    fn kind(_: &()) -> Cow<'_, str> {
+        "Fragile".into()
+    }
+    fn group(_: &()) -> Cow<'_, str> {
+        "".into()
+    }
+    fn version(_: &()) -> Cow<'_, str> {
+        "v1".into()
+    }
+    fn plural(_: &()) -> Cow<'_, str> {
+        "fragiles".into()
+    }
+    fn meta(&self) -> &ObjectMeta {
+        &self.0
+    }
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.0
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_informer_that_panics_lists_again_and_tells_the_difference_and_nothing_twice() {
+    let answers = vec![
+        list(5, "", &[("a", 1), ("b", 2), ("c", 3)]),
+        Answer::Lines(vec![event("ADDED", &object("d", 6)), event("ADDED", &object("bomb", 7))]),
+        list(9, "", &[("a", 8), ("b", 2), ("bomb", 7)]),
+        Answer::Open(vec![event("DELETED", &object("bomb", 10))]),
+    ];
+    let (client, _) = scripted(answers);
+    let mut told = tell(&Informers::new(client, &Supervisor::new()).of::<Fragile>(), |_| ());
+    assert_eq!(told.next(4).await, ["added a@1", "added b@2", "added c@3", "added d@6"]);
+    let after = ["updated a@8", "added bomb@7", "deleted c@3", "deleted d@6", "deleted bomb@10"];
+    assert_eq!(told.next(5).await, after);
+    let metrics = supervisor::metrics();
+    assert!(metrics.contains("ferry_task_restarts_total{task=\"informer\"} 1"), "{metrics}");
 }
 
 #[tokio::test]

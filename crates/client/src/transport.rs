@@ -17,11 +17,12 @@ use std::{
 };
 
 use bytes::Bytes;
+use component::supervisor;
 use http::{Request, Response, header};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper_util::{
     client::legacy::{Client, Error, connect::Connect},
-    rt::{TokioExecutor, TokioTimer},
+    rt::TokioTimer,
 };
 use kube::client::Body;
 use parking_lot::Mutex;
@@ -84,7 +85,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Transport<C> {
 }
 
 fn build<C: Connect + Clone>(connector: C, protocol: Protocol) -> Client<C, Body> {
-    let mut b = Client::builder(TokioExecutor::new());
+    let mut b = Client::builder(supervisor::executor("http_client"));
     b.pool_timer(TokioTimer::new()).timer(TokioTimer::new()).pool_idle_timeout(Duration::from_secs(90));
     if let Protocol::Http2 { keep_alive } = protocol {
         b.http2_only(true)

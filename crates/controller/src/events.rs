@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use component::Supervisor;
 use k8s_openapi::{
     api::core::v1::{Event, EventSource, ObjectReference},
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
@@ -42,12 +43,19 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Must be called inside a tokio runtime; the writer ends when the last clone is dropped.
-    pub fn new(client: Client, component: &str, host: &str) -> Self {
+    /// The writer is a restarting task of `tasks`; it ends with them, or when the last clone is dropped.
+    pub fn new(client: Client, component: &str, host: &str, tasks: &Supervisor) -> Self {
         let some = |s: &str| (!s.is_empty()).then(|| s.to_owned());
         let source = Arc::new(EventSource { component: some(component), host: some(host) });
         let (out, events) = mpsc::channel(WAITING);
-        tokio::spawn(write(client, events));
+        let events = Arc::new(tokio::sync::Mutex::new(events));
+        tasks.restarting(("event_writer", component), move |run| {
+            let (client, events) = (client.clone(), events.clone());
+            async move {
+                let mut events = events.lock().await;
+                run.until_stopped(write(client, &mut events)).await;
+            }
+        });
         Self { source, out }
     }
 
@@ -84,7 +92,7 @@ fn event_name(object: &ObjectReference, now: Timestamp) -> String {
     format!("{name}.{:x}", now.as_nanosecond())
 }
 
-async fn write(client: Client, mut events: mpsc::Receiver<Event>) {
+async fn write(client: Client, events: &mut mpsc::Receiver<Event>) {
     let mut correlator = Correlator::default();
     while let Some(event) = events.recv().await {
         let Some((key, mut event)) = correlator.correlate(event, Instant::now()) else { continue };
