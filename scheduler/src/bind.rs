@@ -1,15 +1,19 @@
 //! Doing what was decided: bindings, conditions, evictions. All of it outside the cycle.
 //!
 //! Two failures of one pod must not overtake each other on the wire, so a pod has at most one status patch under way;
-//! what comes meanwhile replaces what waits.
+//! what comes meanwhile replaces what waits. A binding that panics is a binding that failed: the core is told so.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use component::{
+    Supervisor,
+    supervisor::{guarded, guarded_future},
+};
 use http::{Method, Request};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 
 use crate::{
     cache::pod::PodInfo,
@@ -43,16 +47,18 @@ struct Inner {
     bindings: Semaphore,
     patches: Semaphore,
     waiting: Mutex<HashMap<Arc<str>, Option<Value>>>,
-    done: mpsc::UnboundedSender<Done>,
+    done: Box<dyn Fn(Done) + Send + Sync>,
+    tasks: Supervisor,
 }
 
 impl Actor {
-    /// Reports on `done`.
+    /// Reports to `done`; what is under way is a one-shot of `tasks`.
     pub fn new(
         client: kube::Client,
         recorder: Recorder,
         profiles: Arc<[Framework]>,
-        done: mpsc::UnboundedSender<Done>,
+        tasks: Supervisor,
+        done: impl Fn(Done) + Send + Sync + 'static,
     ) -> Self {
         Self(Arc::new(Inner {
             client,
@@ -61,7 +67,8 @@ impl Actor {
             bindings: Semaphore::new(BINDINGS_AT_ONCE),
             patches: Semaphore::new(PATCHES_AT_ONCE),
             waiting: Mutex::default(),
-            done,
+            done: Box::new(done),
+            tasks,
         }))
     }
 
@@ -70,7 +77,7 @@ impl Actor {
         let inner = self.0.clone();
         match effect {
             Effect::Bind { pod, profile, node_name } => {
-                tokio::spawn(async move { inner.bind(pod, profile, node_name).await });
+                self.0.tasks.one_shot("binding", async move { inner.bind(pod, profile, node_name).await });
             }
             Effect::Failed { pod, reason, message, nominate } => inner.failed(&pod, reason, message, nominate),
             Effect::Skipped { pod } => {
@@ -78,10 +85,10 @@ impl Actor {
                 inner.note(&pod, None, "FailedScheduling", "Scheduling", note);
             }
             Effect::Preempt { victim, preemptor, node_name } => {
-                tokio::spawn(async move {
-                    inner.preempt(&victim, &preemptor, &node_name).await;
-                    // The receiver is gone only when the scheduler stops.
-                    let _ = inner.done.send(Done::Evicted(preemptor.uid.clone()));
+                self.0.tasks.one_shot("preemption", async move {
+                    let preempting = inner.preempt(&victim, &preemptor, &node_name);
+                    let _ = guarded_future(("preemption", victim.key()), preempting).await;
+                    (inner.done)(Done::Evicted(preemptor.uid.clone()));
                 });
             }
         }
@@ -110,27 +117,29 @@ impl Inner {
 
     async fn bind(&self, pod: Arc<PodInfo>, profile: usize, node_name: Arc<str>) {
         let binding = Binding { client: self.client.clone(), pod: pod.clone(), node_name: node_name.clone() };
-        let result = {
+        let running = async {
             let _slot = self.bindings.acquire().await;
             self.run_bind_plugins(&binding, profile).await
         };
-        if result.is_ok() {
+        // Why it panicked is in the log; it is not for the pod's readers.
+        let panicked = |_| Err(format!("the scheduler failed while it bound the pod to {node_name}; see its log"));
+        let result = guarded_future(("binding", pod.key()), running).await.unwrap_or_else(panicked);
+        let _ = guarded(("binding", pod.key()), || self.after_binding(&pod, profile, &node_name, result.is_ok()));
+        (self.done)(Done::Bound(pod.uid.clone(), result));
+    }
+
+    fn after_binding(&self, pod: &Arc<PodInfo>, profile: usize, node_name: &str, bound: bool) {
+        if bound {
             let note = format!("Successfully assigned {} to {node_name}", pod.key());
-            self.note(&pod, None, "Scheduled", "Binding", note);
+            self.note(pod, None, "Scheduled", "Binding", note);
             for plugin in &self.profiles[profile].plugins {
                 if let Some(post_bind) = plugin.post_bind() {
-                    post_bind.post_bind(&pod, &node_name);
+                    post_bind.post_bind(pod, node_name);
                 }
             }
         } else {
-            for plugin in self.profiles[profile].plugins.iter().rev() {
-                if let Some(reserve) = plugin.reserve() {
-                    reserve.unreserve(&pod, &node_name);
-                }
-            }
+            self.profiles[profile].unreserve(pod, node_name);
         }
-        // The receiver is gone only when the scheduler stops.
-        let _ = self.done.send(Done::Bound(pod.uid.clone(), result));
     }
 
     async fn run_bind_plugins(&self, binding: &Binding, profile: usize) -> Result<(), String> {
@@ -191,10 +200,11 @@ impl Inner {
         waiting.insert(uid.clone(), None);
         drop(waiting);
         let (inner, pod) = (self.clone(), pod.clone());
-        tokio::spawn(async move {
+        self.tasks.one_shot("pod_status", async move {
             let mut patch = patch;
             loop {
-                inner.patch_status(&pod, &patch).await;
+                // What comes later is written all the same.
+                let _ = guarded_future(("pod_status", pod.key()), inner.patch_status(&pod, &patch)).await;
                 let mut waiting = inner.waiting.lock();
                 match waiting.get_mut(&uid).and_then(Option::take) {
                     Some(next) => patch = next,

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use anyhow::{Context, bail};
 use clap::Args;
 use component::{
+    Supervisor,
     flags::{self, Refuse, Warn},
     serving::{Checks, Server},
     tls,
@@ -162,16 +163,19 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     }
     let user_agent = concat!("ferry-scheduler/", env!("CARGO_PKG_VERSION"));
     let client = client::from_kubeconfig(config.client_connection.kubeconfig.as_ref(), user_agent)?;
-    let cancel = component::shutdown();
+    let tasks = component::supervised();
     if flags.secure_port != 0 {
         let address = SocketAddr::new(flags.bind_address, flags.secure_port);
         let certificate = (flags.tls_cert_file.as_deref(), flags.tls_private_key_file.as_deref());
-        serve(address, certificate, cancel.clone()).await?;
+        serve(address, certificate, &tasks).await?;
     }
-    if !config.leader_election.leader_elect {
-        return crate::run(config, client, cancel).await;
-    }
-    lead(config, client, cancel).await
+    tasks.vital("scheduler", move |own| async move {
+        match config.leader_election.leader_elect {
+            true => lead(config, client, own.token()).await,
+            false => crate::run(config, client, own.token()).await,
+        }
+    });
+    tasks.finish().await
 }
 
 async fn lead(config: Config, client: kube::Client, cancel: CancellationToken) -> anyhow::Result<()> {
@@ -208,7 +212,7 @@ fn duration(field: &str, text: &str) -> anyhow::Result<Duration> {
 async fn serve(
     address: SocketAddr,
     certificate: (Option<&std::path::Path>, Option<&std::path::Path>),
-    cancel: CancellationToken,
+    tasks: &Supervisor,
 ) -> anyhow::Result<()> {
     let resolver: Arc<dyn rustls::server::ResolvesServerCert> = match certificate {
         (Some(cert), Some(key)) => Arc::new(tls::Reloading::new(cert, key)?),
@@ -221,11 +225,7 @@ async fn serve(
     };
     let server = Server::new(Checks::new(), Checks::new()).tls(Arc::new(tls::server_config(resolver, None)?));
     let listener = TcpListener::bind(address).await.with_context(|| format!("failed to create listener: {address}"))?;
-    tokio::spawn(async move {
-        if let Err(error) = server.serve(listener, component::Supervisor::under(&cancel)).await {
-            tracing::error!(%error, "serving health stopped");
-        }
-    });
+    tasks.vital("serving", move |own| server.serve(listener, own));
     Ok(())
 }
 

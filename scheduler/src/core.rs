@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use component::supervisor::guarded;
 use k8s_openapi::api::core::v1::{Node as ApiNode, Pod as ApiPod};
 
 use crate::{
@@ -342,12 +343,37 @@ impl Core {
         Effect::Failed { pod, reason, message, nominate }
     }
 
-    /// One cycle; `None` when no pod is ready.
+    /// One cycle; `None` when no pod is ready. A cycle that panics is one that failed, for its pod alone.
     pub fn step(&mut self, now: Instant) -> Option<Vec<Effect>> {
         let queued = self.queue.pop(now)?;
+        let (again, mut reserving) = (queued.clone(), None);
+        let effects = guarded("scheduling_cycle", || self.cycle(queued, &mut reserving, now));
+        Some(effects.unwrap_or_else(|_| vec![self.panicked(again, reserving, now)]))
+    }
+
+    /// Takes back whatever a cycle did before it panicked, and puts its pod back.
+    fn panicked(&mut self, queued: QueuedPod, reserving: Option<Arc<str>>, now: Instant) -> Effect {
+        tracing::error!(pod = queued.pod.key(), "the scheduling cycle panicked");
+        let uid = queued.pod.uid.clone();
+        self.workspace = Workspace::default();
+        self.binding.remove(&uid);
+        self.held.remove(&uid);
+        self.queue.delete(&uid);
+        if let Some(node_name) = reserving {
+            self.profiles[queued.profile].unreserve(&queued.pod, &node_name);
+        }
+        if let Some(gone) = self.cache.forget(&uid) {
+            self.wake(&Event::pod_deleted(gone), now, &|_| true);
+        }
+        let message = "the scheduler failed while it tried the pod; see its log".to_owned();
+        self.fail(queued, PluginSet::default(), "SchedulerError", message, Some(Arc::default()), now)
+    }
+
+    /// `reserving` tells the node on which plugins set something aside for the pod.
+    fn cycle(&mut self, queued: QueuedPod, reserving: &mut Option<Arc<str>>, now: Instant) -> Vec<Effect> {
         let pod = queued.pod.clone();
         if pod.terminating {
-            return Some(vec![Effect::Skipped { pod }]);
+            return vec![Effect::Skipped { pod }];
         }
         let profiles = self.profiles.clone();
         let framework = &profiles[queued.profile];
@@ -355,16 +381,17 @@ impl Core {
         let (decision, mut cycle, skipped) =
             schedule_one(framework, snapshot, &pod, &mut self.workspace, &mut self.chance);
         let clear = Some(Arc::default());
-        Some(match decision {
+        match decision {
             Decision::Bind { place, feasible, evaluated } => {
                 let node = snapshot.node(place);
                 let node_name = node.object().name.clone();
+                *reserving = Some(node_name.clone());
                 if let Err((plugin, status)) = reserve_and_permit(framework, &mut cycle, place) {
                     let mut error = FitError { all_nodes: 1, ..Default::default() };
                     error.plugins.insert(plugin);
                     error.refuse(place, status);
                     let (plugins, message) = (error.plugins, error.to_string());
-                    return Some(vec![self.fail(queued, plugins, "Unschedulable", message, clear, now)]);
+                    return vec![self.fail(queued, plugins, "Unschedulable", message, clear, now)];
                 }
                 drop(cycle);
                 tracing::debug!(pod = pod.key(), node = &*node_name, evaluated, feasible, "placed pod");
@@ -420,7 +447,7 @@ impl Core {
                 }
                 effects
             }
-        })
+        }
     }
 }
 
@@ -451,11 +478,7 @@ fn reserve_and_permit(
     match refused {
         None => Ok(()),
         Some(refusal) => {
-            for plugin in framework.plugins.iter().rev() {
-                if let Some(reserve) = plugin.reserve() {
-                    reserve.unreserve(cycle.pod, name);
-                }
-            }
+            framework.unreserve(cycle.pod, name);
             Err(refusal)
         }
     }

@@ -9,12 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use component::Supervisor;
 use http::{Method, Request};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
-use tokio_util::sync::CancellationToken;
 
 use crate::cache::pod::PodInfo;
 
@@ -68,29 +68,16 @@ impl Recorder {
         }
     }
 
-    /// A recorder, and the task that writes until cancelled.
-    pub fn start(client: kube::Client, host: String, cancel: CancellationToken) -> Self {
-        let (sender, mut receiver) = mpsc::channel::<Note>(WAITING);
+    /// A recorder, and the task that writes.
+    pub fn start(client: kube::Client, host: String, tasks: &Supervisor) -> Self {
+        let (sender, receiver) = mpsc::channel::<Note>(WAITING);
+        let receiver = Arc::new(tokio::sync::Mutex::new(receiver));
         let writer = Arc::new(Writer { client, host, known: Mutex::default() });
-        tokio::spawn(async move {
-            let slots = Arc::new(Semaphore::new(AT_ONCE));
-            let mut swept = Instant::now();
-            loop {
-                let note = tokio::select! {
-                    () = cancel.cancelled() => break,
-                    note = receiver.recv() => note,
-                };
-                let Some(note) = note else { break };
-                if swept.elapsed() > SERIES_ENDS {
-                    swept = Instant::now();
-                    writer.known.lock().retain(|_, series| series.last.elapsed() < SERIES_ENDS);
-                }
-                let Ok(slot) = slots.clone().acquire_owned().await else { break };
-                let writer = writer.clone();
-                tokio::spawn(async move {
-                    writer.write(note).await;
-                    drop(slot);
-                });
+        tasks.restarting(("event_writer", "scheduler"), move |own| {
+            let (receiver, writer) = (receiver.clone(), writer.clone());
+            async move {
+                let mut receiver = receiver.lock().await;
+                own.until_stopped(writer.run(&mut receiver, &own)).await;
             }
         });
         Self(sender)
@@ -132,6 +119,23 @@ pub fn truncated(note: &str) -> String {
 }
 
 impl Writer {
+    async fn run(self: Arc<Self>, receiver: &mut mpsc::Receiver<Note>, own: &Supervisor) {
+        let slots = Arc::new(Semaphore::new(AT_ONCE));
+        let mut swept = Instant::now();
+        while let Some(note) = receiver.recv().await {
+            if swept.elapsed() > SERIES_ENDS {
+                swept = Instant::now();
+                self.known.lock().retain(|_, series| series.last.elapsed() < SERIES_ENDS);
+            }
+            let Ok(slot) = slots.clone().acquire_owned().await else { break };
+            let (writer, told) = (self.clone(), own.token());
+            own.one_shot("event", async move {
+                told.run_until_cancelled(writer.write(note)).await;
+                drop(slot);
+            });
+        }
+    }
+
     async fn write(&self, note: Note) {
         // The resource version is part of what upstream compares, so a pod that changed meanwhile gets a new event.
         let about: Arc<str> = Arc::from(format!("{}@{}", note.pod.uid, note.pod.resource_version));

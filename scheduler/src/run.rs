@@ -15,6 +15,7 @@ use std::{
 };
 
 use client::{Event as Seen, Reflector, Target};
+use component::{Supervisor, supervisor::guarded};
 use k8s_openapi::api::{
     apps::v1::{ReplicaSet, StatefulSet},
     core::v1::{Namespace, Node, Pod, ReplicationController, Service},
@@ -22,7 +23,6 @@ use k8s_openapi::api::{
 };
 use kube::Resource;
 use serde::de::DeserializeOwned;
-use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -40,6 +40,9 @@ use crate::{
 /// How often pods that wait for long are looked at.
 const TICK: Duration = Duration::from_secs(30);
 
+/// How long bindings, patches and evictions under way may take to end.
+const ACTIONS_END: Duration = Duration::from_secs(5);
+
 enum Input {
     Pod(Seen<Pod>),
     Node(Seen<Node>),
@@ -55,60 +58,64 @@ enum Input {
 
 fn watch<K>(
     client: &kube::Client,
-    cancel: &CancellationToken,
+    tasks: &Supervisor,
     query: &str,
     inputs: &Sender<Input>,
-    wrap: impl Fn(Seen<K>) -> Input + Send + 'static,
+    wrap: impl Fn(Seen<K>) -> Input + Copy + Send + Sync + 'static,
 ) where
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
 {
     let target = Target { path: K::url_path(&(), None), query: query.to_owned(), metadata_only: false };
-    let reflector = Reflector { client: client.clone(), target };
-    let (cancel, inputs) = (cancel.clone(), inputs.clone());
-    tokio::spawn(async move {
-        // Once the receiver is gone the scheduler stops anyway.
-        let sink = move |seen: Seen<K>| drop(inputs.send(wrap(seen)));
-        reflector.run(cancel, |object: &K| object.meta().resource_version.as_deref(), sink).await;
+    let reflector = Arc::new(Reflector { client: client.clone(), target });
+    let inputs = inputs.clone();
+    tasks.restarting(("informer", K::plural(&()).into_owned()), move |own| {
+        let (reflector, inputs) = (reflector.clone(), inputs.clone());
+        async move {
+            // Once the receiver is gone the scheduler stops anyway.
+            let sink = |seen: Seen<K>| drop(inputs.send(wrap(seen)));
+            reflector.run(own.token(), |object: &K| object.meta().resource_version.as_deref(), sink).await;
+        }
     });
 }
 
-/// Schedules until cancelled.
+/// Schedules until cancelled; what was decided before is carried out.
+///
+/// # Errors
+/// The configuration can't work, or the scheduling thread ended.
 pub async fn run(config: Config, client: kube::Client, cancel: CancellationToken) -> anyhow::Result<()> {
     let core = Core::new(&config.settings(), |n| rand::random_range(0..n), |interner| config.frameworks(interner))
         .map_err(anyhow::Error::msg)?;
-    let host = config.host.clone();
-    let recorder = Recorder::start(client.clone(), host, cancel.clone());
-    let (done, mut all_done) = tokio::sync::mpsc::unbounded_channel();
-    let actor = Actor::new(client.clone(), recorder, core.profiles().clone(), done);
+    let stop = cancel.child_token();
+    let _ended = stop.clone().drop_guard();
+    let tasks = Supervisor::under(&stop);
+    let recorder = Recorder::start(client.clone(), config.host.clone(), &tasks);
     let (inputs, received) = channel();
+    let to_core = inputs.clone();
+    // The receiver is gone only when the scheduler stops.
+    let done = move |done| drop(to_core.send(Input::Done(done)));
+    let actions = tasks.child_within("actions", ACTIONS_END);
+    let actor = Actor::new(client.clone(), recorder, core.profiles().clone(), actions.clone(), done);
 
     let finished_out = "fieldSelector=status.phase%21%3DSucceeded%2Cstatus.phase%21%3DFailed";
-    watch(&client, &cancel, finished_out, &inputs, Input::Pod);
-    watch(&client, &cancel, "", &inputs, Input::Node);
-    watch(&client, &cancel, "", &inputs, Input::Namespace);
-    watch(&client, &cancel, "", &inputs, Input::Service);
-    watch(&client, &cancel, "", &inputs, Input::ReplicaSet);
-    watch(&client, &cancel, "", &inputs, Input::ReplicationController);
-    watch(&client, &cancel, "", &inputs, Input::StatefulSet);
-    watch(&client, &cancel, "", &inputs, Input::Budget);
-    let to_core = inputs.clone();
-    tokio::spawn(async move {
-        while let Some(done) = all_done.recv().await {
-            if to_core.send(Input::Done(done)).is_err() {
-                break;
-            }
+    watch(&client, &tasks, finished_out, &inputs, Input::Pod);
+    watch(&client, &tasks, "", &inputs, Input::Node);
+    watch(&client, &tasks, "", &inputs, Input::Namespace);
+    watch(&client, &tasks, "", &inputs, Input::Service);
+    watch(&client, &tasks, "", &inputs, Input::ReplicaSet);
+    watch(&client, &tasks, "", &inputs, Input::ReplicationController);
+    watch(&client, &tasks, "", &inputs, Input::StatefulSet);
+    watch(&client, &tasks, "", &inputs, Input::Budget);
+    // Below them: it ends before they do.
+    actions.vital("scheduling", move |own| async move {
+        let decide = Loop { core, actor, unsynced: 8, seen_pods: None, seen_nodes: None };
+        let mut thread = own.thread("scheduler", move || decide.run(&received))?;
+        if let Some(ended) = own.until_stopped(&mut thread).await {
+            return ended.map_err(anyhow::Error::from);
         }
+        let _ = inputs.send(Input::Stop);
+        Ok(thread.await?)
     });
-    let runtime = Handle::current();
-    let thread = std::thread::Builder::new().name("scheduler".to_owned()).spawn(move || {
-        let _in_runtime = runtime.enter();
-        Loop { core, actor, unsynced: 8, seen_pods: None, seen_nodes: None }.run(&received);
-    })?;
-    cancel.cancelled().await;
-    let _ = inputs.send(Input::Stop);
-    tokio::task::spawn_blocking(move || thread.join())
-        .await?
-        .map_err(|_| anyhow::anyhow!("the scheduling thread panicked"))
+    tasks.finish().await
 }
 
 struct Loop {
@@ -130,14 +137,14 @@ impl Loop {
             loop {
                 match inputs.try_recv() {
                     Ok(Input::Stop) => return,
-                    Ok(input) => self.apply(input, &mut synced),
+                    Ok(input) => self.take(input, &mut synced),
                     Err(_) => break,
                 }
             }
             let now = Instant::now();
             if now >= next_tick {
                 next_tick = now + TICK;
-                self.core.tick(now);
+                let _ = guarded("scheduling_tick", || self.core.tick(now));
             }
             if self.unsynced == 0
                 && let Some(effects) = self.core.step(now)
@@ -149,7 +156,7 @@ impl Loop {
             let until = if self.unsynced == 0 { until } else { next_tick };
             match inputs.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Ok(input) => self.apply(input, &mut synced),
+                Ok(input) => self.take(input, &mut synced),
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
@@ -157,8 +164,13 @@ impl Loop {
 
     fn act(&self, effects: Vec<Effect>) {
         for effect in effects {
-            self.actor.act(effect);
+            let _ = guarded("scheduling_effect", || self.actor.act(effect));
         }
+    }
+
+    /// An object that can't be taken in does not keep the others out.
+    fn take(&mut self, input: Input, synced: &mut HashSet<&'static str>) {
+        let _ = guarded("scheduling_input", || self.apply(input, synced));
     }
 
     fn synced(&mut self, kind: &'static str, synced: &mut HashSet<&'static str>) {

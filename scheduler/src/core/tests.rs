@@ -1,11 +1,18 @@
 //! The core as its users see it: objects in, decisions and messages out. The messages are upstream's, compared with
 //! kube-scheduler v1.36.2 on the same objects.
 
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::Config;
+use crate::{
+    bind::{Actor, Done},
+    cache::node::Node,
+    config::Config,
+    framework::extension::{Binding, Cycle, Filter, Plugin, PreBind, Reserve, Scope},
+};
 
 fn core() -> Core {
     let config = Config::default();
@@ -307,6 +314,128 @@ fn a_failed_binding_gives_the_place_back_and_tries_again() {
     // The place is free again, so q is woken; p waits after an error.
     expect!["q -> a"].assert_eq(&drain(&mut core, now + Duration::from_millis(500)));
     assert_eq!(core.queue_lengths(), (0, 1, 0));
+}
+
+/// A plugin that panics the first time it is asked about the pod `bad`, at one of its extension points.
+struct Fragile {
+    at: &'static str,
+    panicked: AtomicBool,
+    unreserved: AtomicU32,
+}
+
+impl Fragile {
+    fn at(at: &'static str) -> Arc<Self> {
+        Arc::new(Self { at, panicked: AtomicBool::new(false), unreserved: AtomicU32::new(0) })
+    }
+
+    fn touch(&self, at: &str, pod: &PodInfo) {
+        let panics = at == self.at && &*pod.name == "bad" && !self.panicked.swap(true, Ordering::Relaxed);
+        assert!(!panics, "made to panic");
+    }
+
+    /// A core with it as its last plugin.
+    fn core(self: &Arc<Self>) -> Core {
+        let config = Config::default();
+        let make = |interner: &mut Interner| {
+            let mut frameworks = config.frameworks(interner)?;
+            let framework = &mut frameworks[0];
+            framework.pod_filters.push(framework.plugins.len());
+            framework.plugins.push(self.clone());
+            Ok::<_, String>(frameworks)
+        };
+        Core::new(&Settings::default(), |_| 0, make).expect("the default profile")
+    }
+}
+
+impl Filter for Fragile {
+    fn scope(&self) -> Scope {
+        Scope::Pods
+    }
+    fn filter(&self, cycle: &Cycle<'_>, _: &Node) -> Status {
+        self.touch("filter", cycle.pod);
+        Status::success()
+    }
+}
+
+impl Reserve for Fragile {
+    fn reserve(&self, cycle: &mut Cycle<'_>, _: &Node) -> Status {
+        self.touch("reserve", cycle.pod);
+        Status::success()
+    }
+    fn unreserve(&self, _: &PodInfo, _: &str) {
+        self.unreserved.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[async_trait::async_trait]
+impl PreBind for Fragile {
+    async fn pre_bind(&self, binding: &Binding) -> Result<(), String> {
+        self.touch("pre_bind", &binding.pod);
+        Err("made to fail".to_owned())
+    }
+}
+
+impl Plugin for Fragile {
+    fn name(&self) -> &'static str {
+        "Fragile"
+    }
+    fn filter(&self) -> Option<&dyn Filter> {
+        Some(self)
+    }
+    fn reserve(&self) -> Option<&dyn Reserve> {
+        Some(self)
+    }
+    fn pre_bind(&self) -> Option<&dyn PreBind> {
+        Some(self)
+    }
+}
+
+#[test]
+fn a_cycle_that_panics_fails_its_pod_alone_and_for_a_while() {
+    for at in ["filter", "reserve"] {
+        let (now, fragile) = (Instant::now(), Fragile::at(at));
+        let mut core = fragile.core();
+        core.node_changed(&node("a", "2", json!({})), now);
+        core.pod_changed(&pod("bad", "1", json!({})), now);
+        core.pod_changed(&pod("good", "1", json!({})), now);
+        expect![[r#"
+            bad SchedulerError: the scheduler failed while it tried the pod; see its log
+            good -> a"#]]
+        .assert_eq(&drain(&mut core, now));
+        assert_eq!(core.queue_lengths(), (0, 1, 0), "{at}");
+        assert_eq!(fragile.unreserved.load(Ordering::Relaxed), u32::from(at == "reserve"));
+        expect!["bad -> a"].assert_eq(&drain(&mut core, now + Duration::from_secs(1)));
+    }
+}
+
+#[tokio::test]
+async fn a_binding_that_panics_is_one_that_failed() {
+    let (now, fragile) = (Instant::now(), Fragile::at("pre_bind"));
+    let mut core = fragile.core();
+    core.node_changed(&node("a", "1", json!({})), now);
+    core.pod_changed(&pod("bad", "1", json!({})), now);
+    let tasks = component::Supervisor::new();
+    let client = client::over_stream(std::future::pending::<std::io::Result<tokio::io::DuplexStream>>, "test");
+    let recorder = crate::events::Recorder::start(client.clone(), "host".to_owned(), &tasks);
+    let (sender, mut done) = tokio::sync::mpsc::unbounded_channel();
+    let tell = move |done| drop(sender.send(done));
+    let actor = Actor::new(client, recorder, core.profiles().clone(), tasks.clone(), tell);
+
+    for (after, why) in [
+        (0, "the scheduler failed while it bound the pod to a; see its log"),
+        (1, "running PreBind plugin \"Fragile\": made to fail"),
+    ] {
+        let at = now + Duration::from_secs(after);
+        let effects = core.step(at).expect("the pod is ready");
+        assert!(matches!(effects.as_slice(), [Effect::Bind { .. }]));
+        effects.into_iter().for_each(|effect| actor.act(effect));
+        let Some(Done::Bound(uid, result)) = done.recv().await else { panic!("nothing done") };
+        assert_eq!(result, Err(why.to_owned()));
+        assert!(matches!(core.bound(&uid, result, at).as_slice(), [Effect::Failed { reason: "SchedulerError", .. }]));
+        assert!(core.cache().pod("bad").is_none(), "what was assumed is forgotten");
+        assert_eq!(core.queue_lengths(), (0, 1, 0));
+    }
+    assert_eq!(fragile.unreserved.load(Ordering::Relaxed), 2);
 }
 
 #[test]

@@ -7,6 +7,8 @@ pub mod status;
 
 use std::sync::Arc;
 
+use component::supervisor::guarded;
+
 use self::{
     events::{Event, Hint, HintContext},
     extension::{Plugin, Scope},
@@ -140,6 +142,15 @@ impl Framework {
                 let plugin = &self.plugins[index];
                 plugin.events().overlaps(event.action) && plugin.hint(pod, event, context) == Hint::Queue
             })
+    }
+
+    /// Has all plugins undo what they set aside for a pod on a node, the last first. One that panics keeps no other from it.
+    pub fn unreserve(&self, pod: &PodInfo, node_name: &str) {
+        for plugin in self.plugins.iter().rev() {
+            if let Some(reserve) = plugin.reserve() {
+                let _ = guarded("unreserve", || reserve.unreserve(pod, node_name));
+            }
+        }
     }
 
     /// The names of the plugins in a set, sorted.
