@@ -2,7 +2,7 @@
 //! Service (its `healthCheckNodePort`), and metrics (port 10249).
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use component::serving::{Checks, Server};
+use component::Supervisor;
+use component::serving::{self, Checks, Server};
+use component::supervisor::AbortOnDrop;
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -19,7 +21,6 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 /// An update that waits for longer than this means that the proxy is not well.
 const OVERDUE: Duration = Duration::from_secs(60);
@@ -118,11 +119,11 @@ impl Health {
 ///
 /// # Errors
 /// The address can't be bound.
-pub async fn serve_healthz(address: SocketAddr, health: Arc<Health>, cancel: CancellationToken) -> anyhow::Result<()> {
+pub async fn serve_healthz(address: SocketAddr, health: Arc<Health>, tasks: &Supervisor) -> anyhow::Result<()> {
     let route = |node_matters| get(move |State(health): State<Arc<Health>>| async move { health.answer(node_matters) });
     let router = Router::new().route("/healthz", route(true)).route("/livez", route(false)).with_state(health);
     let listener = bind(address).await?;
-    tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(cancel.cancelled_owned()).into_future());
+    tasks.vital(("serving", "healthz"), move |own| serving::serve(router, listener, own));
     Ok(())
 }
 
@@ -130,17 +131,13 @@ pub async fn serve_healthz(address: SocketAddr, health: Arc<Health>, cancel: Can
 ///
 /// # Errors
 /// The address can't be bound.
-pub async fn serve_metrics(address: SocketAddr, registry: Registry, cancel: CancellationToken) -> anyhow::Result<()> {
+pub async fn serve_metrics(address: SocketAddr, registry: Registry, tasks: &Supervisor) -> anyhow::Result<()> {
     let listener = bind(address).await?;
     let mode = Router::new().route("/proxyMode", get(async || "nftables"));
     let server = Server::new(Checks::new(), Checks::new()).open(mode).metrics(Arc::new(registry));
     // As upstream's: on loopback unless told otherwise, and nothing secret in it.
     let server = server.authorized(async |_| None);
-    tokio::spawn(async move {
-        if let Err(error) = server.serve(listener, component::Supervisor::under(&cancel)).await {
-            tracing::error!(%error, "metrics server");
-        }
-    });
+    tasks.vital(("serving", "metrics"), move |own| server.serve(listener, own));
     Ok(())
 }
 
@@ -160,19 +157,21 @@ pub struct ServiceCheck {
 /// The listeners of all `healthCheckNodePort`s.
 pub struct ServiceChecks {
     health: Arc<Health>,
+    tasks: Supervisor,
     running: HashMap<(String, String), Running>,
 }
 
 struct Running {
     port: u16,
     local_ready: Arc<Mutex<usize>>,
-    stop: CancellationToken,
+    /// Ends with this.
+    _task: AbortOnDrop<()>,
 }
 
 impl ServiceChecks {
     /// None yet.
-    pub fn new(health: Arc<Health>) -> ServiceChecks {
-        ServiceChecks { health, running: HashMap::new() }
+    pub fn new(health: Arc<Health>, tasks: Supervisor) -> ServiceChecks {
+        ServiceChecks { health, tasks, running: HashMap::new() }
     }
 
     /// What a Service wants now; `None` for no check.
@@ -182,10 +181,7 @@ impl ServiceChecks {
             (Some(running), Some(check)) if running.port == check.port => {
                 *running.local_ready.lock() = check.local_ready
             }
-            (running, check) => {
-                if let Some(running) = running {
-                    running.stop.cancel();
-                }
+            (_, check) => {
                 self.running.remove(service);
                 if let Some(check) = check {
                     self.start(service, &check);
@@ -196,7 +192,6 @@ impl ServiceChecks {
 
     fn start(&mut self, service: &(String, String), check: &ServiceCheck) {
         let local_ready = Arc::new(Mutex::new(check.local_ready));
-        let stop = CancellationToken::new();
         let (health, count, namespaced) = (self.health.clone(), local_ready.clone(), service.clone());
         let answer = get(async move || {
             let (count, well) = (*count.lock(), health.is_well());
@@ -209,23 +204,13 @@ impl ServiceChecks {
             ];
             (status, headers, axum::Json(body))
         });
-        let (port, stopped, name) = (check.port, stop.clone(), service.clone());
-        tokio::spawn(async move {
-            let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
-            match TcpListener::bind(address).await {
-                Ok(listener) => {
-                    let router = Router::new().fallback(answer);
-                    let _ = axum::serve(listener, router).with_graceful_shutdown(stopped.cancelled_owned()).await;
-                }
-                Err(error) => tracing::error!(namespace = name.0, service = name.1, port, %error, "health check port"),
-            }
+        let (address, name) = ((Ipv4Addr::UNSPECIFIED, check.port).into(), format!("{}/{}", service.0, service.1));
+        // Another program may have the port, or the same Service's check of before still: tried again.
+        let task = self.tasks.restarting(("service_check", name), move |own| {
+            let router = Router::new().fallback(answer.clone());
+            async move { anyhow::Ok(serving::serve(router, bind(address).await?, own).await?) }
         });
-        self.running.insert(service.clone(), Running { port: check.port, local_ready, stop });
-    }
-}
-
-impl Drop for ServiceChecks {
-    fn drop(&mut self) {
-        self.running.values().for_each(|running| running.stop.cancel());
+        let running = Running { port: check.port, local_ready, _task: task.abort_on_drop() };
+        self.running.insert(service.clone(), running);
     }
 }

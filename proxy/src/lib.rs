@@ -15,10 +15,9 @@ mod proxier;
 mod sysctl;
 mod tracker;
 
-use std::sync::Arc;
-
 use anyhow::Context;
 use client::Informers;
+use component::Supervisor;
 use tokio_util::sync::CancellationToken;
 
 use backends::nft::Error as NftError;
@@ -40,13 +39,15 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     let (config, kubeconfig) = config::load(flags)?;
     let kubeconfig = kubeconfig.context("no kubeconfig: give one with --kubeconfig")?;
     let client = client::from_kubeconfig(&kubeconfig, "kube-proxy")?;
-    let cancel = component::shutdown();
+    let tasks = component::supervised();
     if let (Some(dns), Some(kubeconfig)) = (&config.dns, dns_kubeconfig) {
         let cluster_ip = dns.cluster_ip.context("--dns-kubeconfig needs --dns-service-ip")?;
         let publication = dns::Publication { cluster_ip, node_name: config.node_name.clone(), listen: dns.listen };
-        tokio::spawn(dns::publish(client::from_kubeconfig(&kubeconfig, "ferry-dns")?, publication, cancel.clone()));
+        let client = client::from_kubeconfig(&kubeconfig, "ferry-dns")?;
+        tasks.restarting("dns_publication", move |own| dns::publish(client.clone(), publication.clone(), own.token()));
     }
-    run(config, client, cancel).await
+    tasks.vital("proxy", move |own| run(config, client, own.token()));
+    tasks.finish().await
 }
 
 /// Runs the proxy, and the DNS if it is configured, until cancelled. The rules stay: see [`cleanup`]. To lead pods to
@@ -57,14 +58,14 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
 pub async fn run(config: Config, client: kube::Client, cancel: CancellationToken) -> anyhow::Result<()> {
     let stop = cancel.child_token();
     let _ended = stop.clone().drop_guard();
-    let informers = Arc::new(Informers::new(client, &component::Supervisor::under(&stop)));
-    let dns = config.dns.clone();
-    let proxy = proxier::run(config, &informers, stop.clone());
-    let Some(dns) = dns else { return proxy.await };
-    let (proxy, dns) = tokio::join!(async { proxy.await.inspect_err(|_| stop.cancel()) }, async {
-        dns::run(dns, informers.clone(), stop.clone()).await.inspect_err(|_| stop.cancel())
-    },);
-    proxy.and(dns)
+    let tasks = Supervisor::under(&stop);
+    let informers = Informers::new(client, &tasks);
+    if let Some(dns) = config.dns.clone() {
+        let informers = informers.clone();
+        tasks.vital("dns", move |own| dns::run(dns, informers.owned_by("dns", &own), own));
+    }
+    tasks.vital("services", move |own| proxier::run(config, informers.owned_by("services", &own), own));
+    tasks.finish().await
 }
 
 /// Removes all rules of the proxy. Nothing to remove is no error.

@@ -1,8 +1,10 @@
 //! The loop: take what changed, compile it, apply the difference, all within milliseconds.
 //!
 //! The first change of a burst waits a moment for the others, and then no two updates are closer than
-//! `min_sync_period`. A failure makes the next update a whole one, retried with growing patience. Ending leaves the
-//! rules where they are: connections go on while the proxy is restarted.
+//! `min_sync_period`. A failure makes the next update a whole one, retried with growing patience that no change cuts
+//! short. A Service whose compilation panics keeps its old rules and no other from theirs; an update that panics leaves
+//! nothing that the next one builds on. Ending leaves the rules where they are: connections go on while the proxy is
+//! restarted.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -10,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use client::Informers;
+use component::Supervisor;
+use component::supervisor::{self, guarded, guarded_future};
 use k8s_openapi::api::core::v1::{Node as ApiNode, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use parking_lot::Mutex;
@@ -35,26 +39,26 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// nft is missing or not allowed, an address can't be bound.
-pub async fn run(config: Config, informers: &Informers, cancel: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(config: Config, informers: Informers, tasks: Supervisor) -> anyhow::Result<()> {
     // Missing tools are better said at once than with the first Service.
     config.nft.apply(&format!("add table ip {TABLE}")).await?;
     config.conntrack.apply();
     let mut registry = Registry::default();
     let health = Health::new(&mut registry);
     if let Some(address) = config.healthz_bind_address {
-        health::serve_healthz(address, health.clone(), cancel.clone()).await.context("health server")?;
+        health::serve_healthz(address, health.clone(), &tasks).await.context("health server")?;
     }
     if let Some(address) = config.metrics_bind_address {
-        health::serve_metrics(address, registry, cancel.clone()).await.context("metrics server")?;
+        health::serve_metrics(address, registry, &tasks).await.context("metrics server")?;
     }
 
     let (services, slices) = (informers.of::<Service>(), informers.of::<EndpointSlice>());
     let scope =
         client::Scope { field_selector: Some(format!("metadata.name={}", config.node_name)), ..Default::default() };
     let nodes = informers.scoped::<ApiNode>(scope);
-    tokio::select! {
-        () = cancel.cancelled() => return Ok(()),
-        () = async { tokio::join!(services.synced(), slices.synced(), nodes.synced()); } => {}
+    tokio::join!(services.synced(), slices.synced(), nodes.synced());
+    if tasks.token().is_cancelled() {
+        return Ok(());
     }
     let tracker = Tracker::new(services, &slices);
     let node = Arc::new(Mutex::new(NodeInfo::default()));
@@ -68,7 +72,7 @@ pub async fn run(config: Config, informers: &Informers, cancel: CancellationToke
         }
     });
     tracing::info!(node = config.node_name, "proxying Services with nftables");
-    Proxier::new(config, tracker, node, health).run(cancel).await;
+    Proxier::new(config, tracker, node, health, &tasks).run(tasks.token()).await;
     Ok(())
 }
 
@@ -81,48 +85,49 @@ struct Proxier {
     tables: [Table; 2],
     /// The ports of UDP Services: whose flows may have to be cut.
     udp: HashMap<(Key, Family), Vec<ServicePort>>,
-    failures: u32,
+    /// Families of which some changed, and flows are to be looked at.
+    udp_changed: HashSet<Family>,
+    /// Services whose rules could not be worked out, and when that is tried again unless they change before.
+    broken: HashMap<Key, Instant>,
+    pace: Pace,
 }
 
 impl Proxier {
-    fn new(config: Config, tracker: Arc<Tracker>, node: Arc<Mutex<NodeInfo>>, health: Arc<Health>) -> Proxier {
-        let info = node.lock().clone();
-        let tables = [Family::V4, Family::V6].map(|family| Table::new(options(&config, &info, family)));
+    fn new(
+        config: Config,
+        tracker: Arc<Tracker>,
+        node: Arc<Mutex<NodeInfo>>,
+        health: Arc<Health>,
+        tasks: &Supervisor,
+    ) -> Proxier {
+        let tables = new_tables(&config, &node.lock());
         Proxier {
+            tables,
+            pace: Pace::new(config.min_sync_period),
             config,
             tracker,
             node,
-            checks: ServiceChecks::new(health.clone()),
+            checks: ServiceChecks::new(health.clone(), tasks.child("service_checks")),
             health,
-            tables,
             udp: HashMap::new(),
-            failures: 0,
+            udp_changed: HashSet::new(),
+            broken: HashMap::new(),
         }
     }
 
     async fn run(mut self, cancel: CancellationToken) {
-        let mut checked = Instant::now();
-        // The first update makes the table, Services or none.
-        let mut due = Instant::now();
         loop {
             tokio::select! {
                 () = cancel.cancelled() => return,
-                () = tokio::time::sleep_until(due.into()) => {}
+                () = tokio::time::sleep_until(self.pace.due.into()) => {}
                 () = self.tracker.changed() => {
                     self.health.queued();
-                    due = due.min((Instant::now() + GATHER).max(checked_after(&self, checked)));
+                    self.pace.changed(Instant::now());
                     continue;
                 }
             }
             let start = Instant::now();
-            let whole = start.duration_since(checked) >= CHECK_PERIOD && self.is_missing().await;
-            if whole {
-                tracing::warn!("somebody removed the rules; making them anew");
-                self.tables.iter_mut().for_each(Table::resync);
-            }
-            checked = Instant::now();
-            let ok = self.sync(start).await;
-            self.failures = if ok { 0 } else { (self.failures + 1).min(8) };
+            let ok = self.update(async |proxier, dirty| proxier.sync(start, dirty).await).await;
             // Not before the own rules are there: traffic finds the one or the other.
             if ok
                 && std::mem::take(&mut self.config.succeed)
@@ -130,49 +135,42 @@ impl Proxier {
             {
                 tracing::warn!(%error, "what another proxy left can't be removed");
             }
-            let cleanup = self.tables.iter().filter_map(Table::next_cleanup).min();
-            let next =
-                if ok { CHECK_PERIOD } else { MAX_BACKOFF.min(Duration::from_millis(250) * 2u32.pow(self.failures)) };
-            due = cleanup.filter(|_| ok).map_or(start + next, |cleanup| cleanup.min(start + next));
-            if ok && self.tracker.is_dirty() {
-                due = due.min(start + self.config.min_sync_period);
-            }
+            let cleanups = self.tables.iter().filter_map(Table::next_cleanup);
+            let early = cleanups.chain(self.broken.values().copied()).min();
+            self.pace.updated(start, ok, early, self.tracker.is_dirty());
         }
     }
 
+    /// Has `sync` bring what changed to the kernel. False if it has to be tried again: with nothing but the informers'
+    /// word to go by, if it panicked.
+    async fn update(&mut self, sync: impl AsyncFnOnce(&mut Self, &HashSet<Key>) -> bool) -> bool {
+        let (mut dirty, now) = (self.tracker.take(), Instant::now());
+        dirty.extend(self.broken.iter().filter(|(_, at)| **at <= now).map(|(key, _)| key.clone()));
+        let synced = guarded_future("proxy_sync", sync(self, &dirty)).await;
+        synced.unwrap_or_else(|_| {
+            self.tables = new_tables(&self.config, &self.node.lock());
+            self.udp.clear();
+            self.tracker.put_back(dirty);
+            self.tracker.mark_all();
+            self.health.failed();
+            false
+        })
+    }
+
     /// Compiles what changed and applies it. False if it has to be tried again.
-    async fn sync(&mut self, start: Instant) -> bool {
+    async fn sync(&mut self, start: Instant, dirty: &HashSet<Key>) -> bool {
+        if self.pace.is_check_due(start) && self.is_missing().await {
+            tracing::warn!("somebody removed the rules; making them anew");
+            self.tables.iter_mut().for_each(Table::resync);
+        }
         let info = self.node.lock().clone();
         self.health.node_leaving(info.leaving);
         for table in &mut self.tables {
             let options = options(&self.config, &info, table.options().family);
             table.set_options(options);
         }
-        let dirty = self.tracker.take();
         let node = model::Node { name: self.config.node_name.clone(), zone: info.zone };
-        let mut udp_changed = HashSet::new();
-        for key in &dirty {
-            let found = self.tracker.get(key);
-            let mut check = None;
-            for table in &mut self.tables {
-                let family = table.options().family;
-                let ports = found.as_ref().map_or_else(Vec::new, |(service, slices)| {
-                    service_ports(service, slices.iter().map(AsRef::as_ref), &node, family)
-                });
-                check = check.or_else(|| {
-                    let with = ports.iter().find_map(|port| Some((port.health_check_port?, port)));
-                    with.map(|(port, with)| ServiceCheck { port, local_ready: with.endpoints.local_ready })
-                });
-                table.replace(&format!("{}/{}", key.0, key.1), compile(&ports, table.options()));
-                let udp: Vec<ServicePort> = ports.into_iter().filter(|port| port.protocol == Protocol::Udp).collect();
-                if udp.is_empty() {
-                    self.udp.remove(&(key.clone(), family));
-                } else if self.udp.insert((key.clone(), family), udp.clone()).as_ref() != Some(&udp) {
-                    udp_changed.insert(family);
-                }
-            }
-            self.checks.set(key, check);
-        }
+        self.each(dirty, |proxier, key| proxier.compile(key, &node));
         let mut ok = true;
         for table in &mut self.tables {
             ok &= apply(&self.config, table, dirty.len()).await;
@@ -182,17 +180,51 @@ impl Proxier {
         } else {
             self.health.failed();
         }
-        for family in udp_changed {
+        for family in std::mem::take(&mut self.udp_changed) {
             self.cut_stale_flows(family).await;
         }
         ok
+    }
+
+    /// Has `work` done for each Service; one with which it panics is left for later.
+    fn each(&mut self, dirty: &HashSet<Key>, work: impl Fn(&mut Self, &Key)) {
+        for key in dirty {
+            self.broken.remove(key);
+            if guarded("proxy_service", || work(self, key)).is_err() {
+                tracing::error!(namespace = key.0, service = key.1, "the Service's rules could not be worked out");
+                self.broken.insert(key.clone(), Instant::now() + CHECK_PERIOD);
+            }
+        }
+    }
+
+    fn compile(&mut self, key: &Key, node: &model::Node) {
+        let found = self.tracker.get(key);
+        let mut check = None;
+        for table in &mut self.tables {
+            let family = table.options().family;
+            let ports = found.as_ref().map_or_else(Vec::new, |(service, slices)| {
+                service_ports(service, slices.iter().map(AsRef::as_ref), node, family)
+            });
+            check = check.or_else(|| {
+                let with = ports.iter().find_map(|port| Some((port.health_check_port?, port)));
+                with.map(|(port, with)| ServiceCheck { port, local_ready: with.endpoints.local_ready })
+            });
+            table.replace(&format!("{}/{}", key.0, key.1), compile(&ports, table.options()));
+            let udp: Vec<ServicePort> = ports.into_iter().filter(|port| port.protocol == Protocol::Udp).collect();
+            if udp.is_empty() {
+                self.udp.remove(&(key.clone(), family));
+            } else if self.udp.insert((key.clone(), family), udp.clone()).as_ref() != Some(&udp) {
+                self.udp_changed.insert(family);
+            }
+        }
+        self.checks.set(key, check);
     }
 
     async fn cut_stale_flows(&self, family: Family) {
         let mut serving = Serving::default();
         let ports = self.udp.iter().filter(|((_, of), _)| *of == family).flat_map(|(_, ports)| ports);
         ports.for_each(|port| serving.add(port));
-        match tokio::task::spawn_blocking(move || conntrack::clean(family, &serving)).await {
+        match supervisor::blocking("conntrack", move || conntrack::clean(family, &serving)).await {
             Ok(Ok(0)) | Err(_) => {}
             Ok(Ok(flows)) => tracing::debug!(flows, "cut UDP flows to endpoints that are gone"),
             Ok(Err(error)) => tracing::warn!(%error, "UDP flows to endpoints that are gone can't be cut"),
@@ -206,8 +238,52 @@ impl Proxier {
     }
 }
 
-fn checked_after(proxier: &Proxier, last: Instant) -> Instant {
-    last + proxier.config.min_sync_period
+fn new_tables(config: &Config, node: &NodeInfo) -> [Table; 2] {
+    [Family::V4, Family::V6].map(|family| Table::new(options(config, node, family)))
+}
+
+/// When the next update is due.
+#[derive(Debug)]
+struct Pace {
+    due: Instant,
+    /// When the last one began.
+    last: Instant,
+    /// Those before it that failed, since one that did not.
+    failures: u32,
+    min_sync_period: Duration,
+}
+
+impl Pace {
+    /// The first update, which makes the table, Services or none, is due at once.
+    fn new(min_sync_period: Duration) -> Pace {
+        let now = Instant::now();
+        Pace { due: now, last: now, failures: 0, min_sync_period }
+    }
+
+    /// Something changed. After a failure it has to wait as everything has.
+    fn changed(&mut self, now: Instant) {
+        if self.failures == 0 {
+            self.due = self.due.min((now + GATHER).max(self.last + self.min_sync_period));
+        }
+    }
+
+    /// Whether the table was not looked at for long.
+    fn is_check_due(&self, now: Instant) -> bool {
+        now.duration_since(self.last) >= CHECK_PERIOD
+    }
+
+    /// An update that began at `start` is over. `early`: when something has to be done though nothing changes; `dirty`:
+    /// something changed meanwhile.
+    fn updated(&mut self, start: Instant, ok: bool, early: Option<Instant>, dirty: bool) {
+        self.last = start;
+        self.failures = if ok { 0 } else { (self.failures + 1).min(8) };
+        if !ok {
+            self.due = start + MAX_BACKOFF.min(Duration::from_millis(250) * 2u32.pow(self.failures));
+            return;
+        }
+        let next = if dirty { self.min_sync_period } else { CHECK_PERIOD };
+        self.due = early.map_or(start + next, |early| early.min(start + next));
+    }
 }
 
 async fn apply(config: &Config, table: &mut Table, services: usize) -> bool {
@@ -253,3 +329,6 @@ fn options(config: &Config, node: &NodeInfo, family: Family) -> Options {
         node_port_addresses: node_port_addresses(&config.node_port_addresses, &node, &on_host),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,6 +74,11 @@ impl Tracker {
         self.wake.notify_one();
     }
 
+    /// Counts these as changed again, without waking anybody: they were taken in vain.
+    pub fn put_back(&self, keys: impl IntoIterator<Item = Key>) {
+        self.state.lock().dirty.extend(keys);
+    }
+
     /// Counts every Service as changed.
     pub fn mark_all(&self) {
         let keys = self

@@ -19,8 +19,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use client::Informers;
+use component::Supervisor;
+use hickory_proto::rr::Name;
 use parking_lot::RwLock;
-use tokio_util::sync::CancellationToken;
 
 pub use index::Index;
 pub use publish::{Publication, publish};
@@ -56,19 +57,19 @@ impl Default for Config {
     }
 }
 
-/// Serves DNS until cancelled.
+/// Serves DNS until `tasks` have to end.
 ///
 /// # Errors
 /// The domain is no name, or the address can't be bound.
-pub async fn run(config: Config, informers: Arc<Informers>, cancel: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(config: Config, informers: Informers, tasks: Supervisor) -> anyhow::Result<()> {
     let zone = Zone::new(&config.domain, config.cluster_ip, config.ttl_seconds).context("cluster domain")?;
     let sockets = server::bind(config.listen).await?;
     let index = Arc::new(RwLock::new(Index::default()));
     let (services, slices) = (informers.of(), informers.of());
     // Half the names would answer with a wrong "no such name", which resolvers keep.
-    tokio::select! {
-        () = cancel.cancelled() => return Ok(()),
-        () = async { tokio::join!(services.synced(), slices.synced()); } => {}
+    tokio::join!(services.synced(), slices.synced());
+    if tasks.token().is_cancelled() {
+        return Ok(());
     }
     let told = index.clone();
     services.on_change(move |change| told.write().service(change));
@@ -76,6 +77,9 @@ pub async fn run(config: Config, informers: Arc<Informers>, cancel: Cancellation
     slices.on_change(move |change| told.write().slice(change));
     tracing::info!(listen = %config.listen, domain = config.domain, "serving cluster DNS");
     let forwarder = forward::Forwarder::new(&config);
-    server::Server { zone, index, forwarder }.run(sockets, cancel).await;
+    let names = zone.clone();
+    let lookup = Box::new(move |name: &Name, kind| names.lookup(&index.read(), name, kind));
+    server::Server { zone, lookup, forwarder }.start(sockets, &tasks);
+    tasks.token().cancelled().await;
     Ok(())
 }

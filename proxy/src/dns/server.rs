@@ -5,16 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use component::Supervisor;
+use component::supervisor::{guarded, guarded_future};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, Record, RecordType};
-use parking_lot::RwLock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 
 use super::forward::{Forwarder, Transport};
-use super::index::Index;
 use super::zone::{Outcome, Zone};
 
 /// Questions that may be under way; more are dropped, and asked again by the client.
@@ -49,58 +48,65 @@ impl Sockets {
     }
 }
 
+/// What is known of a name.
+type Lookup = Box<dyn Fn(&Name, RecordType) -> Outcome + Send + Sync>;
+
 /// All that answering takes.
 pub(super) struct Server {
     pub(super) zone: Zone,
-    pub(super) index: Arc<RwLock<Index>>,
+    pub(super) lookup: Lookup,
     pub(super) forwarder: Forwarder,
 }
 
 impl Server {
-    /// Serves until cancelled.
-    pub(super) async fn run(self, sockets: Sockets, cancel: CancellationToken) {
-        let server = Arc::new(self);
-        let udp = Arc::new(sockets.udp);
-        let (questions, connections) =
-            (Arc::new(Semaphore::new(MAX_QUESTIONS)), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
-        let mut buffer = vec![0; 4096];
-        loop {
-            tokio::select! {
-                () = cancel.cancelled() => return,
-                received = udp.recv_from(&mut buffer) => {
-                    // Errors are those of answers to clients that are gone (ICMP): nothing to do.
-                    let Ok((n, peer)) = received else { continue };
-                    let Ok(permit) = questions.clone().try_acquire_owned() else { continue };
-                    let question = buffer[..n].to_vec();
-                    let (server, udp) = (server.clone(), udp.clone());
-                    // Our own names are answered here and now; only forwarding takes time.
-                    match server.answer_local(&question, Transport::Udp) {
-                        Local::Answer(answer) => drop(udp.try_send_to(&answer, peer)),
-                        Local::Ignore => {}
-                        Local::Forward => drop(tokio::spawn(async move {
-                            let _permit = permit;
-                            if let Some(answer) = server.answer(&question, Transport::Udp).await {
-                                let _ = udp.send_to(&answer, peer).await;
-                            }
-                        })),
-                    }
-                }
-                accepted = sockets.tcp.accept() => {
-                    let Ok((stream, _)) = accepted else {
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                        continue;
-                    };
-                    let Ok(permit) = connections.clone().try_acquire_owned() else { continue };
-                    let (server, cancel) = (server.clone(), cancel.clone());
-                    tokio::spawn(async move {
+    /// Serves on both sockets, as tasks that survive their panics; and so does every other question when one panics.
+    pub(super) fn start(self, sockets: Sockets, tasks: &Supervisor) {
+        let (server, udp, tcp) = (Arc::new(self), Arc::new(sockets.udp), Arc::new(sockets.tcp));
+        let of_udp = server.clone();
+        tasks.restarting(("dns_socket", "udp"), move |own| of_udp.clone().serve_udp(udp.clone(), own));
+        tasks.restarting(("dns_socket", "tcp"), move |own| server.clone().serve_tcp(tcp.clone(), own));
+    }
+
+    async fn serve_udp(self: Arc<Self>, socket: Arc<UdpSocket>, own: Supervisor) {
+        let questions = Arc::new(Semaphore::new(MAX_QUESTIONS));
+        let (mut buffer, told) = (vec![0; 4096], own.token());
+        while let Some(received) = told.run_until_cancelled(socket.recv_from(&mut buffer)).await {
+            // Errors are those of answers to clients that are gone (ICMP): nothing to do.
+            let Ok((n, peer)) = received else { continue };
+            let Ok(permit) = questions.clone().try_acquire_owned() else { continue };
+            let question = buffer[..n].to_vec();
+            let (server, socket, told) = (self.clone(), socket.clone(), told.clone());
+            // Our own names are answered here and now; only forwarding takes time.
+            match server.answer_local(&question, Transport::Udp) {
+                Local::Answer(answer) => drop(socket.try_send_to(&answer, peer)),
+                Local::Ignore => {}
+                Local::Forward => {
+                    own.one_shot("dns_forward", async move {
                         let _permit = permit;
-                        tokio::select! {
-                            () = cancel.cancelled() => {}
-                            _ = server.connection(stream) => {}
+                        let answer = told.run_until_cancelled(server.answer(&question, Transport::Udp)).await;
+                        if let Some(answer) = answer.flatten() {
+                            let _ = socket.send_to(&answer, peer).await;
                         }
                     });
                 }
             }
+        }
+    }
+
+    async fn serve_tcp(self: Arc<Self>, socket: Arc<TcpListener>, own: Supervisor) {
+        let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let told = own.token();
+        while let Some(accepted) = told.run_until_cancelled(socket.accept()).await {
+            let Ok((stream, _)) = accepted else {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            };
+            let Ok(permit) = connections.clone().try_acquire_owned() else { continue };
+            let (server, told) = (self.clone(), told.clone());
+            own.one_shot("dns_connection", async move {
+                let _permit = permit;
+                told.run_until_cancelled(server.connection(stream)).await;
+            });
         }
     }
 
@@ -128,13 +134,18 @@ impl Server {
             Local::Ignore => return None,
             Local::Forward => {}
         }
+        let answer = guarded_future("dns_question", self.ask_others(question, transport)).await;
+        answer.unwrap_or_else(|_| server_failure(question, transport))
+    }
+
+    async fn ask_others(&self, question: &[u8], transport: Transport) -> Option<Vec<u8>> {
         let asked = Message::from_vec(question).ok()?;
         let query = asked.queries.first()?;
         let mut reply = Reply::new(&asked);
         // An alias out of the cluster, or a name that was never ours.
         let (mut name, kind) = (query.name().clone(), query.query_type());
         for _ in 0..MAX_ALIASES {
-            match self.lookup(&name, kind) {
+            match (self.lookup)(&name, kind) {
                 Outcome::Alias(record, target) => {
                     reply.answers.push(*record);
                     name = target;
@@ -162,12 +173,13 @@ impl Server {
         Some(reply.code(ResponseCode::ServFail).encode(transport))
     }
 
-    fn lookup(&self, name: &Name, kind: RecordType) -> Outcome {
-        self.zone.lookup(&self.index.read(), name, kind)
-    }
-
     /// What can be answered without asking anybody.
     fn answer_local(&self, question: &[u8], transport: Transport) -> Local {
+        guarded("dns_question", || self.look_up(question, transport))
+            .unwrap_or_else(|_| server_failure(question, transport).map_or(Local::Ignore, Local::Answer))
+    }
+
+    fn look_up(&self, question: &[u8], transport: Transport) -> Local {
         let Ok(asked) = Message::from_vec(question) else { return refuse_unreadable(question) };
         if asked.metadata.message_type != MessageType::Query {
             return Local::Ignore;
@@ -182,7 +194,7 @@ impl Server {
         if query.query_class() != DNSClass::IN {
             return Local::Answer(reply.code(ResponseCode::Refused).encode(transport));
         }
-        match self.lookup(query.name(), query.query_type()) {
+        match (self.lookup)(query.name(), query.query_type()) {
             Outcome::NotMine => Local::Forward,
             // The alias itself was asked for, or it leads elsewhere.
             Outcome::Alias(record, _) if query.query_type() == RecordType::CNAME => {
@@ -199,6 +211,15 @@ enum Local {
     Answer(Vec<u8>),
     Forward,
     Ignore,
+}
+
+/// To a question that made us panic; `None` if even reading it does.
+fn server_failure(question: &[u8], transport: Transport) -> Option<Vec<u8>> {
+    let failure = || {
+        let asked = Message::from_vec(question).ok()?;
+        Some(Reply::new(&asked).code(ResponseCode::ServFail).encode(transport))
+    };
+    guarded("dns_question", failure).ok().flatten()
 }
 
 /// A message that can't be read is told so by its number, if it has one and is a question.

@@ -2,17 +2,16 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use client::Change;
 use expect_test::{Expect, expect};
 use hickory_proto::op::{Edns, Message, Query, ResponseCode};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
-use parking_lot::RwLock;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio_util::sync::CancellationToken;
 
 use super::forward::{Forwarder, Transport, nameservers_of};
 use super::server::{Server, bind};
@@ -205,13 +204,13 @@ fn nameservers_of_resolv_conf() {
 }
 
 /// Another DNS server, which knows `example.org` and counts its questions.
-async fn upstream(count: Arc<std::sync::atomic::AtomicUsize>) -> SocketAddr {
+async fn upstream(count: Arc<AtomicUsize>) -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     tokio::spawn(async move {
         let mut buffer = [0; 1500];
         while let Ok((n, peer)) = socket.recv_from(&mut buffer).await {
-            count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            count.fetch_add(1, Ordering::Relaxed);
             let asked = Message::from_vec(&buffer[..n]).unwrap();
             let mut answer = Message::response(asked.metadata.id, asked.metadata.op_code);
             answer.add_queries(asked.queries.iter().cloned());
@@ -233,7 +232,8 @@ async fn upstream(count: Arc<std::sync::atomic::AtomicUsize>) -> SocketAddr {
 
 fn server(upstreams: Vec<SocketAddr>, index: Index) -> Server {
     let config = Config { upstreams, resolv_conf: "/nonexistent".into(), ..Config::default() };
-    Server { zone: zone(), index: Arc::new(RwLock::new(index)), forwarder: Forwarder::new(&config) }
+    let lookup = Box::new(move |name: &Name, kind| zone().lookup(&index, name, kind));
+    Server { zone: zone(), lookup, forwarder: Forwarder::new(&config) }
 }
 
 fn question(name: &str, kind: RecordType) -> Message {
@@ -259,7 +259,7 @@ async fn forwards_what_is_not_the_clusters_and_remembers_it() {
         let answer = ask(&server, "example.org.", Transport::Udp).await;
         assert_eq!(show(&answer.answers), "example.org. 60 A 192.0.2.80");
     }
-    assert_eq!(count.load(std::sync::atomic::Ordering::Relaxed), 1);
+    assert_eq!(count.load(Ordering::Relaxed), 1);
     let answer = ask(&server, "nowhere.org.", Transport::Udp).await;
     assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain);
     // Aliases are followed, out of the cluster and within; one that leads to itself ends.
@@ -340,8 +340,8 @@ async fn nonsense_is_answered_or_ignored() {
 async fn over_udp_and_tcp() {
     let sockets = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = sockets.address();
-    let cancel = CancellationToken::new();
-    let running = tokio::spawn(server(Vec::new(), index()).run(sockets, cancel.clone()));
+    let tasks = Supervisor::new();
+    server(Vec::new(), index()).start(sockets, &tasks);
     let asked = question("web.default.svc.cluster.local.", RecordType::A).to_vec().unwrap();
     let mut buffer = [0; 1500];
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -356,6 +356,36 @@ async fn over_udp_and_tcp() {
         stream.read_exact(&mut buffer[..n]).await.unwrap();
         assert_eq!(show(&Message::from_vec(&buffer[..n]).unwrap().answers), expected);
     }
-    cancel.cancel();
-    running.await.unwrap();
+    tasks.shutdown().await;
+    assert!(UdpSocket::bind(address).await.is_ok(), "the socket is closed");
+}
+
+#[tokio::test]
+async fn a_question_that_panics_is_a_server_failure_and_the_others_are_answered() {
+    // Its name is looked up here; the other one's once more before others are asked.
+    let mut server = server(Vec::new(), index());
+    let (known, asked) = (server.lookup, AtomicUsize::new(0));
+    server.lookup = Box::new(move |name, kind| {
+        assert_ne!(name.to_string(), "bad.default.svc.cluster.local.", "made to panic");
+        let elsewhere = name.to_string() == "outside.default.svc.cluster.local.";
+        assert!(!elsewhere || asked.fetch_add(1, Ordering::Relaxed) != 1, "made to panic");
+        known(name, kind)
+    });
+    let sockets = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let (address, tasks) = (sockets.address(), Supervisor::new());
+    server.start(sockets, &tasks);
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut codes = Vec::new();
+    for name in ["bad", "outside", "web"] {
+        let asked = question(&format!("{name}.default.svc.cluster.local."), RecordType::A);
+        socket.send_to(&asked.to_vec().unwrap(), address).await.unwrap();
+        let mut buffer = [0; 1500];
+        let n = socket.recv(&mut buffer).await.unwrap();
+        let answer = Message::from_vec(&buffer[..n]).unwrap();
+        // Resolvers take no answer that does not repeat the question.
+        assert_eq!((answer.metadata.id, &answer.queries), (asked.metadata.id, &asked.queries));
+        codes.push(answer.metadata.response_code);
+    }
+    assert_eq!(codes, [ResponseCode::ServFail, ResponseCode::ServFail, ResponseCode::NoError]);
+    tasks.shutdown().await;
 }

@@ -22,7 +22,6 @@ const ALLOWED: &[(&str, &str)] = &[
     ("crates/cel/src/lib.rs", "a scoped thread with a deep stack, joined at once by its caller"),
     // Not yet converted.
     ("kubelet/", "not converted yet"),
-    ("proxy/", "not converted yet"),
     ("kubectl/", "not converted yet"),
     ("ferry/", "not converted yet"),
     ("crates/storage/src/embedded/mod.rs", "not converted yet"),
