@@ -44,11 +44,8 @@ pub(crate) async fn client_for(
             own.until_stopped(renewing).await;
         }
     });
-    client::from_token(
-        &kubeconfig,
-        receiver,
-        &format!("ferry-controller-manager/system:serviceaccount:{NAMESPACE}:{account}"),
-    )
+    let name = format!("system:serviceaccount:{NAMESPACE}:{account}");
+    client::from_token(&kubeconfig, receiver, &client::user_agent(crate::COMPONENT, &name))
 }
 
 async fn renew(manager: Client, account: &'static str, mut expires: Timestamp, sender: watch::Sender<String>) {

@@ -41,6 +41,9 @@ use catalogue::Entry;
 use context::Context;
 pub use context::{ClientFor, Config, read_root_ca};
 
+/// The program that upstream has for us: what the server notes as the manager of the fields that controllers write.
+pub const COMPONENT: &str = "kube-controller-manager";
+
 /// Runs the controllers until cancelled, and returns when all of them have finished what they had in hand.
 ///
 /// # Errors
@@ -99,7 +102,7 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     let tasks = component::supervised();
     let mut config = options.config()?;
     let kubeconfig = options.kubeconfig.clone().context("--kubeconfig is required")?;
-    let client = client::from_kubeconfig(&kubeconfig, "ferry-controller-manager")?;
+    let client = client::from_kubeconfig(&kubeconfig, &client::user_agent(COMPONENT, COMPONENT))?;
     if options.use_service_account_credentials {
         let (manager, tasks) = (client.clone(), tasks.clone());
         config.client_for = Some(Arc::new(move |account| {

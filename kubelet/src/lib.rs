@@ -47,7 +47,7 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     component::init_logging(flags.v);
     let kubeconfig =
         flags.kubeconfig.context("--kubeconfig is required: a kubelet without an API server is not supported")?;
-    let agent = format!("kubelet/v1.36.2+ferry.{} (linux/{})", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
+    let agent = client::user_agent("kubelet", "");
     let client = client::from_kubeconfig(&kubeconfig, &agent)?;
     // A connection of its own: the heartbeat waits for nothing.
     let heartbeat = client::from_kubeconfig(&kubeconfig, &agent)?;

@@ -38,12 +38,12 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     let dns_kubeconfig = flags.dns_kubeconfig.clone();
     let (config, kubeconfig) = config::load(flags)?;
     let kubeconfig = kubeconfig.context("no kubeconfig: give one with --kubeconfig")?;
-    let client = client::from_kubeconfig(&kubeconfig, "kube-proxy")?;
+    let client = client::from_kubeconfig(&kubeconfig, &client::user_agent("kube-proxy", ""))?;
     let tasks = component::supervised();
     if let (Some(dns), Some(kubeconfig)) = (&config.dns, dns_kubeconfig) {
         let cluster_ip = dns.cluster_ip.context("--dns-kubeconfig needs --dns-service-ip")?;
         let publication = dns::Publication { cluster_ip, node_name: config.node_name.clone(), listen: dns.listen };
-        let client = client::from_kubeconfig(&kubeconfig, "ferry-dns")?;
+        let client = client::from_kubeconfig(&kubeconfig, &client::user_agent("ferry-dns", ""))?;
         tasks.restarting("dns_publication", move |own| dns::publish(client.clone(), publication.clone(), own.token()));
     }
     tasks.vital("proxy", move |own| run(config, client, own.token()));

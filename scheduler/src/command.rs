@@ -161,8 +161,8 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     if !flags.master.is_empty() {
         bail!("flag --master is not supported yet; put the server into the kubeconfig");
     }
-    let user_agent = concat!("ferry-scheduler/", env!("CARGO_PKG_VERSION"));
-    let client = client::from_kubeconfig(config.client_connection.kubeconfig.as_ref(), user_agent)?;
+    let user_agent = client::user_agent("kube-scheduler", "scheduler");
+    let client = client::from_kubeconfig(config.client_connection.kubeconfig.as_ref(), &user_agent)?;
     let tasks = component::supervised();
     if flags.secure_port != 0 {
         let address = SocketAddr::new(flags.bind_address, flags.secure_port);

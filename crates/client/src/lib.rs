@@ -3,6 +3,7 @@
 //! What it knows: how to reach an API server, how to keep a local copy of a kind up to date, how to name its errors.
 //! What it must **not** know: what any kind means, what a controller does with it, how the server stores it.
 
+mod agent;
 mod connect;
 mod error;
 mod informer;
@@ -11,6 +12,7 @@ mod reflector;
 mod store;
 mod transport;
 
+pub use agent::user_agent;
 pub use connect::{from_kubeconfig, from_token, over_stream};
 pub use error::{
     is_already_exists, is_conflict, is_forbidden, is_invalid, is_namespace_terminating, is_not_found, message, reason,

@@ -79,7 +79,7 @@ fn explain(error: anyhow::Error) -> anyhow::Error {
 impl Api {
     /// A client inside the process, of that identity.
     pub fn client(&self, name: &str, groups: &[&str]) -> kube::Client {
-        client_of(&self.running, name, groups, name)
+        client_of(&self.running, name, groups, &user_agent(name))
     }
 
     /// A client of whoever brings the cluster up.
@@ -92,8 +92,9 @@ impl Api {
     pub fn service_accounts(&self) -> controller_manager::ClientFor {
         let running = self.running.clone();
         Arc::new(move |name: &'static str| {
+            let user = format!("system:serviceaccount:kube-system:{name}");
             let groups = ["system:serviceaccounts", "system:serviceaccounts:kube-system"];
-            let client = client_of(&running, &format!("system:serviceaccount:kube-system:{name}"), &groups, name);
+            let client = client_of(&running, &user, &groups, &user_agent(&user));
             Box::pin(async move { Ok(client) })
         })
     }
@@ -116,5 +117,34 @@ fn client_of(running: &Running, user: &str, groups: &[&str], agent: &str) -> kub
         let listener = listener.clone();
         async move { listener.connect().await }
     };
-    client::over_stream(connect, &format!("ferry/{} {agent}", env!("CARGO_PKG_VERSION")))
+    client::over_stream(connect, agent)
+}
+
+/// What says who calls: the program that upstream has for that user, since it is noted as the manager of the fields that
+/// are written, and other clients compare it.
+fn user_agent(user: &str) -> String {
+    let (program, name) = match user.strip_prefix("system:") {
+        Some(name) if name.starts_with("serviceaccount:") => (controller_manager::COMPONENT, user),
+        Some(name) if name.starts_with("node:") => ("kubelet", ""),
+        Some("kube-scheduler") => ("kube-scheduler", "scheduler"),
+        Some(program) if program.starts_with("kube-") => (program, ""),
+        _ => ("ferry", user),
+    };
+    client::user_agent(program, name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_managed_by_whom_upstream_has() {
+        let check = |user: &str, manager: &str| assert_eq!(user_agent(user).split('/').next(), Some(manager), "{user}");
+        check("system:serviceaccount:kube-system:deployment-controller", "kube-controller-manager");
+        check("system:kube-controller-manager", "kube-controller-manager");
+        check("system:kube-scheduler", "kube-scheduler");
+        check("system:kube-proxy", "kube-proxy");
+        check("system:node:n1", "kubelet");
+        check("kubernetes-admin", "ferry");
+    }
 }

@@ -1,5 +1,7 @@
 //! Pods come and go and the Service answers: kills, crashes, rolling updates under load, a bad image and the way back.
 
+use std::collections::BTreeSet;
+
 use ferry_e2e::cluster::Cluster;
 use ferry_e2e::load::Load;
 use ferry_e2e::wait;
@@ -8,10 +10,25 @@ use ferry_e2e::wait;
 fn kills_crashes_and_rolling_updates() {
     let Some(c) = Cluster::up("kills_crashes_and_rolling_updates") else { return };
     c.apply_example();
+    managed_fields(&c);
     killed_pod(&c);
     killed_container(&c);
     rolling(&c);
     bad_image(&c);
+}
+
+/// Who wrote what is said as upstream says it.
+fn managed_fields(c: &Cluster) {
+    let managers = |object: String| {
+        let object = c.get(&format!("{object} --show-managed-fields"));
+        let fields = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+        fields.iter().filter_map(|f| f["manager"].as_str().map(str::to_owned)).collect::<BTreeSet<String>>()
+    };
+    let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<BTreeSet<String>>();
+    let pod = c.pods("app=web").remove(0);
+    assert_eq!(managers(format!("pod {pod}")), names(&["kube-controller-manager", "kubelet"]));
+    let of_set = managers("deployment web".into());
+    assert!(of_set.contains("kube-controller-manager"), "{of_set:?}");
 }
 
 fn killed_pod(c: &Cluster) {
