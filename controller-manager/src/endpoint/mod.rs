@@ -47,37 +47,49 @@ async fn run(context: Context) -> anyhow::Result<()> {
     shell.services.synced().await;
     shell.pods.synced().await;
     shell.endpoints.synced().await;
-    // Left over from Services that went while nobody looked; those of others are left alone below.
+    shell.queue_leftovers();
     let s = shell.clone();
-    shell.endpoints.on_change(move |change| match change {
-        Change::Added(e) | Change::Deleted(e) => {
-            let lock = e.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(LEADER_ANNOTATION));
-            if !lock {
-                s.queue.add(Key::of(&e.metadata));
-            }
+    shell.endpoints.on_change(move |change| {
+        if let Change::Deleted(gone) = change {
+            s.endpoints_deleted(Key::of(&gone.metadata));
         }
-        Change::Updated { .. } => {}
     });
     run_workers(shell.context.name, &shell.queue, workers, cancel, |key| shell.reconcile(key)).await;
     Ok(())
 }
 
 impl Shell {
+    /// Queues what is there at the start, for Services that went while nobody looked; leader election's locks never
+    /// had one.
+    fn queue_leftovers(&self) {
+        for endpoints in self.endpoints.list() {
+            let annotations = endpoints.metadata.annotations.as_ref();
+            if !annotations.is_some_and(|a| a.contains_key(LEADER_ANNOTATION)) {
+                self.queue.add(Key::of(&endpoints.metadata));
+            }
+        }
+    }
+
+    /// A Service's Endpoints are made anew; Endpoints without a Service are their user's affair.
+    fn endpoints_deleted(&self, key: Key) {
+        if self.services.get(Some(&key.namespace), &key.name).is_some() {
+            self.queue.add(key);
+        }
+    }
+
     async fn reconcile(&self, key: Key) -> anyhow::Result<()> {
         let api: Api<Endpoints> = Api::namespaced(self.context.client.clone(), &key.namespace);
-        let current = self.endpoints.get(Some(&key.namespace), &key.name);
         let Some(service) = self.services.get(Some(&key.namespace), &key.name) else {
-            return match current {
-                None => Ok(()),
-                Some(_) => match api.delete(&key.name, &DeleteParams::default()).await {
-                    Err(e) if !client::is_not_found(&e) => Err(e.into()),
-                    _ => Ok(()),
-                },
+            // Also where the informer has not seen Endpoints yet.
+            return match api.delete(&key.name, &DeleteParams::default()).await {
+                Err(e) if !client::is_not_found(&e) => Err(e.into()),
+                _ => Ok(()),
             };
         };
         let Some(selector) = services::selector(&service) else { return Ok(()) };
         let mut pods = self.pods.list_namespace(&key.namespace);
         pods.retain(|p| selector.matches(p.metadata.labels.as_ref()));
+        let current = self.endpoints.get(Some(&key.namespace), &key.name);
         let Some(new) = sync::sync(&service, &pods, current.as_deref()) else { return Ok(()) };
         let (verb, reason, done) = match current {
             None => ("create", "FailedToCreateEndpoint", api.create(&PostParams::default(), &new).await),

@@ -1,0 +1,4 @@
+//! The controllers on a real server, each under its own identity and role: what a user sees of them.
+
+mod endpoints;
+mod world;
