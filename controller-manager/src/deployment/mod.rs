@@ -10,7 +10,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use anyhow::{Context as _, bail};
 use client::{Change, Informer};
@@ -43,6 +43,9 @@ use sync::{Action, Observed};
 pub(crate) fn start(context: Context) -> BoxFuture<'static, anyhow::Result<()>> {
     Box::pin(run(context))
 }
+
+/// The resourceVersions, by name, of the sets that a pass has written: a second write of a set goes on from the first.
+type Written = HashMap<String, String>;
 
 struct Shell {
     context: Context,
@@ -147,8 +150,9 @@ impl Shell {
                 Timestamp::now(),
             )?
         };
+        let mut written = Written::new();
         for action in plan.actions {
-            self.act(&key, &deployment, action, &api).await?;
+            self.act(&key, &deployment, action, &api, &mut written).await?;
         }
         if let Some(wait) = plan.check_again {
             self.queue.add_after(key, wait);
@@ -163,7 +167,14 @@ impl Shell {
         owners.map(|o| o.uid.clone()).filter(|uid| sets.iter().any(|s| s.metadata.uid.as_ref() == Some(uid))).collect()
     }
 
-    async fn act(&self, key: &Key, d: &Deployment, action: Action, api: &Api<Deployment>) -> anyhow::Result<()> {
+    async fn act(
+        &self,
+        key: &Key,
+        d: &Deployment,
+        action: Action,
+        api: &Api<Deployment>,
+        written: &mut Written,
+    ) -> anyhow::Result<()> {
         let say = |kind: &str, reason: &str, message: String| {
             self.context.recorder.event(&object_reference(d), kind, reason, message);
         };
@@ -179,9 +190,13 @@ impl Shell {
                     say("Normal", "ScalingReplicaSet", format!("Scaled up replica set {name} from 0 to {n}"));
                 }
             }
-            Action::Update { set, scaled_from } => {
+            Action::Update { mut set, scaled_from } => {
+                if let Some(version) = written.get(key::name(&set.metadata)) {
+                    set.metadata.resource_version = Some(version.clone());
+                }
                 let name = key::name(&set.metadata);
-                sets.replace(name, &PostParams::default(), &set).await?;
+                let stored = sets.replace(name, &PostParams::default(), &set).await?;
+                written.extend(stored.metadata.resource_version.map(|version| (name.to_owned(), version)));
                 let to = replica_sets::replicas(&set);
                 if let Some(from) = scaled_from {
                     let direction = if from < to { "up" } else { "down" };

@@ -1,4 +1,5 @@
 //! The controllers on a real server, each under its own identity and role: what a user sees of them.
 
+mod deployments;
 mod endpoints;
 mod world;
