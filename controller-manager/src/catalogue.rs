@@ -4,7 +4,8 @@ use futures::future::BoxFuture;
 
 use crate::{
     clusterrole_aggregation, context::Context, deployment, endpoint, endpointslice, garbage_collector, namespace,
-    nodelifecycle, podgc, replicaset, root_ca, serviceaccount, tainteviction,
+    nodelifecycle, podgc, pvcprotection, pvprotection, replicaset, root_ca, serviceaccount, tainteviction,
+    vacprotection,
 };
 
 /// A controller as the manager knows it.
@@ -40,19 +41,22 @@ macro_rules! entries {
 
 /// All controllers there are.
 pub(crate) const CONTROLLERS: &[Entry] = entries! {
-    "clusterrole-aggregation-controller"       "clusterrole-aggregation" "clusterrole-aggregation-controller" clusterrole_aggregation::start;
-    "deployment-controller"                    "deployment"              "deployment-controller"              deployment::start;
-    "endpoints-controller"                     "endpoint"                "endpoint-controller"                endpoint::start;
-    "endpointslice-controller"                 "endpointslice"           "endpointslice-controller"           endpointslice::start;
-    "garbage-collector-controller"             "garbagecollector"        "generic-garbage-collector"          garbage_collector::start;
-    "namespace-controller"                     "namespace"               "namespace-controller"               namespace::start;
-    "node-lifecycle-controller"                "nodelifecycle"           "node-controller"                    nodelifecycle::start;
-    "pod-garbage-collector-controller"         "podgc"                   "pod-garbage-collector"              podgc::start;
-    "replicaset-controller"                    "replicaset"              "replicaset-controller"              replicaset::start;
-    "replicationcontroller-controller"         "replicationcontroller"   "replication-controller"             replicaset::start_replication_controller;
-    "root-ca-certificate-publisher-controller" "root-ca-cert-publisher"  "root-ca-cert-publisher"             root_ca::start;
-    "serviceaccount-controller"                "serviceaccount"          "service-account-controller"         serviceaccount::start;
-    "taint-eviction-controller"                "taint-eviction"          "node-controller"                    tainteviction::start;
+    "clusterrole-aggregation-controller"          "clusterrole-aggregation"                     "clusterrole-aggregation-controller"          clusterrole_aggregation::start;
+    "deployment-controller"                       "deployment"                                  "deployment-controller"                       deployment::start;
+    "endpoints-controller"                        "endpoint"                                    "endpoint-controller"                         endpoint::start;
+    "endpointslice-controller"                    "endpointslice"                               "endpointslice-controller"                    endpointslice::start;
+    "garbage-collector-controller"                "garbagecollector"                            "generic-garbage-collector"                   garbage_collector::start;
+    "namespace-controller"                        "namespace"                                   "namespace-controller"                        namespace::start;
+    "node-lifecycle-controller"                   "nodelifecycle"                               "node-controller"                             nodelifecycle::start;
+    "persistentvolume-protection-controller"      "pv-protection"                               "pv-protection-controller"                    pvprotection::start;
+    "persistentvolumeclaim-protection-controller" "pvc-protection"                              "pvc-protection-controller"                   pvcprotection::start;
+    "pod-garbage-collector-controller"            "podgc"                                       "pod-garbage-collector"                       podgc::start;
+    "replicaset-controller"                       "replicaset"                                  "replicaset-controller"                       replicaset::start;
+    "replicationcontroller-controller"            "replicationcontroller"                       "replication-controller"                      replicaset::start_replication_controller;
+    "root-ca-certificate-publisher-controller"    "root-ca-cert-publisher"                      "root-ca-cert-publisher"                      root_ca::start;
+    "serviceaccount-controller"                   "serviceaccount"                              "service-account-controller"                  serviceaccount::start;
+    "taint-eviction-controller"                   "taint-eviction"                              "node-controller"                             tainteviction::start;
+    "volumeattributesclass-protection-controller" "volumeattributesclass-protection-controller" "volumeattributesclass-protection-controller" vacprotection::start;
 };
 
 /// Upstream's controllers that are not here yet. Naming one on the command line is a warning, not an error.
@@ -93,10 +97,6 @@ pub(crate) const MISSING: &[&str] = &[
     "persistentvolume-binder-controller",
     "persistentvolume-expander",
     "persistentvolume-expander-controller",
-    "persistentvolume-protection-controller",
-    "persistentvolumeclaim-protection-controller",
-    "pv-protection",
-    "pvc-protection",
     "resource-claim-controller",
     "resourceclaim-controller",
     "resourcequota",
@@ -118,7 +118,6 @@ pub(crate) const MISSING: &[&str] = &[
     "ttl-after-finished-controller",
     "ttl-controller",
     "validatingadmissionpolicy-status-controller",
-    "volumeattributesclass-protection-controller",
 ];
 
 /// Which controllers `--controllers` asks for: `*` is all, `name` one, `-name` all but that one; the first that fits

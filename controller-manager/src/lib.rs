@@ -18,11 +18,14 @@ mod namespace;
 mod nodelifecycle;
 mod options;
 mod podgc;
+mod pvcprotection;
+mod pvprotection;
 mod replicaset;
 mod root_ca;
 mod serviceaccount;
 mod tainteviction;
 mod util;
+mod vacprotection;
 
 use std::{net::SocketAddr, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! What several controllers share: keys, selectors, pods, ownership, expectations.
+//! What several controllers share: keys, selectors, pods, ownership, expectations, protection.
 
 pub(crate) mod conditions;
 pub(crate) mod discovery;
@@ -9,5 +9,6 @@ pub(crate) mod namespaces;
 pub(crate) mod owners;
 pub(crate) mod pod_control;
 pub(crate) mod pods;
+pub(crate) mod protection;
 pub(crate) mod selector;
 pub(crate) mod services;

@@ -2,4 +2,5 @@
 
 mod deployments;
 mod endpoints;
+mod protection;
 mod world;
