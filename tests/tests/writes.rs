@@ -125,6 +125,26 @@ async fn resources_on_their_way_out_say_so() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A patched object is looked through after admission only, as upstream's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_patched_object_has_each_owner_once() -> anyhow::Result<()> {
+    let cluster = Cluster::start().await?;
+    let admin = cluster.admin();
+    let maps = "/api/v1/namespaces/default/configmaps";
+    admin.send(Method::POST, maps, Some(&json!({"metadata": {"name": "a"}}))).await?;
+    let owner = |uid: &str| json!({"apiVersion": "v1", "kind": "Pod", "name": "x", "uid": uid});
+    let (u, w) = (owner("u"), owner("w"));
+    let patch = json!({"metadata": {"ownerReferences": [u, w, u, u]}});
+    let path = format!("{maps}/a");
+    let patched = admin.send_as(Method::PATCH, &path, "application/merge-patch+json", Some(&patch)).await?;
+    let words = ".metadata.ownerReferences contains duplicate entries after mutating admission happens; API server dedups \
+                 owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; \
+                 duplicate UID(s) observed: u, u";
+    assert_eq!((patched.code, patched.warnings), (200, vec![words.to_owned()]), "{}", patched.body);
+    assert_eq!(patched.body["metadata"]["ownerReferences"], json!([u, w]));
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn names_and_finalizers_are_refused_in_upstreams_words() -> anyhow::Result<()> {
     let cluster = Cluster::start().await?;

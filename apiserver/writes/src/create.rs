@@ -50,6 +50,7 @@ async fn create_once(cx: &WriteContext<'_>, mut obj: Value, options: &Write) -> 
     let name = machinery::meta::name(&obj).to_string();
     let request = admission::Request::new(cx, Operation::Create, &name, None, Options::Write(options));
     cx.registry.admission().admit(&request, &mut obj).await?;
+    cx.warn(metadata::dedup_admitted_owners(&mut obj));
 
     cx.may_begin()?;
     let mut allocation = Allocation::default();

@@ -111,8 +111,17 @@ fn equal(a: Option<&Value>, b: Option<&Value>) -> bool {
     }
 }
 
-/// Leaves each owner once, and says what of them the client gave twice (`handlers/create.go`).
+/// Leaves each owner of a body once, and says what of them the client gave twice (`handlers/rest.go`).
 pub fn dedup_owners(obj: &mut Value) -> Option<String> {
+    owners_once(obj, "")
+}
+
+/// The same of what mutating admission left, and of a patched object, which nobody looked through before.
+pub(crate) fn dedup_admitted_owners(obj: &mut Value) -> Option<String> {
+    owners_once(obj, " after mutating admission happens")
+}
+
+fn owners_once(obj: &mut Value, when: &str) -> Option<String> {
     let owners = obj.get_mut("metadata")?.get_mut("ownerReferences")?.as_array_mut()?;
     let (mut seen, mut twice) = (Vec::new(), Vec::new());
     owners.retain(|owner| {
@@ -126,10 +135,9 @@ pub fn dedup_owners(obj: &mut Value) -> Option<String> {
     if twice.is_empty() {
         return None;
     }
-    twice.dedup();
     Some(format!(
-        ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject \
-         such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+        ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and may \
+         reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
         twice.join(", ")
     ))
 }

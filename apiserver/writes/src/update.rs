@@ -95,6 +95,7 @@ async fn attempt(
 
     let request = admission::Request::new(cx, Operation::Update, name, Some(&old), Options::Write(options));
     cx.registry.admission().admit(&request, &mut obj).await?;
+    cx.warn(metadata::dedup_admitted_owners(&mut obj));
     cx.may_begin()?;
     let mut allocation = Allocation::default();
     let outcome = match row.strategy.begin_update(cx, &mut obj, &old, &mut allocation).await {
