@@ -69,3 +69,21 @@ async fn who_may_only_get_a_stream_may_not_open_one() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_of_a_pod_without_a_node_has_no_content() -> anyhow::Result<()> {
+    let cluster = Cluster::start().await?;
+    let admin = cluster.admin();
+    let account = json!({"metadata": {"name": "default"}});
+    admin.send(Method::POST, "/api/v1/namespaces/default/serviceaccounts", Some(&account)).await?;
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let made = admin.send(Method::POST, "/api/v1/namespaces/default/pods", Some(&pod)).await?;
+    assert_eq!(made.code, 201, "{}", made.body);
+    let log = "/api/v1/namespaces/default/pods/p/log";
+    for query in ["", "?follow=true&container=c"] {
+        let answer = admin.raw(Method::GET, &format!("{log}{query}"), &[], Vec::new()).await?;
+        assert_eq!((answer.code, answer.header("content-type"), answer.bytes.len()), (204, "", 0), "{query}");
+    }
+    assert_eq!(admin.get(&format!("{log}?container=other")).await?.code, 400);
+    Ok(())
+}

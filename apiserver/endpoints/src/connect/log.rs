@@ -26,8 +26,10 @@ pub(super) async fn handle(mut call: Call, pod: &Value) -> Result<Response<Body>
     validate(query, meta::name(pod))?;
     let container = container(pod, query.get("container"))?;
     let Ok(node) = node_of(pod) else {
-        // Nothing ran yet: nothing was logged.
-        return Ok(text(negotiation::full("")));
+        // Nothing ran yet: nothing was logged, over a WebSocket too.
+        let mut nothing = Response::new(negotiation::full(""));
+        *nothing.status_mut() = StatusCode::NO_CONTENT;
+        return Ok(nothing);
     };
     let nodes = &call.server.nodes;
     let location = nodes.locate(&call.server.registry, node)?;
