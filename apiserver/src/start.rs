@@ -13,7 +13,7 @@ use access::authn::service_account::Issuer;
 use access::authz::Authorizer;
 use access::authz::rbac::Rbac;
 use anyhow::Context;
-use component::supervisor::Supervisor;
+use component::supervisor::{Ended, Supervisor};
 use endpoints::connect::Nodes;
 use endpoints::metrics::{Measured, Metrics};
 use extensions::controller::Extensions;
@@ -37,6 +37,8 @@ pub enum Store {
     Embedded(PathBuf),
     /// In memory, for tests.
     Memory,
+    /// An embedded store that is open already.
+    Open(Arc<storage::EmbeddedStore>),
     /// An etcd.
     Etcd(storage::EtcdConfig),
 }
@@ -174,6 +176,16 @@ async fn connect_to_etcd(
     }
 }
 
+/// A store that is lost ends the server: what it would answer is what was, and no write would be taken.
+fn end_with_the_store(tasks: &Supervisor, storage: Arc<dyn Storage>) {
+    tasks.vital("store", move |own| async move {
+        match own.until_stopped(storage.failed()).await {
+            Some(ended) => Err(ended),
+            None => Ok::<(), Ended>(()),
+        }
+    });
+}
+
 /// Starts a server; it runs until `cancel`.
 pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<Running> {
     let began = Instant::now();
@@ -184,6 +196,7 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
             Arc::new(storage::EmbeddedStore::open_directory(dir).context("opening the embedded store")?)
         }
         Store::Memory => Arc::new(storage::EmbeddedStore::in_memory()),
+        Store::Open(store) => store.clone(),
         Store::Etcd(etcd) => Arc::new(connect_to_etcd(etcd, &cancel).await.context("connecting to etcd")?),
     };
     tracing::debug!(elapsed = ?began.elapsed(), "store opened");
@@ -203,6 +216,9 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
     // What requests need goes on until the last one is answered.
     let (closing, closed, drained) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let tasks = Supervisor::new();
+    // The server is told to end, or a task without which it can't go on has failed.
+    let (cancel, stopping) = (cancel.child_token(), tasks.stopping());
+    end_with_the_store(&tasks, storage.clone());
     let feed =
         cache::start(storage.clone(), rows.iter().map(|kind| kind.row.clone()), canonicalise, &tasks, closed.clone())
             .await?;
@@ -260,8 +276,10 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
     let (end, ended) = (closed, drained.clone());
     tasks.vital("listener and drain", move |_| async move {
         let drain = async {
-            told.cancelled().await;
-            tokio::time::sleep(delay).await;
+            tokio::select! {
+                () = told.cancelled() => tokio::time::sleep(delay).await,
+                () = stopping.cancelled() => told.cancel(),
+            }
             close.cancel();
             feed.close();
         };

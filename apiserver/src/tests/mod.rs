@@ -8,6 +8,7 @@ mod custom_resources;
 mod deletes;
 mod hang_up;
 mod kinds;
+mod lost_store;
 mod messages;
 mod metrics;
 mod policy_params;
@@ -60,6 +61,18 @@ impl Authorizer for Everybody {
     }
 }
 
+/// Dials no kubelet.
+fn no_nodes() -> Nodes {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    let tls = Arc::new(tls);
+    Nodes { tls: tls.clone(), backend_tls: tls, address_types: Vec::new() }
+}
+
 pub(crate) struct Client {
     running: Running,
     sender: SendRequest<Full<Bytes>>,
@@ -72,20 +85,18 @@ impl Client {
 
     /// A client of a server with those admission plugins.
     pub(crate) async fn admitting(admission: Chain) -> Self {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_root_certificates(rustls::RootCertStore::empty())
-            .with_no_client_auth();
-        let tls = Arc::new(tls);
-        Self::with(admission, Nodes { tls: tls.clone(), backend_tls: tls, address_types: Vec::new() }).await
+        Self::with(admission, no_nodes()).await
     }
 
     /// A client of a server with those admission plugins, which dials kubelets like that.
     pub(crate) async fn with(admission: Chain, nodes: Nodes) -> Self {
+        Self::over(Store::Memory, admission, nodes).await
+    }
+
+    /// A client of a server over that store.
+    pub(crate) async fn over(store: Store, admission: Chain, nodes: Nodes) -> Self {
         let config = Config {
-            store: Store::Memory,
+            store,
             listen: None,
             access: Box::new(move |registry| {
                 let (authenticator, authorizer) = (Arc::new(ByPeer), Arc::new(Everybody));

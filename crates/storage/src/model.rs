@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use component::supervisor::Ended;
 use futures::Stream;
 use futures::stream::BoxStream;
 
@@ -220,6 +221,10 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Whether other processes may use the same store.
     fn is_shared(&self) -> bool;
+
+    /// Waits until the store is lost to this process for good, and says why: no write is taken any more and only a new start
+    /// helps. Never returns on a store that heals by itself.
+    async fn failed(&self) -> Ended;
 
     /// Forgets history up to `revision`: ranges below it and watches from it or below fail with `Compacted` afterwards. Current
     /// values are not touched. Compacting what has been compacted does nothing.

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use component::supervisor::detached;
 use http::header::{CONNECTION, HOST, HeaderName, HeaderValue, UPGRADE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
@@ -50,7 +51,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(async move {
+    detached("upgrade", async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "upgrade connection ended");
         }
@@ -136,8 +137,14 @@ pub fn internal_error(message: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io,
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
     use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 
     /// Answers one request with `answer`; returns the request and what followed it.
     async fn server(mut io: tokio::io::DuplexStream, answer: &str) -> String {
@@ -170,6 +177,36 @@ mod tests {
         let offers = "x-stream-protocol-version: v4.channel.k8s.io\r\nx-stream-protocol-version: v3.channel.k8s.io";
         assert!(request.starts_with("POST /exec/ns/pod/c?command=ls HTTP/1.1\r\nhost: node:10250\r\n"), "{request}");
         assert!(request.contains(offers), "{request}");
+    }
+
+    /// Takes a request and panics when it is to give the answer.
+    struct Panicking;
+
+    impl AsyncRead for Panicking {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            panic!("no answer");
+        }
+    }
+
+    impl AsyncWrite for Panicking {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(data.len()))
+        }
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_panics_is_an_error_to_who_dialled_and_is_counted() {
+        let request = spdy_request("node", "/exec", REMOTECOMMAND).unwrap();
+        let Err(status) = spdy(Panicking, request, spdy::Limits::default()).await else { panic!("dialled") };
+        assert_eq!(status["reason"], "InternalError", "{status}");
+        let metrics = component::supervisor::metrics();
+        assert!(metrics.contains("ferry_task_panics_total{task=\"upgrade\"} 1\n"), "{metrics}");
     }
 
     #[tokio::test]

@@ -1,7 +1,11 @@
 //! `kubectl exec`: a process in a container, over WebSocket; the terminal is passed through with `-it`.
 
-use std::os::fd::AsFd;
+use std::{os::fd::AsFd, pin::pin};
 
+use futures::{
+    SinkExt,
+    future::{self, Either},
+};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api,
@@ -90,30 +94,29 @@ pub(super) fn failed(error: kube::Error) -> Failure {
 pub(super) async fn session(mut process: AttachedProcess, stdin: bool, tty: bool) -> Outcome {
     let terminal = terminal();
     let _raw = if tty && stdin { terminal.map(Raw::enter) } else { None };
-    if tty && let Some(mut sizes) = process.terminal_size() {
-        tokio::spawn(async move {
-            use futures::SinkExt;
-            let mut changes = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::window_change()).ok();
-            while let Some((width, height)) = size() {
-                if sizes.send(TerminalSize { width, height }).await.is_err() {
-                    break;
-                }
-                let Some(changes) = &mut changes else { break };
-                if changes.recv().await.is_none() {
-                    break;
-                }
+    let sizes = if tty { process.terminal_size() } else { None };
+    let resize = async {
+        let Some(mut sizes) = sizes else { return };
+        let mut changes = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::window_change()).ok();
+        while let Some((width, height)) = size() {
+            if sizes.send(TerminalSize { width, height }).await.is_err() {
+                break;
             }
-        });
-    }
-    if let Some(mut input) = process.stdin().filter(|_| stdin) {
+            let Some(changes) = &mut changes else { break };
+            if changes.recv().await.is_none() {
+                break;
+            }
+        }
+    };
+    let input = process.stdin().filter(|_| stdin);
+    let copy_in = async {
+        let Some(mut input) = input else { return };
         // Reading a terminal blocks a thread; at the end of the process it is left behind.
-        tokio::spawn(async move {
-            let mut own = tokio::io::stdin();
-            if tokio::io::copy(&mut own, &mut input).await.is_ok() {
-                let _ = input.shutdown().await;
-            }
-        });
-    }
+        let mut own = tokio::io::stdin();
+        if tokio::io::copy(&mut own, &mut input).await.is_ok() {
+            let _ = input.shutdown().await;
+        }
+    };
     let (stdout, stderr, status) = (process.stdout(), process.stderr(), process.take_status());
     let copy_out = async {
         if let Some(mut from) = stdout {
@@ -129,8 +132,16 @@ pub(super) async fn session(mut process: AttachedProcess, stdin: bool, tty: bool
             let _ = to.flush().await;
         }
     };
-    tokio::join!(copy_out, copy_err);
-    finish(status).await
+    let output = async {
+        tokio::join!(copy_out, copy_err);
+        finish(status).await
+    };
+    // The end of the output is the end of the session, whatever else could be sent.
+    let (output, sent) = (pin!(output), pin!(future::join(copy_in, resize)));
+    match future::select(output, sent).await {
+        Either::Left((ended, _)) => ended,
+        Either::Right((_, output)) => output.await,
+    }
 }
 
 /// The container that is meant: `-c`, or the pod's default one.

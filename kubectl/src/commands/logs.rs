@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
+use futures::{StreamExt, stream::FuturesUnordered};
 use serde_json::Value;
-use tokio::task::JoinSet;
 
 use super::Command;
 use crate::{
@@ -124,14 +124,11 @@ async fn run(context: Context) -> Outcome {
         }
         return Ok(());
     }
-    let context = std::sync::Arc::new(context);
-    let mut tasks = JoinSet::new();
-    for (call, prefix) in calls {
-        let context = context.clone();
-        tasks.spawn(async move { copy(&context, call, &prefix).await });
-    }
-    while let Some(done) = tasks.join_next().await {
-        match done.unwrap_or(Ok(())) {
+    let context = &context;
+    let copies = calls.into_iter().map(async |(call, prefix)| copy(context, call, &prefix).await);
+    let mut copies: FuturesUnordered<_> = copies.collect();
+    while let Some(done) = copies.next().await {
+        match done {
             Err(failure) if ignore => eprintln!("error: {}", failure.bare()),
             outcome => outcome?,
         }

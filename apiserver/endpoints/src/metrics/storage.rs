@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use component::supervisor::Ended;
 use model::resource::Sort;
 use storage::{Expect, KeyValue, Outcome, RangeOptions, RangeResult, Revision, Storage, WatchStream};
 use writes::strategy::Kind;
@@ -106,6 +107,10 @@ impl Storage for Measured {
 
     fn is_shared(&self) -> bool {
         self.inner.is_shared()
+    }
+
+    async fn failed(&self) -> Ended {
+        self.inner.failed().await
     }
 
     async fn compact(&self, revision: Revision) -> storage::Result<()> {

@@ -21,12 +21,12 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use component::supervisor::{self, Ended, Thread};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch as latest};
 
 use crate::clock::{Clock, SystemClock};
 use crate::disk::{Disk, NullDisk, RealDisk};
@@ -84,12 +84,14 @@ struct Shared {
     state: RwLock<State>,
     queue: Queue,
     watchers: watch::Watchers,
+    /// Why the writer can't go on.
+    failure: latest::Sender<Option<Ended>>,
 }
 
 /// A store in this process. Dropping it closes it.
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<Option<Thread<()>>>,
 }
 
 impl fmt::Debug for EmbeddedStore {
@@ -113,9 +115,14 @@ impl EmbeddedStore {
             state: RwLock::new(state),
             queue: Queue::default(),
             watchers: watch::Watchers::default(),
+            failure: latest::Sender::new(None),
         });
-        let writer = writer::Writer::new(shared.clone(), log);
-        let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer.run());
+        let (writer, failed) = (writer::Writer::new(shared.clone(), log), shared.clone());
+        let thread = supervisor::thread("store-writer", move || {
+            if let Err(ended) = supervisor::guarded("store-writer", || writer.run()) {
+                failed.failure.send_replace(Some(ended));
+            }
+        });
         let thread = thread.map_err(|e| Error::Unavailable(format!("starting the store's thread: {e}")))?;
         Ok(Self { shared, writer: Mutex::new(Some(thread)) })
     }
@@ -213,6 +220,15 @@ impl Storage for EmbeddedStore {
 
     fn is_shared(&self) -> bool {
         false
+    }
+
+    async fn failed(&self) -> Ended {
+        let mut failure = self.shared.failure.subscribe();
+        match failure.wait_for(Option::is_some).await.ok().and_then(|ended| ended.clone()) {
+            Some(ended) => ended,
+            // The sender lives as long as the store.
+            None => std::future::pending().await,
+        }
     }
 
     async fn compact(&self, revision: Revision) -> Result<()> {

@@ -77,8 +77,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Waits for operations, for `timeout`, or for `wake`; takes operations up to about the limits given. `None` once closed;
-    /// what was still waiting then is dropped, which tells its callers.
+    /// Waits for operations, for `timeout`, or for `wake`; takes operations up to about the limits given. `None` once
+    /// closed.
     pub(super) fn take(&self, timeout: Option<Duration>, operations: usize, bytes: usize) -> Option<Vec<Operation>> {
         let mut inner = self.inner.lock();
         while inner.waiting.is_empty() && !inner.woken && !inner.closed {
@@ -92,7 +92,6 @@ impl Queue {
             }
         }
         if inner.closed {
-            inner.waiting.clear();
             return None;
         }
         inner.woken = false;
@@ -115,8 +114,13 @@ impl Queue {
         self.changed.notify_one();
     }
 
+    /// Refuses operations from now on, and drops those that wait, which tells their callers.
     pub(super) fn close(&self) {
-        self.inner.lock().closed = true;
+        let mut inner = self.inner.lock();
+        inner.closed = true;
+        let (waiting, _) = (std::mem::take(&mut inner.waiting), std::mem::take(&mut inner.bytes));
+        drop(inner);
+        drop(waiting);
         self.changed.notify_one();
     }
 

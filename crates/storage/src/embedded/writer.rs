@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
+use component::supervisor::{Thread, guarded, thread};
 use tokio::sync::oneshot;
 
 use super::log::{Checkpoint, Log, disk_error};
@@ -35,7 +35,7 @@ pub(super) struct Writer {
     expiries: BTreeMap<i64, Vec<Expiry>>,
     /// No checkpoint is tried again before the floor is above this: the last one to fail.
     failed_checkpoint: Revision,
-    checkpointing: Option<JoinHandle<()>>,
+    checkpointing: Option<Thread<()>>,
     stop_checkpoint: Arc<AtomicBool>,
     /// An expiry failed to be written: not again before `RETRY`.
     expiry_failed: bool,
@@ -224,8 +224,10 @@ impl Writer {
             return;
         }
         let (shared, stop) = (self.shared.clone(), self.stop_checkpoint.clone());
-        let spawned = std::thread::Builder::new().name("store-checkpoint".to_owned()).spawn(move || {
-            let result = checkpoint::write(&*shared.disk, &shared.state, floor, shared.salt, &stop);
+        let spawned = thread("store-checkpoint", move || {
+            let write = || checkpoint::write(&*shared.disk, &shared.state, floor, shared.salt, &stop);
+            // A panic is one more way to fail: the writer waits for the answer.
+            let result = guarded("store-checkpoint", write).unwrap_or_else(|ended| Err(std::io::Error::other(ended)));
             // Refused only when the store is closed, and then it is not wanted.
             drop(shared.queue.push(Operation::CheckpointEnded(result)));
         });

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use component::supervisor::Ended;
 use proto::etcd::etcdserverpb as pb;
 use proto::etcd::mvccpb;
 
@@ -229,6 +230,10 @@ impl Storage for EtcdStore {
 
     fn is_shared(&self) -> bool {
         true
+    }
+
+    async fn failed(&self) -> Ended {
+        std::future::pending().await
     }
 
     async fn compact(&self, revision: Revision) -> Result<()> {

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use component::supervisor::{detached, guarded_future};
 use proto::etcd::etcdserverpb as pb;
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,11 +20,20 @@ pub(super) struct SharedRevision(mpsc::Sender<oneshot::Sender<Result<Revision>>>
 impl SharedRevision {
     /// Starts the task that asks; it ends when this is dropped.
     pub(super) fn start(transport: Arc<Transport>) -> Self {
+        Self::reading(move || read(transport.clone()))
+    }
+
+    /// A request that panics fails those who wait for it, and no later one.
+    fn reading<F>(read: impl Fn() -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = Result<Revision>> + Send + 'static,
+    {
         let (ask, mut asked) = mpsc::channel::<oneshot::Sender<Result<Revision>>>(QUEUE);
-        tokio::spawn(async move {
+        detached("etcd-revision", async move {
             let mut waiting = Vec::new();
             while asked.recv_many(&mut waiting, QUEUE).await > 0 {
-                let answer = read(&transport).await;
+                let answer = guarded_future("etcd-revision", read()).await;
+                let answer = answer.unwrap_or_else(|ended| Err(Error::Unavailable(ended.to_string())));
                 waiting.drain(..).for_each(|w| drop(w.send(answer.clone())));
             }
         });
@@ -37,10 +47,35 @@ impl SharedRevision {
     }
 }
 
-async fn read(transport: &Transport) -> Result<Revision> {
+async fn read(transport: Arc<Transport>) -> Result<Revision> {
     // Linearizable as any range is; of a key that can't be there, so that nothing is read.
     let request = pb::RangeRequest { key: vec![0], count_only: true, ..Default::default() };
     let answer =
         transport.call(Retry::Always, request, async |channel, r| transport::kv(channel).range(r).await).await?;
     Ok(transport.seen(answer.header.as_ref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_panics_fails_those_who_wait_and_the_next_one_is_answered() {
+        let before = AtomicBool::new(false);
+        let revision = SharedRevision::reading(move || {
+            let again = before.swap(true, Ordering::SeqCst);
+            async move {
+                assert!(again, "not yet");
+                Ok(7)
+            }
+        });
+        let failed = revision.get().await;
+        assert!(
+            matches!(&failed, Err(Error::Unavailable(why)) if why.contains("etcd-revision panicked")),
+            "{failed:?}"
+        );
+        assert_eq!(revision.get().await, Ok(7));
+    }
 }

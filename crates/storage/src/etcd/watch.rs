@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use component::supervisor::{Name, detached, guarded_future};
 use futures::StreamExt;
 use parking_lot::Mutex;
 use proto::etcd::etcdserverpb as pb;
@@ -40,7 +41,7 @@ impl Watchers {
         drop(watchers);
         let watcher =
             Watcher { transport, prefix: prefix.to_owned(), next: from, progress, items, wanted, reported: 0 };
-        tokio::spawn(watcher.run());
+        run(prefix, watcher.items.clone(), watcher.run());
         WatchStream::new(ReceiverStream::new(stream))
     }
 
@@ -51,6 +52,16 @@ impl Watchers {
             want.send_modify(|wanted| *wanted = revision.max(*wanted));
         }
     }
+}
+
+/// Runs a watch. Its panic is its last item: what it knew of its place is not trusted, its reader begins again from its own.
+fn run(prefix: &str, items: mpsc::Sender<Result<WatchItem>>, watch: impl Future<Output = ()> + Send + 'static) {
+    let name = Name::from(("etcd-watch", prefix));
+    detached(name.clone(), async move {
+        if let Err(ended) = guarded_future(name, watch).await {
+            drop(items.send(Err(Error::Unavailable(ended.to_string()))).await);
+        }
+    });
 }
 
 struct Watcher {
@@ -209,4 +220,22 @@ fn event(event: mvccpb::Event) -> Result<Event> {
         EventKind::Delete => previous.as_ref().map_or(0, |p| p.create_revision),
     };
     Ok(Event { key: kv.key, kind, value: kv.value, previous, revision: kv.mod_revision, create_revision })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_watch_that_panics_ends_with_an_error_that_its_reader_sees() {
+        let (items, stream) = mpsc::channel(1);
+        let watch = items.clone();
+        run("/registry/", items, async move {
+            watch.send(Ok(WatchItem::Progress(3))).await.unwrap();
+            panic!("in the middle of it");
+        });
+        let seen: Vec<_> = ReceiverStream::new(stream).collect().await;
+        let [Ok(WatchItem::Progress(3)), Err(Error::Unavailable(why))] = &seen[..] else { panic!("{seen:?}") };
+        assert!(why.starts_with("etcd-watch//registry/ panicked: in the middle of it"), "{why}");
+    }
 }

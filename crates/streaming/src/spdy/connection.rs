@@ -1,4 +1,4 @@
-//! A connection: one task reads, one writes, one keeps time.
+//! A connection: one task reads, one writes, one keeps time; a panic of one ends the connection.
 //!
 //! The writer owns the compressor, so header blocks leave in the order they were coded. All frames go through one
 //! queue, which keeps each stream's order; data takes permits of a byte budget before it may enter, so the queue is
@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use component::supervisor::{detached, guarded_future};
 use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -177,10 +178,10 @@ impl Connection {
             limits,
         });
         let (read, write) = tokio::io::split(io);
-        tokio::spawn(read_task(read, shared.clone(), offer));
-        tokio::spawn(write_task(write, shared.clone(), queue));
+        detached("spdy-read", read_task(read, shared.clone(), offer));
+        detached("spdy-write", write_task(write, shared.clone(), queue));
         if shared.limits.ping_every.is_some() || shared.limits.idle_timeout.is_some() {
-            tokio::spawn(time_task(shared.clone()));
+            detached("spdy-time", time_task(shared.clone()));
         }
         Connection { shared, incoming: tokio::sync::Mutex::new(incoming) }
     }
@@ -274,20 +275,21 @@ impl Drop for Incoming {
 }
 
 async fn read_task<R: AsyncRead + Unpin>(io: R, shared: Arc<Shared>, offer: mpsc::Sender<Incoming>) {
-    let mut reader =
-        Reader { io: BufReader::with_capacity(16 << 10, io), inflater: Inflater::default(), shared, offer };
-    let stop = reader.shared.stop.clone();
-    let end = tokio::select! {
-        () = stop.cancelled() => End::Lost,
-        end = reader.run() => match end {
-            Ok(()) => End::Finished,
-            Err(error) => {
-                tracing::debug!(%error, "SPDY connection ended");
-                End::Lost
-            }
-        },
+    let io = BufReader::with_capacity(16 << 10, io);
+    let mut reader = Reader { io, inflater: Inflater::default(), shared: shared.clone(), offer };
+    let reading = async {
+        tokio::select! {
+            () = shared.stop.cancelled() => End::Lost,
+            end = reader.run() => match end {
+                Ok(()) => End::Finished,
+                Err(error) => {
+                    tracing::debug!(%error, "SPDY connection ended");
+                    End::Lost
+                }
+            },
+        }
     };
-    let shared = &reader.shared;
+    let end = guarded_future("spdy-read", reading).await.unwrap_or(End::Lost);
     shared.end_all(end);
     shared.send(Out::Close);
     shared.leaving.cancel();
@@ -407,9 +409,19 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     }
 }
 
-async fn write_task<W: AsyncWrite + Unpin>(mut io: W, shared: Arc<Shared>, mut queue: mpsc::UnboundedReceiver<Out>) {
+async fn write_task<W: AsyncWrite + Unpin>(mut io: W, shared: Arc<Shared>, queue: mpsc::UnboundedReceiver<Out>) {
+    // Its panic was counted, and is an end like any other.
+    let _ = guarded_future("spdy-write", write(&mut io, &shared, queue)).await;
+    let _closed = shared.closed.clone().drop_guard();
+    shared.budget.close();
+    shared.stop.cancel();
+    let _ = tokio::time::timeout(Duration::from_secs(1), io.shutdown()).await;
+}
+
+/// Writes what is queued until the connection is closed, or its transport fails.
+async fn write<W: AsyncWrite + Unpin>(io: &mut W, shared: &Shared, mut queue: mpsc::UnboundedReceiver<Out>) {
     let (mut deflater, mut buffer) = (Deflater::default(), Vec::with_capacity(4096));
-    'run: while let Some(mut out) = queue.recv().await {
+    while let Some(mut out) = queue.recv().await {
         let mut permits = Vec::new();
         let mut close = false;
         loop {
@@ -448,20 +460,22 @@ async fn write_task<W: AsyncWrite + Unpin>(mut io: W, shared: Arc<Shared>, mut q
             () = async {
                 shared.leaving.cancelled().await;
                 tokio::time::sleep(GOODBYE).await;
-            } => break 'run,
+            } => return,
         };
         buffer.clear();
         if close || written.is_err() {
-            break 'run;
+            return;
         }
     }
-    shared.budget.close();
-    shared.stop.cancel();
-    let _ = tokio::time::timeout(Duration::from_secs(1), io.shutdown()).await;
-    shared.closed.cancel();
 }
 
 async fn time_task(shared: Arc<Shared>) {
+    if guarded_future("spdy-time", keep_time(&shared)).await.is_err() {
+        shared.close();
+    }
+}
+
+async fn keep_time(shared: &Shared) {
     let mut ping = if shared.role == Role::Client { 1 } else { 2 };
     let mut next_ping = shared.limits.ping_every.map(|every| Instant::now() + every);
     loop {

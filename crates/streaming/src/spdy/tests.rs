@@ -1,11 +1,15 @@
 //! Golden frames, a client against a server, and decoders on arbitrary bytes.
 
-use std::time::Duration;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::{io, time::Duration};
 
 use expect_test::{Expect, expect};
 use http::{HeaderMap, HeaderValue};
 use proptest::prelude::*;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 
 use super::frame::{Control, HEAD_BYTES, Head};
 use super::headers::{Deflater, Inflater, MAX_BLOCK_BYTES};
@@ -263,4 +267,72 @@ async fn a_flood_of_pings_that_nobody_reads_ends_the_connection() {
     let flood = async { while write.write_all(&[0x80, 3, 0, 6, 0, 0, 0, 4, 0, 0, 0, 1]).await.is_ok() {} };
     tokio::select! { () = flood => {}, _ = server.accept() => {} }
     assert!(server.accept().await.is_none());
+}
+
+/// A transport of which one way panics, from when it is told to.
+struct Panicking {
+    inner: DuplexStream,
+    read: Arc<AtomicBool>,
+    write: Arc<AtomicBool>,
+}
+
+impl AsyncRead for Panicking {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        assert!(!self.read.load(Ordering::SeqCst), "a read panics");
+        Pin::new(&mut self.inner).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Panicking {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        assert!(!self.write.load(Ordering::SeqCst), "a write panics");
+        Pin::new(&mut self.inner).poll_write(cx, data)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        assert!(!self.write.load(Ordering::SeqCst), "a shutdown panics");
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+/// How often a task of that name has panicked.
+fn panics(task: &str) -> u64 {
+    let line = format!("ferry_task_panics_total{{task=\"{task}\"}} ");
+    component::supervisor::metrics().lines().find_map(|text| text.strip_prefix(&line)?.parse().ok()).unwrap_or(0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_a_task_ends_the_connection_and_its_streams() {
+    for (task, way) in [("spdy-read", 0), ("spdy-write", 1)] {
+        let told = [Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false))];
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let near = Panicking { inner: near, read: told[0].clone(), write: told[1].clone() };
+        let client = Connection::new(near, Role::Client, Limits::default());
+        let server = Connection::new(far, Role::Server, Limits::default());
+        let (opened, theirs) =
+            tokio::join!(client.open(headers("stdin")), async { server.accept().await.unwrap().accept() });
+        let (mut stream, mut theirs) = (opened.unwrap(), theirs);
+        let before = panics(task);
+        told[way].store(true, Ordering::SeqCst);
+        // Wakes the one or the other.
+        let (_, _) = tokio::join!(theirs.write_all(b"x"), stream.write_all(b"x"));
+        let ended = tokio::time::timeout(Duration::from_secs(300), async {
+            client.closed().await;
+            while stream.read_u8().await.is_ok() {}
+            assert!(client.open(headers("stdin")).await.is_err(), "{task}");
+        });
+        ended.await.unwrap_or_else(|_| panic!("{task}: a stream waits for a connection that is gone"));
+        assert!(panics(task) > before, "{task} has a name");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_whose_clock_panics_is_closed() {
+    let (near, _far) = tokio::io::duplex(1 << 16);
+    // No instant is so far away.
+    let client = Connection::new(near, Role::Client, Limits { ping_every: Some(Duration::MAX), ..Limits::default() });
+    tokio::time::timeout(Duration::from_secs(300), client.closed()).await.expect("it is closed");
+    assert_eq!(panics("spdy-time"), 1);
 }
