@@ -207,10 +207,12 @@ impl Authorized {
     pub async fn serve(self, listener: TcpListener, own: Supervisor) -> io::Result<()> {
         let acceptor = self.tls.map(TlsAcceptor::from);
         let room = Arc::new(Semaphore::new(CONNECTIONS));
-        let (connections, cancel) = (own.child_within("connections", DRAIN), own.token());
+        let connections = own.child_within("connections", DRAIN);
+        // Connections are told first, and while they end no more are taken.
+        let told = connections.token();
         loop {
             let accepted = tokio::select! {
-                () = cancel.cancelled() => break,
+                () = told.cancelled() => break,
                 accepted = accept(&listener, &room) => accepted,
             };
             let Some((stream, peer, permit)) = accepted else {
@@ -218,18 +220,18 @@ impl Authorized {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let (router, acceptor, cancel) = (self.router.clone(), acceptor.clone(), cancel.clone());
+            let (router, acceptor, told) = (self.router.clone(), acceptor.clone(), told.clone());
             connections.one_shot("connection", async move {
                 let _permit = permit;
                 let _ = stream.set_nodelay(true);
                 match acceptor {
-                    None => connection(stream, router, peer, PeerCertificates::default(), cancel).await,
+                    None => connection(stream, router, peer, PeerCertificates::default(), told).await,
                     Some(acceptor) => match timeout(HANDSHAKE, acceptor.accept(stream)).await {
                         Ok(Ok(stream)) => {
                             let chain = stream.get_ref().1.peer_certificates();
                             let certs = chain.map(|c| c.iter().map(|c| c.clone().into_owned()).collect());
                             let certs = PeerCertificates(Arc::new(certs.unwrap_or_default()));
-                            connection(stream, router, peer, certs, cancel).await;
+                            connection(stream, router, peer, certs, told).await;
                         }
                         Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake error"),
                         Err(_) => tracing::debug!(%peer, "TLS handshake timeout"),

@@ -35,3 +35,29 @@ async fn health_is_open_and_metrics_are_guarded() {
     serving.await.unwrap();
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
 }
+
+#[tokio::test]
+async fn connections_are_told_to_end_and_not_cut_off() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, root) = (listener.local_addr().unwrap(), Supervisor::new());
+    let (asked, begun) = tokio::sync::oneshot::channel();
+    let asked = Arc::new(std::sync::Mutex::new(Some(asked)));
+    let slow = get(move || {
+        asked.lock().unwrap().take().unwrap().send(()).unwrap();
+        async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            "done"
+        }
+    });
+    root.vital("serving", |own| serve(Router::new().route("/slow", slow), listener, own));
+    let mut idle = tokio::net::TcpStream::connect(address).await.unwrap();
+    idle.write_all(b"GET /none HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+    idle.read_exact(&mut [0; 20]).await.unwrap();
+    let answer = tokio::spawn(async move { ask(address, "/slow").await });
+    begun.await.unwrap();
+    let began = std::time::Instant::now();
+    root.stop();
+    root.finish().await.unwrap();
+    assert_eq!(answer.await.unwrap(), "200 done");
+    assert!(began.elapsed() < DRAIN / 2, "an idle connection is not waited for: {:?}", began.elapsed());
+}
