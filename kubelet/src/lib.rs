@@ -51,11 +51,11 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     let client = client::from_kubeconfig(&kubeconfig, &agent)?;
     // A connection of its own: the heartbeat waits for nothing.
     let heartbeat = client::from_kubeconfig(&kubeconfig, &agent)?;
-    let (cancel, manager) = (component::shutdown(), component::notify::Manager::of_this_process());
+    let (root, manager) = (component::supervised(), component::notify::Manager::of_this_process());
     manager.status("waiting for the node to be Ready");
     let name = config.node_name.clone();
     let ready = until_ready(client.clone(), &name);
-    let work = start::run_with(config, client, heartbeat, cancel.clone());
-    let work = async { work.await.inspect(|()| cancel.cancel()).inspect_err(|_| cancel.cancel()) };
-    tokio::join!(work, manager.tell(ready, || async { component::notify::tasks() }, cancel.clone())).0
+    root.vital("kubelet", move |own| start::run_with(config, client, heartbeat, own));
+    manager.tell(ready, || async { component::notify::tasks() }, root.stopping()).await;
+    root.finish().await
 }

@@ -15,7 +15,7 @@ use crate::{
     objects::Watched,
     pod,
     pod_worker::{self, Desired, Handle},
-    status::Verdict,
+    status::{Verdict, terminations::Terminations},
     tokens::Tokens,
     volumes::claims::Claims,
 };
@@ -29,8 +29,11 @@ use parking_lot::{Mutex, RwLock};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Weak},
+    time::Duration,
 };
-use tokio_util::sync::CancellationToken;
+
+/// How long streams have to end.
+const STREAMS_DRAIN: Duration = Duration::from_secs(5);
 
 /// What is known of the node's health.
 #[derive(Debug, Clone, Default)]
@@ -58,6 +61,7 @@ pub(crate) struct Agent {
     pub(crate) objects: Arc<Watched>,
     pub(crate) tokens: Tokens,
     pub(crate) claims: Claims,
+    pub(crate) terminations: Terminations,
     pub(crate) cgroups: Cgroups,
     pub(crate) services: Informer<Service>,
     pub(crate) machine: Machine,
@@ -69,7 +73,12 @@ pub(crate) struct Agent {
     pub(crate) pods: Mutex<HashMap<String, Handle>>,
     /// The uids of pods that were found to fit.
     pub(crate) admitted: Mutex<HashSet<String>>,
-    pub(crate) cancel: CancellationToken,
+    /// The kubelet's own node, with its loops.
+    pub(crate) tasks: Supervisor,
+    /// Below it: a node a pod.
+    pub(crate) workers: Supervisor,
+    /// Below it: what the server passes on.
+    pub(crate) streams: Supervisor,
 }
 
 /// What an agent is made of.
@@ -82,13 +91,13 @@ pub(crate) struct Parts {
     pub(crate) clock: Clock,
     pub(crate) gauges: Arc<dyn Gauges>,
     pub(crate) machine: Machine,
-    pub(crate) cancel: CancellationToken,
+    pub(crate) tasks: Supervisor,
 }
 
 impl Agent {
     /// Must be called inside a tokio runtime.
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        let Parts { config, client, runtime, runtime_name, cgroups, clock, gauges, machine, cancel } = parts;
+        let Parts { config, client, runtime, runtime_name, cgroups, clock, gauges, machine, tasks } = parts;
         let own = config.node_ips.iter().filter(|ip| !ip.is_unspecified());
         let mut host_ips: Vec<String> = own.map(ToString::to_string).collect();
         if host_ips.is_empty() {
@@ -96,7 +105,6 @@ impl Agent {
         }
         let disk = gauges.disk(&config.root_dir).unwrap_or_default();
         let allocatable = node_status::allocatable(&config, &node_status::capacity(&config, &machine, disk));
-        let tasks = Supervisor::under(&cancel);
         let recorder = Recorder::new(client.clone(), "kubelet", &config.node_name, &tasks);
         let events = Events::new(Some(recorder), &config.node_name);
         let parallel = if config.file.serialize_image_pulls {
@@ -116,9 +124,10 @@ impl Agent {
                 images: Images::new(runtime.clone(), events.clone(), clock.clone(), parallel),
                 image_records: Mutex::default(),
                 log_watcher: Watcher::new(),
-                objects: Arc::new(Watched::new(client.clone(), wake)),
+                objects: Arc::new(Watched::new(client.clone(), wake, &tasks)),
                 tokens: Tokens::new(client.clone(), clock.clone()),
                 claims: Claims::new(client.clone()),
+                terminations: Terminations::default(),
                 health: RwLock::new(Health {
                     runtime: None,
                     network: Some("container runtime status check may not have completed yet".into()),
@@ -139,7 +148,9 @@ impl Agent {
                 machine,
                 host_ips,
                 allocatable,
-                cancel,
+                workers: tasks.child("pods"),
+                streams: tasks.child_within("streams", STREAMS_DRAIN),
+                tasks,
             }
         })
     }
@@ -172,6 +183,14 @@ impl Agent {
                 }
                 desired.removed = true;
             });
+        }
+    }
+
+    /// All that the API has: others are gone.
+    pub(crate) fn pods_listed(&self, listed: &[Arc<Pod>]) {
+        let uids: HashSet<&str> = listed.iter().map(|pod| pod::uid(pod)).collect();
+        for (_, handle) in self.pods.lock().iter().filter(|(uid, _)| !uids.contains(uid.as_str())) {
+            handle.desired.send_modify(|desired| desired.removed = true);
         }
     }
 

@@ -3,8 +3,9 @@
 //! The node authorizer lets a kubelet read an object only by its name and only for its own pods, so there is no watch of the
 //! whole kind. A change wakes the pods that use the object. Upstream: pkg/kubelet/util/manager/watch_based_manager.go.
 
-use crate::pod;
+use crate::{pod, start::keep};
 use async_trait::async_trait;
+use component::{Supervisor, supervisor::AbortOnDrop};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret};
 use kube::{Api, Client, Resource, runtime::watcher};
@@ -15,7 +16,6 @@ use std::{
     fmt::Debug,
     sync::Arc,
 };
-use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Why an object cannot be had.
 #[derive(Debug, Clone)]
@@ -79,10 +79,10 @@ pub(crate) struct Watched {
 
 impl Watched {
     /// `wake` is called with the uid of each pod that refers to a changed object.
-    pub(crate) fn new(client: Client, wake: Wake) -> Self {
+    pub(crate) fn new(client: Client, wake: Wake, tasks: &Supervisor) -> Self {
         Self {
-            config_maps: Kind::new(client.clone(), "configmap", wake.clone()),
-            secrets: Kind::new(client, "secret", wake),
+            config_maps: Kind::new(client.clone(), "configmap", wake.clone(), tasks.clone()),
+            secrets: Kind::new(client, "secret", wake, tasks.clone()),
         }
     }
 
@@ -115,13 +115,14 @@ type Known<K> = Option<Option<Arc<K>>>;
 struct Entry<K> {
     pods: HashSet<String>,
     known: Arc<Mutex<Known<K>>>,
-    _watch: DropGuard,
+    _watch: AbortOnDrop<()>,
 }
 
 struct Kind<K> {
     client: Client,
     name: &'static str,
     wake: Wake,
+    tasks: Supervisor,
     entries: Arc<Mutex<HashMap<Key, Entry<K>>>>,
 }
 
@@ -135,8 +136,8 @@ where
         + Sync
         + 'static,
 {
-    fn new(client: Client, name: &'static str, wake: Wake) -> Self {
-        Self { client, name, wake, entries: Arc::default() }
+    fn new(client: Client, name: &'static str, wake: Wake, tasks: Supervisor) -> Self {
+        Self { client, name, wake, tasks, entries: Arc::default() }
     }
 
     fn register(&self, uid: &str, namespace: &str, names: BTreeSet<String>) {
@@ -156,16 +157,13 @@ where
 
     fn watch(&self, key: Key) -> Entry<K> {
         let known = Arc::new(Mutex::new(None));
-        let cancel = CancellationToken::new();
-        let task = follow(
-            Api::<K>::namespaced(self.client.clone(), &key.0),
-            key,
-            known.clone(),
-            self.entries.clone(),
-            self.wake.clone(),
-        );
-        tokio::spawn(cancel.clone().run_until_cancelled_owned(task));
-        Entry { pods: HashSet::new(), known, _watch: cancel.drop_guard() }
+        let api = Api::<K>::namespaced(self.client.clone(), &key.0);
+        let (name, held) = (format!("{} {}/{}", self.name, key.0, key.1), known.clone());
+        let (entries, wake) = (self.entries.clone(), self.wake.clone());
+        let watch = keep(&self.tasks, ("watch of an object", name), move || {
+            follow(api.clone(), key.clone(), held.clone(), entries.clone(), wake.clone())
+        });
+        Entry { pods: HashSet::new(), known, _watch: watch.abort_on_drop() }
     }
 
     async fn get(&self, namespace: &str, name: &str) -> Result<Arc<K>, Error> {

@@ -16,38 +16,47 @@ use crate::{
 };
 use anyhow::{Context, bail};
 use client::{Change, Informers, Scope};
-use component::{Clock, Supervisor};
+use component::{
+    Clock, Supervisor,
+    supervisor::{self, Name, Outcome, Task},
+};
+use futures::{FutureExt, future::BoxFuture};
 use k8s_openapi::api::core::v1::{Node, NodeStatus, Pod};
 use kube::Client;
 use std::{
     sync::{Arc, OnceLock},
     time::Duration,
 };
-use tokio::{task::spawn_blocking, time};
-use tokio_util::sync::CancellationToken;
+use tokio::time;
 
-/// Runs a kubelet until cancelled. Containers go on running.
+/// Runs a kubelet until `own` is stopped. Containers go on running.
 ///
 /// # Errors
 /// The node cannot work at all: no root, swap where it is forbidden, a port that is taken, a broken configuration.
-pub async fn run(config: Config, client: Client, cancel: CancellationToken) -> anyhow::Result<()> {
-    run_with(config, client.clone(), client, cancel).await
+pub async fn run(config: Config, client: Client, own: Supervisor) -> anyhow::Result<()> {
+    run_with(config, client.clone(), client, own).await
 }
 
-pub(crate) async fn run_with(
-    config: Config,
-    client: Client,
-    heartbeat: Client,
-    cancel: CancellationToken,
-) -> anyhow::Result<()> {
-    let work = serve(config, client, heartbeat, cancel.clone());
-    tokio::select! {
-        outcome = work => outcome,
-        () = cancel.cancelled() => Ok(()),
-    }
+pub(crate) async fn run_with(config: Config, client: Client, heartbeat: Client, own: Supervisor) -> anyhow::Result<()> {
+    own.until_stopped(serve(config, client, heartbeat, own.clone())).await.unwrap_or(Ok(()))
 }
 
-async fn serve(config: Config, client: Client, heartbeat: Client, cancel: CancellationToken) -> anyhow::Result<()> {
+/// Runs one of the kubelet's loops until `tasks` is stopped; one that panics or returns an error is begun anew.
+pub(crate) fn keep<F>(
+    tasks: &Supervisor,
+    name: impl Into<Name>,
+    mut work: impl FnMut() -> F + Send + 'static,
+) -> Task<()>
+where
+    F: Future<Output: Outcome> + Send + 'static,
+{
+    tasks.restarting(name, move |own| {
+        let work = work();
+        async move { own.until_stopped(work).await.map_or(Ok(()), Outcome::into_result) }
+    })
+}
+
+async fn serve(config: Config, client: Client, heartbeat: Client, own: Supervisor) -> anyhow::Result<()> {
     check_host(&config)?;
     let thresholds = eviction::threshold::thresholds(&config.file)?;
     let listener = server::listen(&config).await?;
@@ -71,7 +80,7 @@ async fn serve(config: Config, client: Client, heartbeat: Client, cancel: Cancel
         clock: Clock::system(),
         gauges: Arc::new(machine::Kernel),
         machine: Machine::read(),
-        cancel: cancel.clone(),
+        tasks: own.clone(),
     });
 
     let first = node_report(&agent, &version, &NodeStatus::default()).await;
@@ -88,34 +97,32 @@ async fn serve(config: Config, client: Client, heartbeat: Client, cancel: Cancel
     if let Some(uid) = node.as_ref().and_then(|n| n.metadata.uid.clone()) {
         let _ = registered.set(uid);
     }
-    let owner = registered.clone();
-    let seconds = agent.config.file.node_lease_duration_seconds;
-    tokio::spawn(lease::run(
-        heartbeat,
-        agent.config.node_name.clone(),
-        seconds,
-        move || owner.get().cloned(),
-        cancel.clone(),
-    ));
-    let spawn = |work: futures::future::BoxFuture<'static, ()>| {
-        drop(tokio::spawn(cancel.clone().run_until_cancelled_owned(work)))
+    let (name, seconds) = (agent.config.node_name.clone(), agent.config.file.node_lease_duration_seconds);
+    keep(&own, "node lease", move || {
+        let owner = registered.clone();
+        lease::run(heartbeat.clone(), name.clone(), seconds, move || owner.get().cloned())
+    });
+    let each = |name: &'static str, work: fn(Arc<Agent>) -> BoxFuture<'static, ()>| {
+        let agent = agent.clone();
+        keep(&own, name, move || work(agent.clone()));
     };
-    spawn(Box::pin(report_node(agent.clone(), version, node)));
-    spawn(Box::pin(pleg::run(agent.clone())));
-    spawn(Box::pin(housekeeping::logs::run(agent.clone())));
-    spawn(Box::pin(housekeeping::images::run(agent.clone())));
-    spawn(Box::pin(eviction::run(agent.clone(), thresholds)));
-    spawn(Box::pin(agent.log_watcher.clone().run()));
-    spawn(Box::pin(follow_pods(agent.clone())));
+    each("runtime events", |agent| pleg::run(agent).boxed());
+    each("log rotation", |agent| housekeeping::logs::run(agent).boxed());
+    each("image garbage collection", |agent| housekeeping::images::run(agent).boxed());
+    each("log watch", |agent| agent.log_watcher.clone().run().boxed());
+    let (reported, mut node) = (agent.clone(), node);
+    keep(&own, "node status", move || report_node(reported.clone(), version.clone(), node.take()));
+    let evicting = agent.clone();
+    keep(&own, "eviction", move || eviction::run(evicting.clone(), thresholds.clone()));
+    start_following(&agent);
     if agent.config.serve_healthz && agent.config.file.healthz_port != 0 {
-        let (config, cancel) = (agent.config.clone(), cancel.clone());
-        spawn(Box::pin(async move {
-            if let Err(error) = server::healthz(&config, cancel).await {
-                tracing::error!(%error, "failed to serve the health port");
-            }
-        }));
+        let agent = agent.clone();
+        own.restarting("health port", move |own| {
+            let agent = agent.clone();
+            async move { server::healthz(&agent.config, own).await }
+        });
     }
-    server::serve(agent, listener, cancel).await
+    server::serve(agent, listener, own.child("server")).await
 }
 
 /// What no waiting mends.
@@ -144,9 +151,17 @@ async fn runtime_version(runtime: &dyn Runtime) -> proto::cri::VersionResponse {
     }
 }
 
-/// The pods of this node, as the API has them.
-pub(crate) async fn follow_pods(agent: Arc<Agent>) {
-    let informers = Informers::new(agent.client.clone(), &Supervisor::under(&agent.cancel));
+/// Follows the pods of this node, as the API has them.
+pub(crate) fn start_following(agent: &Arc<Agent>) {
+    let followed = agent.clone();
+    agent.tasks.restarting("pods of the node", move |own| {
+        let work = follow_pods(followed.clone(), own.clone());
+        async move { own.until_stopped(work).await }.map(drop)
+    });
+}
+
+async fn follow_pods(agent: Arc<Agent>, own: Supervisor) {
+    let informers = Informers::new(agent.client.clone(), &own);
     let scope = Scope { field_selector: Some(format!("spec.nodeName={}", agent.config.node_name)), ..Scope::default() };
     let pods = informers.scoped::<Pod>(scope);
     let sink = agent.clone();
@@ -161,8 +176,14 @@ pub(crate) async fn follow_pods(agent: Arc<Agent>) {
         Change::Deleted(pod) => sink.pod_removed(pod),
     });
     pods.synced().await;
-    housekeeping::orphans(&agent).await;
-    housekeeping::run(agent).await;
+    // It returns too when the informer is told to end.
+    if !pods.is_synced() {
+        return;
+    }
+    // Those that went while nobody followed.
+    agent.pods_listed(&pods.list());
+    keep(&own, "housekeeping", move || housekeeping::run(agent.clone()));
+    own.token().cancelled().await;
 }
 
 /// Asks the runtime how it is.
@@ -199,7 +220,7 @@ async fn node_report(agent: &Agent, version: &proto::cri::VersionResponse, old: 
     let health = agent.health.read().clone();
     let faults: Vec<String> = health.runtime.into_iter().chain(health.network).collect();
     let (gauges, root) = (agent.gauges.clone(), agent.config.root_dir.clone());
-    let disk = spawn_blocking(move || gauges.disk(&root)).await;
+    let disk = supervisor::blocking("measuring a disk", move || gauges.disk(&root)).await;
     let disk = disk.ok().and_then(Result::ok).unwrap_or_default();
     let findings = node_status::Findings {
         config: &agent.config,

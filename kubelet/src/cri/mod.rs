@@ -8,6 +8,7 @@ pub(crate) mod labels;
 pub(crate) mod observe;
 
 use async_trait::async_trait;
+use component::supervisor::Ended;
 use proto::cri;
 use std::time::Duration;
 
@@ -29,6 +30,12 @@ impl Error {
 impl From<tonic::Status> for Error {
     fn from(status: tonic::Status) -> Self {
         Self { code: status.code(), message: status.message().to_owned() }
+    }
+}
+
+impl From<Ended> for Error {
+    fn from(ended: Ended) -> Self {
+        Self { code: tonic::Code::Internal, message: ended.to_string() }
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) mod usage;
 mod tests;
 
 use crate::{housekeeping, node_agent::Agent, pod, status::Verdict};
+use component::supervisor::{self, Ended};
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
 use state::{Observation, Observations, State};
@@ -29,11 +30,14 @@ const CLEAN_UP_PERIOD: Duration = Duration::from_secs(1);
 const IMMEDIATE_GRACE_SECS: i64 = 1;
 
 /// Watches the node for ever.
-pub(crate) async fn run(agent: Arc<Agent>, thresholds: Vec<Threshold>) {
+///
+/// # Errors
+/// Measuring it panicked.
+pub(crate) async fn run(agent: Arc<Agent>, thresholds: Vec<Threshold>) -> Result<(), Ended> {
     let transition = SignedDuration::try_from(agent.config.file.eviction_pressure_transition_period.0);
     let mut state = State::new(thresholds, transition.unwrap_or(SignedDuration::MAX));
     loop {
-        let evicted = synchronize(&agent, &mut state).await;
+        let evicted = synchronize(&agent, &mut state).await?;
         if evicted.is_empty() {
             time::sleep(PERIOD).await;
         } else {
@@ -43,8 +47,8 @@ pub(crate) async fn run(agent: Arc<Agent>, thresholds: Vec<Threshold>) {
 }
 
 /// One look: notes what is short, and evicts whom that asks for. The uids of those.
-async fn synchronize(agent: &Arc<Agent>, state: &mut State) -> Vec<String> {
-    let node = observe(agent).await;
+async fn synchronize(agent: &Arc<Agent>, state: &mut State) -> Result<Vec<String>, Ended> {
+    let node = observe(agent).await?;
     let now = agent.clock.now();
     let mut thresholds = state.observe(&node.observations, now);
     {
@@ -61,31 +65,31 @@ async fn synchronize(agent: &Arc<Agent>, state: &mut State) -> Vec<String> {
             Ok(usages) => {
                 let evicted = over_own_limits(agent, &pods, &usages, node.dedicated);
                 if !evicted.is_empty() {
-                    return evicted;
+                    return Ok(evicted);
                 }
             }
             Err(error) => tracing::warn!(%error, "the runtime does not say what containers use"),
         }
     }
-    let Some(first) = thresholds.first().cloned() else { return Vec::new() };
+    let Some(first) = thresholds.first().cloned() else { return Ok(Vec::new()) };
     let resource = first.signal.resource();
     agent.events.node("Warning", "EvictionThresholdMet", &format!("Attempting to reclaim {}", resource.name()));
-    if reclaim(agent, state, first.signal, node.dedicated).await {
-        return Vec::new();
+    if reclaim(agent, state, first.signal, node.dedicated).await? {
+        return Ok(Vec::new());
     }
     let all = |_: &Pod| matches!(resource, Resource::EphemeralStorage | Resource::Inodes);
     let usages = match usage::collect(agent, &pods, all).await {
         Ok(usages) => usages,
         Err(error) => {
             tracing::warn!(%error, "the runtime does not say what containers use");
-            return Vec::new();
+            return Ok(Vec::new());
         }
     };
     rank::rank(&mut pods, first.signal, &usages, node.dedicated);
     // At most one: the next look shows whether it was enough.
     let Some(victim) = pods.iter().find(|p| !pod::is_critical(p)) else {
         tracing::warn!(resource = resource.name(), "nothing can be evicted to relieve the node");
-        return Vec::new();
+        return Ok(Vec::new());
     };
     thresholds.retain(|t| node.observations.contains_key(&t.signal));
     let usage = usages.get(pod::uid(victim));
@@ -97,7 +101,7 @@ async fn synchronize(agent: &Arc<Agent>, state: &mut State) -> Vec<String> {
         own.unwrap_or(i64::MAX).min(agent.config.file.eviction_max_pod_grace_period)
     };
     evict(agent, victim, message, grace, true);
-    vec![pod::uid(victim).to_owned()]
+    Ok(vec![pod::uid(victim).to_owned()])
 }
 
 fn evict(agent: &Agent, pod: &Pod, message: String, grace_secs: i64, disruption: bool) {
@@ -121,18 +125,18 @@ fn over_own_limits(agent: &Agent, pods: &[Arc<Pod>], usages: &usage::Usages, ded
 
 /// Frees what no pod needs: dead containers and unused images, where these are on the short file system. True if that was
 /// enough.
-async fn reclaim(agent: &Arc<Agent>, state: &State, signal: Signal, dedicated: bool) -> bool {
+async fn reclaim(agent: &Arc<Agent>, state: &State, signal: Signal, dedicated: bool) -> Result<bool, Ended> {
     let helps = match signal {
         Signal::NodeFsAvailable | Signal::NodeFsInodesFree => !dedicated,
         Signal::ImageFsAvailable | Signal::ImageFsInodesFree => true,
         Signal::MemoryAvailable | Signal::AllocatableMemoryAvailable | Signal::PidAvailable => false,
     };
     if !helps {
-        return false;
+        return Ok(false);
     }
     housekeeping::containers::remove_unused(agent).await;
     housekeeping::images::remove_unused(agent).await;
-    state.resolved(&observe(agent).await.observations)
+    Ok(state.resolved(&observe(agent).await?.observations))
 }
 
 struct Node {
@@ -141,12 +145,11 @@ struct Node {
     dedicated: bool,
 }
 
-async fn observe(agent: &Arc<Agent>) -> Node {
+async fn observe(agent: &Arc<Agent>) -> Result<Node, Ended> {
     let images = agent.runtime.image_fs().await.ok();
     let mount = images.and_then(|list| list.into_iter().next()?.fs_id).map(|id| PathBuf::from(id.mountpoint));
     let measured = agent.clone();
-    let work = move || measure(&measured, mount);
-    tokio::task::spawn_blocking(work).await.unwrap_or(Node { observations: Observations::new(), dedicated: false })
+    supervisor::blocking("measuring the node", move || measure(&measured, mount)).await
 }
 
 fn measure(agent: &Agent, image_mount: Option<PathBuf>) -> Node {

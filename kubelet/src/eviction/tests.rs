@@ -280,9 +280,9 @@ fn the_message_blames_containers_that_use_more_than_they_asked_for() {
 const FULL: machine::Disk = machine::Disk { available: 1 << 30, ..FakeGauges::ROOMY };
 
 async fn started(change: impl FnOnce(&mut crate::config::Config)) -> TestNode {
-    let mut node = TestNode::with(change).await;
+    let node = TestNode::with(change).await;
     let thresholds = threshold::thresholds(&node.agent.config.file).expect("thresholds");
-    node.run(super::run(node.agent.clone(), thresholds));
+    node.run("eviction", move |agent| super::run(agent, thresholds.clone()));
     node
 }
 
@@ -402,4 +402,18 @@ async fn a_pod_over_its_own_limit_is_ended_and_no_other() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(node.phase("other"), "Running");
     assert!(!node.agent.health.read().disk_pressure);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_at_the_node_that_panics_is_not_the_last() {
+    let node = started(|_| {}).await;
+    node.pod("hog", json!({"containers": [{"name": "m"}]}));
+    node.until("it runs", |n| n.ready("hog", "m")).await;
+    // Once in the loop itself, once in what it has measured on another thread.
+    node.traps.set("image_fs", 1);
+    node.until("it panicked", |n| n.traps.left("image_fs") == 0).await;
+    node.gauges.panics.store(1, std::sync::atomic::Ordering::Relaxed);
+    node.until("it panicked", |n| n.gauges.panics.load(std::sync::atomic::Ordering::Relaxed) == 0).await;
+    node.gauges.memory.lock().available = 1 << 20;
+    node.until("the pod is evicted", |n| n.status("hog")["reason"] == "Evicted").await;
 }

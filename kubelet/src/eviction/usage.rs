@@ -2,6 +2,7 @@
 //! reads it.
 
 use crate::{container::config::pod_log_dir, cri::labels, node_agent::Agent, pod, qos, volumes};
+use component::supervisor;
 use k8s_openapi::api::core::v1::{Pod, Volume};
 use proto::cri;
 use std::{
@@ -93,7 +94,7 @@ pub(crate) async fn collect(
     let work = move || {
         wanted.iter().map(|(pod, stats, disk)| (pod::uid(pod).to_owned(), one(&agent, pod, stats, *disk))).collect()
     };
-    Ok(tokio::task::spawn_blocking(work).await.unwrap_or_default())
+    Ok(supervisor::blocking("usage of pods", work).await?)
 }
 
 fn one(agent: &Agent, pod: &Pod, stats: &[cri::ContainerStats], on_disk: bool) -> Usage {

@@ -1,9 +1,10 @@
 //! Removing images when the disk fills up. Upstream: pkg/kubelet/images/image_gc_manager.go.
 
 use crate::{config::Span, images::gc, node_agent::Agent};
+use component::supervisor;
 use jiff::SignedDuration;
 use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
-use tokio::{task::spawn_blocking, time};
+use tokio::time;
 
 const PERIOD: Duration = Duration::from_secs(300);
 
@@ -16,7 +17,10 @@ pub(crate) async fn run(agent: Arc<Agent>) {
         let Ok(file_systems) = agent.runtime.image_fs().await else { continue };
         let mount = file_systems.into_iter().next().and_then(|f| f.fs_id).map(|id| id.mountpoint).unwrap_or_default();
         let gauges = agent.gauges.clone();
-        let Ok(Ok(disk)) = spawn_blocking(move || gauges.disk(&PathBuf::from(mount))).await else { continue };
+        let Ok(Ok(disk)) = supervisor::blocking("measuring a disk", move || gauges.disk(&PathBuf::from(mount))).await
+        else {
+            continue;
+        };
         let policy = policy(&agent);
         collect(&agent, policy, policy.excess(gc::Disk { capacity: disk.capacity, available: disk.available })).await;
     }

@@ -8,6 +8,7 @@ pub(crate) mod images;
 pub(crate) mod logs;
 
 use crate::{cri::labels, node_agent::Agent, volumes};
+use component::supervisor;
 use proto::cri;
 use std::{
     collections::{HashMap, HashSet},
@@ -16,17 +17,16 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{task::spawn_blocking, time};
+use tokio::time;
 
 /// How long a container of a pod that nobody knows is given to end, if its own annotation does not say.
 const ORPHAN_GRACE_SECS: u64 = 30;
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// Once a minute.
+/// At once, and then once a minute.
 pub(crate) async fn run(agent: Arc<Agent>) {
     let mut tick = time::interval(PERIOD);
     tick.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
-    tick.tick().await;
     loop {
         tick.tick().await;
         orphans(&agent).await;
@@ -56,7 +56,7 @@ pub(crate) async fn orphans(agent: &Arc<Agent>) {
     let ends = gone.into_iter().map(|(uid, (sandboxes, containers))| end(agent, uid, sandboxes, containers));
     futures::future::join_all(ends).await;
     let agent = agent.clone();
-    let swept = spawn_blocking(move || {
+    let swept = supervisor::blocking("clean-up after pods", move || {
         for uid in volumes::known_pods(&agent.config.root_dir).into_iter().chain(agent.cgroups.pods()) {
             if agent.pods.lock().contains_key(&uid) {
                 continue;
@@ -97,7 +97,9 @@ async fn end(agent: &Agent, uid: String, sandboxes: Vec<cri::PodSandbox>, contai
             name(labels::POD_NAME)
         )));
     }
-    let _ = spawn_blocking(move || folders.into_iter().for_each(|folder| drop(fs::remove_dir_all(folder)))).await;
+    let remove = move || folders.into_iter().for_each(|folder| drop(fs::remove_dir_all(folder)));
+    // Logged and counted; who is left is found again the next time.
+    let _ = supervisor::blocking("clean-up after pods", remove).await;
 }
 
 #[cfg(test)]

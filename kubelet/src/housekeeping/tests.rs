@@ -54,8 +54,8 @@ async fn of_dead_containers_the_newest_is_kept() {
 
 #[tokio::test(start_paused = true)]
 async fn images_go_when_the_disk_fills_up_and_not_those_in_use() {
-    let mut node = TestNode::with(|config| config.pinned_images = vec!["kept:1".into()]).await;
-    node.run(images::run(node.agent.clone()));
+    let node = TestNode::with(|config| config.pinned_images = vec!["kept:1".into()]).await;
+    node.run("image garbage collection", images::run);
     node.simple_pod("p");
     for (image, size) in [("large:1", 8 << 30), ("old:1", 1 << 30), ("kept:1", 1), ("registry/pause:3", 1)] {
         node.runtime.world().images.insert(image.into(), size);
@@ -77,8 +77,8 @@ async fn images_go_when_the_disk_fills_up_and_not_those_in_use() {
 
 #[tokio::test(start_paused = true)]
 async fn large_logs_are_turned_over() {
-    let mut node = TestNode::with(|config| config.file.container_log_max_size = "1Ki".into()).await;
-    node.run(logs::run(node.agent.clone()));
+    let node = TestNode::with(|config| config.file.container_log_max_size = "1Ki".into()).await;
+    node.run("log rotation", logs::run);
     node.simple_pod("p");
     node.until("it runs", |n| n.ready("p", "c")).await;
     let log = node.runtime.world().container("p", "c").expect("a container").log_path.clone();

@@ -6,12 +6,13 @@ use super::{
     watch::Watcher,
 };
 use bytes::Bytes;
+use component::supervisor;
 use std::{
     io,
     path::{Path, PathBuf},
     time::Duration,
 };
-use tokio::{sync::mpsc, task::spawn_blocking};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// How often a log is looked at though nobody told that it grew, and whether its container still runs.
@@ -70,7 +71,7 @@ impl<F: Fn() -> bool + Send> Follower<F> {
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    spawn_blocking(work).await.map_err(io::Error::other)?
+    supervisor::blocking("log of a container", work).await.map_err(io::Error::other)?
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! Turning logs over by size. Upstream: pkg/kubelet/logs/container_log_manager.go.
 
 use crate::cri::Runtime;
+use component::supervisor;
 use flate::compress;
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
-use tokio::task::spawn_blocking;
 
 /// `containerLogMaxSize` and `containerLogMaxFiles` (the current one included).
 #[derive(Debug, Clone, Copy)]
@@ -18,14 +18,14 @@ pub(crate) struct Limits {
 /// Looks at one running container's log. Files are handled on the blocking pool: compressing one takes a while.
 pub(crate) async fn rotate(runtime: &dyn Runtime, id: &str, log: &Path, limits: Limits) -> anyhow::Result<()> {
     let path = log.to_owned();
-    match spawn_blocking(move || set_aside(&path, limits)).await?? {
+    match supervisor::blocking("log rotation", move || set_aside(&path, limits)).await?? {
         Found::Small => Ok(()),
         // The runtime lost the file: it makes a new one when told to open it.
         Found::Missing => Ok(runtime.reopen_log(id).await?),
         Found::Renamed(aside) => {
             let Err(error) = runtime.reopen_log(id).await else { return Ok(()) };
             let path = log.to_owned();
-            spawn_blocking(move || fs::rename(aside, path)).await??;
+            supervisor::blocking("log rotation", move || fs::rename(aside, path)).await??;
             Err(error.into())
         }
     }

@@ -9,29 +9,19 @@ use k8s_openapi::{
 use kube::{Api, Client, api::PostParams};
 use std::time::Duration;
 use tokio::time;
-use tokio_util::sync::CancellationToken;
 
 const NAMESPACE: &str = "kube-node-lease";
 const TRIES: u32 = 5;
 const CALL_LIMIT: Duration = Duration::from_secs(10);
 
-/// Renews until cancelled. `owner` gives the node's uid once it is registered.
-pub(crate) async fn run(
-    client: Client,
-    node: String,
-    seconds: i32,
-    owner: impl Fn() -> Option<String>,
-    cancel: CancellationToken,
-) {
+/// Renews for ever. `owner` gives the node's uid once it is registered.
+pub(crate) async fn run(client: Client, node: String, seconds: i32, owner: impl Fn() -> Option<String>) {
     let api = Api::<Lease>::namespaced(client, NAMESPACE);
     let mut tick = time::interval(Duration::from_millis(u64::from(seconds.max(4).unsigned_abs()) * 250));
     tick.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
     let mut held: Option<Lease> = None;
     loop {
-        tokio::select! {
-            () = cancel.cancelled() => return,
-            _ = tick.tick() => {}
-        }
+        tick.tick().await;
         for attempt in 1..=TRIES {
             let wanted = renewed(held.as_ref(), &node, seconds, owner().as_deref());
             let renewal = async {

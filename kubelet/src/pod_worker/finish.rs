@@ -4,7 +4,6 @@ use super::Worker;
 use crate::{container::config::pod_log_dir, cri::observe, pod, volumes};
 use k8s_openapi::api::core::v1::Pod;
 use std::{fs, path::PathBuf, sync::Arc};
-use tokio::task::spawn_blocking;
 
 impl Worker {
     /// Takes away what a pod that has ended does not need. What its logs and statuses are read from stays. False: not all could go.
@@ -22,7 +21,7 @@ impl Worker {
             }
             cgroups.remove_pod(&uid)
         };
-        match spawn_blocking(work).await {
+        match self.tasks.blocking("clean-up after pods", work).await {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
                 tracing::warn!(pod = pod::format(pod), %error, "cannot clean up after a pod");
@@ -56,7 +55,7 @@ impl Worker {
         }
         let logs = PathBuf::from(pod_log_dir(&agent.config.file.pod_logs_dir, pod));
         let (root, uid) = (agent.config.root_dir.clone(), pod::uid(pod).to_owned());
-        let removed = spawn_blocking(move || {
+        let removed = self.tasks.blocking("clean-up after pods", move || {
             links.into_iter().for_each(|link| drop(fs::remove_file(link)));
             remove(logs).and_then(|()| volumes::remove_pod_dir(&root, &uid))
         });

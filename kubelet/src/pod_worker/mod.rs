@@ -20,6 +20,7 @@ use crate::{
     status::{self, Verdict, writer},
     volumes::Volumes,
 };
+use component::{Supervisor, supervisor::guarded_future};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use std::{
@@ -84,22 +85,48 @@ struct Ends {
     wake: Arc<Notify>,
     stale: Arc<AtomicBool>,
     status: Arc<watch::Sender<writer::Wanted>>,
+    /// Everything that runs for the pod.
+    tasks: Supervisor,
 }
+
+/// What users are told of a panic.
+const PANICKED: &str = "the kubelet panicked, its log says where";
+/// The pauses after a worker's panic, in seconds.
+const PANIC_PAUSE_SECS: (i64, i64) = (1, 30);
 
 pub(crate) fn spawn(agent: Arc<Agent>, desired: Desired) -> Handle {
     let pod = desired.pod.clone();
     let (desired_in, desired) = watch::channel(desired);
     let (status_in, status) = watch::channel(writer::Wanted::default());
-    tokio::spawn(agent.cancel.clone().run_until_cancelled_owned(writer::run(
-        agent.client.clone(),
-        pod,
-        status.clone(),
-    )));
+    let name = pod::format(&pod);
+    let tasks = agent.workers.child(("pod", name.clone()));
+    let writer = writer::run(agent.client.clone(), pod, status.clone());
+    tasks.one_shot(("pod status", name.clone()), tasks.token().run_until_cancelled_owned(writer));
     let (wake, stale) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
-    let ends = Ends { desired, wake: wake.clone(), stale: stale.clone(), status: Arc::new(status_in) };
-    let worker = Worker::new(agent.clone(), ends);
-    tokio::spawn(agent.cancel.clone().run_until_cancelled_owned(worker.run()));
+    let (shared_wake, shared_stale, status_in) = (wake.clone(), stale.clone(), Arc::new(status_in));
+    let ends = Ends { desired, wake: shared_wake, stale: shared_stale, status: status_in, tasks: tasks.clone() };
+    tasks.one_shot(("pod worker", name), tasks.token().run_until_cancelled_owned(work(agent, ends)));
     Handle { desired: desired_in, wake, stale, status }
+}
+
+/// Has the pod worked on until it is buried. A worker that panics is followed by another after a back-off. That the pod
+/// panics it again and again is the pod's misfortune and not the node's: it is told in its events and in the metrics, and
+/// does not fail the kubelet's health.
+async fn work(agent: Arc<Agent>, ends: Ends) {
+    let mut panics = Backoff::new(PANIC_PAUSE_SECS.0, PANIC_PAUSE_SECS.1);
+    let mut worker = Worker::new(agent.clone(), ends.clone());
+    loop {
+        let pod = ends.desired.borrow().pod.clone();
+        if guarded_future(("pod worker", pod::format(&pod)), worker.run()).await.is_ok() {
+            return;
+        }
+        panics.next("", agent.clock.now());
+        let pause = panics.get("");
+        let message = format!("error syncing pod: {PANICKED}; trying again in {pause:#}");
+        agent.events.pod(&pod, None, "Warning", "FailedSync", &message);
+        worker = worker.successor(agent.clone(), ends.clone());
+        tokio::time::sleep(pause.unsigned_abs()).await;
+    }
 }
 
 pub(crate) struct Worker {
@@ -108,6 +135,7 @@ pub(crate) struct Worker {
     wake: Arc<Notify>,
     stale: Arc<AtomicBool>,
     status: Arc<watch::Sender<writer::Wanted>>,
+    tasks: Supervisor,
     /// The last status made.
     old: PodStatus,
     memory: Memory,
@@ -131,8 +159,8 @@ struct Ending {
 
 impl Worker {
     fn new(agent: Arc<Agent>, ends: Ends) -> Self {
-        let Ends { desired, wake, stale, status } = ends;
-        let probes = Probes::new(agent.runtime.clone(), agent.events.clone(), agent.clock.clone(), wake.clone());
+        let Ends { desired, wake, stale, status, tasks } = ends;
+        let probes = Probes::new(&agent, wake.clone(), tasks.clone());
         let last = status.borrow().status.clone();
         let old = last.or_else(|| desired.borrow().pod.status.clone()).unwrap_or_default();
         Self {
@@ -141,6 +169,7 @@ impl Worker {
             wake,
             stale,
             status,
+            tasks,
             old,
             memory: Memory::default(),
             backoff: Backoff::new(10, 300),
@@ -153,7 +182,14 @@ impl Worker {
         }
     }
 
-    async fn run(mut self) {
+    /// One that knows what this one learnt, and looks at everything else again.
+    fn successor(self, agent: Arc<Agent>, ends: Ends) -> Self {
+        let Self { memory, backoff, admitted, .. } = self;
+        Self { memory, backoff, admitted, ..Self::new(agent, ends) }
+    }
+
+    /// Ends once the pod is buried.
+    async fn run(&mut self) {
         loop {
             let desired = self.desired.borrow_and_update().clone();
             let observed =
@@ -235,6 +271,7 @@ impl Worker {
             status::containers::finish(&desired.pod, &mut status);
             status.conditions = Some(status::conditions::conditions(&inputs, &status));
         }
+        self.agent.terminations.count(&self.old, &status);
         self.old = status.clone();
         let wanted = writer::Wanted { status: Some(status.clone()), finished, deleting: pod::deleting(&desired.pod) };
         self.status.send_if_modified(|held| {

@@ -1,6 +1,6 @@
 //! What must be there before a pod's first container: folders, its cgroup, its volumes. And the sandbox.
 
-use super::{Desired, Hold, SANDBOX_RETRY, Worker};
+use super::{Desired, Hold, PANICKED, SANDBOX_RETRY, Worker};
 use crate::{
     container::{config::pod_log_dir, dns, hosts, resources, sandbox},
     cri::observe,
@@ -116,7 +116,7 @@ impl Worker {
         }
         let made = match self.sandbox_config(pod, attempt) {
             Ok(config) => match fs::create_dir_all(&config.log_directory) {
-                Ok(()) => self.agent.runtime.run_sandbox(config, "").await.map_err(|e| e.to_string()),
+                Ok(()) => self.run_sandbox(pod, config).await,
                 Err(error) => Err(error.to_string()),
             },
             Err(error) => Err(error),
@@ -138,6 +138,15 @@ impl Worker {
             // The downward API may show the pod's address.
             self.stale.store(true, std::sync::atomic::Ordering::Relaxed);
         }
+    }
+
+    /// Once begun it ends, whatever becomes of the worker.
+    async fn run_sandbox(&self, pod: &Pod, config: cri::PodSandboxConfig) -> Result<String, String> {
+        let runtime = self.agent.runtime.clone();
+        let made = self
+            .tasks
+            .one_shot(("sandbox start", pod::format(pod)), async move { runtime.run_sandbox(config, "").await });
+        made.await.map_err(|_| PANICKED.to_owned())?.map_err(|error| error.to_string())
     }
 
     pub(super) fn sandbox_config(&mut self, pod: &Pod, attempt: u32) -> Result<cri::PodSandboxConfig, String> {

@@ -1,10 +1,12 @@
 //! Starting one container: image, configuration, create, start, postStart. Upstream: kuberuntime_container.go, startContainer.
 
-use super::{Desired, Hold, START_RETRY, Worker, kill, step};
+use super::{Desired, Hold, PANICKED, START_RETRY, Worker, kill, step};
 use crate::{
     container::{config, env, hosts, security},
     cri::observe,
+    hooks,
     images::Refused,
+    node_agent::Agent,
     objects::Objects,
     pod::{self, Kind},
     volumes::{self, mounts},
@@ -13,6 +15,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use proto::cri;
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+use tokio::sync::watch;
 
 /// A waiting reason, its message, and when to try again if not as usual.
 struct Fault {
@@ -33,6 +36,86 @@ impl From<Refused> for Fault {
     }
 }
 
+/// The pod is to be ended.
+struct Forestalled;
+
+/// Does `work` unless the pod is to be ended before it is done.
+async fn unless_ended<T>(
+    mut desired: watch::Receiver<Desired>,
+    work: impl Future<Output = T>,
+) -> Result<T, Forestalled> {
+    let ended = async {
+        while desired.wait_for(|d| d.removed || d.verdict.is_some() || pod::deleting(&d.pod)).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        outcome = work => Ok(outcome),
+        () = ended => Err(Forestalled),
+    }
+}
+
+/// A container that is ready to be made.
+struct Launch {
+    agent: Arc<Agent>,
+    pod: Arc<Pod>,
+    container: Container,
+    sandbox: String,
+    sandbox_config: cri::PodSandboxConfig,
+    container_config: cri::ContainerConfig,
+}
+
+impl Launch {
+    /// Makes it and starts it. Its id.
+    async fn run(self) -> Result<String, Fault> {
+        let Self { agent, pod, container, sandbox, sandbox_config, container_config } = self;
+        let tell = |kind: &str, reason: &str, message: &str| {
+            agent.events.pod(&pod, Some(&container.name), kind, reason, message)
+        };
+        let failed = |message: &str| tell("Warning", "Failed", &format!("Error: {message}"));
+        let log_path = Path::new(&sandbox_config.log_directory).join(&container_config.log_path);
+        if let Some(parent) = log_path.parent() {
+            let _ = fs::create_dir_all(parent);
+        }
+        let id = match agent.runtime.create_container(&sandbox, container_config, sandbox_config).await {
+            Ok(id) => id,
+            Err(error) => {
+                failed(&error.message);
+                return Err(Fault::new("CreateContainerError", error.message));
+            }
+        };
+        tell("Normal", "Created", "Container created");
+        if let Err(error) = agent.runtime.start_container(&id).await {
+            failed(&error.message);
+            return Err(Fault::new("RunContainerError", error.message));
+        }
+        tell("Normal", "Started", "Container started");
+        if let Some(folder) = &agent.config.container_log_dir {
+            link_log(folder, &pod, &container, &id, &log_path);
+        }
+        Ok(id)
+    }
+}
+
+/// Runs the hook of a container that has been started; one that fails ends the container.
+async fn post_start(
+    agent: &Arc<Agent>,
+    pod: &Arc<Pod>,
+    container: &Container,
+    id: &str,
+    pod_ip: String,
+) -> Result<(), Fault> {
+    let Some(hook) = container.lifecycle.as_ref().and_then(|l| l.post_start.as_ref()) else { return Ok(()) };
+    let Err(message) = hooks::run(agent.runtime.as_ref(), pod, container, id, &pod_ip, hook).await else {
+        return Ok(());
+    };
+    tracing::warn!(pod = pod::format(pod), container = container.name, message, "postStart hook failed");
+    agent.events.pod(pod, Some(&container.name), "Warning", "FailedPostStartHook", "PostStartHook failed");
+    let kill = kill::Kill { agent: agent.clone(), pod: pod.clone(), pod_ip };
+    let _ = kill.container(id, &container.name, "FailedPostStartHook", step::KillReason::Other, None).await;
+    Err(Fault::new("PostStartHookError", message))
+}
+
 impl Worker {
     /// Starts the container, or says why it waits. A pod that is to be ended meanwhile is not kept waiting by a pull or a hook.
     pub(super) async fn start(&mut self, desired: &Desired, observed: &observe::Pod, kind: Kind, index: usize) {
@@ -51,15 +134,9 @@ impl Worker {
             let finished = Timestamp::from_nanosecond(i128::from(last.finished_at_ns)).unwrap_or(now);
             self.backoff.next(&step::backoff_key(&pod, &container), finished);
         }
-        let mut changes = self.desired.clone();
-        let ended = async {
-            while changes.wait_for(|d| d.removed || d.verdict.is_some() || pod::deleting(&d.pod)).await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        };
-        let outcome = tokio::select! {
-            outcome = self.try_start(&pod, observed, kind, &container) => outcome,
-            () = ended => return,
+        let outcome = match self.try_start(&pod, observed, kind, &container).await {
+            Ok(outcome) => outcome,
+            Err(Forestalled) => return,
         };
         match outcome {
             Ok(()) => drop(self.memory.holds.remove(&container.name)),
@@ -87,9 +164,35 @@ impl Worker {
         observed: &observe::Pod,
         kind: Kind,
         container: &Container,
-    ) -> Result<(), Fault> {
+    ) -> Result<Result<(), Fault>, Forestalled> {
+        let Some(sandbox) = observed.sandboxes.first() else { return Ok(Ok(())) };
+        let desired = self.desired.clone();
+        let ready = unless_ended(desired.clone(), self.ready_to_start(pod, observed, sandbox, kind, container)).await?;
+        let launch = match ready {
+            Ok(launch) => launch,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        // Not cut off: what the runtime has begun to make must not be left half done and unobserved.
+        let name = ("container start", format!("{}/{}", pod::format(pod), container.name));
+        let id = match self.tasks.one_shot(name, launch.run()).await {
+            Ok(Ok(id)) => id,
+            Ok(Err(fault)) => return Ok(Err(fault)),
+            Err(_) => return Ok(Err(Fault::new("RunContainerError", PANICKED))),
+        };
+        let pod_ip = self.pod_ip(pod, observed);
+        unless_ended(desired, post_start(&self.agent, pod, container, &id, pod_ip)).await
+    }
+
+    /// Everything that a start needs: the image, and a configuration.
+    async fn ready_to_start(
+        &mut self,
+        pod: &Arc<Pod>,
+        observed: &observe::Pod,
+        sandbox: &observe::Sandbox,
+        kind: Kind,
+        container: &Container,
+    ) -> Result<Launch, Fault> {
         let agent = self.agent.clone();
-        let Some(sandbox) = observed.sandboxes.first() else { return Ok(()) };
         let sandbox_config =
             self.sandbox_config(pod, sandbox.attempt).map_err(|e| Fault::new("CreateContainerConfigError", e))?;
         let mut secrets = Vec::new();
@@ -125,36 +228,8 @@ impl Worker {
                 return Err(Fault::new("CreateContainerConfigError", message));
             }
         };
-        let log_path = Path::new(&sandbox_config.log_directory).join(&container_config.log_path);
-        if let Some(parent) = log_path.parent() {
-            let _ = fs::create_dir_all(parent);
-        }
-        let id = match agent.runtime.create_container(&sandbox.id, container_config, sandbox_config).await {
-            Ok(id) => id,
-            Err(error) => {
-                failed(&error.message);
-                return Err(Fault::new("CreateContainerError", error.message));
-            }
-        };
-        agent.events.pod(pod, Some(&container.name), "Normal", "Created", "Container created");
-        if let Err(error) = agent.runtime.start_container(&id).await {
-            failed(&error.message);
-            return Err(Fault::new("RunContainerError", error.message));
-        }
-        agent.events.pod(pod, Some(&container.name), "Normal", "Started", "Container started");
-        if let Some(folder) = &agent.config.container_log_dir {
-            link_log(folder, pod, container, &id, &log_path);
-        }
-        let Some(hook) = container.lifecycle.as_ref().and_then(|l| l.post_start.as_ref()) else { return Ok(()) };
-        let pod_ip = self.pod_ip(pod, observed);
-        if let Err(message) = crate::hooks::run(agent.runtime.as_ref(), pod, container, &id, &pod_ip, hook).await {
-            tracing::warn!(pod = pod::format(pod), container = container.name, message, "postStart hook failed");
-            agent.events.pod(pod, Some(&container.name), "Warning", "FailedPostStartHook", "PostStartHook failed");
-            let kill = kill::Kill { agent: agent.clone(), pod: pod.clone(), pod_ip };
-            let _ = kill.container(&id, &container.name, "FailedPostStartHook", step::KillReason::Other, None).await;
-            return Err(Fault::new("PostStartHookError", message));
-        }
-        Ok(())
+        let (pod, container, sandbox) = (pod.clone(), container.clone(), sandbox.id.clone());
+        Ok(Launch { agent, pod, container, sandbox, sandbox_config, container_config })
     }
 
     pub(super) fn pod_ip(&self, pod: &Pod, observed: &observe::Pod) -> String {

@@ -335,3 +335,108 @@ async fn a_runtime_that_does_not_answer_is_waited_for() {
     node.until("it is gone all the same", |n| n.api.pod("p").is_none()).await;
     assert_eq!(node.runtime.world().calls_of("StopContainer").len(), 4);
 }
+
+/// How often tasks of that name have panicked.
+fn panics(task: &str) -> u64 {
+    let line = format!("ferry_task_panics_total{{task=\"{task}\"}} ");
+    component::supervisor::metrics().lines().find_map(|l| l.strip_prefix(&line)?.parse().ok()).unwrap_or(0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_whose_worker_panics_is_synced_again_ever_more_seldom() {
+    let node = TestNode::new().await;
+    let before = panics("pod worker");
+    node.traps.set("image_status", 4);
+    node.simple_pod("p");
+    node.until("it runs all the same", |n| n.ready("p", "c")).await;
+    assert_eq!((node.traps.left("image_status"), panics("pod worker") - before), (0, 4));
+    assert!((1 + 2 + 4 + 8..20).contains(&node.seconds()), "{}", node.seconds());
+    assert_eq!(
+        told(&node, "FailedSync")[0],
+        "Warning FailedSync: error syncing pod: the kubelet panicked, its log says where; trying again in 1s"
+    );
+    // Not even so many fail the health of the node.
+    assert_eq!(component::supervisor::troubled(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_panics_loses_nothing_of_a_pod_that_runs_or_ends() {
+    let node = TestNode::new().await;
+    let probe = json!({"exec": {"command": ["ready"]}, "periodSeconds": 3600});
+    node.pod("p", json!({"containers": [{"name": "c", "readinessProbe": probe}]}));
+    node.until("it is ready", |n| n.ready("p", "c")).await;
+    let id = node.container("p", "c")["containerID"].clone();
+    // What runs goes on, and is as ready as it was.
+    node.traps.set("sandbox_status", 1);
+    node.until("the worker panicked", |n| !told(n, "FailedSync").is_empty()).await;
+    tokio::time::sleep(secs(90)).await;
+    assert!(node.ready("p", "c") && node.container("p", "c")["containerID"] == id);
+    assert_eq!(node.runtime.world().calls_of("StartContainer").len(), 1);
+    // What ends goes on to end: after the containers, after the sandbox, and when only its remains are left.
+    node.traps.set("stop_container", 1);
+    node.traps.set("stop_sandbox", 1);
+    node.traps.set("remove_sandbox", 1);
+    node.api.delete_pod("p", 5);
+    node.until("it is gone", |n| n.api.pod("p").is_none() && n.runtime.world().sandboxes.is_empty()).await;
+    for call in ["stop_container", "stop_sandbox", "remove_sandbox"] {
+        assert_eq!(node.traps.left(call), 0, "{call}");
+    }
+    node.until("nothing is left", |n| n.agent.pods.lock().is_empty() && n.agent.admitted.lock().is_empty()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_that_could_not_be_written_for_a_panic_is_written_later() {
+    let node = TestNode::new().await;
+    node.simple_pod("p");
+    node.until("it runs", |n| n.ready("p", "c")).await;
+    let before = panics("pod status");
+    node.api.panics(1);
+    node.runtime.world().exit("p", "c", 7);
+    node.until("its end is told", |n| n.container("p", "c")["lastState"]["terminated"]["exitCode"] == 7).await;
+    assert_eq!(panics("pod status") - before, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_has_begun_ends_though_the_kubelet_stops_or_the_pod_is_deleted() {
+    for stop in [true, false] {
+        let node = TestNode::new().await;
+        node.runtime.world().rule(Rule::on("CreateContainer").takes(secs(10)));
+        node.runtime.world().rule(Rule::on("StartContainer").takes(secs(10)));
+        node.simple_pod("p");
+        node.until("it is being made", |n| !n.runtime.world().calls_of("CreateContainer").is_empty()).await;
+        let begin = Instant::now();
+        if stop {
+            node.agent.tasks.stop();
+            node.agent.tasks.finish().await.expect("no vital task");
+            assert!((18..25).contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
+            assert!(node.runtime.world().runs("p", "c"));
+            assert!(node.runtime.world().calls_of("StopContainer").is_empty(), "containers go on running");
+        } else {
+            node.api.delete_pod("p", 5);
+            node.until("it is gone", |n| n.api.pod("p").is_none()).await;
+            assert_eq!(node.runtime.world().calls_of("StopContainer"), ["StopContainer c 5"]);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_panics_is_tried_again() {
+    let node = TestNode::new().await;
+    node.traps.set("create_container", 1);
+    node.simple_pod("p");
+    node.until("it says so", |n| n.container("p", "c")["state"]["waiting"]["reason"] == "RunContainerError").await;
+    let message = node.container("p", "c")["state"]["waiting"]["message"].clone();
+    assert_eq!(message, "the kubelet panicked, its log says where");
+    node.until("it runs", |n| n.ready("p", "c")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_that_went_while_nobody_followed_are_ended() {
+    let node = TestNode::new().await;
+    node.simple_pod("p");
+    node.simple_pod("q");
+    node.until("both run", |n| n.ready("p", "c") && n.ready("q", "c")).await;
+    node.agent.pods_listed(&[node.agent.find("n", "q").expect("a pod")]);
+    node.until("it is gone", |n| n.runtime.world().sandboxes.len() == 1).await;
+    assert!(node.runtime.world().runs("q", "c"));
+}

@@ -3,14 +3,13 @@
 pub(crate) mod check;
 mod worker;
 
-use crate::{cri::Runtime, events::Events, pod, status::Readiness};
-use component::Clock;
+use crate::{cri::Runtime, events::Events, node_agent::Agent, pod, status::Readiness};
+use component::{Clock, Supervisor, supervisor::AbortOnDrop};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus, Probe};
 use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc};
 use tokio::sync::Notify;
-use tokio_util::sync::{CancellationToken, DropGuard};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -79,7 +78,8 @@ pub(crate) struct Probes {
     shared: Arc<Mutex<Shared>>,
     /// The pod's worker is woken by it.
     changed: Arc<Notify>,
-    tasks: HashMap<(String, Kind), DropGuard>,
+    owner: Supervisor,
+    tasks: HashMap<(String, Kind), AbortOnDrop<Option<()>>>,
     /// Each has its probe asked at once.
     triggers: HashMap<(String, Kind), Arc<Notify>>,
     /// Containers that were started before are believed to be what the API says of them until they are asked again.
@@ -87,10 +87,12 @@ pub(crate) struct Probes {
 }
 
 impl Probes {
-    pub(crate) fn new(runtime: Arc<dyn Runtime>, events: Events, clock: Clock, changed: Arc<Notify>) -> Self {
+    /// `owner`: where the tasks belong.
+    pub(crate) fn new(agent: &Agent, changed: Arc<Notify>, owner: Supervisor) -> Self {
+        let (runtime, events, clock) = (agent.runtime.clone(), agent.events.clone(), agent.clock.clone());
         let since = clock.now();
         let (tasks, triggers) = (HashMap::new(), HashMap::new());
-        Self { runtime, events, clock, shared: Arc::default(), changed, tasks, triggers, since }
+        Self { runtime, events, clock, shared: Arc::default(), changed, owner, tasks, triggers, since }
     }
 
     fn trigger(&mut self, container: &str, kind: Kind) -> Arc<Notify> {
@@ -107,7 +109,6 @@ impl Probes {
                 if self.tasks.contains_key(&key) {
                     continue;
                 }
-                let cancel = CancellationToken::new();
                 let worker = worker::Worker {
                     pod: pod.clone(),
                     container: container.clone(),
@@ -121,8 +122,9 @@ impl Probes {
                     trigger: self.trigger(&container.name, kind),
                     readiness: self.trigger(&container.name, Kind::Readiness),
                 };
-                tokio::spawn(cancel.clone().run_until_cancelled_owned(worker.run()));
-                self.tasks.insert(key, cancel.drop_guard());
+                let name = worker.name();
+                let task = self.owner.one_shot(name, self.owner.token().run_until_cancelled_owned(worker.run()));
+                self.tasks.insert(key, task.abort_on_drop());
             }
         }
     }

@@ -138,6 +138,34 @@ async fn while_a_pod_ends_its_readiness_is_asked_and_nothing_else() {
     assert!(asked(&node, "ready") > ready + 10);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_panics_knows_nothing_and_is_asked_again() {
+    let node = TestNode::new().await;
+    let flags = flags(&node, &["ready", "alive"]);
+    flags.iter().for_each(|flag| flag.store(true, Ordering::Relaxed));
+    let container = json!({
+        "name": "c",
+        "readinessProbe": exec("ready", json!({"periodSeconds": 5, "failureThreshold": 1})),
+        "livenessProbe": exec("alive", json!({"periodSeconds": 5, "failureThreshold": 1})),
+    });
+    node.pod("p", json!({"containers": [container]}));
+    node.until("it is ready", |n| n.ready("p", "c")).await;
+    node.traps.set("exec_sync", 10);
+    node.until("both have panicked", |n| n.traps.left("exec_sync") == 0).await;
+    let said = |kind: &str| {
+        format!(
+            "Warning Unhealthy: {kind} probe errored and resulted in unknown state: the kubelet panicked, its log says where"
+        )
+    };
+    for kind in ["Readiness", "Liveness"] {
+        node.until("that is told", |n| n.api.events().contains(&said(kind))).await;
+    }
+    assert!(node.ready("p", "c"), "what is unknown changes nothing");
+    assert!(node.runtime.world().calls_of("StopContainer").is_empty());
+    flags[0].store(false, Ordering::Relaxed);
+    node.until("it is asked again", |n| !n.ready("p", "c")).await;
+}
+
 /// Over the network, with real time: a socket of the test's own.
 #[tokio::test]
 async fn http_probes_judge_by_the_status() {

@@ -1,8 +1,8 @@
 //! One probe's task: asks every period, counts answers in a row, and gives its verdict at the threshold.
 
 use super::{Kind, Seen, Shared, Verdict, check};
-use crate::{cri::Runtime, events::Events};
-use component::Clock;
+use crate::{cri::Runtime, events::Events, pod};
+use component::{Clock, supervisor::guarded_future};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, Probe};
 use parking_lot::Mutex;
@@ -34,6 +34,11 @@ struct Run {
 }
 
 impl Worker {
+    /// The task's name.
+    pub(super) fn name(&self) -> (&'static str, String) {
+        ("probe", format!("{}/{} {}", pod::format(&self.pod), self.container.name, self.kind.name()))
+    }
+
     pub(super) async fn run(self) {
         let period = Duration::from_secs(self.probe.period_seconds.unwrap_or(10).max(1) as u64);
         let mut tick = time::interval(period);
@@ -44,22 +49,34 @@ impl Worker {
                 _ = tick.tick() => {}
                 () = self.trigger.notified() => tick.reset(),
             }
-            let (seen, pod_ip, started, ending) = {
-                let shared = self.shared.lock();
-                let Some(seen) = shared.containers.get(&self.container.name).cloned() else { continue };
-                let started =
-                    shared.verdicts.get(&(Kind::Startup, seen.id.clone())).is_none_or(|v| *v == Verdict::Success);
-                (seen, shared.pod_ip.clone(), started, shared.ending)
-            };
-            if run.id != seen.id {
-                run = Run { id: seen.id.clone(), last: Verdict::Unknown, length: 0, done: false };
+            if guarded_future(self.name(), self.turn(&mut run)).await.is_err() {
+                self.unknown("the kubelet panicked, its log says where");
             }
-            let due = self.due(&seen, started, self.clock.now());
-            if run.done || !due || (ending && self.kind != Kind::Readiness) {
-                continue;
-            }
-            self.ask(&seen, &pod_ip, &mut run).await;
         }
+    }
+
+    /// Asks if it is time to.
+    async fn turn(&self, run: &mut Run) {
+        let (seen, pod_ip, started, ending) = {
+            let shared = self.shared.lock();
+            let Some(seen) = shared.containers.get(&self.container.name).cloned() else { return };
+            let started = shared.verdicts.get(&(Kind::Startup, seen.id.clone())).is_none_or(|v| *v == Verdict::Success);
+            (seen, shared.pod_ip.clone(), started, shared.ending)
+        };
+        if run.id != seen.id {
+            *run = Run { id: seen.id.clone(), last: Verdict::Unknown, length: 0, done: false };
+        }
+        let due = self.due(&seen, started, self.clock.now());
+        if run.done || !due || (ending && self.kind != Kind::Readiness) {
+            return;
+        }
+        self.ask(&seen, &pod_ip, run).await;
+    }
+
+    /// Nobody's fault that can be counted: the question was not asked.
+    fn unknown(&self, error: &str) {
+        let message = format!("{} probe errored and resulted in unknown state: {error}", self.kind.name());
+        self.events.pod(&self.pod, Some(&self.container.name), "Warning", "Unhealthy", &message);
     }
 
     /// Startup probes come before all others; each waits for its initial delay.
@@ -92,11 +109,7 @@ impl Worker {
                 tell("Unhealthy", format!("{name} probe failed: {output}"));
                 Verdict::Failure
             }
-            check::Outcome::Errored(error) => {
-                // Nobody's fault that can be counted: the runtime could not ask.
-                tell("Unhealthy", format!("{name} probe errored and resulted in unknown state: {error}"));
-                return;
-            }
+            check::Outcome::Errored(error) => return self.unknown(&error),
         };
         if run.last == verdict {
             run.length += 1;

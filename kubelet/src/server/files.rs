@@ -14,6 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use component::supervisor;
 use jiff::Timestamp;
 use std::{
     fmt::Write,
@@ -41,7 +42,7 @@ async fn below(State(agent): State<Arc<Agent>>, Captured(path): Captured<String>
     let range = headers.get(header::RANGE).and_then(|v| v.to_str().ok()).map(str::to_owned);
     let roots = [agent.config.node_log_dir.clone(), PathBuf::from(&agent.config.file.pod_logs_dir)];
     let work = move || answer(&roots, &path, range.as_deref());
-    match tokio::task::spawn_blocking(work).await {
+    match supervisor::blocking("log of the node", work).await {
         Ok(Ok(answer)) => answer.into_response(),
         Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
             refuse(StatusCode::FORBIDDEN, "403 Forbidden")

@@ -88,7 +88,7 @@ async fn container_logs(
         },
     };
     let (out, receiver) = mpsc::channel::<io::Result<Bytes>>(64);
-    let (watcher, cancel) = (agent.log_watcher.clone(), agent.cancel.clone());
+    let (watcher, cancel) = (agent.log_watcher.clone(), agent.streams.token());
     let running = move || runs(&agent, &uid, &container, &id);
     let follower = Follower { watcher, running, cancel, out: out.clone() };
     let sending = async move {

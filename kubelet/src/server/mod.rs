@@ -16,12 +16,12 @@ use axum::{
     routing::{any, get},
 };
 use component::{
+    Supervisor,
     serving::{Checks, Server},
     tls,
 };
 use std::{net::IpAddr, sync::Arc};
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 /// Opens the port before anything else is done: a port that is taken is found out at once.
 pub(crate) async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
@@ -32,7 +32,7 @@ pub(crate) async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("failed to listen on {address}:{}", config.file.port))
 }
 
-pub(crate) async fn serve(agent: Arc<Agent>, listener: TcpListener, cancel: CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn serve(agent: Arc<Agent>, listener: TcpListener, own: Supervisor) -> anyhow::Result<()> {
     let config = &agent.config;
     let client_ca = match (&config.client_ca_pem, &config.file.authentication.x509.client_ca_file) {
         (Some(pem), _) => Some(pem.clone().into_bytes()),
@@ -48,7 +48,7 @@ pub(crate) async fn serve(agent: Arc<Agent>, listener: TcpListener, cancel: Canc
         let gate = gate.clone();
         async move { gate.refusal(&parts).await }
     });
-    server.serve(listener, component::Supervisor::under(&cancel)).await?;
+    server.serve(listener, own).await?;
     Ok(())
 }
 
@@ -98,7 +98,7 @@ fn certificate(config: &Config, addresses: &[String]) -> anyhow::Result<Arc<dyn 
 }
 
 /// The health port, without TLS, on loopback by default.
-pub(crate) async fn healthz(config: &Config, cancel: CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn healthz(config: &Config, own: Supervisor) -> anyhow::Result<()> {
     let address: IpAddr = config
         .file
         .healthz_bind_address
@@ -107,7 +107,7 @@ pub(crate) async fn healthz(config: &Config, cancel: CancellationToken) -> anyho
     let listener = TcpListener::bind((address, config.file.healthz_port)).await?;
     Server::new(Checks::new(), Checks::new())
         .open(Router::new().route("/", get(|| async { "ok" })))
-        .serve(listener, component::Supervisor::under(&cancel))
+        .serve(listener, own)
         .await?;
     Ok(())
 }

@@ -99,6 +99,8 @@ async fn metrics(State(agent): State<Arc<Agent>>) -> Response {
         pods.iter().filter(|p| pod::phase(p) == "Running").count(),
         pods.len(),
     );
+    text.push_str(&agent.terminations.metrics());
+    text.push_str(&component::supervisor::metrics());
     (TEXT, text).into_response()
 }
 

@@ -13,11 +13,13 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, post},
 };
+use component::Supervisor;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
 use proto::cri;
 use serde::Deserialize;
 use std::{sync::Arc, time::Duration};
+use streaming::websocket::is_upgrade;
 use tokio::net::TcpStream;
 
 pub(super) fn routes() -> Router<Arc<Agent>> {
@@ -123,7 +125,7 @@ async fn exec(State(agent): State<Arc<Agent>>, Path(at): Path<At>, query: RawQue
         let Ends { stdin, stdout, stderr, tty } = ends(&query.0)?;
         let container_id = at.container(&agent, &*at.pod(&agent)?).await?;
         let asked = cri::ExecRequest { container_id, cmd: values(&query.0, "command"), tty, stdin, stdout, stderr };
-        pass(agent.runtime.exec(asked).await, request).await
+        pass(&agent.streams, agent.runtime.exec(asked).await, request).await
     };
     call.await.unwrap_or_else(|refusal| *refusal)
 }
@@ -136,7 +138,7 @@ async fn attach(State(agent): State<Arc<Agent>>, Path(at): Path<At>, query: RawQ
         // A container has a terminal or not; what the client thinks does not count.
         let tty = pod::find(&pod, &at.container).is_some_and(|(_, container)| container.tty == Some(true));
         let asked = cri::AttachRequest { container_id, stdin, tty, stdout, stderr: stderr && !tty };
-        pass(agent.runtime.attach(asked).await, request).await
+        pass(&agent.streams, agent.runtime.attach(asked).await, request).await
     };
     call.await.unwrap_or_else(|refusal| *refusal)
 }
@@ -155,15 +157,10 @@ async fn port_forward(
             let message = format!("failed to find sandboxID for pod {:?}", pod::format(&pod));
             Box::new(refuse(StatusCode::NOT_FOUND, message))
         })?;
-        let ports = if is_websocket(request.headers()) { ports(&query.0)? } else { Vec::new() };
-        pass(agent.runtime.port_forward(&sandbox.id, &ports).await, request).await
+        let ports = if is_upgrade(request.headers()) { ports(&query.0)? } else { Vec::new() };
+        pass(&agent.streams, agent.runtime.port_forward(&sandbox.id, &ports).await, request).await
     };
     call.await.unwrap_or_else(|refusal| *refusal)
-}
-
-/// Whether a request asks for an upgrade to WebSocket.
-fn is_websocket(headers: &HeaderMap) -> bool {
-    headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// The ports whose channels a WebSocket client wants: it names them first, where SPDY's streams name them later. Upstream:
@@ -191,8 +188,12 @@ fn ports(query: &Option<String>) -> Result<Vec<i32>, Box<Response>> {
     Ok(ports)
 }
 
-/// Takes the client's upgrade to the runtime's address and joins the two connections.
-async fn pass(url: crate::cri::Result<String>, mut request: Request) -> Result<Response, Box<Response>> {
+/// Takes the client's upgrade to the runtime's address and joins the two connections, until `own` is stopped.
+async fn pass(
+    own: &Supervisor,
+    url: crate::cri::Result<String>,
+    mut request: Request,
+) -> Result<Response, Box<Response>> {
     let fault = |error: String| Box::new(refuse(StatusCode::INTERNAL_SERVER_ERROR, error));
     let url: Uri = url
         .map_err(|e| fault(e.to_string()))?
@@ -205,7 +206,7 @@ async fn pass(url: crate::cri::Result<String>, mut request: Request) -> Result<R
     let _ = stream.set_nodelay(true);
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| fault(e.to_string()))?;
-    tokio::spawn(connection.with_upgrades());
+    own.one_shot("connection to the runtime", own.token().run_until_cancelled_owned(connection.with_upgrades()));
     let mut onward = hyper::Request::builder()
         .method(request.method().clone())
         .uri(url.path_and_query().map_or("/", |p| p.as_str()));
@@ -223,7 +224,7 @@ async fn pass(url: crate::cri::Result<String>, mut request: Request) -> Result<R
     }
     let client = hyper::upgrade::on(&mut request);
     let runtime = hyper::upgrade::on(&mut answer);
-    tokio::spawn(async move {
+    let joined = async move {
         if let (Ok(client), Ok(runtime)) = tokio::join!(client, runtime) {
             let _ = tokio::io::copy_bidirectional_with_sizes(
                 &mut TokioIo::new(client),
@@ -233,7 +234,8 @@ async fn pass(url: crate::cri::Result<String>, mut request: Request) -> Result<R
             )
             .await;
         }
-    });
+    };
+    own.one_shot("stream to the runtime", own.token().run_until_cancelled_owned(joined));
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *response.headers_mut() = answer.headers().clone();

@@ -4,6 +4,7 @@ pub(crate) mod conditions;
 pub(crate) mod containers;
 pub(crate) mod patch;
 pub(crate) mod phase;
+pub(crate) mod terminations;
 pub(crate) mod writer;
 
 use crate::{cri::observe::Pod as ObservedPod, pod, pod_worker::step::Hold, qos};

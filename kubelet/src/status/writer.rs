@@ -5,6 +5,7 @@
 
 use super::{conditions, patch};
 use crate::pod;
+use component::supervisor::guarded_future;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::{
     Api, Client,
@@ -34,28 +35,29 @@ pub(crate) async fn run(client: Client, pod: Arc<Pod>, mut wanted: watch::Receiv
     let mut pause = RETRY;
     loop {
         let next = wanted.borrow_and_update().clone();
-        match write(&api, name, uid, &mut written, next).await {
-            Ok(true) => return,
-            Ok(false) => {
+        let name_of_task = ("pod status", pod::format(&pod));
+        let fault = match guarded_future(name_of_task, write(&api, name, uid, &mut written, next)).await {
+            Ok(Ok(true)) => return,
+            Ok(Ok(false)) => {
                 pause = RETRY;
                 if wanted.changed().await.is_err() {
                     return;
                 }
+                continue;
             }
-            Err(kube::Error::Api(status)) if status.code == 404 => return,
-            // Another pod of that name.
-            Err(kube::Error::Api(status)) if status.code == 409 => return,
-            Err(error) => {
-                tracing::warn!(pod = pod::format(&pod), %error, "failed to update status for pod");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(RETRY_LIMIT);
-                // What is held may differ from what was thought: look again.
-                if let Ok(Some(now)) = api.get_opt(name).await
-                    && now.metadata.uid.as_deref() == Some(uid)
-                {
-                    written = own(now.status.unwrap_or_default());
-                }
-            }
+            // It is gone, or another pod has its name.
+            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(panicked) => panicked.to_string(),
+        };
+        tracing::warn!(pod = pod::format(&pod), error = fault, "failed to update status for pod");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RETRY_LIMIT);
+        // What is held may differ from what was thought: look again.
+        if let Ok(Some(now)) = api.get_opt(name).await
+            && now.metadata.uid.as_deref() == Some(uid)
+        {
+            written = own(now.status.unwrap_or_default());
         }
     }
 }

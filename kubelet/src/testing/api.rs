@@ -20,6 +20,8 @@ struct State {
     /// Path, sort of change, object after it; the place in the list is the revision less one.
     log: Vec<(String, &'static str, Value)>,
     events: Vec<String>,
+    /// How many more writes of a status panic, in the caller's own task.
+    panics: u32,
 }
 
 #[derive(Clone)]
@@ -64,9 +66,25 @@ impl FakeApi {
         let server = self.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
             let server = server.clone();
-            async move { Ok::<_, Infallible>(server.answer(request).await) }
+            async move {
+                server.trap(&request);
+                Ok::<_, Infallible>(server.answer(request).await)
+            }
         });
         Client::new(service, "default")
+    }
+
+    /// The next writes of a status panic.
+    pub(crate) fn panics(&self, times: u32) {
+        self.state.lock().panics = times;
+    }
+
+    fn trap(&self, request: &Request<Body>) {
+        if request.uri().path().ends_with("/status") {
+            let left = &mut self.state.lock().panics;
+            let sprung = std::mem::replace(left, left.saturating_sub(1)) > 0;
+            assert!(!sprung, "a trap in a write of a status");
+        }
     }
 
     /// Creates or replaces the object; those who watch are told.

@@ -3,6 +3,8 @@
 
 mod api;
 mod node;
+mod traps;
 
 pub(crate) use api::FakeApi;
 pub(crate) use node::{FakeGauges, TestNode};
+pub(crate) use traps::Traps;

@@ -1,6 +1,6 @@
 //! A node of fakes.
 
-use super::FakeApi;
+use super::{FakeApi, Traps};
 use crate::{
     cgroups::Cgroups,
     config::Config,
@@ -9,7 +9,7 @@ use crate::{
     node_agent::{Agent, Health, Parts},
     pleg, start,
 };
-use component::Clock;
+use component::{Clock, Supervisor, supervisor::Outcome};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -17,12 +17,14 @@ use std::{
     collections::HashMap,
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 use tempfile::TempDir;
 use testkit_cri::FakeRuntime;
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 /// How long a test waits for something, in the test's own time.
 const PATIENCE: Duration = Duration::from_secs(1800);
@@ -36,6 +38,8 @@ pub(crate) struct FakeGauges {
     /// By folder; others are on the node's own.
     pub(crate) disks: Mutex<HashMap<PathBuf, (u64, Disk)>>,
     pub(crate) disk: Mutex<Disk>,
+    /// How many more looks at the memory panic.
+    pub(crate) panics: AtomicU32,
 }
 
 impl FakeGauges {
@@ -49,12 +53,16 @@ impl FakeGauges {
             tasks: Mutex::new(Tasks { limit: 32_768, running: 500 }),
             disks: Mutex::default(),
             disk: Mutex::new(Self::ROOMY),
+            panics: AtomicU32::new(0),
         }
     }
 }
 
 impl Gauges for FakeGauges {
     fn memory(&self) -> Memory {
+        let left = self.panics.load(Ordering::Relaxed);
+        self.panics.store(left.saturating_sub(1), Ordering::Relaxed);
+        assert!(left == 0, "a trap in the gauges");
         *self.memory.lock()
     }
     fn disk(&self, path: &Path) -> io::Result<Disk> {
@@ -74,8 +82,8 @@ pub(crate) struct TestNode {
     pub(crate) runtime: FakeRuntime,
     pub(crate) api: FakeApi,
     pub(crate) gauges: Arc<FakeGauges>,
+    pub(crate) traps: Arc<Traps>,
     pub(crate) folder: TempDir,
-    tasks: Vec<AbortOnDropHandle<()>>,
 }
 
 impl TestNode {
@@ -104,28 +112,32 @@ impl TestNode {
         std::fs::create_dir_all(config.root_dir.join("pods")).expect("made");
         let cgroups = folder.path().join("cgroup");
         let connected = Grpc::connect(&config.file.container_runtime_endpoint, config.file.runtime_request_timeout.0);
+        let traps = Arc::new(Traps::around(connected.expect("connected")));
         let agent = Agent::new(Parts {
             config,
             client: api.client(),
-            runtime: Arc::new(connected.expect("connected")),
+            runtime: traps.clone(),
             runtime_name: "fake".into(),
             cgroups: Cgroups::at(&cgroups),
             clock,
             gauges: gauges.clone(),
             machine: Machine { cpus: 2, memory_bytes: 8 << 30, ..Machine::default() },
-            cancel: CancellationToken::new(),
+            tasks: Supervisor::new(),
         });
         *agent.health.write() = Health::default();
-        let tasks = vec![
-            AbortOnDropHandle::new(tokio::spawn(pleg::run(agent.clone()))),
-            AbortOnDropHandle::new(tokio::spawn(start::follow_pods(agent.clone()))),
-        ];
-        Self { agent, runtime, api, gauges, folder, tasks }
+        let node = Self { agent, runtime, api, gauges, traps, folder };
+        node.run("runtime events", pleg::run);
+        start::start_following(&node.agent);
+        node
     }
 
-    /// Runs one more of the kubelet's tasks.
-    pub(crate) fn run(&mut self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.push(AbortOnDropHandle::new(tokio::spawn(task)));
+    /// Runs one more of the kubelet's loops.
+    pub(crate) fn run<F>(&self, name: &'static str, work: impl Fn(Arc<Agent>) -> F + Send + 'static)
+    where
+        F: Future<Output: Outcome> + Send + 'static,
+    {
+        let agent = self.agent.clone();
+        start::keep(&self.agent.tasks, name, move || work(agent.clone()));
     }
 
     /// A pod in namespace `n` of which the uid is its name, bound to this node. Containers get an image that is there.
@@ -192,6 +204,12 @@ impl TestNode {
     /// Seconds since the test began.
     pub(crate) fn seconds(&self) -> i64 {
         self.agent.clock.now().duration_since(Timestamp::from_second(START_SECOND).expect("a time")).as_secs()
+    }
+}
+
+impl Drop for TestNode {
+    fn drop(&mut self) {
+        self.agent.tasks.stop();
     }
 }
 

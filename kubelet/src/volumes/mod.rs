@@ -16,6 +16,7 @@ use crate::{
     container::resources::{self, Cpu},
     pod, quantity,
 };
+use component::supervisor;
 use content::Sources;
 use k8s_openapi::api::core::v1::{Pod, Volume};
 use std::{
@@ -116,7 +117,7 @@ async fn mount_one(
     }
     if let Some(source) = &volume.host_path {
         let (path, kind) = (source.path.clone(), source.type_.clone().unwrap_or_default());
-        tokio::task::spawn_blocking(move || host_path::prepare(&path, &kind)).await.map_err(|e| e.to_string())??;
+        supervisor::blocking("volume", move || host_path::prepare(&path, &kind)).await.map_err(|e| e.to_string())??;
         return Ok(Mounted { path: PathBuf::from(&source.path), read_only: false, managed: false });
     }
     let claim = match (&volume.persistent_volume_claim, &volume.ephemeral) {
@@ -136,7 +137,7 @@ async fn mount_one(
 }
 
 async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), String> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    supervisor::blocking("volume", work).await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }
 
 fn give_root(target: &Path, group: i64) -> io::Result<()> {

@@ -103,7 +103,7 @@ async fn a_websocket_client_of_port_forward_is_handed_to_the_runtime_with_the_po
         ("?port=0", "port \"0\" must be > 0"),
     ] {
         let request = Request::get(format!("/portForward/n/p{query}")).header(header::UPGRADE, "websocket");
-        let request = request.body(Body::empty()).expect("a request");
+        let request = request.header(header::CONNECTION, "Upgrade").body(Body::empty()).expect("a request");
         let answer = routes().with_state(node.agent.clone()).oneshot(request).await.expect("an answer");
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{query}");
         let body = axum::body::to_bytes(answer.into_body(), 10_000).await.expect("a body");
