@@ -13,10 +13,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_util::task::TaskTracker;
 
 /// Where the example mounts its ConfigMap.
 const MESSAGE: &str = "/etc/web/message";
+
+/// How long connections may take to end.
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// How long a client waits.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -33,31 +35,31 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
         other => anyhow::bail!("unknown flag: {}", other.join(" ")),
     };
     let listener = TcpListener::bind(SocketAddr::from(([0, 0, 0, 0], port))).await?;
-    let (cancel, connections) = (component::shutdown(), TaskTracker::new());
+    let root = component::supervised();
+    let (stopping, connections) = (root.stopping(), root.child_within("connections", DRAIN));
     println!("serving on port {port}");
     loop {
         let stream = tokio::select! {
-            () = cancel.cancelled() => break,
+            () = stopping.cancelled() => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => stream,
                 Err(_) => continue,
             },
         };
-        let cancel = cancel.clone();
-        connections.spawn(async move {
+        let told = connections.token();
+        connections.one_shot("connection", async move {
             let connection =
                 hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer));
             let mut connection = std::pin::pin!(connection);
             tokio::select! {
                 _ = connection.as_mut() => return,
-                () = cancel.cancelled() => connection.as_mut().graceful_shutdown(),
+                () = told.cancelled() => connection.as_mut().graceful_shutdown(),
             }
             let _ = connection.await;
         });
     }
     drop(listener);
-    connections.close();
-    let _ = tokio::time::timeout(Duration::from_secs(5), connections.wait()).await;
+    root.finish().await?;
     println!("stopped");
     Ok(())
 }

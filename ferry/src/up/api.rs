@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use apiserver::pki::Pki;
 use apiserver::start::Running;
+use component::Supervisor;
 use model::user::UserInfo;
 use time::OffsetDateTime;
-use tokio_util::sync::CancellationToken;
 
 use super::flags::{Layout, Up};
 use super::{KUBERNETES_IP, SERVICE_RANGE};
@@ -30,7 +30,8 @@ pub struct Api {
 }
 
 /// Starts it, to be reached at `address` unless a flag names another one.
-pub async fn start(flags: &Up, layout: &Layout, address: IpAddr, cancel: CancellationToken) -> anyhow::Result<Api> {
+/// It ends with the own tasks of `tasks`, after what is below; its failure ends all.
+pub async fn start(flags: &Up, layout: &Layout, address: IpAddr, tasks: &Supervisor) -> anyhow::Result<Api> {
     let bound = flags.bind_address;
     let address = if bound.is_unspecified() || bound.is_loopback() { address } else { bound };
     let mut argv = vec![
@@ -50,7 +51,11 @@ pub async fn start(flags: &Up, layout: &Layout, address: IpAddr, cancel: Cancell
     }
     let server: apiserver::command::Flags =
         component::flags::parse("ferry up", &argv, apiserver::command::UNSUPPORTED)?;
-    let running = apiserver::command::serve(&server, cancel).await.map_err(explain)?;
+    let running = apiserver::command::serve(&server, tasks.token()).await.map_err(explain)?;
+    tasks.vital("API server", {
+        let (running, tasks) = (running.clone(), tasks.clone());
+        move |_| watch(running, tasks)
+    });
     let names = apiserver::pki::server_names(address, Some(KUBERNETES_IP), &[]);
     let now = OffsetDateTime::now_utc();
     let pki = Pki::ensure(&layout.data.join("pki"), &names, now)?;
@@ -60,6 +65,17 @@ pub async fn start(flags: &Up, layout: &Layout, address: IpAddr, cancel: Cancell
     let (user, group) = ADMINISTRATOR;
     pki.ensure_kubeconfig(&kubeconfig, &url, user, &[group], now)?;
     Ok(Api { running, pki, address, kubeconfig })
+}
+
+/// Until it has failed, or has stopped after it was told to.
+async fn watch(running: Running, tasks: Supervisor) -> anyhow::Result<()> {
+    match tasks.until_stopped(running.failed()).await {
+        Some(error) => Err(error),
+        None => {
+            running.stopped().await;
+            Ok(())
+        }
+    }
 }
 
 /// What to do about an address that cannot be had.

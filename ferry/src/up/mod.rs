@@ -23,10 +23,11 @@ mod runtime;
 
 use std::net::IpAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use component::Supervisor;
 use k8s_openapi::api::core::v1::Node;
-use tokio_util::sync::CancellationToken;
 
 use api::Api;
 use flags::{Layout, Up};
@@ -52,16 +53,34 @@ const NODE_READY: Duration = Duration::from_secs(60);
 pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     let flags: Up = component::flags::parse("ferry up", &argv, &[])?;
     component::init_logging(flags.v);
-    let progress = Progress::begin();
+    let progress = Arc::new(Progress::begin());
     dependencies::check(&flags)?;
     let node_name = checks::node_name(flags.node_name.as_deref())?;
     let layout = checks::layout(&flags.data_dir)?;
     let _lock = lock::take(&layout)?;
     nat::remember(&layout);
-    let cancel = component::shutdown();
+    let root = component::supervised();
+    if let Err(error) = begin(&flags, &layout, node_name, progress.clone(), &root).await {
+        root.stop();
+        // What ended the beginning is the reason, whatever else fails at the end.
+        return Err(root.finish().await.err().unwrap_or(error));
+    }
+    root.stopping().cancelled().await;
+    progress.manager.stopping();
+    println!("stopping; containers go on running (ferry down ends them)");
+    root.finish().await
+}
 
+/// Starts everything: the API server as a task of `root`, the others below it, so that they end before it does.
+async fn begin(
+    flags: &Up,
+    layout: &Layout,
+    node_name: String,
+    progress: Arc<Progress>,
+    root: &Supervisor,
+) -> anyhow::Result<()> {
     let own_runtime = match &flags.container_runtime_endpoint {
-        Some(endpoint) => Some(given_runtime(endpoint, &layout, &progress).await?),
+        Some(endpoint) => Some(given_runtime(endpoint, layout, &progress).await?),
         None => None,
     };
     let (address, word) = address::settle()?;
@@ -71,14 +90,18 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     if flags.bind_address.is_loopback() {
         progress.warn(&format!("the API server listens on {} alone: pods cannot reach it", flags.bind_address));
     }
-    let api = api::start(&flags, &layout, address, cancel.clone()).await?;
+    let api = api::start(flags, layout, address, root).await?;
     api.running.ready().await;
     progress.say(&format!("API server ready at https://{}:{}", api.address, flags.secure_port));
 
+    let parts = root.child("parts");
     let endpoint = match own_runtime {
         Some(endpoint) => endpoint,
         None => {
-            let endpoint = runtime::containerd(&layout).await?;
+            let (endpoint, started) = runtime::containerd(layout).await?;
+            if let Some(process) = started {
+                runtime::watch(process, layout, &parts);
+            }
             image::import(&layout.socket(), &layout.containerd())?;
             endpoint
         }
@@ -86,17 +109,13 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     progress.say(&format!("container runtime at {endpoint}"));
     checks::forward_packets(&progress);
     // Told to end meanwhile, the server hangs up: that is no fault.
-    if let Some(applied) = cancel.run_until_cancelled(rights::apply(api.administrator())).await {
-        applied?;
+    match root.stopping().run_until_cancelled(rights::apply(api.administrator())).await {
+        Some(applied) => applied?,
+        None => return Ok(()),
     }
-    let mut parts = parts::start(&api, &layout, &node_name, &endpoint, &cancel)?;
+    parts::start(&api, layout, &node_name, &endpoint, &parts)?;
     progress.say("scheduler, controllers, kubelet, proxy and DNS started");
-    let result = run(&api, &node_name, &progress, &mut parts, &cancel).await;
-    progress.manager.stopping();
-    result?;
-    println!("stopping; containers go on running (ferry down ends them)");
-    while parts.join_next().await.is_some() {}
-    api.running.stopped().await;
+    tell(api, node_name, progress, &parts);
     Ok(())
 }
 
@@ -113,29 +132,26 @@ async fn given_runtime(endpoint: &str, layout: &Layout, progress: &Progress) -> 
     Ok(endpoint.to_owned())
 }
 
-/// Until it is told to stop, or a part ends by itself.
-async fn run(
-    api: &Api,
-    node: &str,
-    progress: &Progress,
-    parts: &mut parts::Parts,
-    cancel: &CancellationToken,
-) -> anyhow::Result<()> {
+/// Has the start told, and the service manager that this is alive.
+fn tell(api: Api, node: String, progress: Arc<Progress>, tasks: &Supervisor) {
+    let (api, alive) = (Arc::new(api), progress.clone());
     let anybody = api.client("system:anonymous", &["system:unauthenticated"]);
-    let tell = async {
-        let alive = || async {
-            component::notify::tasks()?;
-            Api::alive(&anybody).await
-        };
-        tokio::join!(tell_start(api, node, progress), progress.manager.watch(alive, cancel.clone()));
-        std::future::pending::<std::convert::Infallible>().await
-    };
-    tokio::select! {
-        biased;
-        () = cancel.cancelled() => Ok(()),
-        Some(ended) = parts.join_next() => parts::ended_early(ended, cancel),
-        never = tell => match never {},
-    }
+    tasks.restarting("watchdog", move |own| {
+        let (progress, anybody) = (alive.clone(), anybody.clone());
+        async move {
+            let alive = || async {
+                component::notify::tasks()?;
+                Api::alive(&anybody).await
+            };
+            progress.manager.watch(alive, own.token()).await;
+        }
+    });
+    tasks.restarting("news of the start", move |own| {
+        let (api, node, progress) = (api.clone(), node.clone(), progress.clone());
+        async move {
+            own.until_stopped(tell_start(&api, &node, &progress)).await;
+        }
+    });
 }
 
 /// Says when the node is Ready, and what keeps it from that if it takes long.

@@ -1,12 +1,11 @@
 //! The parts of a cluster that are clients of its API server: scheduler, controllers, kubelet, proxy and DNS, each with an
-//! identity of its own; none is an administrator.
+//! identity of its own; none is an administrator. A part that fails, or ends by itself, ends the process with its name.
 
 use std::net::SocketAddr;
 
 use anyhow::bail;
+use component::Supervisor;
 use time::OffsetDateTime;
-use tokio::task::{JoinError, JoinSet};
-use tokio_util::sync::CancellationToken;
 
 use super::api::Api;
 use super::flags::Layout;
@@ -19,52 +18,40 @@ const DOMAIN: &str = "cluster.local";
 /// The kernel's words for a port that is taken.
 const IN_USE: &str = "Address already in use";
 
-/// Running parts, by name.
-pub type Parts = JoinSet<(&'static str, anyhow::Result<()>)>;
-
-/// A part that ends before it is told to takes the others with it; being told may reach it first.
-pub fn ended_early(
-    ended: Result<(&'static str, anyhow::Result<()>), JoinError>,
-    cancel: &CancellationToken,
-) -> anyhow::Result<()> {
-    match ended {
-        Ok((_, Ok(()))) if cancel.is_cancelled() => Ok(()),
-        Ok((name, Err(error))) => {
-            let error = if format!("{error:#}").contains(IN_USE) { error.context(checks::PORT_TAKEN) } else { error };
-            Err(error.context(format!("the {name} ended")))
+/// Runs a part until it is told to end.
+fn part<F>(parts: &Supervisor, name: &'static str, work: impl FnOnce(Supervisor) -> F + Send + 'static)
+where
+    F: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    parts.vital(name, move |own| async move {
+        let stopping = own.stopping();
+        match work(own).await {
+            Err(error) if format!("{error:#}").contains(IN_USE) => Err(error.context(checks::PORT_TAKEN)),
+            Ok(()) if !stopping.is_cancelled() => bail!("it ended by itself"),
+            outcome => outcome,
         }
-        Ok((name, Ok(()))) => bail!("the {name} ended"),
-        Err(error) => Err(error.into()),
-    }
+    });
 }
 
 /// Starts them, once the port is free without which there is no node.
-pub fn start(
-    api: &Api,
-    layout: &Layout,
-    node: &str,
-    endpoint: &str,
-    cancel: &CancellationToken,
-) -> anyhow::Result<Parts> {
+pub fn start(api: &Api, layout: &Layout, node: &str, endpoint: &str, parts: &Supervisor) -> anyhow::Result<()> {
     let kubelet = kubelet_config(api, layout, node, endpoint)?;
     checks::port_is_free(SocketAddr::new(kubelet.file.address.parse()?, kubelet.file.port))?;
-    let mut parts = Parts::new();
     let config = scheduler::Config { host: node.to_string(), ..Default::default() };
-    let work = scheduler::run(config, api.client("system:kube-scheduler", &[]), cancel.clone());
-    parts.spawn(async move { ("scheduler", work.await) });
+    let client = api.client("system:kube-scheduler", &[]);
+    part(parts, "scheduler", move |own| scheduler::run(config, client, own.token()));
 
     let controllers = controller_manager::Config {
         root_ca: Some(api.pki.ca_pem().to_string()),
         client_for: Some(api.service_accounts()),
         ..Default::default()
     };
-    let work = controller_manager::run(controllers, api.client("system:kube-controller-manager", &[]), cancel.clone());
-    parts.spawn(async move { ("controller manager", work.await) });
+    let client = api.client("system:kube-controller-manager", &[]);
+    part(parts, "controller manager", move |own| controller_manager::run(controllers, client, own.token()));
 
     let user = format!("system:node:{node}");
     let client = api.client(&user, &["system:nodes"]);
-    let work = kubelet::run(kubelet, client, cancel.clone());
-    parts.spawn(async move { ("kubelet", work.await) });
+    part(parts, "kubelet", move |own| kubelet::run(kubelet, client, own));
 
     let dns = proxy::dns::Config {
         listen: SocketAddr::new(api.address, DNS_PORT),
@@ -74,11 +61,7 @@ pub fn start(
     };
     let publication = proxy::dns::Publication { cluster_ip: DNS_IP, node_name: node.to_string(), listen: dns.listen };
     let client = api.client(rights::DNS, &[]);
-    let work = proxy::dns::publish(client, publication, cancel.clone());
-    parts.spawn(async move {
-        work.await;
-        ("DNS publisher", Ok(()))
-    });
+    parts.restarting("DNS publisher", move |own| proxy::dns::publish(client.clone(), publication.clone(), own.token()));
     let config = proxy::Config {
         node_name: node.to_string(),
         node_ip: Some(api.address),
@@ -86,9 +69,9 @@ pub fn start(
         dns: Some(dns),
         ..Default::default()
     };
-    let work = proxy::run(config, api.client("system:kube-proxy", &[]), cancel.clone());
-    parts.spawn(async move { ("proxy", work.await) });
-    Ok(parts)
+    let client = api.client("system:kube-proxy", &[]);
+    part(parts, "proxy", move |own| proxy::run(config, client, own.token()));
+    Ok(())
 }
 
 fn kubelet_config(api: &Api, layout: &Layout, node: &str, endpoint: &str) -> anyhow::Result<kubelet::Config> {
@@ -124,4 +107,56 @@ fn kubelet_config(api: &Api, layout: &Layout, node: &str, endpoint: &str) -> any
     config.file.pod_logs_dir = layout.data.join("pods").display().to_string();
     config.container_log_dir = None;
     Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the process says when one of two parts ends so, after the other has ended in order.
+    async fn said<F>(work: impl FnOnce(Supervisor) -> F + Send + 'static) -> String
+    where
+        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        let root = Supervisor::new();
+        let parts = root.child("parts");
+        let server = root.token();
+        let (told, order) = std::sync::mpsc::channel();
+        part(&parts, "other", move |own| async move {
+            own.token().cancelled().await;
+            let _ = told.send(server.is_cancelled());
+            Ok(())
+        });
+        part(&parts, "kubelet", work);
+        let error = root.finish().await.unwrap_err();
+        assert!(!order.try_recv().unwrap(), "the API server ends after those who need it");
+        format!("{error:#}")
+    }
+
+    #[tokio::test]
+    async fn a_part_that_fails_ends_the_process_with_its_name() {
+        let failed = said(|_| async { bail!("no room") }).await;
+        assert_eq!(failed, "the task kubelet failed: no room");
+        let panicked = said(|_| async { panic!("it broke") }).await;
+        assert!(panicked.starts_with("the task kubelet panicked: it broke (at ferry/src/up/parts.rs:"), "{panicked}");
+        let ended = said(|_| async { Ok(()) }).await;
+        assert_eq!(ended, "the task kubelet failed: it ended by itself");
+        let taken = said(|_| async { bail!("listening: {IN_USE} (os error 98)") }).await;
+        assert_eq!(
+            taken,
+            "the task kubelet failed: another program, perhaps another cluster's, has a port that a node needs: end it: \
+             listening: Address already in use (os error 98)"
+        );
+    }
+
+    #[tokio::test]
+    async fn parts_that_are_told_to_end_are_no_fault() {
+        let root = Supervisor::new();
+        part(&root.child("parts"), "kubelet", |own| async move {
+            own.token().cancelled().await;
+            Ok(())
+        });
+        root.stop();
+        root.finish().await.unwrap();
+    }
 }

@@ -2,12 +2,13 @@
 //! containers go on when Ferry restarts; the next start finds it by its socket.
 
 use std::fs;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use component::Supervisor;
+use tokio::process::{Child, Command};
 
 use super::flags::Layout;
 use super::{image, network};
@@ -15,15 +16,15 @@ use super::{image, network};
 /// How long containerd may take to listen.
 const START: Duration = Duration::from_secs(20);
 
-/// The endpoint of the private containerd, started if it does not run.
-pub async fn containerd(layout: &Layout) -> anyhow::Result<String> {
+/// The endpoint of the private containerd, and its process if it had to be started.
+pub async fn containerd(layout: &Layout) -> anyhow::Result<(String, Option<Child>)> {
     let (dir, socket) = (layout.containerd(), layout.socket());
     fs::create_dir_all(dir.join("cni"))?;
     fs::write(dir.join("cni/10-ferry.conflist"), network::conflist(&dir.join("ipam")))?;
     fs::write(layout.containerd_config(), config(&dir))?;
     let endpoint = format!("unix://{}", socket.display());
     if answers(&socket).await {
-        return Ok(endpoint);
+        return Ok((endpoint, None));
     }
     let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("containerd.log"))?;
     let mut command = Command::new("containerd");
@@ -36,7 +37,7 @@ pub async fn containerd(layout: &Layout) -> anyhow::Result<String> {
         command.env_remove(name);
     }
     let mut child = command.spawn().context("starting containerd")?;
-    fs::write(layout.containerd_pid_file(), child.id().to_string())?;
+    fs::write(layout.containerd_pid_file(), child.id().map(|id| id.to_string()).unwrap_or_default())?;
     let deadline = tokio::time::Instant::now() + START;
     while !answers(&socket).await {
         if let Some(status) = child.try_wait()? {
@@ -51,9 +52,17 @@ pub async fn containerd(layout: &Layout) -> anyhow::Result<String> {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // Reaps it if it ends while we run.
-    std::thread::spawn(move || child.wait());
-    Ok(endpoint)
+    Ok((endpoint, Some(child)))
+}
+
+/// Says so if it ends while `tasks` go on.
+pub fn watch(mut containerd: Child, layout: &Layout, tasks: &Supervisor) {
+    let log = layout.containerd().join("containerd.log").display().to_string();
+    let watching = async move {
+        let status = containerd.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
+        tracing::error!(status, log, "containerd has ended: no container can be started");
+    };
+    tasks.one_shot("containerd", tasks.token().run_until_cancelled_owned(watching));
 }
 
 /// Whether somebody listens there.

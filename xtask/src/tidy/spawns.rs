@@ -20,9 +20,6 @@ const ALLOWED: &[(&str, &str)] = &[
     ("crates/machinery/src/yaml/read.rs", "a scoped thread with a deep stack, joined at once by its caller"),
     ("crates/storage/src/embedded/replay.rs", "scoped threads, joined at once by their caller"),
     ("crates/cel/src/lib.rs", "a scoped thread with a deep stack, joined at once by its caller"),
-    // Not yet converted.
-    ("kubelet/", "not converted yet"),
-    ("ferry/", "not converted yet"),
 ];
 
 /// The bare starts in all files, and the exceptions that nothing needs.

@@ -104,6 +104,29 @@ fn what_is_in_the_way_is_said_in_one_line() {
 }
 
 #[test]
+fn a_part_that_fails_ends_ferry_up_with_its_name() {
+    let Some(machine) = Machine::new("a_part_that_fails_ends_ferry_up_with_its_name", &["python3"]) else { return };
+    // The DNS's port, which is first asked for when the parts run.
+    let mut other = machine.command("python3");
+    let script = "import socket,time; s=socket.socket(); s.bind(('0.0.0.0',10053)); s.listen(); print('on',end='',flush=True); time.sleep(1000)";
+    let mut other = other.args(["-c", script]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    std::io::Read::read_exact(&mut other.stdout.take().unwrap(), &mut [0; 2]).unwrap();
+    let mut c = Cluster::on(machine, &[]);
+    c.start();
+    assert_eq!(c.ended(), Some(1), "{}", c.log());
+    let log = c.log();
+    let last = log.lines().last().unwrap_or_default();
+    let expect = "error: the task proxy failed: another program, perhaps another cluster's, has a port that a node needs: end it: ";
+    assert!(last.starts_with(expect) && last.contains("Address already in use"), "{log}");
+    assert!(!log.contains("were cut off"), "the others end in time: {log}");
+    c.sh("pkill python3");
+    other.wait().unwrap();
+    // The next start is none the worse for it.
+    c.start();
+    c.node_ready();
+}
+
+#[test]
 fn a_full_disk_is_survived() {
     let Some(machine) = Machine::new("a_full_disk_is_survived", &[]) else { return };
     let store = machine.dir.join("d/store").display().to_string();
