@@ -8,8 +8,10 @@ use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut files = vec![PathBuf::from("../../crates/api/src/schema/table.txt")];
-    for entry in fs::read_dir("src/openapi")? {
-        files.push(entry?.path());
+    for folder in ["src/openapi", "src/sources"] {
+        for entry in fs::read_dir(folder)? {
+            files.push(entry?.path());
+        }
     }
     files.sort();
     let mut hasher = DefaultHasher::new();

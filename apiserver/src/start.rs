@@ -16,6 +16,7 @@ use anyhow::Context;
 use component::supervisor::{Ended, Supervisor};
 use endpoints::connect::Nodes;
 use endpoints::metrics::{Measured, Metrics};
+use endpoints::sources::{BuiltIn, Custom, Source, Sources};
 use extensions::controller::Extensions;
 use futures::future::BoxFuture;
 use kinds::core::service::Repair;
@@ -51,6 +52,9 @@ pub struct Config {
     pub listen: Option<(SocketAddr, Tls)>,
     /// Who asks and what they may: made over the registry, which they read.
     pub access: MakeAccess,
+    /// What is served, in the order in which it is asked for a path: made over the registry too. [`own_sources`] for what
+    /// this server has itself.
+    pub sources: MakeSources,
     /// How kubelets are dialled.
     pub nodes: Nodes,
     /// Reads at once.
@@ -89,6 +93,14 @@ impl Default for Times {
 
 /// See [`Config::access`].
 pub type MakeAccess = Box<dyn FnOnce(&Arc<Registry>) -> anyhow::Result<Access> + Send>;
+
+/// See [`Config::sources`].
+pub type MakeSources = Box<dyn FnOnce(&Arc<Registry>) -> Vec<Arc<dyn Source>> + Send>;
+
+/// The built-in kinds, and custom resources.
+pub fn own_sources(registry: &Arc<Registry>) -> Vec<Arc<dyn Source>> {
+    vec![Arc::new(BuiltIn::new(registry.built_in().clone())), Arc::new(Custom::new(registry.custom().clone()))]
+}
 
 /// See [`Config::bootstrap`].
 pub type Bootstrap = Box<dyn Fn(Arc<Registry>) -> BoxFuture<'static, Result<(), StatusError>> + Send + Sync>;
@@ -228,6 +240,7 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
     registry.set_admission(access.admission);
     let extensions = Extensions::start(registry.clone()).await;
     let endpoints = endpoints::Server {
+        sources: Sources::new((config.sources)(&registry)),
         registry,
         authenticator: access.authenticator,
         authorizer: access.authorizer,

@@ -1,5 +1,4 @@
-//! Dispatch: finds the catalogue row that a request is for and hands the request to its verb. Whatever has no row is not
-//! served.
+//! Dispatch: asks the route sources what a request is for, and hands it to its verb. Whatever no source has is not served.
 
 use std::ops::Deref;
 use std::pin::Pin;
@@ -22,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use writes::admission;
 use writes::strategy::{Kind, WriteContext};
 
+use crate::sources::Found;
 use crate::virtual_::Virtual;
 use crate::{Server, collection, connect, create, delete, general, get, list, patch, respond, scale, update, watch};
 
@@ -114,13 +114,11 @@ pub async fn dispatch(call: Call) -> Result<Response<Body>, StatusError> {
         return Box::pin(general::serve(call)).await;
     }
     let info = &call.info;
-    let row = call
-        .server
-        .registry
-        .rows()
-        .at_path(&info.group, &info.version, &info.resource)
-        .cloned()
-        .ok_or_else(no_such_path)?;
+    let row = match call.server.sources.find(&info.group, &info.version, &info.resource) {
+        Found::Kind(row) => row,
+        Found::Whole(endpoint) => return endpoint.serve(call).await,
+        Found::Nothing | Found::Elsewhere => return Err(no_such_path()),
+    };
     let in_namespace = call.namespace().is_some();
     let whole_collection = info.subresource.is_empty() && matches!(info.verb, "list" | "watch");
     if in_namespace != row.namespaced && !(row.namespaced && whole_collection) {
@@ -199,8 +197,8 @@ async fn subresource(call: Call, row: &Kind) -> Result<Response<Body>, StatusErr
 
 /// Resources that store nothing: a body in, an answer out.
 async fn virtual_(mut call: Call, row: &Kind) -> Result<Response<Body>, StatusError> {
-    let resource = row.group_resource();
-    let handler = crate::virtual_::handler(&resource, &call.info.subresource).ok_or_else(no_such_path)?;
+    let server = call.server.clone();
+    let handler = server.sources.handler(row, &call.info.subresource).ok_or_else(no_such_path)?;
     let part = row.subresource(&call.info.subresource);
     let kind = part.map_or_else(|| row.kind(), |part| part.kind.clone());
     if call.info.verb != "create" {

@@ -54,9 +54,10 @@ fn paths(call: &Call) -> serde_json::Value {
     ]
     .map(String::from)
     .into();
-    for row in call.server.registry.rows().all() {
-        paths.push(if row.group.is_empty() { "/api/v1".into() } else { format!("/apis/{}", row.group) });
-        paths.push(format!("/{}/{}", if row.group.is_empty() { "api" } else { "apis" }, row.api_version()));
+    for group in call.server.sources.groups() {
+        let base = if group.name.is_empty() { "/api".to_owned() } else { format!("/apis/{}", group.name) };
+        paths.extend(group.versions.iter().map(|version| format!("{base}/{version}")));
+        paths.push(base);
     }
     for path in ["/healthz", "/livez", "/readyz"] {
         paths.push(path.into());
@@ -71,10 +72,9 @@ fn paths(call: &Call) -> serde_json::Value {
 fn discover(call: &Call) -> Result<Response<Body>, StatusError> {
     let headers = &call.parts.headers;
     let text = |name| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let rows = call.server.registry.rows();
     // HTTP/2 says in the URL what HTTP/1 says in a header.
     let host = call.parts.uri.authority().map_or_else(|| text(header::HOST), |authority| authority.as_str());
-    let Some(document) = discovery::document(rows.all(), &call.info.path, text(header::ACCEPT), host) else {
+    let Some(document) = discovery::document(&call.server.sources, &call.info.path, text(header::ACCEPT), host) else {
         return Ok(not_found());
     };
     let etag = document.etag.as_deref().and_then(|tag| HeaderValue::from_str(tag).ok());

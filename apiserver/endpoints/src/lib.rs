@@ -1,5 +1,6 @@
 //! The endpoints: what a request that passed the filters is answered by. One file a verb, resources that store nothing
-//! (`virtual_`), streams to nodes and pods (`connect`), and the documents that describe it all (`discovery`, `openapi`).
+//! (`virtual_`), streams to nodes and pods (`connect`), and the documents that describe it all (`discovery`, `openapi`). What
+//! there is to be served they ask of the route sources (`sources`).
 //!
 //! It turns HTTP into the steps of `writes` and reads of the caches, and back. It must not know how a request came to be
 //! authenticated, limited or audited, nor who listens.
@@ -34,6 +35,7 @@ mod patch;
 mod pieces;
 mod respond;
 mod scale;
+pub mod sources;
 mod update;
 pub mod virtual_;
 mod watch;
@@ -44,6 +46,8 @@ pub use dispatch::{Call, dispatch};
 pub struct Server {
     /// All resources.
     pub registry: Arc<Registry>,
+    /// Where the groups' versions that are served come from.
+    pub sources: sources::Sources,
     /// Who asks.
     pub authenticator: Arc<dyn Authenticator>,
     /// May they.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 pub use assemble::Assembly;
 pub use flags::{Flags, UNSUPPORTED};
 
-use crate::start::{Config, Running, Store, Times, start};
+use crate::start::{Config, Running, Store, Times, own_sources, start};
 use kinds::core::service::set_node_port_range;
 
 /// The process: flags, logging, serving until a signal, drain.
@@ -54,6 +54,7 @@ pub async fn serve(flags: &Flags, cancel: CancellationToken) -> anyhow::Result<R
         listen: Some((SocketAddr::new(flags.bind_address, flags.secure_port), assembly.tls()?)),
         nodes: assembly.nodes()?,
         access: assembly.access(),
+        sources: Box::new(own_sources),
         bootstrap: assembly.bootstrap()?,
         times: Times {
             request: duration("--request-timeout", &flags.request_timeout)?,

@@ -30,10 +30,9 @@ impl UnderWay {
     /// The answer begins. Its body is followed where somebody wants to know of its end.
     pub fn answered(mut self, response: Response<Body>) -> Response<Body> {
         self.record.answered(response.status().as_u16());
-        let registry = &self.server.registry;
-        let served = |info: &model::request_info::RequestInfo| {
-            registry.rows().at_path(&info.group, &info.version, &info.resource).is_some()
-        };
+        let sources = &self.server.sources;
+        let served =
+            |info: &model::request_info::RequestInfo| sources.serves(&info.group, &info.version, &info.resource);
         let seen = self.seen.insert(self.server.metrics.answered(&self.record, served));
         match response.body().size_hint().exact() {
             Some(bytes) if !seen.long_running() => self.record.sent(bytes),

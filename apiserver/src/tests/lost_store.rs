@@ -12,7 +12,7 @@ use storage::{EmbeddedOptions, EmbeddedStore};
 use writes::admission::Chain;
 
 use super::{Client, no_nodes};
-use crate::start::Store;
+use crate::start::{Store, own_sources};
 
 /// Keeps nothing, and panics when it is written to once it is told to.
 #[derive(Clone, Default)]
@@ -62,7 +62,8 @@ impl DiskFile for Panicking {
 async fn a_panic_of_the_stores_writer_fails_the_write_and_ends_the_server_with_its_name() {
     let disk = Panicking::default();
     let store = EmbeddedStore::open(Arc::new(disk.clone()), EmbeddedOptions::default()).expect("opens");
-    let mut client = Client::over(Store::Open(Arc::new(store)), Chain::default(), no_nodes()).await;
+    let mut client =
+        Client::over(Store::Open(Arc::new(store)), Box::new(own_sources), Chain::default(), no_nodes()).await;
     let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}});
     disk.0.store(true, Ordering::SeqCst);
     let (code, answer) =

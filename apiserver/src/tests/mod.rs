@@ -13,6 +13,7 @@ mod messages;
 mod metrics;
 mod policy_params;
 mod resource_quota;
+mod sources;
 mod validation;
 mod websockets;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use writes::admission::Chain;
 
-use crate::start::{Access, Config, Running, Store, start};
+use crate::start::{Access, Config, MakeSources, Running, Store, own_sources, start};
 
 /// Knows connections by their identity only.
 struct ByPeer;
@@ -90,11 +91,11 @@ impl Client {
 
     /// A client of a server with those admission plugins, which dials kubelets like that.
     pub(crate) async fn with(admission: Chain, nodes: Nodes) -> Self {
-        Self::over(Store::Memory, admission, nodes).await
+        Self::over(Store::Memory, Box::new(own_sources), admission, nodes).await
     }
 
-    /// A client of a server over that store.
-    pub(crate) async fn over(store: Store, admission: Chain, nodes: Nodes) -> Self {
+    /// A client of a server over that store, with those route sources.
+    pub(crate) async fn over(store: Store, sources: MakeSources, admission: Chain, nodes: Nodes) -> Self {
         let config = Config {
             store,
             listen: None,
@@ -105,6 +106,7 @@ impl Client {
                 let tokens = Arc::new(access::authn::bearer::Tokens::new(Vec::new(), Vec::new()));
                 Ok(Access { authenticator, authorizer, admission, rbac, tokens, issuer: None })
             }),
+            sources,
             nodes,
             times: Default::default(),
             max_requests_inflight: 10,

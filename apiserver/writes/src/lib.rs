@@ -17,4 +17,4 @@ pub mod selection;
 pub mod strategy;
 pub mod update;
 
-pub use registry::{Registry, Rows};
+pub use registry::{Changing, Place, Registry, Rows, Served};

@@ -26,23 +26,33 @@ use crate::{create, delete, update};
 #[derive(Default, Clone)]
 pub struct Rows {
     all: Vec<Kind>,
-    by_path: HashMap<(String, String, String), usize>,
+    /// Where each is in `all`, in the order of their paths.
+    by_path: Vec<usize>,
     by_resource: HashMap<GroupResource, usize>,
 }
 
-impl Rows {
-    /// Indexes rows; the first of several versions of a resource is the preferred one.
-    pub fn new(rows: impl IntoIterator<Item = Kind>) -> Self {
-        let mut index = Self::default();
-        rows.into_iter().for_each(|row| index.push(row));
-        index
-    }
+/// What rows have at a path.
+pub enum Place<'a> {
+    /// The group's version is not among them.
+    Elsewhere,
+    /// The group's version is theirs, and has no such resource.
+    Nothing,
+    /// A row.
+    Row(&'a Kind),
+}
 
-    fn push(&mut self, row: Kind) {
-        let at = self.all.len();
-        self.by_path.insert((row.group.to_string(), row.version.to_string(), row.resource.to_string()), at);
-        self.by_resource.entry(row.group_resource()).or_insert(at);
-        self.all.push(row);
+impl Rows {
+    /// Indexes rows; the first of several versions of a resource is the preferred one, the first of several at a path is it.
+    pub fn new(rows: impl IntoIterator<Item = Kind>) -> Self {
+        let all: Vec<Kind> = rows.into_iter().collect();
+        let mut by_path: Vec<usize> = (0..all.len()).collect();
+        by_path.sort_by_key(|at| path(&all[*at]));
+        by_path.dedup_by_key(|at| path(&all[*at]));
+        let mut by_resource = HashMap::new();
+        for (at, row) in all.iter().enumerate() {
+            by_resource.entry(row.group_resource()).or_insert(at);
+        }
+        Self { all, by_path, by_resource }
     }
 
     /// All rows, in the catalogue's order.
@@ -55,9 +65,22 @@ impl Rows {
         self.all.iter()
     }
 
-    /// The row that serves a path.
-    pub fn at_path(&self, group: &str, version: &str, resource: &str) -> Option<&Kind> {
-        self.by_path.get(&(group.to_string(), version.to_string(), resource.to_string())).map(|at| &self.all[*at])
+    /// The rows of a group's version, in the catalogue's order.
+    pub fn of_version<'a>(&'a self, group: &'a str, version: &'a str) -> impl Iterator<Item = &'a Kind> {
+        self.all.iter().filter(move |row| row.group == group && row.version == version)
+    }
+
+    /// What serves a path.
+    pub fn at_path(&self, group: &str, version: &str, resource: &str) -> Place<'_> {
+        let row = |at: &usize| &self.all[*at];
+        match self.by_path.binary_search_by(|at| path(row(at)).cmp(&(group, version, resource))) {
+            Ok(found) => Place::Row(row(&self.by_path[found])),
+            Err(between) => {
+                let mut beside = self.by_path[between.saturating_sub(1)..].iter().take(2);
+                let theirs = beside.any(|at| row(at).group == group && row(at).version == version);
+                if theirs { Place::Nothing } else { Place::Elsewhere }
+            }
+        }
     }
 
     /// The preferred row of a resource.
@@ -66,10 +89,35 @@ impl Rows {
     }
 }
 
+fn path(row: &Kind) -> (&str, &str, &str) {
+    (&row.group, &row.version, &row.resource)
+}
+
+/// Rows that come and go: those of custom resources.
+pub type Changing = Arc<ArcSwap<Rows>>;
+
+/// What is served now: the catalogue, and custom resources. Of two rows of a resource the catalogue's is it.
+pub struct Served {
+    built_in: Arc<Rows>,
+    custom: Arc<Rows>,
+}
+
+impl Served {
+    /// All rows.
+    pub fn iter(&self) -> impl Iterator<Item = &Kind> {
+        self.built_in.iter().chain(self.custom.iter())
+    }
+
+    /// The preferred row of a resource.
+    pub fn of(&self, resource: &GroupResource) -> Option<&Kind> {
+        self.built_in.of(resource).or_else(|| self.custom.of(resource))
+    }
+}
+
 /// All resources of the server.
 pub struct Registry {
-    built_in: Rows,
-    rows: ArcSwap<Rows>,
+    built_in: Arc<Rows>,
+    custom: Changing,
     feed: Feed,
     storage: Arc<dyn Storage>,
     values: Arc<Values>,
@@ -81,8 +129,15 @@ impl Registry {
     /// A registry over a store whose feed runs. Admission is set once, later: its plugins read the registry.
     pub fn new(rows: Rows, feed: Feed, storage: Arc<dyn Storage>, values: Arc<Values>) -> Self {
         let system = UserInfo { name: "system:apiserver".into(), groups: vec![MASTERS.into()], ..UserInfo::default() };
-        let served = ArcSwap::from_pointee(rows.clone());
-        Self { built_in: rows, rows: served, feed, storage, values, admission: OnceLock::new(), system }
+        Self {
+            built_in: Arc::new(rows),
+            custom: Changing::default(),
+            feed,
+            storage,
+            values,
+            admission: OnceLock::new(),
+            system,
+        }
     }
 
     /// Sets the admission chain; the first call wins.
@@ -96,16 +151,24 @@ impl Registry {
     }
 
     /// What is served now: the catalogue, and custom resources. One request works with one state of it.
-    pub fn rows(&self) -> Arc<Rows> {
-        self.rows.load_full()
+    pub fn rows(&self) -> Served {
+        Served { built_in: self.built_in.clone(), custom: self.custom.load_full() }
+    }
+
+    /// The catalogue's rows.
+    pub fn built_in(&self) -> &Arc<Rows> {
+        &self.built_in
+    }
+
+    /// The rows of custom resources.
+    pub fn custom(&self) -> &Changing {
+        &self.custom
     }
 
     /// Replaces the custom resources that are served: of several versions of one the preferred one comes first. Their
     /// caches are in the feed already.
     pub fn serve_custom(&self, custom: impl IntoIterator<Item = Kind>) {
-        let mut rows = self.built_in.clone();
-        custom.into_iter().for_each(|row| rows.push(row));
-        self.rows.store(Arc::new(rows));
+        self.custom.store(Arc::new(Rows::new(custom)));
     }
 
     /// The feed of the caches.
@@ -140,7 +203,10 @@ impl Registry {
     }
 
     fn cache_of(&self, resource: &GroupResource) -> Option<Arc<WatchCache>> {
-        self.rows.load().of(resource).and_then(|row| self.cache(row))
+        match self.built_in.of(resource) {
+            Some(row) => self.cache(row),
+            None => self.custom.load().of(resource).and_then(|row| self.cache(row)),
+        }
     }
 
     /// The object as the cache has it now, with resourceVersion; `None` where there is none. Never waits. The decoded
@@ -247,7 +313,7 @@ impl Registry {
     }
 
     fn row(&self, resource: &GroupResource) -> Result<Kind, StatusError> {
-        self.rows.load().of(resource).cloned().ok_or_else(|| StatusError::not_found(resource, ""))
+        self.rows().of(resource).cloned().ok_or_else(|| StatusError::not_found(resource, ""))
     }
 
     /// The context of a write by the server itself.

@@ -9,7 +9,7 @@ use access::authz::rbac::Rbac;
 use access::authz::union::Union as Authorizers;
 use admission::chain::{self, Parts};
 use apiserver::bootstrap::{self, Facts};
-use apiserver::start::{Access, Config, Running, Store, start};
+use apiserver::start::{Access, Config, Running, Store, own_sources, start};
 use endpoints::connect::Nodes;
 use model::lookup::Lookup;
 use model::user::UserInfo;
@@ -38,6 +38,7 @@ impl Cluster {
             store: Store::Memory,
             listen: None,
             access: Box::new(access),
+            sources: Box::new(own_sources),
             nodes: Nodes { tls: tls.clone(), backend_tls: tls, address_types: Vec::new() },
             times: Default::default(),
             max_requests_inflight: 400,

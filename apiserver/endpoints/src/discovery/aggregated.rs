@@ -1,10 +1,10 @@
 //! Aggregated discovery: all groups, versions and resources in one document, by content negotiation on `/api` and `/apis`.
 
-use model::resource::Resource;
+use machinery::gvk::GroupVersionKind;
 use serde_json::{Map, Value, json};
-use writes::strategy::Kind;
 
-use super::{Document, encode, etag, group_names, group_versions, sorted, sorted_parts, verbs};
+use super::{Document, encode, etag};
+use crate::sources::{Entry, Group, Part, Sources};
 
 /// Which form of aggregated discovery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,52 +42,45 @@ impl Form {
     }
 }
 
-pub(super) fn document(rows: &[Kind], core: bool, form: Form) -> Document {
+pub(super) fn document(sources: &Sources, core: bool, form: Form) -> Document {
     let (api_version, content_type) = match form {
         Form::V2 => ("apidiscovery.k8s.io/v2", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"),
         Form::V2Beta1 => {
             ("apidiscovery.k8s.io/v2beta1", "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList")
         }
     };
+    let groups = sources.groups();
     let items: Vec<Value> =
-        group_names(rows).into_iter().filter(|g| g.is_empty() == core).map(|g| group(rows, g)).collect();
+        groups.iter().filter(|group| group.name.is_empty() == core).map(|group| item(sources, group)).collect();
     let list = json!({"kind": "APIGroupDiscoveryList", "apiVersion": api_version, "metadata": {}, "items": items});
     let body = encode("APIGroupDiscoveryList", &list);
     Document { etag: Some(etag(&body)), body, content_type }
 }
 
-fn group(rows: &[Kind], group: &str) -> Value {
-    let version = |version: &str| {
-        let resources: Vec<Value> = sorted(rows, group, version).into_iter().map(resource).collect();
+fn item(sources: &Sources, group: &Group) -> Value {
+    let version = |version| {
+        let entries = sources.resources(&group.name, version).unwrap_or_default();
+        let resources: Vec<Value> = entries.iter().map(resource).collect();
         json!({"version": version, "resources": resources, "freshness": "Current"})
     };
-    let versions: Vec<Value> = group_versions(rows, group).into_iter().map(version).collect();
-    json!({"metadata": {"name": group}, "versions": versions})
+    let versions: Vec<Value> = group.versions.iter().map(|v| version(v)).collect();
+    json!({"metadata": {"name": group.name}, "versions": versions})
 }
 
-fn resource(row: &Resource) -> Value {
-    let parts: Vec<Value> = sorted_parts(row)
-        .into_iter()
-        .map(|part| {
-            let own = part.kind.group == row.group && part.kind.version == row.version;
-            let kind = if own && row.types.custom().is_none() {
-                json!({"group": "", "version": "", "kind": part.kind.kind})
-            } else {
-                json!({"group": part.kind.group, "version": part.kind.version, "kind": part.kind.kind})
-            };
-            json!({"subresource": part.name, "responseKind": kind, "verbs": verbs(part.verbs)})
-        })
-        .collect();
-    // Of its own kinds upstream does not say the group and version here, of custom ones it does.
-    let (group, version) = if row.types.custom().is_some() { (&*row.group, &*row.version) } else { ("", "") };
+fn resource(entry: &Entry) -> Value {
+    let part = |part: &Part| json!({"subresource": part.name, "responseKind": kind(&part.kind), "verbs": part.verbs});
     json!({
-        "resource": row.resource,
-        "responseKind": {"group": group, "version": version, "kind": row.kind},
-        "scope": if row.namespaced { "Namespaced" } else { "Cluster" },
-        "singularResource": row.singular,
-        "verbs": verbs(row.advertised()),
-        "shortNames": row.short_names,
-        "categories": row.categories,
-        "subresources": parts,
+        "resource": entry.resource,
+        "responseKind": kind(&entry.kind),
+        "scope": if entry.namespaced { "Namespaced" } else { "Cluster" },
+        "singularResource": entry.singular,
+        "verbs": entry.verbs,
+        "shortNames": entry.short_names,
+        "categories": entry.categories,
+        "subresources": entry.parts.iter().map(part).collect::<Vec<_>>(),
     })
+}
+
+fn kind(kind: &GroupVersionKind) -> Value {
+    json!({"group": kind.group, "version": kind.version, "kind": kind.kind})
 }

@@ -1,14 +1,11 @@
 //! Discovery as clients read it: forms, paths, and the order of versions.
 
 use kinds::catalogue::rows;
+use machinery::gvk::version_order;
 use serde_json::Value;
-use writes::strategy::Kind;
 
 use super::*;
-
-fn all() -> Vec<Kind> {
-    rows()
-}
+use crate::sources::tests::built_in as all;
 
 #[test]
 fn the_catalogue_has_67_resources() {

@@ -140,7 +140,7 @@ impl Metrics {
 fn caches(registry: &Registry, out: &mut Text) {
     let rows = registry.rows();
     let mut stored = Vec::new();
-    for row in rows.all() {
+    for row in rows.iter() {
         let first = rows.of(&row.group_resource()).is_some_and(|first| Arc::ptr_eq(&first.row, &row.row));
         if let (true, Sort::Stored { .. }, Some(cache)) = (first, &row.sort, registry.cache(row)) {
             stored.push((row.clone(), cache));

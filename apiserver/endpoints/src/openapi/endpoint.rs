@@ -26,11 +26,11 @@ const FORMS: [&[(&str, &str)]; 2] = [
 
 /// Serves what follows `/openapi/`.
 pub(crate) async fn serve(call: &Call, path: &str) -> Result<Response<Body>, StatusError> {
-    let rows = call.server.registry.rows().all().to_vec();
+    let sources = &call.server.sources;
     let (name, forms) = match path.split_once('/') {
         None if path == "v3" => {
             // As upstream: the index is whatever its client takes it for.
-            let mut response = negotiation::json_response(StatusCode::OK, openapi::index(&rows));
+            let mut response = negotiation::json_response(StatusCode::OK, openapi::index(sources));
             let kind = HeaderValue::from_static("text/plain; charset=utf-8");
             response.headers_mut().insert(header::CONTENT_TYPE, kind);
             return Ok(response);
@@ -44,7 +44,7 @@ pub(crate) async fn serve(call: &Call, path: &str) -> Result<Response<Body>, Sta
         return Ok(empty(StatusCode::NOT_ACCEPTABLE, &[]));
     };
     let protobuf = kind != "application/json";
-    let Some(document) = call.server.openapi.get(&rows, name, protobuf).await else {
+    let Some(document) = call.server.openapi.get(sources, name, protobuf).await else {
         return Ok(empty(StatusCode::NOT_FOUND, &[]));
     };
     let tag = format!("\"{}\"", document.hash);

@@ -1,25 +1,25 @@
 //! The documents beside those of groups' versions: each describes one path.
 
 use api::schema;
+use model::descriptions::Texts;
 use serde_json::{Map, Value, json};
-use writes::strategy::Kind;
+use writes::Rows;
 
 use super::paths::group_name;
 use super::schemas::Wanted;
 
 /// Their names.
-pub(super) fn names(rows: &[Kind]) -> Vec<String> {
+pub(crate) fn names(rows: &Rows) -> Vec<String> {
     let mut names: Vec<String> =
         [".well-known/openid-configuration", "api", "apis", "openid/v1/jwks", "version"].map(String::from).into();
-    let built_in = rows.iter().filter(|r| !r.group.is_empty() && r.types.custom().is_none());
-    names.extend(built_in.map(|r| format!("apis/{}", r.group)));
-    names.sort_unstable();
+    names.extend(rows.iter().filter(|row| !row.group.is_empty()).map(|row| format!("apis/{}", row.group)));
     names.dedup();
     names
 }
 
 /// The operation of the one path, and the schemas it needs.
-pub(super) fn document(rows: &[Kind], name: &str, mut wanted: Wanted) -> Option<Value> {
+pub(crate) fn document(rows: &Rows, name: &str, texts: &Texts) -> Option<Value> {
+    let mut wanted = Wanted::new("", "", texts);
     let mut kind = |kind| schema::named("meta.v1", kind).map(|ty| wanted.refer(ty)).unwrap_or_default();
     let text = json!({"type": "string"});
     let (tag, id, description, media, answer) = match name {
@@ -38,9 +38,7 @@ pub(super) fn document(rows: &[Kind], name: &str, mut wanted: Wanted) -> Option<
             ("openid", id, "get service account issuer OpenID JSON Web Key Set", KEYS, text)
         }
         _ => {
-            let group = name
-                .strip_prefix("apis/")
-                .filter(|g| rows.iter().any(|r| r.group == *g && r.types.custom().is_none()))?;
+            let group = name.strip_prefix("apis/").filter(|group| rows.iter().any(|row| row.group == *group))?;
             let (tag, id) = group_name(group);
             let operation =
                 operation(&tag, format!("get{id}APIGroup"), "get information of a group", ALL, kind("APIGroup"));

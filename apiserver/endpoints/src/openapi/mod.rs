@@ -3,18 +3,21 @@
 //! Derived from the catalogue, the schema table and the API's published texts when first asked for: all of it together is
 //! seven megabytes. What was made is kept compressed (`served.rs`), for as long as the rows it was made from are served.
 
+use std::collections::BTreeSet;
+
 use model::descriptions::{self, Texts};
-use model::resource::Resource;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha512};
-use writes::strategy::Kind;
+
+use crate::sources::{GroupVersion, Input, Source, Sources};
 
 mod connect;
 mod custom;
 pub(crate) mod endpoint;
 mod enums;
 mod gnostic;
-mod groups;
+pub(crate) mod groups;
+pub(crate) mod of_rows;
 mod paths;
 mod schemas;
 mod served;
@@ -25,49 +28,49 @@ mod v2;
 pub use served::{Documents, Served};
 
 /// The names of all documents of v3, which are the paths they describe: `api/v1`, `apis/apps/v1`, `apis/apps`, `version`.
-pub fn names(rows: &[Kind]) -> Vec<String> {
-    let mut names = groups::names(rows);
-    names.extend(rows.iter().map(|r| base(&r.group, &r.version).split_off(1)));
-    names.sort_unstable();
-    names.dedup();
-    names
+pub fn names(sources: &Sources) -> BTreeSet<String> {
+    sources.iter().flat_map(Source::documents).collect()
 }
 
 /// `/openapi/v3`: where each document is, with a hash of what it is made from.
-pub fn index(rows: &[Kind]) -> Vec<u8> {
+pub fn index(sources: &Sources) -> Vec<u8> {
     let place = |name: String| {
-        let url = format!("/openapi/v3/{name}?hash={}", hash(rows, &name));
+        let url = format!("/openapi/v3/{name}?hash={}", hash(sources, &name));
         (name, json!({"serverRelativeURL": url}))
     };
-    bytes(&json!({"paths": names(rows).into_iter().map(place).collect::<Value>()}))
+    bytes(&json!({"paths": names(sources).into_iter().map(place).collect::<Value>()}))
 }
 
 /// The hash of a document: of its inputs, so that the document need not be made to name it.
-pub fn hash(rows: &[Kind], name: &str) -> String {
+pub fn hash(sources: &Sources, name: &str) -> String {
     let mut digest = Sha512::new();
     digest.update(env!("FERRY_OPENAPI_SOURCES"));
     digest.update(descriptions::FINGERPRINT);
     digest.update(format!("{} {name}\n", model::VERSION));
-    for row in relevant(rows, name) {
-        if let Some(published) = custom::Published::of(row) {
-            digest.update(format!("{} {:?} {:?}\n", published.list_kind, published.schema, published.fields));
-        }
-        let parts: Vec<_> = row.subresources.iter().map(|p| (&p.name, &p.kind, p.verbs)).collect();
-        digest
-            .update(format!("{}/{}/{}/{}/{:?}/{parts:?}\n", row.group, row.version, row.resource, row.kind, row.verbs));
-    }
+    relevant(sources, name, |source, of| source.facts(of, &mut |text| digest.update(text)));
     digest.finalize().iter().map(|b| format!("{b:02X}")).collect()
 }
 
-/// The rows that a document is about: of one group's version, or all.
-fn relevant<'a>(rows: &'a [Kind], name: &str) -> Vec<&'a Kind> {
+/// What a document is made from.
+fn inputs(sources: &Sources, name: &str) -> Vec<Input> {
+    let mut inputs = Vec::new();
+    relevant(sources, name, |source, of| inputs.extend(source.inputs(of)));
+    inputs
+}
+
+/// Asks what a document is about: the source of one group's version, or all.
+fn relevant(sources: &Sources, name: &str, mut ask: impl FnMut(&dyn Source, Option<GroupVersion<'_>>)) {
     match group_version(name) {
-        Some((group, version)) => rows.iter().filter(|r| r.group == group && r.version == version).collect(),
-        None => rows.iter().collect(),
+        Some(of) => {
+            if let Some(source) = sources.owner(of) {
+                ask(source, Some(of));
+            }
+        }
+        None => sources.iter().for_each(|source| ask(source, None)),
     }
 }
 
-fn group_version(name: &str) -> Option<(&str, &str)> {
+fn group_version(name: &str) -> Option<GroupVersion<'_>> {
     match name.split('/').collect::<Vec<_>>().as_slice() {
         ["api", version] => Some(("", version)),
         ["apis", group, version] => Some((group, version)),
@@ -75,22 +78,13 @@ fn group_version(name: &str) -> Option<(&str, &str)> {
     }
 }
 
-/// A document of v3 by its name; `None` where there is none.
-fn value(rows: &[Kind], name: &str, texts: &Texts) -> Option<Value> {
-    let Some((group, version)) = group_version(name) else {
-        return groups::document(rows, name, schemas::Wanted::new("", "", texts));
-    };
-    let rows: Vec<&Resource> = relevant(rows, name).into_iter().map(|kind| &*kind.row).collect();
-    if rows.is_empty() {
-        return None;
+/// A document of v3 by its name, and whose it is; `None` where there is none.
+fn document<'s>(sources: &'s Sources, name: &str, texts: &Texts) -> Option<(&'s dyn Source, Value)> {
+    let of = |source: &'s dyn Source| Some((source, source.document(name, texts)?));
+    match group_version(name) {
+        Some(version) => sources.owner(version).and_then(of),
+        None => sources.iter().find_map(of),
     }
-    let (paths, wanted) = paths::paths(&rows, group, version, schemas::Wanted::new(group, version, texts));
-    let mut document = whole(paths, wanted);
-    if rows.iter().all(|row| row.types.custom().is_some()) {
-        document["info"] = json!({"title": "Kubernetes CRD Swagger", "version": "v0.1.0"});
-        document["components"].as_object_mut().map(|components| components.remove("securitySchemes"));
-    }
-    Some(document)
 }
 
 /// A document of these paths.

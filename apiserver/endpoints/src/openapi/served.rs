@@ -12,7 +12,8 @@ use flate2::write::GzEncoder;
 use model::descriptions::Texts;
 use parking_lot::Mutex;
 use serde_json::Value;
-use writes::strategy::Kind;
+
+use crate::sources::{Input, Sources};
 
 /// A document, compressed.
 #[derive(Clone)]
@@ -20,7 +21,7 @@ pub struct Served {
     /// Its hash, as the index has it.
     pub hash: String,
     gzip: Bytes,
-    rows: Vec<Kind>,
+    inputs: Vec<Input>,
 }
 
 impl Served {
@@ -47,27 +48,27 @@ pub struct Documents {
 
 impl Documents {
     /// A document of v3, or `v2`, as JSON or as protobuf; `None` where nothing has that name.
-    pub async fn get(&self, rows: &[Kind], name: &str, protobuf: bool) -> Option<Arc<Served>> {
+    pub async fn get(&self, sources: &Sources, name: &str, protobuf: bool) -> Option<Arc<Served>> {
         let key = (name.to_owned(), protobuf);
-        if let Some(found) = self.current(&key, rows) {
+        if let Some(found) = self.current(&key, sources) {
             return Some(found);
         }
         let _turn = self.making.lock().await;
-        if let Some(found) = self.current(&key, rows) {
+        if let Some(found) = self.current(&key, sources) {
             return Some(found);
         }
-        let (rows, name) = (rows.to_vec(), name.to_owned());
-        let made =
-            component::supervisor::blocking("OpenAPI document", move || make(&rows, &name, protobuf)).await.ok()??;
+        let (sources, name) = (sources.clone(), name.to_owned());
+        let made = component::supervisor::blocking("OpenAPI document", move || make(&sources, &name, protobuf))
+            .await
+            .ok()??;
         self.made.lock().insert(key, made.clone());
         Some(made)
     }
 
-    fn current(&self, key: &(String, bool), rows: &[Kind]) -> Option<Arc<Served>> {
+    fn current(&self, key: &(String, bool), sources: &Sources) -> Option<Arc<Served>> {
         let mut made = self.made.lock();
         let found = made.get(key)?.clone();
-        let rows = super::relevant(rows, &key.0);
-        if found.rows.len() == rows.len() && found.rows.iter().zip(rows).all(|(a, b)| Arc::ptr_eq(&a.row, &b.row)) {
+        if same(&found.inputs, &super::inputs(sources, &key.0)) {
             return Some(found);
         }
         made.remove(key);
@@ -75,15 +76,23 @@ impl Documents {
     }
 }
 
-fn make(rows: &[Kind], name: &str, protobuf: bool) -> Option<Arc<Served>> {
+fn same(a: &[Input], b: &[Input]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| Arc::ptr_eq(a, b))
+}
+
+fn make(sources: &Sources, name: &str, protobuf: bool) -> Option<Arc<Served>> {
     let texts = Texts::unpack();
-    let value = if name == "v2" { super::v2::document(rows, &texts) } else { super::value(rows, name, &texts)? };
-    drop(texts);
-    Some(Arc::new(Served {
-        hash: super::hash(rows, name),
-        gzip: pack(&value, protobuf && name == "v2"),
-        rows: super::relevant(rows, name).into_iter().cloned().collect(),
-    }))
+    loop {
+        let (inputs, hash) = (super::inputs(sources, name), super::hash(sources, name));
+        let value = match name {
+            "v2" => super::v2::document(sources, &texts),
+            _ => super::document(sources, name, &texts)?.1,
+        };
+        // What changed while it was read is in the document and not in its hash, or the other way round.
+        if same(&inputs, &super::inputs(sources, name)) {
+            return Some(Arc::new(Served { hash, gzip: pack(&value, protobuf && name == "v2"), inputs }));
+        }
+    }
 }
 
 fn pack(value: &Value, protobuf: bool) -> Bytes {

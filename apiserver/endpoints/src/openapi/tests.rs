@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use kinds::catalogue::rows;
+use model::resource::Resource;
 use writes::strategy::Kind;
+use writes::{Changing, Rows};
 
 use super::*;
+use crate::sources::tests::built_in as all;
+use crate::sources::{BuiltIn, Custom};
 
-fn all() -> Vec<Kind> {
-    rows()
+fn value(sources: &Sources, name: &str, texts: &Texts) -> Option<Value> {
+    document(sources, name, texts).map(|(_, value)| value)
 }
 
 #[test]
@@ -94,19 +98,23 @@ fn fields(mut bytes: &[u8]) -> Vec<(u64, &[u8])> {
 #[tokio::test]
 async fn a_document_is_made_again_when_its_rows_change() {
     let documents = Documents::default();
-    let mut rows = all();
-    let first = documents.get(&rows, "apis/apps/v1", false).await.unwrap();
-    let again = documents.get(&rows, "apis/apps/v1", false).await.unwrap();
+    let mut rows = rows();
+    let sources = |rows: &[Kind]| {
+        let source: Arc<dyn Source> = Arc::new(BuiltIn::new(Arc::new(Rows::new(rows.iter().cloned()))));
+        Sources::new([source])
+    };
+    let first = documents.get(&sources(&rows), "apis/apps/v1", false).await.unwrap();
+    let again = documents.get(&sources(&rows), "apis/apps/v1", false).await.unwrap();
     assert!(Arc::ptr_eq(&first, &again));
-    assert_eq!(first.hash, hash(&rows, "apis/apps/v1"));
+    assert_eq!(first.hash, hash(&sources(&rows), "apis/apps/v1"));
     let at = rows.iter().position(|r| r.group == "apps").unwrap();
     let gone = rows.remove(at);
-    let after = documents.get(&rows, "apis/apps/v1", false).await.unwrap();
+    let after = documents.get(&sources(&rows), "apis/apps/v1", false).await.unwrap();
     assert_ne!(first.hash, after.hash);
     let document: Value = serde_json::from_slice(&after.plain()).unwrap();
     let path = format!("/apis/apps/v1/{}", gone.resource);
     assert!(document["paths"].get(&path).is_none());
-    assert!(documents.get(&rows, "apis/nonesuch/v1", false).await.is_none());
+    assert!(documents.get(&sources(&rows), "apis/nonesuch/v1", false).await.is_none());
 }
 
 /// A definition's schema with one of everything that is published in its own way.
@@ -132,8 +140,8 @@ fn definition() -> Value {
     })
 }
 
-/// The built-in rows and a custom one.
-fn with_custom() -> Vec<Kind> {
+/// A custom row.
+fn custom() -> Resource {
     let mut row = Resource::stored("example.com", "v1", "tables", "Table", "example.com/tables");
     row = row.part("status").select("spec.name");
     let structural = structural::Structural::of(&definition(), false).unwrap();
@@ -146,15 +154,25 @@ fn with_custom() -> Vec<Kind> {
         replicas: Arc::default(),
         columns: Vec::new(),
     }));
-    let mut rows = all();
-    rows.push(row.into());
-    rows
+    row
+}
+
+/// The built-in rows and this custom one.
+fn with(row: Resource) -> Sources {
+    let custom = Changing::default();
+    custom.store(Arc::new(Rows::new([row.into()])));
+    let built_in: Arc<dyn Source> = Arc::new(BuiltIn::new(Arc::new(Rows::new(rows()))));
+    Sources::new([built_in, Arc::new(Custom::new(custom))])
+}
+
+fn with_custom() -> Sources {
+    with(custom())
 }
 
 #[test]
 fn custom_kinds_are_published_in_v3() {
     let rows = with_custom();
-    assert!(names(&rows).contains(&"apis/example.com/v1".to_owned()));
+    assert!(names(&rows).contains("apis/example.com/v1"));
     let document = value(&rows, "apis/example.com/v1", &Texts::unpack()).unwrap();
     let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
     let within = "/apis/example.com/v1/namespaces/{namespace}/tables";
@@ -198,11 +216,8 @@ fn custom_kinds_are_published_in_v2_as_far_as_it_can_say() {
 
 #[test]
 fn the_hash_of_a_custom_groups_document_changes_with_its_schema() {
-    let rows = with_custom();
-    let mut other = rows.clone();
-    let mut row = (*other.last().unwrap().row).clone();
-    row.types = model::types::Types::None;
-    *other.last_mut().unwrap() = row.into();
-    assert_ne!(hash(&rows, "apis/example.com/v1"), hash(&other, "apis/example.com/v1"));
-    assert_eq!(hash(&rows, "apis/apps/v1"), hash(&other, "apis/apps/v1"));
+    let of = |row: Resource, name| hash(&with(row), name);
+    let other = || Resource { types: model::types::Types::None, ..custom() };
+    assert_ne!(of(custom(), "apis/example.com/v1"), of(other(), "apis/example.com/v1"));
+    assert_eq!(of(custom(), "apis/apps/v1"), of(other(), "apis/apps/v1"));
 }

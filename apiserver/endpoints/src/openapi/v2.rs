@@ -2,26 +2,20 @@
 //! older words. Parameters that many paths have are named once, as upstream does
 //! (`kube-openapi/pkg/builder/parameters.go`): a third of the size.
 
-use std::collections::HashSet;
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
 use model::descriptions::Texts;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use writes::strategy::Kind;
 
-use super::custom::{self, Published};
+use crate::sources::Sources;
 
 /// The document.
-pub(super) fn document(rows: &[Kind], texts: &Texts) -> Value {
+pub(super) fn document(sources: &Sources, texts: &Texts) -> Value {
     let (mut paths, mut definitions, mut shared) = (Map::new(), Map::new(), Shared::default());
-    let customs: HashSet<String> =
-        rows.iter().filter(|row| Published::of(row).is_some()).map(|row| custom::name(row, &row.kind)).collect();
     let mut add = |mut document: Value| {
         if let Value::Object(schemas) = document["components"]["schemas"].take() {
             for (name, schema) in schemas {
-                let schema = if customs.contains(&name) { custom::v2(schema) } else { schema };
                 merge(&mut definitions, name, definition(schema));
             }
         }
@@ -29,8 +23,10 @@ pub(super) fn document(rows: &[Kind], texts: &Texts) -> Value {
             paths.extend(found.into_iter().map(|(path, item)| (path, shared.path_item(item))));
         }
     };
-    for name in super::names(rows) {
-        super::value(rows, &name, texts).map(&mut add);
+    for name in super::names(sources) {
+        if let Some((source, document)) = super::document(sources, &name, texts) {
+            add(source.reduced(document));
+        }
     }
     json!({
         "swagger": "2.0",

@@ -17,29 +17,31 @@ mod cluster;
 mod core;
 mod workloads;
 
-/// The groups in upstream's order (`pkg/controlplane/instance.go`'s storage providers and the aggregator's priorities).
-pub const GROUPS: &[&str] = &[
-    "",
-    "apiregistration.k8s.io",
-    "apps",
-    "events.k8s.io",
-    "authentication.k8s.io",
-    "authorization.k8s.io",
-    "autoscaling",
-    "batch",
-    "certificates.k8s.io",
-    "networking.k8s.io",
-    "policy",
-    "rbac.authorization.k8s.io",
-    "storage.k8s.io",
-    "admissionregistration.k8s.io",
-    "apiextensions.k8s.io",
-    "scheduling.k8s.io",
-    "coordination.k8s.io",
-    "node.k8s.io",
-    "discovery.k8s.io",
-    "resource.k8s.io",
-    "flowcontrol.apiserver.k8s.io",
+/// The groups in upstream's order, each with what makes it: the least priority of the group
+/// (`pkg/controlplane/apiserver/aggregator.go`, `cmd/kube-apiserver/app/aggregator.go`), which an APIService too has. The group
+/// of APIServices comes before all that can be registered.
+pub const GROUPS: &[(&str, i32)] = &[
+    ("", 18_000),
+    ("apiregistration.k8s.io", 20_001),
+    ("apps", 17_800),
+    ("events.k8s.io", 17_750),
+    ("authentication.k8s.io", 17_700),
+    ("authorization.k8s.io", 17_600),
+    ("autoscaling", 17_500),
+    ("batch", 17_400),
+    ("certificates.k8s.io", 17_300),
+    ("networking.k8s.io", 17_200),
+    ("policy", 17_100),
+    ("rbac.authorization.k8s.io", 17_000),
+    ("storage.k8s.io", 16_800),
+    ("admissionregistration.k8s.io", 16_700),
+    ("apiextensions.k8s.io", 16_700),
+    ("scheduling.k8s.io", 16_600),
+    ("coordination.k8s.io", 16_500),
+    ("node.k8s.io", 16_300),
+    ("discovery.k8s.io", 16_200),
+    ("resource.k8s.io", 16_200),
+    ("flowcontrol.apiserver.k8s.io", 16_100),
 ];
 
 const CREATE: &[Verb] = &[Verb::Create];
@@ -53,7 +55,7 @@ const SPEC_AND_METADATA: Resets = Resets(&[&["metadata"], &["spec"]]);
 /// Every built-in resource.
 pub fn rows() -> Vec<Kind> {
     let mut rows = [core::rows(), workloads::rows(), cluster::rows()].concat();
-    rows.sort_by_key(|r| GROUPS.iter().position(|g| r.group == *g));
+    rows.sort_by_key(|r| GROUPS.iter().position(|(group, _)| r.group == *group));
     rows
 }
 
