@@ -41,7 +41,7 @@ fn ports(context: &Context) -> Outcome<Vec<Value>> {
         .iter()
         .map(|text| {
             let (port, target) = text.split_once(':').unwrap_or((text, text));
-            let number: i32 = machinery::go::parse_int(port).map_err(Failure::new)?;
+            let number: u16 = machinery::go::parse_uint(port).map_err(Failure::new)?;
             let target = target.parse::<u16>().map_or_else(|_| Value::from(target), Value::from);
             let name = if text.contains(':') { text.replace(':', "-") } else { text.clone() };
             let mut entry = json!({"name": name, "port": number, "protocol": "TCP", "targetPort": target});
