@@ -36,12 +36,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
     let (claims, pods) = (context.informers.of::<PersistentVolumeClaim>(), context.informers.of::<Pod>());
     let queue: Queue<String> = Queue::new();
     let wake = queue.clone();
-    claims.on_change(move |change| {
-        let meta = &change.object().metadata;
-        if !matches!(change, Change::Deleted(_)) && protection::concerns(meta, FINALIZER) {
-            wake.add(key::namespace(meta).to_owned());
-        }
-    });
+    protection::on_concern(&claims, FINALIZER, move |meta| wake.add(key::namespace(meta).to_owned()));
     let wake = queue.clone();
     pods.on_change(move |change| {
         let pod = change.object();

@@ -4,7 +4,7 @@
 
 mod sync;
 
-use client::{Change, Informer};
+use client::Informer;
 use controller::{Queue, run_workers};
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::PersistentVolume;
@@ -26,12 +26,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
     let volumes: Informer<PersistentVolume> = context.informers.of();
     let queue: Queue<String> = Queue::new();
     let wake = queue.clone();
-    volumes.on_change(move |change| {
-        let meta = &change.object().metadata;
-        if !matches!(change, Change::Deleted(_)) && protection::concerns(meta, FINALIZER) {
-            wake.add(key::name(meta).to_owned());
-        }
-    });
+    protection::on_concern(&volumes, FINALIZER, move |meta| wake.add(key::name(meta).to_owned()));
     volumes.synced().await;
     let (volumes, api) = (&volumes, &Api::<PersistentVolume>::all(context.client.clone()));
     run_workers(context.name, &queue, 1, context.cancel.clone(), |name: String| async move {

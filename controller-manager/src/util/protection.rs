@@ -3,6 +3,7 @@
 //! Upstream: `pkg/controller/util/protectionutil`. Admission puts the finalizer on what is created; a controller puts it
 //! on what was created without, and takes it off what is deleted and unused.
 
+use client::{Change, Informer};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, Resource, api::PostParams};
 use serde::{Serialize, de::DeserializeOwned};
@@ -23,6 +24,22 @@ fn protected(meta: &ObjectMeta, finalizer: &str) -> bool {
 /// Whether there can be something to do: it is deleted and protected, or neither.
 pub(crate) fn concerns(meta: &ObjectMeta, finalizer: &str) -> bool {
     meta.deletion_timestamp.is_some() == protected(meta, finalizer)
+}
+
+/// Calls `wake` for each object that a change leaves something to do about.
+pub(crate) fn on_concern<K>(
+    informer: &Informer<K>,
+    finalizer: &'static str,
+    wake: impl Fn(&ObjectMeta) + Send + Sync + 'static,
+) where
+    K: Resource + 'static,
+{
+    informer.on_change(move |change| {
+        let meta = change.object().meta();
+        if !matches!(change, Change::Deleted(_)) && concerns(meta, finalizer) {
+            wake(meta);
+        }
+    });
 }
 
 /// Decides; `in_use` is asked of what is deleted and protected only.

@@ -32,12 +32,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
     let (claims, volumes) = (i.of::<PersistentVolumeClaim>(), i.of::<PersistentVolume>());
     let queue: Queue<String> = Queue::new();
     let wake = queue.clone();
-    classes.on_change(move |change| {
-        let meta = &change.object().metadata;
-        if !matches!(change, Change::Deleted(_)) && protection::concerns(meta, FINALIZER) {
-            wake.add(key::name(meta).to_owned());
-        }
-    });
+    protection::on_concern(&classes, FINALIZER, move |meta| wake.add(key::name(meta).to_owned()));
     let wake = queue.clone();
     claims.on_change(move |change| released(change, sync::of_claim).into_iter().for_each(|name| wake.add(name)));
     let wake = queue.clone();
