@@ -1,7 +1,8 @@
 //! Doing what was decided: bindings, conditions, evictions. All of it outside the cycle.
 //!
 //! Two failures of one pod must not overtake each other on the wire, so a pod has at most one status patch under way;
-//! what comes meanwhile replaces what waits. A binding that panics is a binding that failed: the core is told so.
+//! what comes meanwhile joins what waits, field by field. A binding that panics is a binding that failed: the core is
+//! told so.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -40,13 +41,17 @@ pub enum Done {
 #[derive(Clone)]
 pub struct Actor(Arc<Inner>);
 
+/// Of a pod's status.
+type Fields = Map<String, Value>;
+
 struct Inner {
     client: kube::Client,
     recorder: Recorder,
     profiles: Arc<[Framework]>,
     bindings: Semaphore,
     patches: Semaphore,
-    waiting: Mutex<HashMap<Arc<str>, Option<Value>>>,
+    /// By the uid of a pod whose status is being written: the fields to write next.
+    waiting: Mutex<HashMap<Arc<str>, Option<Fields>>>,
     done: Box<dyn Fn(Done) + Send + Sync>,
     tasks: Supervisor,
 }
@@ -190,24 +195,24 @@ impl Inner {
         if status.is_empty() {
             return;
         }
-        let patch = json!({"metadata": {"uid": &*pod.uid}, "status": status});
         let uid = pod.uid.clone();
         let mut waiting = self.waiting.lock();
         if let Some(next) = waiting.get_mut(&uid) {
-            *next = Some(patch);
+            next.get_or_insert_default().extend(status);
             return;
         }
         waiting.insert(uid.clone(), None);
         drop(waiting);
         let (inner, pod) = (self.clone(), pod.clone());
         self.tasks.one_shot("pod_status", async move {
-            let mut patch = patch;
+            let mut status = status;
             loop {
+                let patch = json!({"metadata": {"uid": &*pod.uid}, "status": status});
                 // What comes later is written all the same.
                 let _ = guarded_future(("pod_status", pod.key()), inner.patch_status(&pod, &patch)).await;
                 let mut waiting = inner.waiting.lock();
                 match waiting.get_mut(&uid).and_then(Option::take) {
-                    Some(next) => patch = next,
+                    Some(next) => status = next,
                     None => {
                         waiting.remove(&uid);
                         return;

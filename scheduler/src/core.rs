@@ -178,9 +178,8 @@ impl Core {
 
     fn assigned(&mut self, pod: Arc<PodInfo>, now: Instant) {
         self.held.remove(&pod.uid);
-        if let Some(was_pending) = self.queue.delete(&pod.uid) {
-            self.cache.nominate(&was_pending, None);
-        }
+        self.queue.delete(&pod.uid);
+        self.cache.clear_nomination(&pod.uid);
         match self.cache.set_pod(pod.clone()) {
             Some((old, false)) => {
                 for event in pod_events(&old, &pod) {
@@ -204,12 +203,16 @@ impl Core {
             }
             return;
         }
+        if self.cache.pod(&pod.uid).is_some() {
+            // Its binding is written: this is older news, and the pod must not be tried again.
+            return;
+        }
         if let Some(held) = self.held.get_mut(&pod.uid) {
             held.queued.pod = pod;
             return;
         }
         let Some(old) = self.queue.get(&pod.uid).cloned() else {
-            self.cache.nominate(&pod, Some(&pod.nominated_node).filter(|name| !name.is_empty()).map(|name| &**name));
+            self.cache.nominate(&pod, &pod.nominated_node);
             self.queue.add(pod, profile, now);
             return;
         };
@@ -220,7 +223,7 @@ impl Core {
         let context = HintContext { namespaces: &self.cache.snapshot().namespaces };
         self.queue.update(&pod, &events, &context, now);
         if old.nominated_node != pod.nominated_node {
-            self.cache.nominate(&pod, Some(&pod.nominated_node).filter(|name| !name.is_empty()).map(|name| &**name));
+            self.cache.nominate(&pod, &pod.nominated_node);
             if !old.nominated_node.is_empty() {
                 let priority = old.priority;
                 self.wake(&Event::pod_deleted(old), now, &|other| other.priority <= priority);
@@ -230,19 +233,19 @@ impl Core {
 
     /// The uids of all pods known, but for those whose fate is under way: what a list does not show is gone.
     pub fn known_pods(&self) -> Vec<Arc<str>> {
-        self.cache.confirmed().chain(self.queue.uids()).chain(self.held.keys()).cloned().collect()
+        let waiting = self.queue.uids().chain(self.held.keys()).chain(self.cache.nominated());
+        self.cache.confirmed().chain(waiting).cloned().collect()
     }
 
     /// A pod is gone.
     pub fn pod_deleted(&mut self, uid: &str, now: Instant) {
         self.binding.remove(uid);
+        let nominated = self.cache.clear_nomination(uid);
         let held = self.held.remove(uid).map(|held| held.queued.pod);
-        if let Some(pod) = self.queue.delete(uid).or(held) {
-            self.cache.nominate(&pod, None);
-            if !pod.nominated_node.is_empty() {
-                let priority = pod.priority;
-                self.wake(&Event::pod_deleted(pod), now, &|other| other.priority <= priority);
-            }
+        let waited = self.queue.delete(uid).or(held).or(nominated);
+        if let Some(pod) = waited.filter(|pod| !pod.nominated_node.is_empty()) {
+            let priority = pod.priority;
+            self.wake(&Event::pod_deleted(pod), now, &|other| other.priority <= priority);
         }
         if let Some(pod) = self.cache.remove_pod(uid) {
             self.wake(&Event::pod_deleted(pod), now, &|_| true);
@@ -337,7 +340,7 @@ impl Core {
     ) -> Effect {
         let pod = queued.pod.clone();
         if let Some(node) = &nominate {
-            self.cache.nominate(&pod, Some(&**node).filter(|node| !node.is_empty()));
+            self.cache.nominate(&pod, node);
         }
         self.queue.failed(queued, rejectors, now);
         Effect::Failed { pod, reason, message, nominate }
@@ -395,7 +398,7 @@ impl Core {
                 }
                 drop(cycle);
                 tracing::debug!(pod = pod.key(), node = &*node_name, evaluated, feasible, "placed pod");
-                self.cache.nominate(&pod, None);
+                self.cache.clear_nomination(&pod.uid);
                 let mut assumed = (*pod).clone();
                 assumed.node_name = node_name.clone();
                 self.cache.assume(Arc::new(assumed), &node_name);
@@ -440,7 +443,9 @@ impl Core {
                 if effects.is_empty() {
                     effects.push(self.fail(queued, plugins, "Unschedulable", message, nominate, now));
                 } else {
-                    self.cache.nominate(&pod, nominate.as_deref());
+                    if let Some(node) = &nominate {
+                        self.cache.nominate(&pod, node);
+                    }
                     let held = Held { queued, rejectors: plugins, evictions: effects.len(), woken: false };
                     self.held.insert(pod.uid.clone(), held);
                     effects.push(Effect::Failed { pod, reason: "Unschedulable", message, nominate });

@@ -281,24 +281,18 @@ fn evaluate(
     }
     // Pods that wait for this node with at least this pod's priority count as if they ran there already, but the pod
     // must fit without them, too: they may never come.
-    if let Some(waiting) = snapshot.nominated.get(&place) {
-        let waiting: Vec<_> = waiting
-            .iter()
-            .filter(|other| other.priority >= cycle.pod.priority && other.uid != cycle.pod.uid)
-            .cloned()
-            .collect();
-        if !waiting.is_empty() {
-            let mut crowded = node.clone();
-            let before = cycle.state.clone();
-            for other in waiting {
-                crowded.add(other.clone());
-                trial(framework, skipped, cycle, &other, &crowded, true);
-            }
-            let verdict = pod_filters(framework, cycle, skipped, &crowded);
-            cycle.state = before;
-            if !matches!(verdict, Verdict::Yes) {
-                return verdict;
-            }
+    let waiting = snapshot.nominated_before(cycle.pod, node);
+    if !waiting.is_empty() {
+        let mut crowded = node.clone();
+        let before = cycle.state.clone();
+        for other in waiting {
+            crowded.add(other.clone());
+            trial(framework, skipped, cycle, &other, &crowded, true);
+        }
+        let verdict = pod_filters(framework, cycle, skipped, &crowded);
+        cycle.state = before;
+        if !matches!(verdict, Verdict::Yes) {
+            return verdict;
         }
     }
     pod_filters(framework, cycle, skipped, node)

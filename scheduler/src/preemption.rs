@@ -133,7 +133,7 @@ fn victims_on(
         for other in &lower {
             move_pod(framework, cycle, skipped, &mut node, other, false);
         }
-        let status = fits(framework, cycle, skipped, &node, place);
+        let status = fits(framework, cycle, skipped, &node);
         if !status.is_success() {
             return Err(status);
         }
@@ -143,7 +143,7 @@ fn victims_on(
         for (others, violates) in [(violating, true), (harmless, false)] {
             for other in others {
                 move_pod(framework, cycle, skipped, &mut node, &other, true);
-                if !fits(framework, cycle, skipped, &node, place).is_success() {
+                if !fits(framework, cycle, skipped, &node).is_success() {
                     move_pod(framework, cycle, skipped, &mut node, &other, false);
                     violations += usize::from(violates);
                     victims.push(other);
@@ -174,16 +174,8 @@ fn move_pod(
 }
 
 /// The filters, also with the pods that wait for this node.
-fn fits(framework: &Framework, cycle: &mut Cycle<'_>, skipped: PluginSet, node: &Node, place: u32) -> Status {
-    let waiting: Vec<_> = cycle
-        .snapshot
-        .nominated
-        .get(&place)
-        .into_iter()
-        .flatten()
-        .filter(|other| other.priority >= cycle.pod.priority && other.uid != cycle.pod.uid)
-        .cloned()
-        .collect();
+fn fits(framework: &Framework, cycle: &mut Cycle<'_>, skipped: PluginSet, node: &Node) -> Status {
+    let waiting = cycle.snapshot.nominated_before(cycle.pod, node);
     if !waiting.is_empty() {
         let before = cycle.state.clone();
         let mut crowded = node.clone();

@@ -46,8 +46,8 @@ pub struct Snapshot {
     pub namespaces: HashMap<Arc<str>, Labels>,
     /// Selectors of workloads.
     pub owners: Owners,
-    /// Pods that preempted others and wait for a node, by the node's place.
-    pub nominated: HashMap<u32, Vec<Arc<PodInfo>>>,
+    /// Pods that preempted others and wait for a node, by the node's name: it may come, go and come again meanwhile.
+    nominated: HashMap<Arc<str>, Vec<Arc<PodInfo>>>,
     /// Pods on any node with required anti-affinity.
     pub with_anti_affinity: u32,
     /// Pods on any node with any affinity to pods.
@@ -76,6 +76,13 @@ impl Snapshot {
     /// The node at a place.
     pub fn node(&self, place: u32) -> &Node {
         &self.nodes[place as usize]
+    }
+
+    /// The pods other than `pod` that wait for a node with at least its priority: it may not count on their room.
+    pub fn nominated_before(&self, pod: &PodInfo, node: &Node) -> Vec<Arc<PodInfo>> {
+        let waiting = node.object.as_ref().and_then(|object| self.nominated.get(&object.name));
+        let before = |other: &&Arc<PodInfo>| other.priority >= pod.priority && other.uid != pod.uid;
+        waiting.into_iter().flatten().filter(before).cloned().collect()
     }
 
     /// Whether the place holds a node with an object.
@@ -304,14 +311,26 @@ impl Cache {
         late.iter().filter_map(|uid| self.take(uid)).map(|known| known.pod).collect()
     }
 
-    /// Notes where a pod waits for a node that it freed by preemption; `None` clears.
-    pub fn nominate(&mut self, pod: &Arc<PodInfo>, node: Option<&str>) {
+    /// Notes where a pod waits for a node that it freed by preemption; an empty name clears.
+    pub fn nominate(&mut self, pod: &Arc<PodInfo>, node: &Arc<str>) {
+        self.clear_nomination(&pod.uid);
+        if !node.is_empty() {
+            self.snapshot.nominated.entry(node.clone()).or_default().push(pod.clone());
+        }
+    }
+
+    /// The pod waits for no node any more; returns it if it did.
+    pub fn clear_nomination(&mut self, uid: &str) -> Option<Arc<PodInfo>> {
+        let mut waited = None;
         self.snapshot.nominated.retain(|_, pods| {
-            pods.retain(|other| other.uid != pod.uid);
+            waited = pods.extract_if(.., |pod| *pod.uid == *uid).next().or(waited.take());
             !pods.is_empty()
         });
-        if let Some(place) = node.and_then(|name| self.snapshot.place(name)) {
-            self.snapshot.nominated.entry(place).or_default().push(pod.clone());
-        }
+        waited
+    }
+
+    /// The uids of the pods that wait for a node.
+    pub fn nominated(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.snapshot.nominated.values().flatten().map(|pod| &pod.uid)
     }
 }

@@ -1,6 +1,8 @@
 //! The core as its users see it: objects in, decisions and messages out. The messages are upstream's, compared with
 //! kube-scheduler v1.36.2 on the same objects.
 
+mod nominations;
+
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use expect_test::{Expect, expect};
