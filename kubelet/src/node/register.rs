@@ -96,6 +96,17 @@ async fn try_register(
         .await
 }
 
+/// A field's value as a patch. Objects are merged: what is no longer there is named with null.
+fn changed(old: Option<&Value>, new: &Value) -> Value {
+    let mut patch = new.clone();
+    if let (Some(Value::Object(old)), Value::Object(patch)) = (old, &mut patch) {
+        for key in old.keys() {
+            patch.entry(key).or_insert(Value::Null);
+        }
+    }
+    patch
+}
+
 /// Writes the status where it differs.
 pub(crate) async fn report(
     client: &Client,
@@ -111,7 +122,7 @@ pub(crate) async fn report(
     let mut status = Map::new();
     for (key, value) in &new {
         if old.get(key) != Some(value) {
-            status.insert(key.clone(), value.clone());
+            status.insert(key.clone(), changed(old.get(key), value));
         }
     }
     // Addresses are merged by their type: say that this is the whole list.
@@ -120,4 +131,17 @@ pub(crate) async fn report(
     }
     let api = Api::<Node>::all(client.clone());
     api.patch_status(name, &PatchParams::default(), &Patch::Strategic(json!({"status": status}))).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_names_what_is_gone() {
+        let (old, new) = (json!({"cpu": "2", "example.com/gone": "1"}), json!({"cpu": "4"}));
+        assert_eq!(changed(Some(&old), &new), json!({"cpu": "4", "example.com/gone": null}));
+        assert_eq!(changed(None, &new), new);
+        assert_eq!(changed(Some(&json!([1, 2])), &json!([2])), json!([2]));
+    }
 }

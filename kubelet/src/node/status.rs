@@ -63,6 +63,22 @@ pub(crate) fn allocatable(config: &Config, capacity: &quantity::List) -> quantit
     list
 }
 
+/// Capacity and allocatable with the extended resources that others wrote into the node's capacity, all of which pods may
+/// have. One that left the capacity leaves allocatable, too.
+fn with_extended(old: &NodeStatus, capacity: &quantity::List, allocatable: &quantity::List) -> [quantity::List; 2] {
+    let foreign = old.capacity.iter().flatten().filter(|(name, _)| !capacity.contains_key(*name));
+    let foreign: quantity::List = foreign.map(|(name, amount)| (name.clone(), amount.clone())).collect();
+    let kept = old.allocatable.iter().flatten().filter(|(name, _)| !is_extended(name));
+    let kept = kept.map(|(name, amount)| (name.clone(), amount.clone()));
+    let both = |own: &quantity::List| own.clone().into_iter().chain(foreign.clone());
+    [both(capacity).collect(), kept.chain(both(allocatable)).collect()]
+}
+
+/// Whether a resource is one that nodes have beside what Kubernetes knows itself.
+fn is_extended(name: &str) -> bool {
+    name.contains('/') && !name.contains("kubernetes.io/") && !name.starts_with("requests.")
+}
+
 /// A threshold is a quantity or a percentage of the capacity.
 pub(crate) fn threshold_bytes(text: &str, capacity: i64) -> i64 {
     match text.strip_suffix('%') {
@@ -85,13 +101,14 @@ pub(crate) fn capacity(config: &Config, machine: &Machine, disk: Disk) -> quanti
 /// The status, over what the API holds: the times of conditions, and what others wrote.
 pub(crate) fn status(old: &NodeStatus, findings: &Findings) -> NodeStatus {
     let Findings { config, machine, .. } = *findings;
-    let capacity = capacity(config, machine, findings.disk);
+    let own = capacity(config, machine, findings.disk);
+    let [capacity, allocatable] = with_extended(old, &own, &allocatable(config, &own));
     let address = |kind: &str, address: &str| NodeAddress { type_: kind.into(), address: address.into() };
     let mut addresses: Vec<NodeAddress> = findings.addresses.iter().map(|ip| address("InternalIP", ip)).collect();
     addresses.push(address("Hostname", &config.hostname));
     let version = format!("v1.36.2+ferry.{}", env!("CARGO_PKG_VERSION"));
     NodeStatus {
-        allocatable: Some(allocatable(config, &capacity)),
+        allocatable: Some(allocatable),
         capacity: Some(capacity),
         addresses: Some(addresses),
         daemon_endpoints: Some(NodeDaemonEndpoints {
@@ -206,5 +223,20 @@ mod tests {
             (text("cpu"), text("memory"), text("ephemeral-storage"), text("pods")),
             ("1500m", "946176Ki", "921600", "110")
         );
+    }
+
+    #[test]
+    fn extended_resources_of_others_are_allocatable() {
+        let list = |entries: &[(&str, &str)]| -> quantity::List {
+            entries.iter().map(|(name, amount)| ((*name).to_owned(), Quantity((*amount).to_owned()))).collect()
+        };
+        let old = NodeStatus {
+            capacity: Some(list(&[("cpu", "8"), ("example.com/dongle", "3")])),
+            allocatable: Some(list(&[("cpu", "8"), ("example.com/dongle", "1"), ("example.com/gone", "5")])),
+            ..Default::default()
+        };
+        let [capacity, allocatable] = with_extended(&old, &list(&[("cpu", "2")]), &list(&[("cpu", "1500m")]));
+        assert_eq!(capacity, list(&[("cpu", "2"), ("example.com/dongle", "3")]));
+        assert_eq!(allocatable, list(&[("cpu", "1500m"), ("example.com/dongle", "3")]));
     }
 }
