@@ -10,9 +10,10 @@ pub mod printers;
 pub mod resource_builder;
 
 use cli::{
-    context::Context,
+    context::{Context, Session},
     failure::{Failure, Outcome},
     flags::{GLOBAL, Kind, Parsed},
+    streams::Streams,
 };
 use commands::Command;
 
@@ -25,19 +26,26 @@ pub fn main(argv: Vec<String>) -> i32 {
             return 1;
         }
     };
-    let code = match runtime.block_on(dispatch(argv)) {
+    let session = Session { streams: Streams::process(), client: None };
+    let code = runtime.block_on(run(argv, session));
+    // A thread that still reads standard input must not keep the process.
+    runtime.shutdown_background();
+    code
+}
+
+/// Runs a command line in a session and gives the exit code.
+pub async fn run(argv: Vec<String>, session: Session) -> i32 {
+    let streams = session.streams.clone();
+    match dispatch(argv, session).await {
         Ok(()) => 0,
         Err(failure) => {
             let text = failure.to_string();
             if !text.is_empty() {
-                eprintln!("{}", text.trim_end_matches('\n'));
+                streams.note(text.trim_end_matches('\n'));
             }
             failure.exit_code()
         }
-    };
-    // A thread that still reads standard input must not keep the process.
-    runtime.shutdown_background();
-    code
+    }
 }
 
 /// Where the first word is that is neither a global flag nor its value.
@@ -59,11 +67,12 @@ fn first_word(argv: &[String]) -> Option<usize> {
     None
 }
 
-async fn dispatch(mut argv: Vec<String>) -> Outcome {
-    let Some(at) = first_word(&argv) else { return cli::context::print(&commands::overview()) };
+async fn dispatch(mut argv: Vec<String>, session: Session) -> Outcome {
+    let print = |text: String| Ok(session.streams.write(text.as_bytes())?);
+    let Some(at) = first_word(&argv) else { return print(commands::overview()) };
     let name = argv.remove(at);
     if name == "help" {
-        return cli::context::print(&commands::overview());
+        return print(commands::overview());
     }
     let Some(mut command) = Command::find(commands::ALL, &name) else {
         return Err(Failure::plain(format!("error: unknown command {name:?} for \"kubectl\"")));
@@ -79,9 +88,9 @@ async fn dispatch(mut argv: Vec<String>) -> Outcome {
     let flags: Vec<_> = command.flags.iter().copied().chain([GLOBAL]).collect();
     let parsed = Parsed::new(&path, &argv, &flags)?;
     if parsed.is("help") {
-        return cli::context::print(&commands::usage(&path, command));
+        return print(commands::usage(&path, command));
     }
-    (command.run)(Context::new(parsed)).await
+    (command.run)(Context::new(parsed, session)).await
 }
 
 #[cfg(test)]

@@ -34,6 +34,77 @@ fn pair(large: i64, large_unit: &str, small: i64, small_unit: &str) -> String {
     if small == 0 { format!("{large}{large_unit}") } else { format!("{large}{large_unit}{small}{small_unit}") }
 }
 
+/// Go's `time.Parse` for RFC 3339.
+///
+/// # Errors
+/// Go's message: what could not be read, and as what.
+pub fn parse(text: &str) -> Result<Timestamp, String> {
+    parse_layout(text, "2006-01-02T15:04:05Z07:00")
+}
+
+/// The same where upstream reads a time to the microsecond; only the layout in the message differs.
+///
+/// # Errors
+/// As for [`parse`].
+pub fn parse_micro(text: &str) -> Result<Timestamp, String> {
+    parse_layout(text, "2006-01-02T15:04:05.000000Z07:00")
+}
+
+fn parse_layout(text: &str, layout: &str) -> Result<Timestamp, String> {
+    let fail =
+        |rest: &str, part: &str| format!("parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {part:?}");
+    let mut rest = text;
+    let shape: [(usize, &str); 11] = [
+        (4, "2006"),
+        (0, "-"),
+        (2, "01"),
+        (0, "-"),
+        (2, "02"),
+        (0, "T"),
+        (2, "15"),
+        (0, ":"),
+        (2, "04"),
+        (0, ":"),
+        (2, "05"),
+    ];
+    for (digits, part) in shape {
+        let (length, good) = match digits {
+            0 => (1, rest.starts_with(part)),
+            n => (n, rest.len() >= n && rest.as_bytes()[..n].iter().all(u8::is_ascii_digit)),
+        };
+        if !good {
+            return Err(fail(rest, part));
+        }
+        rest = &rest[length..];
+    }
+    let fraction = rest.strip_prefix(['.', ',']).map_or(0, |f| f.bytes().take_while(u8::is_ascii_digit).count());
+    let zone = if fraction > 0 { &rest[fraction + 1..] } else { rest };
+    let offset = zone.as_bytes();
+    let good = zone == "Z"
+        || (offset.len() == 6
+            && matches!(offset[0], b'+' | b'-')
+            && offset[3] == b':'
+            && [1, 2, 4, 5].iter().all(|i| offset[*i].is_ascii_digit()));
+    if !good {
+        return Err(match zone.strip_prefix('Z') {
+            Some(extra) => format!("parsing time {text:?}: extra text: {extra:?}"),
+            None => fail(zone, "Z07:00"),
+        });
+    }
+    text.parse().map_err(|_| format!("parsing time {text:?}: {}", out_of_range(text)))
+}
+
+fn out_of_range(text: &str) -> &'static str {
+    let two = |at: usize| text.get(at..at + 2).and_then(|t| t.parse::<u8>().ok()).unwrap_or(0);
+    match () {
+        () if !(1..=12).contains(&two(5)) => "month out of range",
+        () if two(11) > 23 => "hour out of range",
+        () if two(14) > 59 => "minute out of range",
+        () if two(17) > 59 => "second out of range",
+        () => "day out of range",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,6 @@
 //! What a command works with: its flags, the server, the namespace, the output.
 
-use std::{io::Write, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use http::{Method, Request};
 use http_body_util::BodyExt;
@@ -12,6 +12,7 @@ use super::{
     config,
     failure::{Failure, Outcome},
     flags::Parsed,
+    streams::Streams,
 };
 use crate::resource_builder::mapper::Mapper;
 
@@ -19,9 +20,19 @@ use crate::resource_builder::mapper::Mapper;
 pub struct Context {
     /// The command line.
     pub flags: Parsed,
+    /// What it reads and writes.
+    pub streams: Streams,
     client: OnceCell<kube::Client>,
     server: OnceCell<String>,
     mapper: OnceCell<Arc<Mapper>>,
+}
+
+/// What a command line runs in.
+pub struct Session {
+    /// What it reads and writes.
+    pub streams: Streams,
+    /// The server to speak to, whatever flags and kubeconfig say; `None`: the one they name.
+    pub client: Option<kube::Client>,
 }
 
 /// A request to the server.
@@ -104,8 +115,19 @@ pub fn encode(text: &str) -> String {
 
 impl Context {
     /// For a command line.
-    pub fn new(flags: Parsed) -> Self {
-        Self { flags, client: OnceCell::new(), server: OnceCell::new(), mapper: OnceCell::new() }
+    pub fn new(flags: Parsed, session: Session) -> Self {
+        let client = session.client.map_or_else(OnceCell::new, |client| OnceCell::new_with(Some(client)));
+        Self { flags, streams: session.streams, client, server: OnceCell::new(), mapper: OnceCell::new() }
+    }
+
+    /// Writes to standard output; a reader that went away ends the command silently.
+    pub fn print(&self, text: &str) -> Outcome {
+        Ok(self.streams.write(text.as_bytes())?)
+    }
+
+    /// Writes a line to standard error.
+    pub fn note(&self, line: fmt::Arguments<'_>) {
+        self.streams.note(&line.to_string());
     }
 
     /// The namespace in use, and whether it was given by flag.
@@ -164,7 +186,10 @@ impl Context {
         for warning in response.headers().get_all("warning") {
             let text = warning.to_str().unwrap_or_default();
             if let Some(quoted) = text.splitn(3, ' ').nth(2) {
-                eprintln!("Warning: {}", quoted.trim_matches('"').replace("\\\"", "\"").replace("\\\\", "\\"));
+                self.note(format_args!(
+                    "Warning: {}",
+                    quoted.trim_matches('"').replace("\\\"", "\"").replace("\\\\", "\\")
+                ));
             }
         }
         if response.status().is_success() {
@@ -250,12 +275,4 @@ impl Lines {
             }
         }
     }
-}
-
-/// Writes to standard output; a reader that went away ends the command silently.
-pub fn print(text: &str) -> Outcome {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()?;
-    Ok(())
 }

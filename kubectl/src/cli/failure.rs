@@ -20,7 +20,7 @@ pub enum Failure {
     Message(String),
     /// Printed as it is, with this exit code.
     Plain(String, i32),
-    /// Several.
+    /// Several, a line each: plain ones are not led by `error:`.
     Many(Vec<Failure>),
 }
 
@@ -54,6 +54,12 @@ impl Failure {
         matches!(self, Self::Status { reason, .. } if reason == wanted)
     }
 
+    /// Whether the server gave that cause.
+    pub fn has_cause(&self, wanted: &str) -> bool {
+        let Self::Status { details, .. } = self else { return false };
+        details["causes"].as_array().is_some_and(|causes| causes.iter().any(|cause| cause["reason"] == wanted))
+    }
+
     /// Whether the server does not have it.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Status { code: 404, .. })
@@ -76,8 +82,25 @@ impl Failure {
     pub fn bare(&self) -> String {
         match self {
             Self::Status { message, .. } | Self::Message(message) | Self::Plain(message, _) => message.clone(),
-            Self::Many(all) => all.iter().map(Self::bare).collect::<Vec<_>>().join(", "),
+            Self::Many(all) if all.len() > 1 => {
+                format!("[{}]", all.iter().map(Self::bare).collect::<Vec<_>>().join(", "))
+            }
+            Self::Many(all) => all.iter().map(Self::bare).collect(),
         }
+    }
+
+    /// Says what was looked for, where the server could not list it (`resource.Selector`). `what` is the resource, such as
+    /// `/v1, Resource=pods`.
+    pub fn at_list(mut self, what: &str, labels: &str, fields: &str) -> Self {
+        if let Self::Status { code: 400 | 404, message, .. } = &mut self {
+            *message = match (labels, fields) {
+                ("", "") => format!("Unable to list {what:?}: {message}"),
+                _ => format!(
+                    "Unable to find {what:?} that match label selector {labels:?}, field selector {fields:?}: {message}"
+                ),
+            };
+        }
+        self
     }
 
     /// The process's exit code.
@@ -139,7 +162,10 @@ impl std::fmt::Display for Failure {
                     if index > 0 {
                         f.write_str("\n")?;
                     }
-                    write!(f, "{one}")?;
+                    match one {
+                        Self::Message(message) => f.write_str(message)?,
+                        one => write!(f, "{one}")?,
+                    }
                 }
                 Ok(())
             }
@@ -192,6 +218,10 @@ mod tests {
                 "The Pod \"a\" is invalid: \n* spec.x: Required value\n* spec.y: Forbidden",
             ),
             (Failure::new("no"), "error: no"),
+            (
+                Failure::Many(vec![Failure::new("no"), status("NotFound", "pods \"a\" not found", Value::Null)]),
+                "no\nError from server (NotFound): pods \"a\" not found",
+            ),
             (
                 status("AlreadyExists", "pods \"a\" already exists", Value::Null).at_source("creating", "a.yaml"),
                 "Error from server (AlreadyExists): error when creating \"a.yaml\": pods \"a\" already exists",

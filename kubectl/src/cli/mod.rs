@@ -4,3 +4,4 @@ pub mod config;
 pub mod context;
 pub mod failure;
 pub mod flags;
+pub mod streams;

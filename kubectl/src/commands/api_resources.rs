@@ -3,7 +3,7 @@
 use super::Command;
 use crate::{
     cli::{
-        context::{Context, print},
+        context::Context,
         failure::{Failure, Outcome},
         flags::{Flag, switch, value},
     },
@@ -56,7 +56,8 @@ async fn resources(context: Context) -> Outcome {
         _ => return Err(Failure::new("--sort-by accepts only name or kind")),
     }
     if output == "name" {
-        return print(&shown.iter().map(|resource| format!("{}\n", resource.plural_group())).collect::<String>());
+        return context
+            .print(&shown.iter().map(|resource| format!("{}\n", resource.plural_group())).collect::<String>());
     }
     let mut writer = Writer::default();
     if !flags.is("no-headers") {
@@ -80,7 +81,7 @@ async fn resources(context: Context) -> Outcome {
         }
         writer.row(line);
     }
-    print(&writer.flush())
+    context.print(&writer.flush())
 }
 
 async fn versions(context: Context) -> Outcome {
@@ -88,5 +89,5 @@ async fn versions(context: Context) -> Outcome {
     let mut all: Vec<String> = mapper.resources.iter().map(|resource| resource.api_version()).collect();
     all.sort();
     all.dedup();
-    print(&all.into_iter().map(|version| format!("{version}\n")).collect::<String>())
+    context.print(&all.into_iter().map(|version| format!("{version}\n")).collect::<String>())
 }

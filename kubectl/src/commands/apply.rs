@@ -173,13 +173,13 @@ async fn one(context: &Context, format: &Format, info: Info) -> Outcome {
         }
     };
     if current["metadata"]["annotations"][ANNOTATION].is_null() {
-        eprintln!(
+        context.note(format_args!(
             "Warning: resource {} is missing the {ANNOTATION} annotation which is required by kubectl apply. kubectl apply should only be used on resources created declaratively by either kubectl create --save-config or kubectl apply. The missing annotation will be patched automatically.",
             info.plural_display()
-        );
+        ));
     }
     let (changed, object) = patch(context, &info, &modified, current, dry).await?;
-    warn_if_deleting(&object);
+    warn_if_deleting(context, &object);
     done(context, format, &info, &object, if changed { "configured" } else { "unchanged" })
 }
 
@@ -203,12 +203,12 @@ fn describe(info: &Info) -> String {
     )
 }
 
-fn warn_if_deleting(object: &Value) {
+fn warn_if_deleting(context: &Context, object: &Value) {
     if !object["metadata"]["deletionTimestamp"].is_null() {
-        eprintln!(
+        context.note(format_args!(
             "Warning: Detected changes to resource {} which is currently being deleted.",
             object["metadata"]["name"].as_str().unwrap_or_default()
-        );
+        ));
     }
 }
 
@@ -332,7 +332,7 @@ async fn view(context: Context) -> Outcome {
             )));
         };
         let value: Value = serde_json::from_str(text).map_err(|error| Failure::new(error.to_string()))?;
-        crate::cli::context::print(&if context.flags.or("output", "yaml") == "json" {
+        context.print(&if context.flags.or("output", "yaml") == "json" {
             printers::to_json(&value)
         } else {
             machinery::yaml::from_json(&value)

@@ -49,13 +49,13 @@ async fn run(context: Context) -> Outcome {
     let mut tty = flags.is("tty");
     if tty && !has_tty {
         tty = false;
-        eprintln!("error: Unable to use a TTY - container {container} did not allocate one");
+        context.note(format_args!("error: Unable to use a TTY - container {container} did not allocate one"));
     } else if !tty && has_tty {
         // Its output is one stream then, whatever was asked for.
         tty = true;
     }
     if tty && stdin && exec::terminal().is_some() && !flags.is("quiet") {
-        eprintln!("If you don't see a command prompt, try pressing enter.");
+        context.note(format_args!("If you don't see a command prompt, try pressing enter."));
     }
     let api: Api<Pod> = Api::namespaced(context.client().await?.clone(), &pod.namespace);
     let parameters =

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::Command;
 use crate::{
     cli::{
-        context::{Call, Context, print},
+        context::{Call, Context},
         failure::{Failure, Outcome},
         flags::{Flag, switch, value},
     },
@@ -73,12 +73,12 @@ async fn can_i(context: Context) -> Outcome {
     } else {
         let found = context.mapper().await?.find(&what);
         if found.is_none() && what != "*" {
-            eprintln!("Warning: the server doesn't have a resource type '{what}'\n");
+            context.note(format_args!("Warning: the server doesn't have a resource type '{what}'\n"));
         }
         let (group, resource) = match &found {
             Some(resource) => {
                 if !resource.namespaced && !namespace.is_empty() && context.flags.given("namespace") {
-                    eprintln!("Warning: resource '{}' is not namespace scoped", resource.plural);
+                    context.note(format_args!("Warning: resource '{}' is not namespace scoped", resource.plural));
                 }
                 (resource.group.clone(), resource.plural.clone())
             }
@@ -106,7 +106,7 @@ async fn can_i(context: Context) -> Outcome {
                 line.push_str(&format!(" - {error}"));
             }
         }
-        print(&format!("{line}\n"))?;
+        context.print(&format!("{line}\n"))?;
     }
     if allowed { Ok(()) } else { Err(Failure::exit(1)) }
 }
@@ -134,7 +134,7 @@ async fn list(context: &Context, namespace: &str) -> Outcome {
     for rule in answer["status"]["nonResourceRules"].as_array().into_iter().flatten() {
         writer.row(vec![String::new(), words(&rule["nonResourceURLs"]), "[]".to_owned(), words(&rule["verbs"])]);
     }
-    print(&writer.flush())
+    context.print(&writer.flush())
 }
 
 async fn whoami(context: Context) -> Outcome {
@@ -142,8 +142,8 @@ async fn whoami(context: Context) -> Outcome {
     let answer =
         context.json(Call::send(Method::POST, "/apis/authentication.k8s.io/v1/selfsubjectreviews", &review)).await?;
     match context.flags.or("output", "") {
-        "json" => return print(&crate::printers::to_json(&answer)),
-        "yaml" => return print(&machinery::yaml::from_json(&answer)),
+        "json" => return context.print(&crate::printers::to_json(&answer)),
+        "yaml" => return context.print(&machinery::yaml::from_json(&answer)),
         _ => {}
     }
     let user = &answer["status"]["userInfo"];
@@ -159,5 +159,5 @@ async fn whoami(context: Context) -> Outcome {
         let values: Vec<&str> = values.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         writer.row(vec![format!("Extra: {key}"), format!("[{}]", values.join(" "))]);
     }
-    print(&writer.flush())
+    context.print(&writer.flush())
 }

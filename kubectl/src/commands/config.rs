@@ -8,7 +8,7 @@ use super::Command;
 use crate::{
     cli::{
         config,
-        context::{Context, print},
+        context::Context,
         failure::{Failure, Outcome},
         flags::{Flag, switch, value},
     },
@@ -125,7 +125,7 @@ async fn view(context: Context) -> Outcome {
             all[key] = Value::Null;
         }
     }
-    print(&match flags.or("output", "yaml") {
+    context.print(&match flags.or("output", "yaml") {
         "json" => to_json(&all),
         _ => machinery::yaml::from_json(&all),
     })
@@ -134,7 +134,7 @@ async fn view(context: Context) -> Outcome {
 async fn current(context: Context) -> Outcome {
     let all = merged(&context)?;
     match all["current-context"].as_str().filter(|name| !name.is_empty()) {
-        Some(name) => print(&format!("{name}\n")),
+        Some(name) => context.print(&format!("{name}\n")),
         None => Err(Failure::new("current-context is not set")),
     }
 }
@@ -159,7 +159,7 @@ async fn contexts(context: Context) -> Outcome {
     }
     shown.retain(|name| wanted.is_empty() || wanted.contains(name));
     if context.flags.or("output", "") == "name" {
-        return print(&shown.into_iter().map(|name| format!("{name}\n")).collect::<String>());
+        return context.print(&shown.into_iter().map(|name| format!("{name}\n")).collect::<String>());
     }
     let mut writer = Writer::default();
     if !context.flags.is("no-headers") {
@@ -171,12 +171,12 @@ async fn contexts(context: Context) -> Outcome {
         let mark = if all["current-context"] == name.as_str() { "*" } else { "" };
         writer.row(vec![mark.to_owned(), name.clone(), of("cluster"), of("user"), of("namespace")]);
     }
-    print(&writer.flush())
+    context.print(&writer.flush())
 }
 
 async fn list(context: Context, key: &str) -> Outcome {
     let names = names(&merged(&context)?, key);
-    print(&format!("NAME\n{}", names.into_iter().map(|name| format!("{name}\n")).collect::<String>()))
+    context.print(&format!("NAME\n{}", names.into_iter().map(|name| format!("{name}\n")).collect::<String>()))
 }
 
 async fn clusters(context: Context) -> Outcome {
@@ -222,7 +222,7 @@ async fn use_context(context: Context) -> Outcome {
             file["current-context"] = name.as_str().into();
         },
     )?;
-    print(&format!("Switched to context {name:?}.\n"))
+    context.print(&format!("Switched to context {name:?}.\n"))
 }
 
 async fn set_context(context: Context) -> Outcome {
@@ -261,5 +261,5 @@ async fn set_context(context: Context) -> Outcome {
             }
         },
     )?;
-    print(&format!("Context {name:?} {}.\n", if exists { "modified" } else { "created" }))
+    context.print(&format!("Context {name:?} {}.\n", if exists { "modified" } else { "created" }))
 }

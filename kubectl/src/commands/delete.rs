@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::Command;
 use crate::{
     cli::{
-        context::{Call, Context, print},
+        context::{Call, Context},
         failure::{Failure, Outcome},
         flags::{Flag, optional, switch, value},
     },
@@ -41,7 +41,7 @@ const FLAGS: &[Flag] = &[
     switch("interactive").short('i'),
 ];
 
-const NOTHING_NAMED: &str = "you must provide one or more resources by argument or filename.\nExample resource specifications include:\n   '-f rsrc.yaml'\n   '--filename=rsrc.json'\n   '<resource> <name>'\n   '<resource>'";
+const NOTHING_NAMED: &str = "You must provide one or more resources by argument or filename.\nExample resource specifications include:\n   '-f rsrc.yaml'\n   '--filename=rsrc.json'\n   '<resource> <name>'\n   '<resource>'";
 
 async fn run(context: Context) -> Outcome {
     let flags = &context.flags;
@@ -52,11 +52,8 @@ async fn run(context: Context) -> Outcome {
     if !matches!(output, "" | "name") {
         return Err(Failure::new(format!("unexpected -o output mode: {output}. We only support '-o name'")));
     }
-    if flags.is("all") && flags.given("selector") {
-        return Err(Failure::new("cannot set --all and --selector at the same time"));
-    }
-    if flags.is("all") && flags.given("field-selector") {
-        return Err(Failure::new("cannot set --all and --field-selector at the same time"));
+    if flags.is("all") && (flags.given("selector") || flags.given("field-selector")) {
+        return Err(Failure::new("setting 'all' parameter but found a non empty selector. "));
     }
     let mut grace = flags.number("grace-period")?.unwrap_or(-1);
     let force = flags.is("force");
@@ -76,9 +73,9 @@ async fn run(context: Context) -> Outcome {
         return Err(Failure::new("--force and --grace-period greater than 0 cannot be specified together"));
     }
     if force && grace == 0 {
-        eprintln!(
+        context.note(format_args!(
             "Warning: Immediate deletion does not wait for confirmation that the running resource has been terminated. The resource may continue to run on the cluster indefinitely."
-        );
+        ));
     }
     let policy = match flags.or("cascade", "background") {
         "background" | "true" => "Background",
@@ -91,20 +88,19 @@ async fn run(context: Context) -> Outcome {
         }
     };
     let (infos, mut failures) = targets(&context).await?;
-    if flags.is("interactive") && !infos.is_empty() && !confirmed(&infos)? {
-        return print("deletion is cancelled\n");
+    if flags.is("interactive") && !infos.is_empty() && !confirmed(&context, &infos)? {
+        return context.print("deletion is cancelled\n");
     }
     let mut options = json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": policy});
     if grace >= 0 {
         options["gracePeriodSeconds"] = grace.into();
     }
     let dry = dry_run(&context)?;
-    let ignore_missing = flags.is("ignore-not-found") || flags.is("all");
-    let mut found = 0;
+    let ignore_missing = flags.is_or("ignore-not-found", narrowed(&context));
+    let found = infos.len();
     let mut waiting: Vec<(Info, String)> = Vec::new();
     for info in infos {
         if dry == DryRun::Client {
-            found += 1;
             say(&context, &info, grace, dry)?;
             continue;
         }
@@ -114,7 +110,6 @@ async fn run(context: Context) -> Outcome {
         }
         match context.json(call).await {
             Ok(answer) => {
-                found += 1;
                 say(&context, &info, grace, dry)?;
                 let uid = answer["details"]["uid"].as_str().or(answer["metadata"]["uid"].as_str()).unwrap_or_default();
                 waiting.push((info, uid.to_owned()));
@@ -125,13 +120,18 @@ async fn run(context: Context) -> Outcome {
     }
     Failure::all(failures)?;
     if found == 0 {
-        return print("No resources found\n");
+        return context.print("No resources found\n");
     }
     if dry == DryRun::No && flags.is_or("wait", !force) {
         let timeout = flags.duration("timeout")?.filter(|t| !t.is_zero()).unwrap_or(Duration::from_secs(7 * 86400));
         wait_gone(&context, waiting, timeout).await?;
     }
     Ok(())
+}
+
+/// Whether objects are picked, not named.
+fn narrowed(context: &Context) -> bool {
+    ["all", "selector", "field-selector"].iter().any(|flag| context.flags.given(flag))
 }
 
 async fn targets(context: &Context) -> Outcome<(Vec<Info>, Vec<Failure>)> {
@@ -145,7 +145,6 @@ async fn targets(context: &Context) -> Outcome<(Vec<Info>, Vec<Failure>)> {
         }
         return Ok((infos, failures));
     }
-    let narrowed = ["all", "selector", "field-selector"].iter().any(|flag| context.flags.given(flag));
     for selection in select::selections(context, &context.flags.args).await? {
         match selection {
             Selection::One(resource, name) => {
@@ -153,14 +152,13 @@ async fn targets(context: &Context) -> Outcome<(Vec<Info>, Vec<Failure>)> {
                 infos.push(Info { resource, namespace, name, object: Value::Null, source: String::new() });
             }
             Selection::All(resource) => {
-                if !narrowed {
+                if !narrowed(context) {
                     return Err(Failure::new("resource(s) were provided, but no name was specified"));
                 }
                 if !resource.lists() {
                     continue;
                 }
-                let list = context.json(select::list_call(context, &resource)?).await?;
-                infos.extend(select::of_list(&resource, list));
+                infos.extend(select::list(context, &resource).await?);
             }
         }
     }
@@ -169,7 +167,7 @@ async fn targets(context: &Context) -> Outcome<(Vec<Info>, Vec<Failure>)> {
 
 fn say(context: &Context, info: &Info, grace: i64, dry: DryRun) -> Outcome {
     if context.flags.or("output", "") == "name" {
-        return print(&format!("{}\n", info.display()));
+        return context.print(&format!("{}\n", info.display()));
     }
     let mut operation = if grace == 0 { "force deleted" } else { "deleted" }.to_owned();
     if info.resource.namespaced {
@@ -180,17 +178,16 @@ fn say(context: &Context, info: &Info, grace: i64, dry: DryRun) -> Outcome {
         DryRun::Client => operation.push_str(" (dry run)"),
         DryRun::Server => operation.push_str(" (server dry run)"),
     }
-    print(&format!("{} {:?} {operation}\n", info.resource.kind_group(), info.name))
+    context.print(&format!("{} {:?} {operation}\n", info.resource.kind_group(), info.name))
 }
 
-fn confirmed(infos: &[Info]) -> Outcome<bool> {
-    print(&format!("You are about to delete the following {} resource(s):\n", infos.len()))?;
+fn confirmed(context: &Context, infos: &[Info]) -> Outcome<bool> {
+    context.print(&format!("You are about to delete the following {} resource(s):\n", infos.len()))?;
     for info in infos {
-        print(&format!("{}\n", info.display()))?;
+        context.print(&format!("{}\n", info.display()))?;
     }
-    print("Do you want to continue? (y/N): ")?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
+    context.print("Do you want to continue? (y/N): ")?;
+    let answer = context.streams.read_line()?;
     Ok(answer.trim().eq_ignore_ascii_case("y"))
 }
 

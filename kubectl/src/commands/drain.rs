@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures::{StreamExt, stream::FuturesUnordered};
 use http::Method;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::Command;
 use crate::{
     cli::{
-        context::{Call, Context, print},
+        context::{Call, Context},
         failure::{Failure, Outcome},
         flags::{Flag, optional, switch, value},
     },
@@ -31,6 +33,11 @@ const DRAIN: &[Flag] = &[
     value("pod-selector"),
     value("skip-wait-for-delete-timeout"),
 ];
+
+/// Between two tries to evict a pod that a budget holds back.
+const RETRY: Duration = Duration::from_secs(5);
+/// As long as no limit is told.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// The table row.
 pub const CORDON: Command =
@@ -61,7 +68,7 @@ async fn nodes(context: &Context, name: &str) -> Outcome<Vec<Info>> {
         return Err(flags.usage(&format!("USAGE: {name} NODE [flags]")));
     }
     if !flags.args.is_empty() && flags.given("selector") {
-        return Err(flags.usage("error: cannot specify both a node name and a --selector option"));
+        return Err(flags.usage("cannot specify both a node name and a --selector option"));
     }
     let named = |arg: &String| if arg.contains('/') { arg.clone() } else { format!("nodes/{arg}") };
     let mut words: Vec<String> = flags.args.iter().map(named).collect();
@@ -92,7 +99,7 @@ async fn mark(context: &Context, nodes: &[Info], off: bool) -> Outcome {
                 call = call.query("dryRun", "All");
             }
             if let Err(failure) = context.json(call).await {
-                eprintln!("error: unable to {name} node {:?}: {}", node.name, failure.bare());
+                context.note(format_args!("error: unable to {name} node {:?}: {}", node.name, failure.bare()));
                 continue;
             }
         }
@@ -105,27 +112,30 @@ async fn mark(context: &Context, nodes: &[Info], off: bool) -> Outcome {
 async fn drain(context: Context) -> Outcome {
     let nodes = nodes(&context, "drain").await?;
     mark(&context, &nodes, true).await?;
-    let mut failures = Vec::new();
-    let mut pending = Vec::new();
+    let (mut failures, mut pending) = (Vec::new(), Vec::new());
     for node in &nodes {
         match empty(&context, node).await {
             Ok(()) => done(&context, &Format::Human { wide: false }, node, &node.object, "drained")?,
             Err(failure) => {
                 let why = failure.bare();
-                eprintln!("error: unable to drain node {:?} due to error: {why}, continuing command...", node.name);
+                context.note(format_args!(
+                    "error: unable to drain node {:?} due to error: {why}, continuing command...",
+                    node.name
+                ));
                 pending.push(node.name.as_str());
                 failures.push(failure);
             }
         }
     }
-    if !pending.is_empty() {
-        eprintln!("There are pending nodes to be drained:\n {}", pending.join("\n "));
+    if failures.is_empty() {
+        return Ok(());
     }
-    Failure::all(failures)
+    context.note(format_args!("There are pending nodes to be drained:\n {}", pending.join("\n ")));
+    Err(Failure::Many(failures))
 }
 
-/// The pods of a node that have to go; warnings are said, and what forbids the drain is an error.
-async fn leaving(context: &Context, node: &Info) -> Outcome<Vec<Info>> {
+/// The pods of a node that have to go, and what there is to warn of; what forbids the drain is an error.
+async fn leaving(context: &Context, node: &Info) -> Outcome<(Vec<Info>, String)> {
     let flags = &context.flags;
     let pods = context.mapper().await?.require("pods")?;
     let call = Call::get(pods.path("", None))
@@ -162,96 +172,147 @@ async fn leaving(context: &Context, node: &Info) -> Outcome<Vec<Info>> {
     }
     if !errors.is_empty() {
         let errors = errors.iter().map(|(why, pods)| format!("cannot delete {why}: {}", pods.join(", ")));
-        let errors: Vec<String> = errors.collect();
-        let text = if errors.len() == 1 { errors.concat() } else { format!("[{}]", errors.join(", ")) };
-        return Err(Failure::new(text));
+        return Failure::all(errors.map(Failure::new).collect()).map(|()| (go, String::new()));
     }
-    if !warnings.is_empty() {
-        let all: Vec<String> = warnings.iter().map(|(text, pods)| format!("{text}: {}", pods.join(", "))).collect();
-        eprintln!("Warning: {}", all.join("; "));
-    }
-    Ok(go)
+    let warnings: Vec<String> = warnings.iter().map(|(text, pods)| format!("{text}: {}", pods.join(", "))).collect();
+    Ok((go, warnings.join("; ")))
 }
 
 async fn empty(context: &Context, node: &Info) -> Outcome {
     let flags = &context.flags;
-    let pods = leaving(context, node).await?;
+    let (pods, warnings) = leaving(context, node).await?;
+    if !warnings.is_empty() {
+        context.note(format_args!("Warning: {warnings}"));
+    }
     let dry = dry_run(context)?;
-    let suffix = match dry {
-        DryRun::No => "",
-        DryRun::Client => " (dry run)",
-        DryRun::Server => " (server dry run)",
-    };
+    if dry == DryRun::Client {
+        let each = |pod: &Info| format!("evicting pod {}/{} (dry run)\n", pod.namespace, pod.name);
+        return context.print(&pods.iter().map(each).collect::<String>());
+    }
     let seconds = flags.number("grace-period")?.unwrap_or(-1);
-    let options = if seconds >= 0 { json!({"gracePeriodSeconds": seconds}) } else { json!({}) };
-    let timeout = flags.duration("timeout")?.filter(|t| !t.is_zero()).unwrap_or(Duration::from_secs(10 * 365 * 86_400));
-    let deadline = tokio::time::Instant::now() + timeout;
-    let mut waiting = Vec::new();
-    for pod in pods {
-        let verb = if flags.is("disable-eviction") { "deleting" } else { "evicting" };
-        print(&format!("{verb} pod {}/{}{suffix}\n", pod.namespace, pod.name))?;
-        if dry != DryRun::Client {
-            tokio::time::timeout_at(deadline, send(context, &pod, &options, dry))
-                .await
-                .map_err(|_| late(&pod, timeout))??;
+    let leave = Leave {
+        context,
+        options: if seconds >= 0 { json!({"gracePeriodSeconds": seconds}) } else { json!({}) },
+        dry,
+        limit: flags.duration("timeout")?.filter(|limit| !limit.is_zero()).unwrap_or(FOREVER),
+        begun: Instant::now(),
+    };
+    let left = if flags.is("disable-eviction") { leave.delete(pods).await } else { leave.evict(pods).await };
+    if let Err(failure) = &left {
+        let (pending, _) = leaving(context, node).await?;
+        if !pending.is_empty() {
+            let names: String = pending.iter().map(|pod| format!("\npod/{}", pod.name)).collect();
+            let why = failure.bare();
+            let node = &node.name;
+            context.note(format_args!("There are pending pods in node {node:?} when an error occurred: {why}{names}"));
         }
+    }
+    left
+}
+
+/// How pods leave a node.
+struct Leave<'a> {
+    context: &'a Context,
+    /// DeleteOptions.
+    options: Value,
+    dry: DryRun,
+    /// How long all of them may take.
+    limit: Duration,
+    begun: Instant,
+}
+
+impl Leave<'_> {
+    /// All are told first; then they are waited for.
+    async fn delete(&self, pods: Vec<Info>) -> Outcome {
+        for pod in &pods {
+            match self.send(Call::send(Method::DELETE, pod.path(), &self.options)).await {
+                Err(failure) if !failure.is_not_found() => return Err(failure),
+                _ => {}
+            }
+        }
+        if self.dry != DryRun::No {
+            return Ok(());
+        }
+        for pod in pods {
+            self.gone(&pod, "deleted").await?;
+        }
+        Ok(())
+    }
+
+    /// Side by side: a pod that a budget holds back does not keep the others.
+    async fn evict(&self, pods: Vec<Info>) -> Outcome {
+        let mut evictions: FuturesUnordered<_> = pods.into_iter().map(|pod| self.evict_one(pod)).collect();
+        let mut failures = Vec::new();
+        while let Some(outcome) = evictions.next().await {
+            failures.extend(outcome.err());
+        }
+        Failure::all(failures)
+    }
+
+    async fn evict_one(&self, mut pod: Info) -> Outcome {
+        let (name, namespace) = (pod.name.clone(), pod.namespace.clone());
+        let body = json!({
+            "apiVersion": "policy/v1", "kind": "Eviction",
+            "metadata": {"name": name, "namespace": namespace}, "deleteOptions": self.options,
+        });
+        let suffix = if self.dry == DryRun::Server { " (server dry run)" } else { "" };
+        loop {
+            self.context.print(&format!("evicting pod {namespace}/{name}{suffix}\n"))?;
+            if self.left().is_zero() {
+                let limit = machinery::duration::text(i64::try_from(self.limit.as_nanos()).unwrap_or(i64::MAX));
+                return Err(Failure::new(format!(
+                    "error when evicting pods/{name:?} -n {namespace:?}: global timeout reached: {limit}"
+                )));
+            }
+            let call = Call::send(Method::POST, format!("{}/eviction", pod.path()), &body);
+            let Err(failure) = self.send(call).await else { break };
+            let why = failure.bare();
+            if failure.is_not_found() {
+                return Ok(());
+            } else if failure.is("TooManyRequests") {
+                self.context.note(format_args!(
+                    "error when evicting pods/{name:?} -n {namespace:?} (will retry after 5s): {why}"
+                ));
+            } else if !failure.has_cause("NamespaceTerminating") {
+                return Err(Failure::new(format!("error when evicting pods/{name:?} -n {namespace:?}: {why}")));
+            } else if !pod.object["metadata"]["deletionTimestamp"].is_null() {
+                // It goes with its namespace.
+                break;
+            } else {
+                self.context.note(format_args!(
+                    "error when evicting pod {name:?} from terminating namespace {namespace:?} (will retry after 5s): {why}"
+                ));
+            }
+            tokio::time::sleep(RETRY).await;
+            if let Ok(object) = pod.read(self.context).await {
+                pod.object = object;
+            }
+        }
+        if self.dry != DryRun::No {
+            return Ok(());
+        }
+        self.gone(&pod, "evicted").await.map_err(|failure| {
+            let why = failure.bare();
+            Failure::new(format!("error when waiting for pod {name:?} in namespace {namespace:?} to terminate: {why}"))
+        })
+    }
+
+    async fn send(&self, call: Call) -> Outcome<Value> {
+        self.context.json(if self.dry == DryRun::Server { call.query("dryRun", "All") } else { call }).await
+    }
+
+    fn left(&self) -> Duration {
+        self.limit.saturating_sub(self.begun.elapsed())
+    }
+
+    /// Waits for the pod's end, and says so.
+    async fn gone(&self, pod: &Info, verb: &str) -> Outcome {
         let uid = pod.object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
-        waiting.push((pod, uid));
-    }
-    if dry != DryRun::No {
-        return Ok(());
-    }
-    for (pod, uid) in waiting {
-        let gone = super::delete::wait_gone(context, vec![(pod.clone(), uid)], deadline - tokio::time::Instant::now());
-        gone.await.map_err(|_| late(&pod, timeout))?;
-        let verb = if flags.is("disable-eviction") { "deleted" } else { "evicted" };
-        print(&format!("pod/{} {verb}\n", pod.name))?;
-    }
-    Ok(())
-}
-
-fn late(pod: &Info, timeout: Duration) -> Failure {
-    Failure::new(format!(
-        "error when evicting pods/{:?} -n {:?}: global timeout reached: {}s",
-        pod.name,
-        pod.namespace,
-        timeout.as_secs()
-    ))
-}
-
-/// Evicts or deletes; an eviction that a budget holds back is tried again.
-async fn send(context: &Context, pod: &Info, options: &Value, dry: DryRun) -> Outcome {
-    let flags = &context.flags;
-    let by_delete = flags.is("disable-eviction");
-    let body = json!({
-        "apiVersion": "policy/v1", "kind": "Eviction",
-        "metadata": {"name": pod.name, "namespace": pod.namespace}, "deleteOptions": options,
-    });
-    loop {
-        let mut call = match by_delete {
-            true => Call::send(Method::DELETE, pod.path(), options),
-            false => Call::send(Method::POST, format!("{}/eviction", pod.path()), &body),
-        };
-        if dry == DryRun::Server {
-            call = call.query("dryRun", "All");
+        let gone = super::delete::wait_gone(self.context, vec![(pod.clone(), uid)], FOREVER);
+        match tokio::time::timeout(self.left(), gone).await {
+            Ok(outcome) => outcome?,
+            Err(_) => return Err(Failure::new("context deadline exceeded")),
         }
-        match context.json(call).await {
-            Ok(_) => return Ok(()),
-            Err(failure) if failure.is_not_found() => return Ok(()),
-            Err(failure) if failure.is("TooManyRequests") => {
-                eprintln!(
-                    "error when evicting pods/{:?} -n {:?} (will retry after 5s): {}",
-                    pod.name,
-                    pod.namespace,
-                    failure.bare()
-                );
-                tokio::time::sleep(Duration::from_secs(5)).await;
-            }
-            Err(failure) => {
-                let message =
-                    format!("error when evicting pods/{:?} -n {:?}: {}", pod.name, pod.namespace, failure.bare());
-                return Err(Failure::new(message));
-            }
-        }
+        self.context.print(&format!("pod/{} {verb}\n", pod.name))
     }
 }

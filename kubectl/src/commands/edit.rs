@@ -1,12 +1,11 @@
 //! `kubectl edit`: an object in an editor, and the difference sent as a patch.
 
-use machinery::patch::{merge, strategic};
 use serde_json::Value;
 
-use super::Command;
+use super::{Command, patch};
 use crate::{
     cli::{
-        context::{Call, Context, print},
+        context::{Call, Context},
         failure::{Failure, Outcome},
         flags::{Flag, value},
     },
@@ -85,7 +84,7 @@ async fn edit(context: &Context, info: &Info) -> Outcome {
             if !complaint.is_empty() {
                 return Err(Failure::new("Edit cancelled, no valid changes were saved."));
             }
-            return print("Edit cancelled, no changes made.\n");
+            return context.print("Edit cancelled, no changes made.\n");
         }
         let outcome = match machinery::yaml::from_either(edited.as_bytes()) {
             Ok(value) => send(context, info, &original, &value).await,
@@ -111,7 +110,7 @@ async fn edit(context: &Context, info: &Info) -> Outcome {
 async fn send(context: &Context, info: &Info, original: &Value, edited: &Value) -> Outcome {
     let format = Format::Human { wide: false };
     if edited == original {
-        return print("Edit cancelled, no changes made.\n");
+        return context.print("Edit cancelled, no changes made.\n");
     }
     for key in ["apiVersion", "kind"] {
         if edited[key] != original[key] {
@@ -121,14 +120,7 @@ async fn send(context: &Context, info: &Info, original: &Value, edited: &Value) 
     if edited["metadata"]["name"] != original["metadata"]["name"] {
         return Err(Failure::new("At least one of apiVersion, kind and name was changed"));
     }
-    let gvk = machinery::gvk::GroupVersionKind::of(original);
-    let (kind, patch) = match api::schema::of(&gvk).map(api::patch::TypeSchema) {
-        Some(schema) => (
-            "application/strategic-merge-patch+json",
-            strategic::two_way(original, edited, &schema).map_err(|error| Failure::new(error.to_string()))?,
-        ),
-        None => ("application/merge-patch+json", merge::diff(original, edited)),
-    };
+    let (kind, patch) = patch::between(original, edited)?;
     let subresource = context.flags.get("subresource").map(|name| format!("/{name}")).unwrap_or_default();
     let call = Call::patch(format!("{}{subresource}", info.path()), kind, &patch)
         .query("fieldManager", context.flags.or("field-manager", "kubectl-edit"));

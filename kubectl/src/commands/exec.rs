@@ -70,7 +70,7 @@ async fn run(context: Context) -> Outcome {
     let stdin = flags.is("stdin");
     let mut tty = flags.is("tty");
     if tty && stdin && terminal().is_none() {
-        eprintln!("Unable to use a TTY - input is not a terminal or the right kind of file");
+        context.note(format_args!("Unable to use a TTY - input is not a terminal or the right kind of file"));
         tty = false;
     }
     let api: Api<Pod> = Api::namespaced(context.client().await?.clone(), &pod.namespace);
@@ -147,7 +147,7 @@ pub(super) async fn session(mut process: AttachedProcess, stdin: bool, tty: bool
 /// The container that is meant: `-c`, or the pod's default one.
 pub(super) fn container(context: &Context, pod: &Info, say: bool) -> Outcome<String> {
     let Some(wanted) = context.flags.get("container") else {
-        return logs::default_container(&pod.object, &pod.name, say);
+        return logs::default_container(&pod.object, &pod.name, say.then_some(context));
     };
     let all = logs::container_names(&pod.object, &["containers", "initContainers", "ephemeralContainers"]);
     if all.iter().any(|name| name == wanted) {

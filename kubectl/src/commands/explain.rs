@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::Command;
 use crate::{
     cli::{
-        context::{Call, Context, print},
+        context::{Call, Context},
         failure::{Failure, Outcome},
         flags::{switch, value},
     },
@@ -69,9 +69,9 @@ async fn run(context: Context) -> Outcome {
     let _ = write!(out, "KIND:       {}\nVERSION:    {}\n\n", resource.kind, resource.version);
     let explained = Explainer { document: &document, recursive: flags.is("recursive") }.output(schema, &fields, &[]);
     match explained {
-        Some(text) => print(&(out + &text + "\n")),
+        Some(text) => context.print(&(out + &text + "\n")),
         None => {
-            print(&out)?;
+            context.print(&out)?;
             let field = fields.last().cloned().unwrap_or_default();
             Err(Failure::new(format!("field {field:?} does not exist")))
         }

@@ -1,19 +1,20 @@
 //! `kubectl get`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
 
 use super::Command;
 use crate::{
     cli::{
-        context::{Call, Context, print},
+        context::{Call, Context},
         failure::{Failure, Outcome},
         flags::{Flag, optional, switch, value},
     },
     printers::{self, Format, columns, list_of, table},
     resource_builder::{
         Info, files,
+        mapper::Resource,
         select::{self, Selection},
     },
 };
@@ -54,7 +55,7 @@ async fn run(context: Context) -> Outcome {
     let flags = &context.flags;
     if let Some(raw) = flags.get("raw") {
         let body = context.bytes(Call::get(raw)).await?;
-        return print(&String::from_utf8_lossy(&body));
+        return context.print(&String::from_utf8_lossy(&body));
     }
     if flags.args.is_empty() && !files::given(&context) {
         return Err(Failure::plain(
@@ -74,7 +75,7 @@ async fn run(context: Context) -> Outcome {
 
 /// A request, what it is for, and whether it is for one object.
 struct Request {
-    resource: std::sync::Arc<crate::resource_builder::mapper::Resource>,
+    resource: Arc<Resource>,
     call: Call,
     single: bool,
 }
@@ -102,9 +103,6 @@ async fn calls(context: &Context) -> Outcome<Vec<Request>> {
                 if context.flags.is("all-namespaces") {
                     return Err(Failure::new("a resource cannot be retrieved by name across all namespaces"));
                 }
-                if context.flags.given("selector") {
-                    return Err(Failure::new("name cannot be provided when a selector is specified"));
-                }
                 let namespace = select::namespace_for(context, &resource)?;
                 let call = Call::get(format!("{}{tail}", resource.path(&namespace, Some(&name))));
                 out.push(Request { resource, call, single: true });
@@ -114,21 +112,27 @@ async fn calls(context: &Context) -> Outcome<Vec<Request>> {
     Ok(out)
 }
 
-/// All pages of a list as one answer; `key` is where the parts are (`rows` of a table, `items` of a list).
-async fn pages(context: &Context, call: Call, key: &str) -> Outcome<Value> {
-    let mut whole = context.json(call.clone()).await?;
-    loop {
-        let token = whole["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
-        if token.is_empty() {
-            return Ok(whole);
+impl Request {
+    /// The answer to this call: an object, or all pages of a list as one.
+    async fn answer(&self, context: &Context, call: Call) -> Outcome<Value> {
+        if self.single {
+            return context.json(call).await;
         }
-        let mut next = context.json(call.clone().query("continue", token)).await?;
-        let key = if next["kind"] == "Table" { "rows" } else { key };
-        let more = next[key].as_array_mut().map(std::mem::take).unwrap_or_default();
-        if let Some(all) = whole[key].as_array_mut() {
-            all.extend(more);
+        let unlisted = |failure| select::unlisted(context, &self.resource, failure);
+        let mut whole = context.json(call.clone()).await.map_err(unlisted)?;
+        loop {
+            let token = whole["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+            if token.is_empty() {
+                return Ok(whole);
+            }
+            let mut next = context.json(call.clone().query("continue", token)).await.map_err(unlisted)?;
+            let key = if next["kind"] == "Table" { "rows" } else { "items" };
+            let more = next[key].as_array_mut().map(std::mem::take).unwrap_or_default();
+            if let Some(all) = whole[key].as_array_mut() {
+                all.extend(more);
+            }
+            whole["metadata"]["continue"] = next["metadata"]["continue"].take();
         }
-        whole["metadata"]["continue"] = next["metadata"]["continue"].take();
     }
 }
 
@@ -172,14 +176,14 @@ async fn human(context: &Context, wide: bool, requests: Vec<Request>) -> Outcome
     let sort_by = context.flags.get("sort-by").filter(|path| !path.is_empty()).map(columns::relaxed).transpose()?;
     let mut failures = Vec::new();
     // Tables in order of first appearance; names of one kind share a table.
-    let mut tables: Vec<(std::sync::Arc<crate::resource_builder::mapper::Resource>, Value)> = Vec::new();
+    let mut tables: Vec<(Arc<Resource>, Value)> = Vec::new();
     let kinds: std::collections::HashSet<String> = requests.iter().map(|r| r.resource.plural_group()).collect();
     for request in requests {
-        let mut call = Call { accept: AS_TABLE, ..request.call };
+        let mut call = Call { accept: AS_TABLE, ..request.call.clone() };
         if sort_by.is_some() {
             call = call.query("includeObject", "Object");
         }
-        let answer = if request.single { context.json(call).await } else { pages(context, call, "items").await };
+        let answer = request.answer(context, call).await;
         match answer {
             Ok(answer) => {
                 let mut answer = as_table(answer);
@@ -211,19 +215,19 @@ async fn human(context: &Context, wide: bool, requests: Vec<Request>) -> Outcome
             options.kind_prefix = Some(resource.kind_group());
         }
         if printed > 0 {
-            print("\n")?;
+            context.print("\n")?;
         }
         let mut writer = table::Writer::default();
         table::write(&answer, &options, true, &mut writer);
-        print(&writer.flush())?;
+        context.print(&writer.flush())?;
         printed += 1;
     }
     if printed == 0 && failures.is_empty() && !context.flags.is("ignore-not-found") {
         let namespaced = kinds_are_namespaced(context).await;
         if context.flags.is("all-namespaces") || !namespaced {
-            eprintln!("No resources found");
+            context.note(format_args!("No resources found"));
         } else {
-            eprintln!("No resources found in {} namespace.", context.namespace()?.0);
+            context.note(format_args!("No resources found in {} namespace.", context.namespace()?.0));
         }
     }
     Failure::all(failures)
@@ -257,9 +261,7 @@ async fn objects(context: &Context, format: &Format, requests: Vec<Request>) -> 
     let mut items = Vec::new();
     let single = requests.len() == 1 && requests[0].single;
     for request in requests {
-        let answer =
-            if request.single { context.json(request.call).await } else { pages(context, request.call, "items").await };
-        match answer {
+        match request.answer(context, request.call.clone()).await {
             Ok(object) if request.single => items.push(object),
             Ok(list) => {
                 items.extend(select::of_list(&request.resource, list).into_iter().map(|info: Info| info.object))
@@ -278,10 +280,10 @@ async fn objects(context: &Context, format: &Format, requests: Vec<Request>) -> 
     }
     if single {
         if let Some(object) = items.first() {
-            print(&format.render(context, object)?)?;
+            context.print(&format.render(context, object)?)?;
         }
     } else {
-        print(&format.render(context, &list_of(items))?)?;
+        context.print(&format.render(context, &list_of(items))?)?;
     }
     Failure::all(failures)
 }
@@ -303,11 +305,11 @@ async fn watch(context: &Context, format: &Format, requests: Vec<Request>) -> Ou
             };
             for object in objects {
                 let object = if as_events { json!({"type": kind, "object": object}) } else { object };
-                print(&format.render(context, &object)?)?;
+                context.print(&format.render(context, &object)?)?;
                 if matches!(format, Format::JsonPath(_)) {
-                    print("")?;
+                    context.print("")?;
                 } else if matches!(format, Format::Yaml) {
-                    print("---\n")?;
+                    context.print("---\n")?;
                 }
             }
             return Ok(());
@@ -320,7 +322,7 @@ async fn watch(context: &Context, format: &Format, requests: Vec<Request>) -> Ou
             }
             writer.row(row);
         }
-        print(&writer.flush())
+        context.print(&writer.flush())
     };
     let accept = if format.is_human() { AS_TABLE } else { "application/json" };
     let mut list = request.call.clone();
@@ -333,7 +335,8 @@ async fn watch(context: &Context, format: &Format, requests: Vec<Request>) -> Ou
         list = Call::get(collection).query("fieldSelector", format!("metadata.name={name}"));
     }
     list.accept = accept;
-    let first = pages(context, list.clone(), "items").await?;
+    let listed = Request { resource: request.resource.clone(), call: list.clone(), single: false };
+    let first = listed.answer(context, list.clone()).await?;
     if request.single && first["rows"].as_array().or(first["items"].as_array()).is_none_or(Vec::is_empty) {
         // The complaint is the server's own.
         context.json(request.call.clone()).await?;

@@ -1,9 +1,8 @@
 //! `kubectl logs`.
 
-use std::io::Write;
-
 use futures::{StreamExt, stream::FuturesUnordered};
 use serde_json::Value;
+use std::time::Duration;
 
 use super::Command;
 use crate::{
@@ -65,18 +64,32 @@ async fn run(context: Context) -> Outcome {
             container.unwrap_or_default()
         )));
     }
+    // To the nearest second, as upstream.
+    let since = flags.duration("since")?.filter(|since| !since.is_zero());
+    let since = since.map(|since| (since + Duration::from_millis(500)).as_secs());
+    let since_time = flags.get("since-time").filter(|time| !time.is_empty());
+    if let Some(time) = since_time {
+        machinery::time::parse(time).map_err(Failure::new)?;
+    }
+    if since.is_some() && since_time.is_some() {
+        return Err(Failure::new("at most one of `sinceTime` or `sinceSeconds` may be specified"));
+    }
+    let limit_bytes = flags.number("limit-bytes")?.unwrap_or(0);
+    if limit_bytes < 0 {
+        return Err(Failure::new("--limit-bytes must be greater than 0"));
+    }
     let tail = flags.number("tail")?.or(if selector.is_empty() { None } else { Some(10) });
     if tail.is_some_and(|lines| lines < -1) {
         return Err(Failure::new("--tail must be greater than or equal to -1"));
     }
     let pods = pods(&context, target.as_deref(), selector).await?;
     if pods.is_empty() {
-        eprintln!("No resources found in {} namespace.", context.namespace()?.0);
+        context.note(format_args!("No resources found in {} namespace.", context.namespace()?.0));
         return Ok(());
     }
     let mut sources = Vec::new();
     for pod in &pods {
-        for name in containers(pod, container.as_deref(), all)? {
+        for name in containers(&context, pod, container.as_deref(), all)? {
             sources.push((pod.clone(), name));
         }
     }
@@ -100,14 +113,14 @@ async fn run(context: Context) -> Outcome {
         if let Some(lines) = tail.filter(|lines| *lines >= 0) {
             call = call.query("tailLines", lines.to_string());
         }
-        if let Some(since) = flags.duration("since")?.filter(|since| !since.is_zero()) {
-            call = call.query("sinceSeconds", since.as_secs().max(1).to_string());
+        if let Some(since) = since {
+            call = call.query("sinceSeconds", since.to_string());
         }
-        if let Some(time) = flags.get("since-time") {
+        if let Some(time) = since_time {
             call = call.query("sinceTime", time);
         }
-        if let Some(bytes) = flags.number("limit-bytes")? {
-            call = call.query("limitBytes", bytes.to_string());
+        if limit_bytes > 0 {
+            call = call.query("limitBytes", limit_bytes.to_string());
         }
         if flags.is("insecure-skip-tls-verify-backend") {
             call = call.query("insecureSkipTLSVerifyBackend", "true");
@@ -118,7 +131,7 @@ async fn run(context: Context) -> Outcome {
     if !flags.is("follow") || calls.len() == 1 {
         for (call, prefix) in calls {
             match copy(&context, call, &prefix).await {
-                Err(failure) if ignore => eprintln!("error: {}", failure.bare()),
+                Err(failure) if ignore => context.note(format_args!("error: {}", failure.bare())),
                 outcome => outcome?,
             }
         }
@@ -129,7 +142,7 @@ async fn run(context: Context) -> Outcome {
     let mut copies: FuturesUnordered<_> = copies.collect();
     while let Some(done) = copies.next().await {
         match done {
-            Err(failure) if ignore => eprintln!("error: {}", failure.bare()),
+            Err(failure) if ignore => context.note(format_args!("error: {}", failure.bare())),
             outcome => outcome?,
         }
     }
@@ -149,7 +162,7 @@ pub async fn pods(context: &Context, target: Option<&str>, selector: &str) -> Ou
     let word = if target.contains('/') { target.to_owned() } else { format!("pods/{target}") };
     let (infos, failures) = select::infos(context, &[word]).await?;
     if let Some(failure) = failures.into_iter().next() {
-        if failure.is_not_found() && !target.contains('/') {
+        if failure.is_not_found() {
             return Err(Failure::new(format!(
                 "error from server (NotFound): {} in namespace {namespace:?}",
                 failure.bare()
@@ -162,7 +175,8 @@ pub async fn pods(context: &Context, target: Option<&str>, selector: &str) -> Ou
         return Ok(vec![info]);
     }
     let text = selector_of(&info.object).ok_or_else(|| {
-        Failure::new(format!("cannot get the logs from {}: selector is not known", info.resource.kind))
+        let ty = format!("*{}.{}", info.resource.version, info.resource.kind);
+        Failure::new(format!("cannot get the logs from {ty}: selector for {ty} not implemented"))
     })?;
     let mut found = list(&text).await?;
     // The most useful one: running before waiting, the younger first.
@@ -177,20 +191,31 @@ pub async fn pods(context: &Context, target: Option<&str>, selector: &str) -> Ou
         return Err(Failure::new("timed out waiting for the condition"));
     }
     if found.len() > 1 && !context.flags.is("all-pods") {
-        eprintln!("Found {} pods, using pod/{}", found.len(), found[0].name);
+        context.note(format_args!("Found {} pods, using pod/{}", found.len(), found[0].name));
         found.truncate(1);
     }
     Ok(found)
 }
 
-/// A workload's or Service's selector as text.
+/// A workload's or Service's selector as text: its labels, and its expressions.
 pub fn selector_of(object: &Value) -> Option<String> {
-    let selector = &object["spec"]["selector"];
-    let labels = selector["matchLabels"]
-        .as_object()
-        .or_else(|| selector.as_object().filter(|map| map.values().all(Value::is_string)))?;
-    let parts: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default())).collect();
-    Some(parts.join(","))
+    let selector = object["spec"]["selector"].as_object()?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let plain = Some(selector).filter(|map| map.values().all(Value::is_string));
+    let labels = selector.get("matchLabels").and_then(Value::as_object).or(plain);
+    let labels = labels.into_iter().flatten().map(|(key, value)| format!("{key}={}", text(value)));
+    let expressions = selector.get("matchExpressions").and_then(Value::as_array);
+    let expressions = expressions.into_iter().flatten().map(|expression| {
+        let values: Vec<String> = expression["values"].as_array().into_iter().flatten().map(text).collect();
+        let (key, values) = (text(&expression["key"]), values.join(","));
+        match text(&expression["operator"]).as_str() {
+            "In" => format!("{key} in ({values})"),
+            "NotIn" => format!("{key} notin ({values})"),
+            "DoesNotExist" => format!("!{key}"),
+            _ => key,
+        }
+    });
+    Some(labels.chain(expressions).collect::<Vec<_>>().join(","))
 }
 
 /// All container names of a pod: init, regular, ephemeral.
@@ -202,7 +227,16 @@ pub fn container_names(pod: &Value, fields: &[&str]) -> Vec<String> {
         .collect()
 }
 
-fn containers(pod: &Info, wanted: Option<&str>, all: bool) -> Outcome<Vec<String>> {
+/// All containers of a pod as messages list them: `web, helper, prepare (init)`.
+fn out_of(pod: &Value) -> String {
+    let sorts = [("containers", ""), ("ephemeralContainers", " (ephem)"), ("initContainers", " (init)")];
+    let names = sorts
+        .iter()
+        .flat_map(|(field, sort)| container_names(pod, &[field]).into_iter().map(move |name| format!("{name}{sort}")));
+    names.collect::<Vec<_>>().join(", ")
+}
+
+fn containers(context: &Context, pod: &Info, wanted: Option<&str>, all: bool) -> Outcome<Vec<String>> {
     let every = container_names(&pod.object, &["initContainers", "containers", "ephemeralContainers"]);
     if all {
         return Ok(every);
@@ -211,24 +245,23 @@ fn containers(pod: &Info, wanted: Option<&str>, all: bool) -> Outcome<Vec<String
         if every.iter().any(|name| name == wanted) {
             return Ok(vec![wanted.to_owned()]);
         }
-        return Err(Failure::new(format!("container {wanted} is not valid for pod {}", pod.name)));
+        let all = out_of(&pod.object);
+        return Err(Failure::new(format!("container {wanted} is not valid for pod {} out of: {all}", pod.name)));
     }
-    Ok(vec![default_container(&pod.object, &pod.name, true)?])
+    Ok(vec![default_container(&pod.object, &pod.name, Some(context))?])
 }
 
-/// The container meant when none is named; says so when there were others.
-pub fn default_container(pod: &Value, name: &str, say: bool) -> Outcome<String> {
+/// The container meant when none is named; where it is to be said (in the context), it is said when there were others.
+pub fn default_container(pod: &Value, name: &str, say: Option<&Context>) -> Outcome<String> {
     let regular = container_names(pod, &["containers"]);
     let annotated = pod["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"].as_str();
     if let Some(annotated) = annotated.filter(|wanted| regular.iter().any(|name| name == wanted)) {
         return Ok(annotated.to_owned());
     }
     let first = regular.first().cloned().ok_or_else(|| Failure::new(format!("no container found in pod {name}")))?;
-    let others = container_names(pod, &["initContainers"]);
-    if say && regular.len() + others.len() > 1 {
-        let all: Vec<String> =
-            regular.into_iter().chain(others.into_iter().map(|name| format!("{name} (init)"))).collect();
-        eprintln!("Defaulted container {first:?} out of: {}", all.join(", "));
+    let others = container_names(pod, &["initContainers", "ephemeralContainers"]);
+    if let Some(context) = say.filter(|_| regular.len() + others.len() > 1) {
+        context.note(format_args!("Defaulted container {first:?} out of: {}", out_of(pod)));
     }
     Ok(first)
 }
@@ -237,19 +270,19 @@ async fn copy(context: &Context, call: Call, prefix: &str) -> Outcome {
     let mut lines = context.watch(call).await?;
     let mut at_start = true;
     while let Some(chunk) = lines.chunk().await? {
-        let mut out = std::io::stdout().lock();
         if prefix.is_empty() {
-            out.write_all(&chunk)?;
-        } else {
-            for line in chunk.split_inclusive(|byte| *byte == b'\n') {
-                if at_start {
-                    out.write_all(prefix.as_bytes())?;
-                }
-                out.write_all(line)?;
-                at_start = line.ends_with(b"\n");
-            }
+            context.streams.write(&chunk)?;
+            continue;
         }
-        out.flush()?;
+        let mut out = Vec::with_capacity(chunk.len());
+        for line in chunk.split_inclusive(|byte| *byte == b'\n') {
+            if at_start {
+                out.extend_from_slice(prefix.as_bytes());
+            }
+            out.extend_from_slice(line);
+            at_start = line.ends_with(b"\n");
+        }
+        context.streams.write(&out)?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     cli::{
-        context::{Call, Context, print},
+        context::{Call, Context},
         failure::{Failure, Outcome},
         flags::{Flag, optional, switch, value},
     },
@@ -99,7 +99,7 @@ pub async fn run(context: &Context, kind: &Kind) -> Outcome {
         let before = super::get::labels(&info.object, kind.field);
         if flags.is("list") {
             for (key, value) in &before {
-                print(&format!("{key}={value}\n"))?;
+                context.print(&format!("{key}={value}\n"))?;
             }
             continue;
         }
@@ -129,7 +129,7 @@ pub async fn run(context: &Context, kind: &Kind) -> Outcome {
         patch.extend(set.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))));
         for key in &removed {
             if kind.noun == "label" && !before.contains_key(key) {
-                print(&format!("label {key:?} not found.\n"))?;
+                context.print(&format!("label {key:?} not found.\n"))?;
             }
             patch.insert(key.clone(), Value::Null);
         }

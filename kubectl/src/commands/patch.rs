@@ -1,5 +1,9 @@
 //! `kubectl patch`.
 
+use machinery::{
+    gvk::GroupVersionKind,
+    patch::{merge, strategic},
+};
 use serde_json::Value;
 
 use super::Command;
@@ -30,6 +34,18 @@ const FLAGS: &[Flag] = &[
     value("field-manager"),
     optional("dry-run", "unchanged"),
 ];
+
+/// The patch that makes one object of the other, and its media type: strategic for kinds whose schema is known, a merge
+/// patch for others.
+pub(super) fn between(original: &Value, modified: &Value) -> Outcome<(&'static str, Value)> {
+    match api::schema::of(&GroupVersionKind::of(original)).map(api::patch::TypeSchema) {
+        Some(schema) => {
+            let patch = strategic::two_way(original, modified, &schema);
+            Ok(("application/strategic-merge-patch+json", patch.map_err(|error| Failure::new(error.to_string()))?))
+        }
+        None => Ok(("application/merge-patch+json", merge::diff(original, modified))),
+    }
+}
 
 async fn run(context: Context) -> Outcome {
     let flags = &context.flags;

@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::{Command, describe::template_lines, logs::selector_of};
+use super::{Command, apply::ANNOTATION, describe::template_lines, logs::selector_of};
 use crate::{
     cli::{
-        context::{Call, Context, print},
+        context::{Call, Context},
         failure::{Failure, Outcome},
         flags::{Flag, optional, switch, value},
     },
@@ -45,7 +45,10 @@ pub const COMMAND: Command = Command {
 };
 
 async fn which(context: Context) -> Outcome {
-    Err(context.flags.usage("must be one of status, history, undo, restart, pause, resume"))
+    Err(context.flags.usage(&match context.flags.args.as_slice() {
+        [] => "must be one of status, history, undo, restart, pause, resume".to_owned(),
+        words => format!("unknown command {:?}", words.join(" ")),
+    }))
 }
 
 async fn targets(context: &Context) -> Outcome<(Vec<Info>, Vec<Failure>)> {
@@ -62,7 +65,7 @@ async fn targets(context: &Context) -> Outcome<(Vec<Info>, Vec<Failure>)> {
         }
     }
     if infos.is_empty() && failures.is_empty() {
-        eprintln!("No resources found in {} namespace.", context.namespace()?.0);
+        context.note(format_args!("No resources found in {} namespace.", context.namespace()?.0));
     }
     Ok((infos, failures))
 }
@@ -78,56 +81,64 @@ async fn status(context: Context) -> Outcome {
     let timeout =
         flags.duration("timeout")?.filter(|timeout| !timeout.is_zero()).unwrap_or(Duration::from_secs(7 * 86400));
     let deadline = Instant::now() + timeout;
+    let mut failures = Vec::new();
     for info in infos {
-        let mut said = String::new();
-        'whole: loop {
-            let object = info.read(&context).await?;
-            let (text, over) = progress(&object, revision)?;
-            if text != said {
-                print(&text)?;
-                said = text;
-            }
-            if over || !flags.is_or("watch", true) {
-                break;
-            }
-            let call = Call::get(info.collection())
-                .query("fieldSelector", format!("metadata.name={}", info.name))
-                .query("watch", "true")
-                .query("resourceVersion", object["metadata"]["resourceVersion"].as_str().unwrap_or_default());
-            let mut events = context.watch(call).await?;
-            loop {
-                let left = deadline.saturating_duration_since(Instant::now());
-                let event = tokio::time::timeout(left, events.next())
-                    .await
-                    .map_err(|_| Failure::new("timed out waiting for the condition"))??;
-                let Some(event) = event else { break };
-                match event["type"].as_str().unwrap_or_default() {
-                    "DELETED" => return Err(Failure::new("object has been deleted")),
-                    "ERROR" => break,
-                    _ => {
-                        let (text, over) = progress(&event["object"], revision)?;
-                        if text != said {
-                            print(&text)?;
-                            said = text;
-                        }
-                        if over {
-                            break 'whole;
-                        }
-                    }
-                }
+        failures.extend(follow(&context, &info, revision, deadline).await.err());
+    }
+    Failure::all(failures)
+}
+
+/// Says how far a rollout is, again whenever that changes, until it is over or nobody wants to wait.
+async fn follow(context: &Context, info: &Info, revision: i64, deadline: Instant) -> Outcome {
+    let mut said = String::new();
+    let mut say = |object: &Value| -> Outcome<bool> {
+        let (text, over) = progress(object, revision)?;
+        if text != said {
+            context.print(&text)?;
+            said = text;
+        }
+        Ok(over)
+    };
+    loop {
+        let object = info.read(context).await?;
+        if say(&object)? || !context.flags.is_or("watch", true) {
+            return Ok(());
+        }
+        let call = Call::get(info.collection())
+            .query("fieldSelector", format!("metadata.name={}", info.name))
+            .query("watch", "true")
+            .query("resourceVersion", object["metadata"]["resourceVersion"].as_str().unwrap_or_default());
+        let mut events = context.watch(call).await?;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let event = tokio::time::timeout(left, events.next())
+                .await
+                .map_err(|_| Failure::new("timed out waiting for the condition"))??;
+            let Some(event) = event else { break };
+            match event["type"].as_str().unwrap_or_default() {
+                "DELETED" => return Err(Failure::new("object has been deleted")),
+                "ERROR" => break,
+                _ if say(&event["object"])? => return Ok(()),
+                _ => {}
             }
         }
     }
-    Ok(())
 }
 
 /// The revisions of a workload, oldest first: number, cause, pod template, and annotations of what holds it.
-async fn revisions(context: &Context, info: &Info) -> Outcome<Vec<(i64, String, Value, Value)>> {
+/// `what` is what a kind without revisions has none of.
+async fn revisions(context: &Context, info: &Info, what: &str) -> Outcome<Vec<(i64, String, Value, Value)>> {
     let is_deployment = info.resource.kind == "Deployment";
     let kind = match info.resource.kind.as_str() {
         "Deployment" => "replicasets",
         "DaemonSet" | "StatefulSet" => "controllerrevisions",
-        other => return Err(Failure::new(format!("no history viewer has been implemented for {other:?}"))),
+        kind => {
+            let group = &info.resource.group;
+            return Err(Failure::new(format!(
+                "error retrieving {what} for {:?}, no visitor method exists for {{{group} {kind}}}",
+                machinery::gvk::GroupKind::new(group, kind).to_string()
+            )));
+        }
     };
     let selector = selector_of(&info.object).unwrap_or_default();
     let call =
@@ -175,10 +186,10 @@ async fn history(context: Context) -> Outcome {
     let (infos, failures) = targets(&context).await?;
     Failure::all(failures)?;
     for info in infos {
-        let all = revisions(&context, &info).await?;
+        let all = revisions(&context, &info, "history").await?;
         let mut text = header(&info);
         if all.is_empty() {
-            print(&format!("{text}\nNo rollout history found.\n"))?;
+            context.print(&format!("{text}\nNo rollout history found.\n"))?;
             continue;
         }
         if wanted > 0 {
@@ -202,7 +213,7 @@ async fn history(context: Context) -> Outcome {
             // This table's columns are two apart, as upstream's `tabbedString` has it.
             text.push_str(&narrow(&writer.into_rows()));
         }
-        print(&format!("{text}\n"))?;
+        context.print(&format!("{text}\n"))?;
     }
     Ok(())
 }
@@ -242,7 +253,13 @@ async fn undo(context: Context) -> Outcome {
 }
 
 async fn undo_one(context: &Context, format: &Format, info: &Info, to: i64) -> Outcome {
-    let all = revisions(context, info).await?;
+    if !info.object["metadata"]["annotations"][ANNOTATION].is_null() {
+        context.note(format_args!(
+            "Warning: resource {}/{} was previously managed with 'kubectl apply'. Rolling back will not update the {ANNOTATION} annotation, which may cause unexpected behavior on future 'kubectl apply' operations. Consider using 'kubectl apply' with your previous configuration file instead.",
+            info.resource.plural, info.name
+        ));
+    }
+    let all = revisions(context, info, "rollbacker").await?;
     let is_deployment = info.resource.kind == "Deployment";
     let chosen = if to > 0 {
         all.iter()
@@ -258,6 +275,9 @@ async fn undo_one(context: &Context, format: &Format, info: &Info, to: i64) -> O
         &all[all.len() - 2]
     };
     let (_, _, template, annotations) = chosen;
+    if dry_run(context)? == DryRun::Client {
+        return done(context, format, info, &info.object, &template_lines(template));
+    }
     if is_deployment && info.object["spec"]["paused"] == true {
         return Err(Failure::new(
             "you cannot rollback a paused deployment; resume it first with 'kubectl rollout resume' and try again",
@@ -279,10 +299,11 @@ async fn undo_one(context: &Context, format: &Format, info: &Info, to: i64) -> O
             &format!("skipped rollback (current template already matches revision {to})"),
         );
     }
+    let failed = |failure: Failure| Failure::new(format!("failed restoring revision {to}: {}", failure.bare()));
     if is_deployment {
         // What describes the Deployment itself stays; the rest comes with the revision.
         const OWN: &[&str] = &[
-            "kubectl.kubernetes.io/last-applied-configuration",
+            ANNOTATION,
             "deployment.kubernetes.io/revision",
             "deployment.kubernetes.io/revision-history",
             "deployment.kubernetes.io/desired-replicas",
@@ -304,10 +325,10 @@ async fn undo_one(context: &Context, format: &Format, info: &Info, to: i64) -> O
             {"op": "replace", "path": "/spec/template", "value": template},
             {"op": "replace", "path": "/metadata/annotations", "value": kept},
         ]);
-        send_patch(context, info, "application/json-patch+json", &patch, "kubectl-rollout").await?;
+        send_patch(context, info, "application/json-patch+json", &patch, "kubectl-rollout").await.map_err(failed)?;
     } else {
         let patch = json!([{"op": "replace", "path": "/spec/template", "value": template}]);
-        send_patch(context, info, "application/json-patch+json", &patch, "kubectl-rollout").await?;
+        send_patch(context, info, "application/json-patch+json", &patch, "kubectl-rollout").await.map_err(failed)?;
     }
     done(context, format, info, &info.object, "rolled back")
 }

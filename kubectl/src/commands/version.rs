@@ -5,7 +5,7 @@ use serde_json::json;
 use super::Command;
 use crate::{
     cli::{
-        context::{Call, Context, print},
+        context::{Call, Context},
         failure::{Failure, Outcome},
         flags::{switch, value},
     },
@@ -35,13 +35,13 @@ async fn run(context: Context) -> Outcome {
     }
     match context.flags.or("output", "") {
         "" => {
-            print(&format!("Client Version: {CLIENT}\n"))?;
+            context.print(&format!("Client Version: {CLIENT}\n"))?;
             if let Some(Ok(version)) = &server {
-                print(&format!("Server Version: {}\n", version["gitVersion"].as_str().unwrap_or_default()))?;
+                context.print(&format!("Server Version: {}\n", version["gitVersion"].as_str().unwrap_or_default()))?;
             }
         }
-        "json" => print(&to_json(&all).replace("    ", "  "))?,
-        "yaml" => print(&machinery::yaml::from_json(&all))?,
+        "json" => context.print(&to_json(&all).replace("    ", "  "))?,
+        "yaml" => context.print(&machinery::yaml::from_json(&all))?,
         _ => return Err(Failure::new("--output must be 'yaml' or 'json'")),
     }
     match server {

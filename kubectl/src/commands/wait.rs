@@ -181,8 +181,7 @@ async fn targets(context: &Context, condition: &Condition, deadline: Instant) ->
                         }
                     }
                     Selection::All(resource) => {
-                        let list = context.json(select::list_call(context, &resource)?).await?;
-                        infos.extend(select::of_list(&resource, list));
+                        infos.extend(select::list(context, &resource).await?);
                     }
                 }
             }

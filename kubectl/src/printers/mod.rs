@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{
-        context::{Context, print},
+        context::Context,
         failure::{Failure, Outcome},
         flags::{Flag, switch, value},
     },
@@ -172,14 +172,14 @@ pub fn done(context: &Context, format: &Format, info: &Info, object: &Value, ope
                 DryRun::Server => " (server dry run)",
             };
             let name = object["metadata"]["name"].as_str().unwrap_or(&info.name);
-            print(&format!("{}/{name} {operation}{suffix}\n", info.resource.kind_group()))
+            context.print(&format!("{}/{name} {operation}{suffix}\n", info.resource.kind_group()))
         }
-        Format::Name => print(&format!(
+        Format::Name => context.print(&format!(
             "{}/{}\n",
             info.resource.kind_group(),
             object["metadata"]["name"].as_str().unwrap_or(&info.name)
         )),
-        other => print(&other.render(context, object)?),
+        other => context.print(&other.render(context, object)?),
     }
 }
 

@@ -1,9 +1,6 @@
 //! Manifests: files, folders, standard input, URLs are not read (no manifest is worth running unseen).
 
-use std::{
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -40,8 +37,7 @@ pub fn documents(context: &Context) -> Outcome<Vec<Document>> {
     let mut out = Vec::new();
     for name in context.flags.list("filename") {
         if name == "-" {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text)?;
+            let text = context.streams.read_to_string()?;
             parse(&text, "STDIN", &mut out)?;
             continue;
         }

@@ -40,6 +40,11 @@ impl Resource {
         if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
     }
 
+    /// `apps/v1, Resource=deployments`, as upstream's messages name it.
+    pub fn group_version_resource(&self) -> String {
+        format!("{}/{}, Resource={}", self.group, self.version, self.plural)
+    }
+
     /// `deployment.apps`.
     pub fn kind_group(&self) -> String {
         let kind = self.kind.to_lowercase();

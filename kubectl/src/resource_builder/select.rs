@@ -30,7 +30,11 @@ impl Selection {
 pub async fn selections(context: &Context, args: &[String]) -> Outcome<Vec<Selection>> {
     let mapper = context.mapper().await?;
     let mut out = Vec::new();
+    let picked = ["selector", "field-selector", "all"].iter().any(|flag| context.flags.given(flag));
     if args.iter().any(|arg| arg.contains('/')) {
+        if picked {
+            return Err(Failure::new("selectors and the all flag cannot be used when passing resource/name arguments"));
+        }
         for arg in args {
             let Some((kind, name)) = arg.split_once('/') else {
                 return Err(Failure::new(
@@ -38,7 +42,7 @@ pub async fn selections(context: &Context, args: &[String]) -> Outcome<Vec<Selec
                 ));
             };
             if kind.is_empty() || name.is_empty() || name.contains('/') {
-                return Err(Failure::new("arguments in resource/name form may not have more than one slash"));
+                return Err(Failure::new("arguments in resource/name form must have a single resource and name"));
             }
             for kind in kind.split(',') {
                 out.push(Selection::One(mapper.require(kind)?, name.to_owned()));
@@ -47,6 +51,9 @@ pub async fn selections(context: &Context, args: &[String]) -> Outcome<Vec<Selec
         return Ok(out);
     }
     let Some((kinds, names)) = args.split_first() else { return Ok(out) };
+    if picked && !names.is_empty() {
+        return Err(Failure::new("name cannot be provided when a selector is specified"));
+    }
     for kind in kinds.split(',').filter(|kind| !kind.is_empty()) {
         let category = mapper.category(kind);
         let resources =
@@ -75,6 +82,18 @@ pub fn list_call(context: &Context, resource: &Resource) -> Outcome<Call> {
     Ok(Call::get(resource.path(&namespace_for(context, resource)?, None))
         .query_if("labelSelector", context.flags.or("selector", ""))
         .query_if("fieldSelector", context.flags.or("field-selector", "")))
+}
+
+/// A failure to list a kind, with what was looked for.
+pub fn unlisted(context: &Context, resource: &Resource, failure: Failure) -> Failure {
+    let (labels, fields) = (context.flags.or("selector", ""), context.flags.or("field-selector", ""));
+    failure.at_list(&resource.group_version_resource(), labels, fields)
+}
+
+/// The objects of a kind that the selectors of the command line leave.
+pub async fn list(context: &Context, resource: &Arc<Resource>) -> Outcome<Vec<Info>> {
+    let listed = context.json(list_call(context, resource)?).await;
+    Ok(of_list(resource, listed.map_err(|failure| unlisted(context, resource, failure))?))
 }
 
 /// The objects meant, read from the server; those of manifests are named only. Failures of single ones are collected.
@@ -106,8 +125,8 @@ pub async fn infos(context: &Context, args: &[String]) -> Outcome<(Vec<Info>, Ve
                     Err(failure) => failures.push(failure),
                 }
             }
-            Selection::All(resource) => match context.json(list_call(context, &resource)?).await {
-                Ok(list) => out.extend(of_list(&resource, list)),
+            Selection::All(resource) => match list(context, &resource).await {
+                Ok(list) => out.extend(list),
                 Err(failure) => failures.push(failure),
             },
         }

@@ -34,20 +34,23 @@ pub(super) async fn apply(context: &Context, format: &Format, info: &Info) -> Ou
         Ok(false) => {}
         Ok(true) => match send(context, info, "").await {
             Ok(again) => object = again,
-            Err(failure) => eprintln!(
+            Err(failure) => context.note(format_args!(
                 "Warning: failed to re-apply configuration after performing Server-Side Apply migration. {retried} {}",
                 failure.bare()
-            ),
+            )),
         },
         Err((Step::Annotation, failure)) => {
-            eprintln!("Warning: failed to migrate {ANNOTATION} for Server-Side Apply. {retried} {}", failure.bare());
+            context.note(format_args!(
+                "Warning: failed to migrate {ANNOTATION} for Server-Side Apply. {retried} {}",
+                failure.bare()
+            ));
         }
-        Err((Step::Fields, failure)) => eprintln!(
+        Err((Step::Fields, failure)) => context.note(format_args!(
             "Warning: server rejected managed fields migration to Server-Side Apply. {retried} {}",
             failure.bare()
-        ),
+        )),
     }
-    warn_if_deleting(&object);
+    warn_if_deleting(context, &object);
     done(context, format, info, &object, "serverside-applied")
 }
 

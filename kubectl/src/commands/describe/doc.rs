@@ -148,6 +148,11 @@ impl Doc {
         }
     }
 
+    /// The text with its tabs.
+    pub fn with_tabs(self) -> String {
+        self.0
+    }
+
     /// The aligned text.
     pub fn finish(self) -> String {
         tabs::align(&self.0)

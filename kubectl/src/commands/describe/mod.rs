@@ -12,7 +12,7 @@ use self::doc::{Doc, long_time, text};
 use super::Command;
 use crate::{
     cli::{
-        context::{Call, Context, print},
+        context::{Call, Context},
         failure::{Failure, Outcome},
         flags::{Flag, switch, value},
     },
@@ -52,16 +52,16 @@ async fn run(context: Context) -> Outcome {
             }
         }
         if !first {
-            print("\n\n")?;
+            context.print("\n\n")?;
         }
         first = false;
-        print(&describe(&context, &info).await?)?;
+        context.print(&describe(&context, &info).await?)?;
     }
     if !some && failures.is_empty() {
         if flags.is("all-namespaces") {
-            eprintln!("No resources found");
+            context.note(format_args!("No resources found"));
         } else {
-            eprintln!("No resources found in {} namespace.", context.namespace()?.0);
+            context.note(format_args!("No resources found in {} namespace.", context.namespace()?.0));
         }
     }
     Failure::all(failures)
@@ -74,9 +74,8 @@ async fn by_prefix(context: &Context, infos: Vec<Info>, failures: Vec<Failure>) 
         return Ok((infos, failures));
     }
     let resource = context.mapper().await?.require(kind)?;
-    let list = context.json(select::list_call(context, &resource)?).await?;
-    let found: Vec<Info> =
-        select::of_list(&resource, list).into_iter().filter(|info| info.name.starts_with(prefix.as_str())).collect();
+    let found = select::list(context, &resource).await?;
+    let found: Vec<Info> = found.into_iter().filter(|info| info.name.starts_with(prefix.as_str())).collect();
     if found.is_empty() { Ok((infos, failures)) } else { Ok((found, Vec::new())) }
 }
 
@@ -462,11 +461,11 @@ fn label(field: &str) -> String {
     words.join(" ")
 }
 
-/// A pod template as `rollout history --revision` shows it.
+/// A pod template as `rollout history --revision` shows it: upstream leaves the tabs in it.
 pub fn template_lines(template: &Value) -> String {
     let mut doc = Doc::default();
     pod::template(&mut doc, template);
-    doc.finish()
+    doc.with_tabs()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Command, FLAGS, change, containers, pod_path};
 use crate::{
     cli::{
-        context::{Context, print},
+        context::Context,
         failure::{Failure, Outcome},
         flags::{switch, value},
     },
@@ -92,13 +92,13 @@ async fn list(context: &Context, resources: &[String]) -> Outcome {
         let Some(pod) = pod_path(&kind).and_then(|path| info.object.pointer_mut(path)) else { continue };
         for container in containers(pod, pattern) {
             let name = container["name"].as_str().unwrap_or_default();
-            print(&format!("# {} {}, container {name}\n", info.resource.plural, info.name))?;
+            context.print(&format!("# {} {}, container {name}\n", info.resource.plural, info.name))?;
             for variable in container["env"].as_array().into_iter().flatten() {
                 let name = variable["name"].as_str().unwrap_or_default();
                 match variable["value"].as_str() {
-                    Some(value) => print(&format!("{name}={value}\n"))?,
-                    None if variable.get("valueFrom").is_none() => print(&format!("{name}=\n"))?,
-                    None => print(&format!("# {name} from {}\n", source(&variable["valueFrom"])))?,
+                    Some(value) => context.print(&format!("{name}={value}\n"))?,
+                    None if variable.get("valueFrom").is_none() => context.print(&format!("{name}=\n"))?,
+                    None => context.print(&format!("# {name} from {}\n", source(&variable["valueFrom"])))?,
                 }
             }
         }

@@ -4,9 +4,9 @@ mod env;
 mod image;
 mod resources;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::Command;
+use super::{Command, patch};
 use crate::{
     cli::{
         context::{Call, Context},
@@ -84,18 +84,9 @@ async fn change(
                 return Ok(());
             }
             if dry != DryRun::Client && !flags.is("local") {
-                let pod = object.pointer(path).cloned().unwrap_or_default();
-                // Lists of containers are merged by name, whole: what was taken out of one must go.
-                let lists = ["containers", "initContainers"].into_iter().filter(|list| pod.get(list).is_some());
-                let lists: serde_json::Map<String, Value> =
-                    lists.map(|list| (list.to_owned(), replaced(&pod[list]))).collect();
-                let body = path
-                    .rsplit('/')
-                    .filter(|p| !p.is_empty())
-                    .fold(Value::Object(lists), |inner, part| json!({part: inner}));
                 let manager = flags.or("field-manager", "kubectl-set").to_owned();
-                let mut call = Call::patch(info.path(), "application/strategic-merge-patch+json", &body)
-                    .query("fieldManager", manager);
+                let (kind, body) = patch::between(&info.object, &object)?;
+                let mut call = Call::patch(info.path(), kind, &body).query("fieldManager", manager);
                 if dry == DryRun::Server {
                     call = call.query("dryRun", "All");
                 }
@@ -106,16 +97,6 @@ async fn change(
         failures.extend(outcome.await.err());
     }
     Failure::all(failures)
-}
-
-/// Containers as a patch that leaves of the old nothing but what is here.
-fn replaced(containers: &Value) -> Value {
-    let with = |container: &Value| {
-        let mut container = container.clone();
-        container["$patch"] = "replace".into();
-        container
-    };
-    containers.as_array().into_iter().flatten().map(with).collect()
 }
 
 /// The containers that a pattern with `*` names; of both lists.
@@ -142,6 +123,8 @@ fn fits(pattern: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
