@@ -110,8 +110,15 @@ fn read_text(path: &Path) -> anyhow::Result<String> {
     Ok(String::from_utf8(read(path)?)?)
 }
 
-/// A TLS client towards kubelets: with our certificate, trusting `ca`, or anything where none is given.
-fn kubelet_client(certificate: Option<(&[u8], &[u8])>, ca: Option<&[u8]>) -> anyhow::Result<Arc<rustls::ClientConfig>> {
+/// A TLS client towards kubelets: with our certificate and its key (PEM), trusting `ca`, or anything where none is given,
+/// as upstream.
+///
+/// # Errors
+/// A certificate or key can't be read.
+pub fn kubelet_client(
+    certificate: Option<(&[u8], &[u8])>,
+    ca: Option<&[u8]>,
+) -> anyhow::Result<Arc<rustls::ClientConfig>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder =
         rustls::ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;

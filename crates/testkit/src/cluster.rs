@@ -9,6 +9,7 @@ use access::authz::rbac::Rbac;
 use access::authz::union::Union as Authorizers;
 use admission::chain::{self, Parts};
 use apiserver::bootstrap::{self, Facts};
+use apiserver::command::kubelet_client;
 use apiserver::start::{Access, Config, Running, Store, own_sources, start};
 use endpoints::connect::Nodes;
 use model::lookup::Lookup;
@@ -28,18 +29,13 @@ impl Cluster {
     /// Starts a server and waits until its bootstrap is done.
     pub async fn start() -> anyhow::Result<Self> {
         let cancel = CancellationToken::new();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(rustls::RootCertStore::empty())
-            .with_no_client_auth();
-        let tls = Arc::new(tls);
+        let tls = kubelet_client(None, None)?;
         let config = Config {
             store: Store::Memory,
             listen: None,
             access: Box::new(access),
             sources: Box::new(own_sources),
-            nodes: Nodes { tls: tls.clone(), backend_tls: tls, address_types: Vec::new() },
+            nodes: Nodes { tls: tls.clone(), backend_tls: tls, address_types: vec!["InternalIP".to_owned()] },
             times: Default::default(),
             max_requests_inflight: 400,
             max_mutating_requests_inflight: 200,
@@ -72,6 +68,25 @@ impl Cluster {
             async move { listener.connect().await }
         };
         Caller::new(client::over_stream(connect, "testkit"))
+    }
+
+    /// Where a client in another process reaches the server as an administrator: plain HTTP on loopback. It must be called
+    /// inside a tokio runtime, and lasts as long as that.
+    pub async fn loopback(&self) -> anyhow::Result<std::net::SocketAddr> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let identity = UserInfo { name: "admin".into(), groups: vec!["system:masters".into()], ..UserInfo::default() };
+        let inner = Arc::new(self.running.in_process(identity));
+        component::supervisor::detached("loopback", async move {
+            while let Ok((mut outer, _)) = listener.accept().await {
+                let inner = inner.clone();
+                component::supervisor::detached("loopback connection", async move {
+                    let mut inner = inner.connect().await?;
+                    tokio::io::copy_bidirectional(&mut outer, &mut inner).await
+                });
+            }
+        });
+        Ok(address)
     }
 
     /// A client that may do everything.
