@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::rt::TokioIo;
 use k8s_openapi::{
     api::core::v1::{Container, HTTPGetAction},
     apimachinery::pkg::util::intstr::IntOrString,
@@ -135,25 +134,16 @@ async fn once(target: &Target) -> Result<(Answer, Option<String>), String> {
     headers.insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
     let request = request.body(Empty::<Bytes>::new()).map_err(|e| text(&e))?;
     let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| text(&e))?;
-    let exchange = async move {
-        let answer = sender.send_request(request).await;
-        let answer = answer.map_err(|e| if e.is_incomplete_message() { "EOF".into() } else { text(&e) })?;
-        let status = answer.status().as_u16();
-        let location = answer.headers().get(http::header::LOCATION).and_then(|l| l.to_str().ok()).map(str::to_owned);
-        let body = Limited::new(answer.into_body(), BODY_LIMIT_BYTES).collect().await;
-        let body = body.map(|b| b.to_bytes()).unwrap_or_default();
-        Ok((Answer { status, body: String::from_utf8_lossy(&body).into_owned(), left: false }, location))
-    };
+        component::http1::handshake("request to a container", stream).await.map_err(|e| text(&e))?;
     // The connection is driven as long as it is needed, and ends with this.
-    let driver = async move {
-        let _ = connection.await;
-        std::future::pending().await
-    };
-    tokio::select! {
-        answer = exchange => answer,
-        never = driver => never,
-    }
+    let _driven = connection.abort_on_drop();
+    let answer = sender.send_request(request).await;
+    let answer = answer.map_err(|e| if e.is_incomplete_message() { "EOF".into() } else { text(&e) })?;
+    let status = answer.status().as_u16();
+    let location = answer.headers().get(http::header::LOCATION).and_then(|l| l.to_str().ok()).map(str::to_owned);
+    let body = Limited::new(answer.into_body(), BODY_LIMIT_BYTES).collect().await;
+    let body = body.map(|b| b.to_bytes()).unwrap_or_default();
+    Ok((Answer { status, body: String::from_utf8_lossy(&body).into_owned(), left: false }, location))
 }
 
 /// Connects, or says why not in Go's words.

@@ -12,8 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::http1::SendRequest;
 use machinery::gvk::GroupResource;
 use model::lookup::Lookup;
 use parking_lot::Mutex;
@@ -154,9 +153,8 @@ impl Webhook {
         let _ = stream.set_nodelay(true);
         let name = ServerName::try_from(self.host.clone()).map_err(|e| e.to_string())?;
         let stream = TlsConnector::from(self.tls.clone()).connect(name, stream).await.map_err(|e| e.to_string())?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
-        component::supervisor::detached("connection to a webhook", connection);
-        Ok(sender)
+        let opened = component::http1::handshake("connection to a webhook", stream).await;
+        opened.map(|(sender, _)| sender).map_err(|e| e.to_string())
     }
 }
 

@@ -25,7 +25,6 @@ use endpoints::connect::Nodes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::SendRequest;
-use hyper_util::rt::TokioIo;
 use model::user::UserInfo;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -131,9 +130,7 @@ impl Client {
     async fn of(running: Running, user: &str) -> Self {
         let user = UserInfo { name: user.into(), ..UserInfo::default() };
         let stream = running.in_process(user).connect().await.expect("connects");
-        let (sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("handshake");
-        tokio::spawn(connection);
+        let (sender, _) = component::http1::handshake("a test's connection", stream).await.expect("handshake");
         Self { running, sender }
     }
 

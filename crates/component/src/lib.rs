@@ -1,4 +1,5 @@
-//! The daemon shell: supervised tasks, flags and config files, TLS, health, metrics, tracing, the service manager, shutdown.
+//! The daemon shell: supervised tasks, flags and config files, TLS, HTTP connections, health, metrics, tracing, the service
+//! manager, shutdown.
 //!
 //! What it knows: how a Kubernetes component is started, watched and stopped. What it must **not** know: the API's
 //! kinds, a client, any component in particular.
@@ -6,6 +7,7 @@
 mod clock;
 pub mod config;
 pub mod flags;
+pub mod http1;
 pub mod notify;
 mod process;
 pub mod serving;

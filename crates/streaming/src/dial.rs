@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use component::supervisor::detached;
+use component::http1;
 use http::header::{CONNECTION, HOST, HeaderName, HeaderValue, UPGRADE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
@@ -50,12 +50,7 @@ pub async fn upgrade<S>(stream: S, request: Request<()>) -> Result<Answer, hyper
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    detached("upgrade", async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "upgrade connection ended");
-        }
-    });
+    let (mut sender, _) = http1::handshake("upgrade", stream).await?;
     let response = sender.send_request(request.map(|()| Empty::<Bytes>::new())).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let headers = response.headers().clone();

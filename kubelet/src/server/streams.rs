@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, post},
 };
-use component::Supervisor;
+use component::{Supervisor, http1};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
 use proto::cri;
@@ -204,9 +204,8 @@ async fn pass(
         .await
         .map_err(|e| fault(e.to_string()))?;
     let _ = stream.set_nodelay(true);
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| fault(e.to_string()))?;
-    own.one_shot("connection to the runtime", own.token().run_until_cancelled_owned(connection.with_upgrades()));
+    let (mut sender, _) =
+        http1::handshake_under(own, "connection to the runtime", stream).await.map_err(|e| fault(e.to_string()))?;
     let mut onward = hyper::Request::builder()
         .method(request.method().clone())
         .uri(url.path_and_query().map_or("/", |p| p.as_str()));

@@ -1,5 +1,6 @@
 //! `pods/log`: the kubelet's `/containerLogs` passed on as it comes, in a plain body or in messages of a WebSocket.
 
+use component::http1;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
@@ -36,9 +37,7 @@ pub(super) async fn handle(mut call: Call, pod: &Value) -> Result<Response<Body>
     let stream = nodes.connect(&location).await?;
     let uri = format!("/containerLogs/{}/{}/{container}?{}", meta::namespace(pod), meta::name(pod), passed_on(query));
     let failed = |e: &dyn std::fmt::Display| StatusError::internal(format!("reading the log of {node}: {e}"));
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| failed(&e))?;
-    component::supervisor::detached("connection to a kubelet", connection);
+    let (mut sender, _) = http1::handshake("connection to a kubelet", stream).await.map_err(|e| failed(&e))?;
     let request = Request::get(uri)
         .header(HOST, &location.authority)
         .body(Empty::<bytes::Bytes>::new())

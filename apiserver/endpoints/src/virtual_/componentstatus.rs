@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use component::http1;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use http::{Request, header};
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use machinery::gvk::GroupResource;
 use machinery::status::StatusError;
 use model::request_info::RequestInfo;
@@ -79,8 +78,8 @@ async fn answers(tls: Arc<rustls::ClientConfig>, port: u16) -> Result<(), String
         })?;
         let name = ServerName::try_from("127.0.0.1").map_err(|e| e.to_string())?;
         let stream = TlsConnector::from(tls).connect(name, stream).await.map_err(|e| e.to_string())?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
-        component::supervisor::detached("connection to a component", connection);
+        let opened = http1::handshake("connection to a component", stream).await;
+        let (mut sender, _) = opened.map_err(|e| e.to_string())?;
         let request = Request::get("/healthz").header(header::HOST, &authority).body(Empty::<Bytes>::new());
         let answer = sender.send_request(request.map_err(|e| e.to_string())?).await.map_err(|e| e.to_string())?;
         let code = answer.status();

@@ -2,11 +2,11 @@
 //! passed back, with links rewritten so that they lead through the proxy again. Follows
 //! `apimachinery/pkg/util/proxy/{upgradeaware,transport}.go`.
 
+use component::http1;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use machinery::status::StatusError;
@@ -58,8 +58,8 @@ pub(super) async fn handle(mut call: Call, row: &Resource) -> Result<Response<Bo
     };
     let request = request(&mut call, &target, &links, upgrade.is_some())?;
     let stream = connect(&call, &target).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| unreachable(&e))?;
-    component::supervisor::detached("connection of a proxied request", connection.with_upgrades());
+    let (mut sender, _) =
+        http1::handshake("connection of a proxied request", stream).await.map_err(|e| unreachable(&e))?;
     let answer = sender.send_request(request).await.map_err(|e| unreachable(&e))?;
     match upgrade {
         Some(client) => upgraded(client, answer),
