@@ -12,15 +12,16 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use component::Supervisor;
+use component::metrics::{Counter, Gauge, Histogram, Series, Text};
 use component::serving::{self, Checks, Server};
 use component::supervisor::AbortOnDrop;
 use parking_lot::Mutex;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::net::TcpListener;
+
+/// Upper bounds of the times that a sync took.
+const SYNC_SECONDS: &[f64] =
+    &[0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192, 16.384];
 
 /// An update that waits for longer than this means that the proxy is not well.
 const OVERDUE: Duration = Duration::from_secs(60);
@@ -41,30 +42,32 @@ struct Inner {
 }
 
 impl Health {
-    /// Not synced yet. Its metrics go into `registry`, under upstream's names.
-    pub fn new(registry: &mut Registry) -> Arc<Health> {
-        let health = Health {
+    /// Not synced yet.
+    pub fn new() -> Arc<Health> {
+        Arc::new(Health {
             inner: Mutex::new(Inner {
                 waiting_since: Some(Instant::now()),
                 last_updated: jiff::Timestamp::UNIX_EPOCH,
                 node_leaving: false,
                 synced: false,
             }),
-            sync_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
+            sync_seconds: Histogram::new(SYNC_SECONDS),
             failures: Counter::default(),
             last_sync: Gauge::default(),
-        };
-        let prefix = "kubeproxy_sync_proxy_rules";
-        let name = |rest: &str| format!("{prefix}_{rest}");
-        registry.register(name("duration_seconds"), "SyncProxyRules latency in seconds", health.sync_seconds.clone());
-        registry.register(
-            name("nftables_sync_failures"),
-            "Cumulative proxy nftables sync failures",
-            health.failures.clone(),
-        );
-        let last = "The last time proxy rules were successfully synced";
-        registry.register(name("last_timestamp_seconds"), last, health.last_sync.clone());
-        Arc::new(health)
+        })
+    }
+
+    /// Writes its metrics, under upstream's names (`pkg/proxy/metrics`).
+    fn metrics(&self, out: &mut Text) {
+        let name = "kubeproxy_sync_proxy_rules_duration_seconds";
+        out.head(name, "[ALPHA] SyncProxyRules latency in seconds", Histogram::KIND);
+        self.sync_seconds.write(name, &[], &[], out);
+        let name = "kubeproxy_sync_proxy_rules_nftables_sync_failures_total";
+        out.head(name, "[ALPHA] Cumulative proxy nftables sync failures", Counter::KIND);
+        self.failures.write(name, &[], &[], out);
+        let name = "kubeproxy_sync_proxy_rules_last_timestamp_seconds";
+        out.head(name, "[ALPHA] The last time proxy rules were successfully synced", Gauge::KIND);
+        self.last_sync.write(name, &[], &[], out);
     }
 
     /// A change waits to be applied.
@@ -85,7 +88,7 @@ impl Health {
 
     /// Applying failed.
     pub fn failed(&self) {
-        self.failures.inc();
+        self.failures.add(1);
         self.queued();
     }
 
@@ -131,10 +134,10 @@ pub async fn serve_healthz(address: SocketAddr, health: Arc<Health>, tasks: &Sup
 ///
 /// # Errors
 /// The address can't be bound.
-pub async fn serve_metrics(address: SocketAddr, registry: Registry, tasks: &Supervisor) -> anyhow::Result<()> {
+pub async fn serve_metrics(address: SocketAddr, health: Arc<Health>, tasks: &Supervisor) -> anyhow::Result<()> {
     let listener = bind(address).await?;
     let mode = Router::new().route("/proxyMode", get(async || "nftables"));
-    let server = Server::new(Checks::new(), Checks::new()).open(mode).metrics(Arc::new(registry));
+    let server = Server::new(Checks::new(), Checks::new()).open(mode).metrics(move |out| health.metrics(out));
     // As upstream's: on loopback unless told otherwise, and nothing secret in it.
     let server = server.authorized(async |_| None);
     tasks.vital(("serving", "metrics"), move |own| server.serve(listener, own));
@@ -212,5 +215,31 @@ impl ServiceChecks {
         });
         let running = Running { port: check.port, local_ready, _task: task.abort_on_drop() };
         self.running.insert(service.clone(), running);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_have_upstreams_names() {
+        let (health, mut out) = (Health::new(), Text::default());
+        health.failed();
+        health.updated(Duration::from_millis(3));
+        health.metrics(&mut out);
+        let text = out.finish();
+        let types: Vec<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE kubeproxy_sync_proxy_rules_")).collect();
+        let expect =
+            ["duration_seconds histogram", "nftables_sync_failures_total counter", "last_timestamp_seconds gauge"];
+        assert_eq!(types, expect);
+        for line in [
+            "kubeproxy_sync_proxy_rules_nftables_sync_failures_total 1",
+            "kubeproxy_sync_proxy_rules_duration_seconds_bucket{le=\"0.002\"} 0",
+            "kubeproxy_sync_proxy_rules_duration_seconds_bucket{le=\"0.004\"} 1",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in {text}");
+        }
     }
 }

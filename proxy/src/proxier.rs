@@ -17,7 +17,6 @@ use component::supervisor::{self, guarded, guarded_future};
 use k8s_openapi::api::core::v1::{Node as ApiNode, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use parking_lot::Mutex;
-use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
 use crate::backends::conntrack::{self, Serving};
@@ -43,13 +42,12 @@ pub async fn run(config: Config, informers: Informers, tasks: Supervisor) -> any
     // Missing tools are better said at once than with the first Service.
     config.nft.apply(&format!("add table ip {TABLE}")).await?;
     config.conntrack.apply();
-    let mut registry = Registry::default();
-    let health = Health::new(&mut registry);
+    let health = Health::new();
     if let Some(address) = config.healthz_bind_address {
         health::serve_healthz(address, health.clone(), &tasks).await.context("health server")?;
     }
     if let Some(address) = config.metrics_bind_address {
-        health::serve_metrics(address, registry, &tasks).await.context("metrics server")?;
+        health::serve_metrics(address, health.clone(), &tasks).await.context("metrics server")?;
     }
 
     let (services, slices) = (informers.of::<Service>(), informers.of::<EndpointSlice>());

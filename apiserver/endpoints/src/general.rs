@@ -34,7 +34,7 @@ pub(super) async fn serve(call: Call) -> Result<Response<Body>, StatusError> {
 /// Metrics in the text form of Prometheus.
 fn series(body: String) -> Response<Body> {
     let mut response = text(StatusCode::OK, body);
-    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    let kind = HeaderValue::from_static(component::metrics::CONTENT_TYPE);
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
 }

@@ -8,6 +8,7 @@ mod clock;
 pub mod config;
 pub mod flags;
 pub mod http1;
+pub mod metrics;
 pub mod notify;
 mod process;
 pub mod serving;

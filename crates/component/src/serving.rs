@@ -16,7 +16,6 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto::Builder,
 };
-use prometheus_client::registry::Registry;
 use rustls::{ServerConfig, pki_types::CertificateDer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -28,7 +27,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::supervisor::{self, Supervisor};
+use crate::{
+    metrics,
+    supervisor::{self, Supervisor},
+};
 
 const CONNECTIONS: usize = 1000;
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -129,21 +131,13 @@ impl Server {
         self
     }
 
-    /// Serves the registry and the counters of the process's tasks at `/metrics`, guarded.
+    /// Serves what `write` writes and the counters of the process's tasks at `/metrics`, guarded.
     #[must_use]
-    pub fn metrics(self, registry: Arc<Registry>) -> Self {
-        let handler = get(move || {
-            let registry = registry.clone();
-            async move {
-                let mut text = String::new();
-                match prometheus_client::encoding::text::encode_registry(&mut text, &registry) {
-                    Ok(()) => {
-                        text.push_str(&supervisor::metrics());
-                        ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
-                    }
-                    Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-                }
-            }
+    pub fn metrics(self, write: impl Fn(&mut metrics::Text) + Clone + Send + Sync + 'static) -> Self {
+        let handler = get(async move || {
+            let mut text = metrics::Text::default();
+            write(&mut text);
+            ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text.finish() + &supervisor::metrics())
         });
         self.guarded(Router::new().route("/metrics", handler))
     }

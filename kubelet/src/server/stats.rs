@@ -8,10 +8,11 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use component::metrics::{CONTENT_TYPE, Text};
 use jiff::Timestamp;
 use proto::cri;
 use serde_json::{Value, json};
-use std::{collections::HashMap, fmt::Write, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 pub(super) fn routes() -> Router<Arc<Agent>> {
     Router::new()
@@ -80,68 +81,108 @@ async fn summary(State(agent): State<Arc<Agent>>) -> Json<Value> {
     }))
 }
 
-const TEXT: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-
 async fn metrics(State(agent): State<Arc<Agent>>) -> Response {
     let containers = agent.runtime.list_containers(None).await.unwrap_or_default();
-    let running = containers.iter().filter(|c| c.state() == cri::ContainerState::ContainerRunning).count();
-    let exited = containers.iter().filter(|c| c.state() == cri::ContainerState::ContainerExited).count();
+    let count = |state| containers.iter().filter(|c| c.state() == state).count() as f64;
     let pods = agent.all_pods();
-    let mut text = String::new();
-    let _ = write!(
-        text,
-        "# HELP kubelet_node_name The node's name. The count is always 1.\n# TYPE kubelet_node_name gauge\nkubelet_node_name{{node=\"{}\"}} 1\n\
-         # HELP kubelet_running_containers Number of containers currently running\n# TYPE kubelet_running_containers gauge\n\
-         kubelet_running_containers{{container_state=\"running\"}} {running}\nkubelet_running_containers{{container_state=\"exited\"}} {exited}\n\
-         # HELP kubelet_running_pods Number of pods that have a running pod sandbox\n# TYPE kubelet_running_pods gauge\nkubelet_running_pods {}\n\
-         # HELP kubelet_desired_pods The number of pods the kubelet is being instructed to run\n# TYPE kubelet_desired_pods gauge\nkubelet_desired_pods{{static=\"\"}} {}\n",
-        agent.config.node_name,
-        pods.iter().filter(|p| pod::phase(p) == "Running").count(),
-        pods.len(),
+    let mut out = Text::default();
+    let name = "kubelet_node_name";
+    out.head(name, "[ALPHA] The node's name. The count is always 1.", "gauge");
+    out.line(name, &["node"], &[&agent.config.node_name], 1.0);
+    let name = "kubelet_running_containers";
+    out.head(name, "[ALPHA] Number of containers currently running", "gauge");
+    out.line(name, &["container_state"], &["running"], count(cri::ContainerState::ContainerRunning));
+    out.line(name, &["container_state"], &["exited"], count(cri::ContainerState::ContainerExited));
+    let name = "kubelet_running_pods";
+    out.head(name, "[ALPHA] Number of pods that have a running pod sandbox", "gauge");
+    out.line(name, &[], &[], pods.iter().filter(|p| pod::phase(p) == "Running").count() as f64);
+    let name = "kubelet_desired_pods";
+    out.head(
+        name,
+        "[ALPHA] The number of pods the kubelet is being instructed to run. static is true if the pod is not from the apiserver.",
+        "gauge",
     );
-    text.push_str(&agent.terminations.metrics());
-    text.push_str(&component::supervisor::metrics());
-    (TEXT, text).into_response()
+    out.line(name, &["static"], &[""], pods.len() as f64);
+    agent.terminations.metrics(&mut out);
+    text(out.finish() + &component::supervisor::metrics())
+}
+
+/// What containers use: each metric with the lines of all of them, of the time of their measurement.
+fn containers(out: &mut Text, stats: &[cri::ContainerStats]) {
+    let mut family = |name: &str, help: &str, kind: &str, measured: fn(&cri::ContainerStats) -> (f64, i64)| {
+        out.head(name, help, kind);
+        for stats in stats {
+            let labels = stats.attributes.as_ref().map(|attributes| &attributes.labels);
+            let label = |key: &str| labels.and_then(|labels| labels.get(key)).map_or("", String::as_str);
+            let values = [label(labels::CONTAINER_NAME), label(labels::POD_NAMESPACE), label(labels::POD_NAME)];
+            let (value, at_ns) = measured(stats);
+            out.line_at(name, &["container", "namespace", "pod"], &values, value, at_ns / 1_000_000);
+        }
+    };
+    let help = "[STABLE] Cumulative cpu time consumed by the container in core-seconds";
+    family("container_cpu_usage_seconds_total", help, "counter", |stats| {
+        let used = |cpu: &cri::CpuUsage| (value(&cpu.usage_core_nano_seconds) as f64 / 1e9, cpu.timestamp);
+        stats.cpu.as_ref().map_or_else(Default::default, used)
+    });
+    let help = "[STABLE] Current working set of the container in bytes";
+    family("container_memory_working_set_bytes", help, "gauge", |stats| {
+        let used = |memory: &cri::MemoryUsage| (value(&memory.working_set_bytes) as f64, memory.timestamp);
+        stats.memory.as_ref().map_or_else(Default::default, used)
+    });
 }
 
 async fn resource(State(agent): State<Arc<Agent>>) -> Response {
-    let mut text = String::from(
-        "# TYPE container_cpu_usage_seconds_total counter\n# TYPE container_memory_working_set_bytes gauge\n",
-    );
-    for stats in agent.runtime.container_stats().await.unwrap_or_default() {
-        let attributes = stats.attributes.unwrap_or_default();
-        let label = |key: &str| attributes.labels.get(key).cloned().unwrap_or_default();
-        let names = format!(
-            "container=\"{}\",namespace=\"{}\",pod=\"{}\"",
-            label(labels::CONTAINER_NAME),
-            label(labels::POD_NAMESPACE),
-            label(labels::POD_NAME)
-        );
-        let (cpu, memory) = (stats.cpu.unwrap_or_default(), stats.memory.unwrap_or_default());
-        let _ = writeln!(
-            text,
-            "container_cpu_usage_seconds_total{{{names}}} {} {}",
-            value(&cpu.usage_core_nano_seconds) as f64 / 1e9,
-            cpu.timestamp / 1_000_000
-        );
-        let _ = writeln!(
-            text,
-            "container_memory_working_set_bytes{{{names}}} {} {}",
-            value(&memory.working_set_bytes),
-            memory.timestamp / 1_000_000
-        );
-    }
-    let usage = agent.cgroups.node_usage();
+    let mut out = Text::default();
+    containers(&mut out, &agent.runtime.container_stats().await.unwrap_or_default());
+    let name = "node_cpu_usage_seconds_total";
+    out.head(name, "[STABLE] Cumulative cpu time consumed by the node in core-seconds", "counter");
+    out.line(name, &[], &[], agent.cgroups.node_usage().cpu_ns as f64 / 1e9);
     let memory = agent.gauges.memory();
-    let _ = writeln!(
-        text,
-        "# TYPE node_cpu_usage_seconds_total counter\nnode_cpu_usage_seconds_total {}",
-        usage.cpu_ns as f64 / 1e9
-    );
-    let _ = writeln!(
-        text,
-        "# TYPE node_memory_working_set_bytes gauge\nnode_memory_working_set_bytes {}",
-        memory.total - memory.available
-    );
-    (TEXT, text).into_response()
+    let name = "node_memory_working_set_bytes";
+    out.head(name, "[STABLE] Current working set of the node in bytes", "gauge");
+    out.line(name, &[], &[], (memory.total - memory.available) as f64);
+    text(out.finish())
+}
+
+fn text(body: String) -> Response {
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_has_the_lines_of_all_containers_together() {
+        let stats = |name: &str, used: u64| cri::ContainerStats {
+            attributes: Some(cri::ContainerAttributes {
+                labels: [(labels::CONTAINER_NAME.to_owned(), name.to_owned())].into(),
+                ..Default::default()
+            }),
+            cpu: Some(cri::CpuUsage {
+                timestamp: 7_000_000,
+                usage_core_nano_seconds: Some(cri::UInt64Value { value: used * 500_000_000 }),
+                ..Default::default()
+            }),
+            memory: Some(cri::MemoryUsage {
+                timestamp: 8_000_000,
+                working_set_bytes: Some(cri::UInt64Value { value: used << 20 }),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let mut out = Text::default();
+        containers(&mut out, &[stats("a", 1), stats("b", 2)]);
+        let expect = "\
+# HELP container_cpu_usage_seconds_total [STABLE] Cumulative cpu time consumed by the container in core-seconds
+# TYPE container_cpu_usage_seconds_total counter
+container_cpu_usage_seconds_total{container=\"a\",namespace=\"\",pod=\"\"} 0.5 7
+container_cpu_usage_seconds_total{container=\"b\",namespace=\"\",pod=\"\"} 1 7
+# HELP container_memory_working_set_bytes [STABLE] Current working set of the container in bytes
+# TYPE container_memory_working_set_bytes gauge
+container_memory_working_set_bytes{container=\"a\",namespace=\"\",pod=\"\"} 1.048576e+06 8
+container_memory_working_set_bytes{container=\"b\",namespace=\"\",pod=\"\"} 2.097152e+06 8
+";
+        assert_eq!(out.finish(), expect);
+    }
 }

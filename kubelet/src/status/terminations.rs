@@ -1,9 +1,10 @@
 //! How many containers have ended, by sort, exit code and reason. Upstream: pkg/kubelet/status/status_manager.go,
 //! updateStatusInternal.
 
+use component::metrics::Text;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, PodStatus};
 use parking_lot::Mutex;
-use std::{collections::BTreeMap, fmt::Write};
+use std::collections::BTreeMap;
 
 /// Sort, exit code, reason.
 type Series = (&'static str, i32, String);
@@ -29,16 +30,14 @@ impl Terminations {
         }
     }
 
-    /// As Prometheus text.
-    pub(crate) fn metrics(&self) -> String {
-        let mut text = "# HELP kubelet_terminated_containers_total Cumulative number of container terminations.\n\
-            # TYPE kubelet_terminated_containers_total counter\n"
-            .to_owned();
+    /// Writes the counters.
+    pub(crate) fn metrics(&self, out: &mut Text) {
+        let name = "kubelet_terminated_containers_total";
+        out.head(name, "[ALPHA] Cumulative number of container terminations.", "counter");
         for ((sort, code, reason), count) in &*self.0.lock() {
-            let labels = format!("container_type=\"{sort}\",exit_code=\"{code}\",reason={reason:?}");
-            let _ = writeln!(text, "kubelet_terminated_containers_total{{{labels}}} {count}");
+            let values = [sort, &*code.to_string(), reason];
+            out.line(name, &["container_type", "exit_code", "reason"], &values, *count as f64);
         }
-        text
     }
 }
 
@@ -66,7 +65,9 @@ mod tests {
         node.pod("p", json!({"restartPolicy": "Never", "initContainers": init, "containers": [{"name": "c"}]}));
         node.until("it failed", |n| n.phase("p") == "Failed").await;
         tokio::time::sleep(Duration::from_secs(120)).await;
-        let metrics = node.agent.terminations.metrics();
+        let mut metrics = component::metrics::Text::default();
+        node.agent.terminations.metrics(&mut metrics);
+        let metrics = metrics.finish();
         let counted: Vec<&str> = metrics.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(
             counted,

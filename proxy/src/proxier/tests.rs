@@ -28,7 +28,7 @@ async fn proxier(tasks: &Supervisor) -> Proxier {
     tokio::join!(services.synced(), slices.synced());
     let nft = crate::Nft::with_command(["sh", "-c", "cat"].map(String::from).to_vec());
     let config = Config { nft, ..Config::default() };
-    let health = Health::new(&mut Registry::default());
+    let health = Health::new();
     Proxier::new(config, Tracker::new(services, &slices), Arc::default(), health, tasks)
 }
 

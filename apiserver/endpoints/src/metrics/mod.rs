@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
+use component::metrics::{Counter, Family, Histogram, Text};
 use model::resource::Sort;
 use writes::Registry;
 
-mod family;
 mod process;
 mod requests;
 mod slis;
@@ -16,8 +16,6 @@ mod storage;
 #[cfg(test)]
 mod tests;
 
-pub use family::{Counter, Histogram};
-use family::{Family, Text};
 pub use requests::Seen;
 pub use storage::Measured;
 

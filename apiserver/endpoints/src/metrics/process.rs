@@ -2,7 +2,7 @@
 
 use std::fs::{read_dir, read_to_string};
 
-use super::family::Text;
+use component::metrics::Text;
 
 /// Ticks a second in `/proc`: fixed on Linux.
 const TICKS: f64 = 100.0;

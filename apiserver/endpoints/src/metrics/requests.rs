@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use component::metrics::{Gauge, Histogram, Series as _, Text};
 use model::record::Record;
 use model::request_info::RequestInfo;
 use parking_lot::{Mutex, RwLock};
 
-use super::family::{Gauge, Histogram, Text};
 use super::{Metrics, SECONDS};
 
 const SLI_SECONDS: &[f64] =

@@ -1,7 +1,8 @@
 //! `/metrics/slis`: how the checks of health end, apart from all other series. Follows
 //! `component-base/metrics/prometheus/slis`.
 
-use super::family::{Counter, Family, Gauge, Text};
+use component::metrics::{Counter, Family, Gauge, Text};
+
 use super::process;
 
 /// The results of health checks.

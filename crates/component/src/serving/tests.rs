@@ -3,8 +3,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::*;
 
 async fn ask(address: SocketAddr, path: &str) -> String {
+    ask_with(address, path, "").await
+}
+
+async fn ask_with(address: SocketAddr, path: &str, headers: &str) -> String {
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: h\r\n{headers}connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -17,7 +21,7 @@ async fn health_is_open_and_metrics_are_guarded() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, root) = (listener.local_addr().unwrap(), Supervisor::new());
     let ready = Checks::new().with("informer-sync", || Err("1 of 2 synced".into()));
-    let server = Server::new(Checks::new(), ready).metrics(Arc::default());
+    let server = Server::new(Checks::new(), ready).metrics(|text| text.line("answers_total", &[], &[], 42.0));
     let server = server.authorized(|parts| async move {
         (parts.headers.get("authorization").is_none()).then(|| StatusCode::UNAUTHORIZED.into_response())
     });
@@ -30,6 +34,8 @@ async fn health_is_open_and_metrics_are_guarded() {
     );
     assert_eq!(ask(address, "/metrics").await, "401 ");
     assert_eq!(ask(address, "/elsewhere").await, "404 ");
+    let known = ask_with(address, "/metrics", "authorization: me\r\n").await;
+    assert!(known.starts_with("200 answers_total 42\n# HELP ferry_task_panics_total "), "{known}");
     root.stop();
     root.finish().await.unwrap();
     serving.await.unwrap();

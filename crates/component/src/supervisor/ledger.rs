@@ -2,12 +2,13 @@
 //!
 //! It is one for the process, like the endpoints that show it.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{Name, restart::WELL};
+use crate::metrics::Text;
 
 /// So many panics without a good run between them are trouble.
 const TROUBLE: u32 = 3;
@@ -93,14 +94,14 @@ pub fn troubled() -> Vec<String> {
 /// The counters as Prometheus text, for every component's `/metrics`.
 pub fn metrics() -> String {
     let ledger = LEDGER.lock();
-    let mut out = String::new();
+    let mut out = Text::default();
     let mut family = |name: &str, help: &str, value: fn(&Counts) -> u64| {
-        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter");
+        out.head(name, help, "counter");
         for (label, counts) in &ledger.counts {
-            let _ = writeln!(out, "{name}{{task=\"{label}\"}} {}", value(counts));
+            out.line(name, &["task"], &[label], value(counts) as f64);
         }
     };
     family("ferry_task_panics_total", "Panics of this process's tasks, by the task's name.", |c| c.panics);
     family("ferry_task_restarts_total", "Restarts of this process's tasks after a panic or an error.", |c| c.restarts);
-    out
+    out.finish()
 }

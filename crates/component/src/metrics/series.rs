@@ -1,12 +1,12 @@
-//! Series by their labels, and how they are written. The text form is upstream's (0.0.4), which the OpenMetrics encoder of
-//! the usual library does not write.
+//! Counters, gauges and histograms, alone or in families by the values of their labels.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
+
+use super::text::{Text, number};
 
 /// A number that only rises.
 #[derive(Default)]
@@ -29,15 +29,18 @@ impl Counter {
 pub struct Gauge(AtomicI64);
 
 impl Gauge {
-    pub(super) fn add(&self, by: i64) {
+    /// Raises it, or lowers it.
+    pub fn add(&self, by: i64) {
         self.0.fetch_add(by, Ordering::Relaxed);
     }
 
-    pub(super) fn set(&self, to: i64) {
+    /// Sets it.
+    pub fn set(&self, to: i64) {
         self.0.store(to, Ordering::Relaxed);
     }
 
-    pub(super) fn get(&self) -> f64 {
+    /// Its value.
+    pub fn get(&self) -> f64 {
         self.0.load(Ordering::Relaxed) as f64
     }
 }
@@ -66,27 +69,16 @@ impl Histogram {
     }
 
     /// How many values were counted.
-    pub(super) fn count(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         self.counts.iter().map(|c| c.load(Ordering::Relaxed)).sum()
-    }
-
-    pub(super) fn write(&self, name: &str, labels: &[&str], values: &[&str], out: &mut Text) {
-        let mut total = 0;
-        let names: Vec<&str> = labels.iter().copied().chain(["le"]).collect();
-        for (at, count) in self.counts.iter().enumerate() {
-            total += count.load(Ordering::Relaxed);
-            let bound = self.bounds.get(at).map_or("+Inf".to_owned(), |bound| number(*bound));
-            let values: Vec<&str> = values.iter().copied().chain([bound.as_str()]).collect();
-            out.line(&format!("{name}_bucket"), &names, &values, total as f64);
-        }
-        out.line(&format!("{name}_sum"), labels, values, f64::from_bits(self.sum.load(Ordering::Relaxed)));
-        out.line(&format!("{name}_count"), labels, values, total as f64);
     }
 }
 
 /// What a family is made of.
 pub trait Series {
+    /// Its sort, as [`Text::head`] takes it.
     const KIND: &'static str;
+    /// Writes the lines of the series with these labels.
     fn write(&self, name: &str, labels: &[&str], values: &[&str], out: &mut Text);
 }
 
@@ -107,7 +99,16 @@ impl Series for Gauge {
 impl Series for Histogram {
     const KIND: &'static str = "histogram";
     fn write(&self, name: &str, labels: &[&str], values: &[&str], out: &mut Text) {
-        Histogram::write(self, name, labels, values, out);
+        let mut total = 0;
+        let names: Vec<&str> = labels.iter().copied().chain(["le"]).collect();
+        for (at, count) in self.counts.iter().enumerate() {
+            total += count.load(Ordering::Relaxed);
+            let bound = self.bounds.get(at).map_or("+Inf".to_owned(), |bound| number(*bound));
+            let values: Vec<&str> = values.iter().copied().chain([bound.as_str()]).collect();
+            out.line(&format!("{name}_bucket"), &names, &values, total as f64);
+        }
+        out.line(&format!("{name}_sum"), labels, values, f64::from_bits(self.sum.load(Ordering::Relaxed)));
+        out.line(&format!("{name}_count"), labels, values, total as f64);
     }
 }
 
@@ -121,6 +122,7 @@ pub struct Family<T> {
 }
 
 impl<T: Series> Family<T> {
+    /// An empty one, whose series `make` makes.
     pub fn new(name: &'static str, help: &'static str, labels: &'static [&'static str], make: fn() -> T) -> Self {
         Self { name, help, labels, make, series: RwLock::default() }
     }
@@ -134,51 +136,13 @@ impl<T: Series> Family<T> {
         self.series.write().entry(key).or_insert_with(|| Arc::new((self.make)())).clone()
     }
 
+    /// Writes its head and all its series.
     pub fn write(&self, out: &mut Text) {
         out.head(self.name, self.help, T::KIND);
         for (values, series) in self.series.read().iter() {
             let values: Vec<&str> = values.iter().map(String::as_str).collect();
             series.write(self.name, self.labels, &values, out);
         }
-    }
-}
-
-/// The text that is being written.
-#[derive(Default)]
-pub struct Text(String);
-
-impl Text {
-    pub fn head(&mut self, name: &str, help: &str, kind: &str) {
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
-
-    pub fn line(&mut self, name: &str, labels: &[&str], values: &[&str], value: f64) {
-        self.0.push_str(name);
-        for (at, (label, value)) in labels.iter().zip(values).enumerate() {
-            self.0.push(if at == 0 { '{' } else { ',' });
-            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            let _ = write!(self.0, "{label}=\"{value}\"");
-        }
-        if !labels.is_empty() {
-            self.0.push('}');
-        }
-        let _ = writeln!(self.0, " {}", number(value));
-    }
-
-    pub fn finish(self) -> String {
-        self.0
-    }
-}
-
-/// As Go writes a number in this format: large ones with an exponent.
-fn number(value: f64) -> String {
-    if value.abs() < 1e6 || value.fract() != 0.0 && value.abs() < 1e21 {
-        return value.to_string();
-    }
-    let text = format!("{value:e}");
-    match text.split_once('e') {
-        Some((digits, exponent)) => format!("{digits}e+{exponent:0>2}"),
-        None => text,
     }
 }
 
@@ -195,7 +159,7 @@ mod tests {
         let mut out = Text::default();
         histogram.write("sizes", &["verb"], &["A\"B"], &mut out);
         let expect = "sizes_bucket{verb=\"A\\\"B\",le=\"0.5\"} 1\nsizes_bucket{verb=\"A\\\"B\",le=\"1e+06\"} 2\n\
-                      sizes_bucket{verb=\"A\\\"B\",le=\"+Inf\"} 3\nsizes_sum{verb=\"A\\\"B\"} 5000002.5\n\
+                      sizes_bucket{verb=\"A\\\"B\",le=\"+Inf\"} 3\nsizes_sum{verb=\"A\\\"B\"} 5.0000025e+06\n\
                       sizes_count{verb=\"A\\\"B\"} 3\n";
         assert_eq!(out.finish(), expect);
     }
