@@ -24,6 +24,32 @@ fn check(resource: &str, object: Value, expected: Expect) {
 }
 
 #[test]
+fn annotations_mark_default_classes_and_name_the_class_of_old_volumes() {
+    let annotated = |key: &str, value: &str, spec: Value| json!({"metadata": {"name": "a", "annotations": {key: value}}, "spec": spec});
+    for key in ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"] {
+        let mut class = annotated(key, "true", Value::Null);
+        class["provisioner"] = "p".into();
+        let expected = expect![[r#""a (default)" "p" "Delete" "Immediate" false "<unknown>""#]];
+        check("storageclasses", class, expected);
+    }
+    check(
+        "storageclasses",
+        annotated("storageclass.kubernetes.io/is-default-class", "false", Value::Null),
+        expect![[r#""a" "" "Delete" "Immediate" false "<unknown>""#]],
+    );
+    check(
+        "ingressclasses",
+        annotated("ingressclass.kubernetes.io/is-default-class", "true", json!({"controller": "c"})),
+        expect![[r#""a (default)" "c" "<none>" "<unknown>""#]],
+    );
+    check(
+        "persistentvolumeclaims",
+        annotated("volume.beta.kubernetes.io/storage-class", "old", json!({"storageClassName": "new"})),
+        expect![[r#""a" "" "" "" "" "old" "<unset>" "<unknown>" "<unset>""#]],
+    );
+}
+
+#[test]
 fn every_row_has_a_cell_for_each_column() {
     for row in rows().into_iter().filter(|r| r.verbs.contains(&Verb::List)) {
         let table = render(&row, &[json!({"metadata": {"name": "a"}})], json!({}), "Metadata", now());

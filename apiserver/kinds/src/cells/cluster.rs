@@ -1,6 +1,7 @@
 //! Rows of the groups around the workloads.
 
 use jiff::Timestamp;
+use machinery::meta;
 use machinery::time::human_duration;
 use serde_json::Value;
 
@@ -46,7 +47,7 @@ pub(crate) fn certificate_signing_request(request: &Value, now: Timestamp) -> Ve
 
 /// The name, marked where an annotation makes it the default of its kind.
 fn default_name(object: &Value, annotations: &[&str]) -> Value {
-    let is_default = |a: &&str| text(object, &format!("/metadata/annotations/{}", a.replace('/', "~1"))) == "true";
+    let is_default = |key: &&str| meta::annotation(object, key) == Some("true");
     let mark = if annotations.iter().any(is_default) { " (default)" } else { "" };
     format!("{}{mark}", text(object, "/metadata/name")).into()
 }

@@ -1,6 +1,7 @@
 //! Rows of the core group's other kinds, and the ones that many kinds share.
 
 use jiff::Timestamp;
+use machinery::meta;
 use serde_json::Value;
 
 use super::{
@@ -150,10 +151,8 @@ fn access_modes(object: &Value, path: &str) -> String {
 
 /// The class by annotation, as it once was, or by field.
 fn storage_class(object: &Value) -> Value {
-    match text(object, "/metadata/annotations/volume.beta.kubernetes.io~1storage-class") {
-        "" => text(object, "/spec/storageClassName").into(),
-        class => class.into(),
-    }
+    let class = meta::annotation(object, "volume.beta.kubernetes.io/storage-class");
+    class.unwrap_or_else(|| text(object, "/spec/storageClassName")).into()
 }
 
 fn phase(object: &Value) -> Value {
