@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use model::values::{items, text};
+use machinery::json::Fields;
+use machinery::meta;
 use serde_json::Value;
 
 /// The annotation of a pod that a kubelet made from a file.
@@ -16,9 +17,8 @@ pub fn is_mirror(pod: &Value) -> bool {
 
 /// All containers of a pod, of every sort.
 pub fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
-    ["/spec/initContainers", "/spec/containers", "/spec/ephemeralContainers"]
-        .into_iter()
-        .flat_map(|path| items(pod, path))
+    let spec = pod.sub("spec");
+    ["initContainers", "containers", "ephemeralContainers"].into_iter().flat_map(move |sort| spec.list(sort))
 }
 
 /// Where a volume names a Secret.
@@ -44,14 +44,14 @@ fn add<'p>(set: &mut BTreeSet<&'p str>, name: &'p str) {
 /// The Secrets that a pod names.
 pub fn secrets(pod: &Value) -> BTreeSet<&str> {
     let mut names = BTreeSet::new();
-    items(pod, "/spec/imagePullSecrets").iter().for_each(|s| add(&mut names, text(s, "/name")));
+    pod.sub("spec").list("imagePullSecrets").iter().for_each(|s| add(&mut names, s.text("name")));
     for container in containers(pod) {
-        items(container, "/envFrom").iter().for_each(|e| add(&mut names, text(e, "/secretRef/name")));
-        items(container, "/env").iter().for_each(|e| add(&mut names, text(e, "/valueFrom/secretKeyRef/name")));
+        container.list("envFrom").iter().for_each(|e| add(&mut names, e.sub("secretRef").text("name")));
+        container.list("env").iter().for_each(|e| add(&mut names, e.at("/valueFrom/secretKeyRef").text("name")));
     }
-    for volume in items(pod, "/spec/volumes") {
-        SECRETS.iter().for_each(|path| add(&mut names, text(volume, path)));
-        items(volume, "/projected/sources").iter().for_each(|s| add(&mut names, text(s, "/secret/name")));
+    for volume in pod.sub("spec").list("volumes") {
+        SECRETS.iter().for_each(|path| add(&mut names, volume.at(path).and_then(Value::as_str).unwrap_or_default()));
+        volume.sub("projected").list("sources").iter().for_each(|s| add(&mut names, s.sub("secret").text("name")));
     }
     names
 }
@@ -60,12 +60,12 @@ pub fn secrets(pod: &Value) -> BTreeSet<&str> {
 pub fn config_maps(pod: &Value) -> BTreeSet<&str> {
     let mut names = BTreeSet::new();
     for container in containers(pod) {
-        items(container, "/envFrom").iter().for_each(|e| add(&mut names, text(e, "/configMapRef/name")));
-        items(container, "/env").iter().for_each(|e| add(&mut names, text(e, "/valueFrom/configMapKeyRef/name")));
+        container.list("envFrom").iter().for_each(|e| add(&mut names, e.sub("configMapRef").text("name")));
+        container.list("env").iter().for_each(|e| add(&mut names, e.at("/valueFrom/configMapKeyRef").text("name")));
     }
-    for volume in items(pod, "/spec/volumes") {
-        add(&mut names, text(volume, "/configMap/name"));
-        items(volume, "/projected/sources").iter().for_each(|s| add(&mut names, text(s, "/configMap/name")));
+    for volume in pod.sub("spec").list("volumes") {
+        add(&mut names, volume.sub("configMap").text("name"));
+        volume.sub("projected").list("sources").iter().for_each(|s| add(&mut names, s.sub("configMap").text("name")));
     }
     names
 }
@@ -73,12 +73,12 @@ pub fn config_maps(pod: &Value) -> BTreeSet<&str> {
 /// The PersistentVolumeClaims of a pod, those made for it included.
 pub fn claims(pod: &Value) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for volume in items(pod, "/spec/volumes") {
+    for volume in pod.sub("spec").list("volumes") {
         if volume.get("ephemeral").is_some() {
-            names.insert(format!("{}-{}", text(pod, "/metadata/name"), text(volume, "/name")));
+            names.insert(format!("{}-{}", meta::name(pod), volume.text("name")));
             continue;
         }
-        let claim = text(volume, "/persistentVolumeClaim/claimName");
+        let claim = volume.sub("persistentVolumeClaim").text("claimName");
         if !claim.is_empty() {
             names.insert(claim.to_owned());
         }
@@ -89,13 +89,13 @@ pub fn claims(pod: &Value) -> BTreeSet<String> {
 /// The ResourceClaims of a pod: named, or made for it as its status says.
 pub fn resource_claims(pod: &Value) -> BTreeSet<&str> {
     let mut names = BTreeSet::new();
-    for claim in items(pod, "/spec/resourceClaims") {
-        add(&mut names, text(claim, "/resourceClaimName"));
+    for claim in pod.sub("spec").list("resourceClaims") {
+        add(&mut names, claim.text("resourceClaimName"));
         let made =
-            items(pod, "/status/resourceClaimStatuses").iter().filter(|s| text(s, "/name") == text(claim, "/name"));
-        made.for_each(|s| add(&mut names, text(s, "/resourceClaimName")));
+            pod.sub("status").list("resourceClaimStatuses").iter().filter(|s| s.text("name") == claim.text("name"));
+        made.for_each(|s| add(&mut names, s.text("resourceClaimName")));
     }
-    add(&mut names, text(pod, "/status/extendedResourceClaimStatus/resourceClaimName"));
+    add(&mut names, pod.at("/status/extendedResourceClaimStatus").text("resourceClaimName"));
     names
 }
 
@@ -125,7 +125,7 @@ pub fn api_reference(pod: &Value) -> Result<Option<&'static str>, String> {
         "scaleIO",
         "storageos",
     ];
-    if !text(pod, "/spec/serviceAccountName").is_empty() {
+    if !pod.sub("spec").text("serviceAccountName").is_empty() {
         return Ok(Some("serviceaccounts"));
     }
     if !secrets(pod).is_empty() {
@@ -134,10 +134,10 @@ pub fn api_reference(pod: &Value) -> Result<Option<&'static str>, String> {
     if !config_maps(pod).is_empty() {
         return Ok(Some("configmaps"));
     }
-    if !items(pod, "/spec/resourceClaims").is_empty() {
+    if !pod.sub("spec").list("resourceClaims").is_empty() {
         return Ok(Some("resourceclaims"));
     }
-    for volume in items(pod, "/spec/volumes") {
+    for volume in pod.sub("spec").list("volumes") {
         let has = |source: &str| volume.get(source).is_some();
         if HARMLESS.iter().any(|source| has(source)) || has("vsphereVolume") {
             continue;
@@ -155,9 +155,9 @@ pub fn api_reference(pod: &Value) -> Result<Option<&'static str>, String> {
             return Ok(Some(what));
         }
         if !has("projected") {
-            return Err(format!("unknown volume type for volume  {}", model::values::quoted(text(volume, "/name"))));
+            return Err(format!("unknown volume type for volume  {}", model::values::quoted(volume.text("name"))));
         }
-        for source in items(volume, "/projected/sources") {
+        for source in volume.sub("projected").list("sources") {
             let named = [
                 ("configMap", "configmaps (via projected volumes)"),
                 ("secret", "secrets (via projected volumes)"),
@@ -171,7 +171,7 @@ pub fn api_reference(pod: &Value) -> Result<Option<&'static str>, String> {
             if source.get("downwardAPI").is_none() {
                 return Err(format!(
                     "unknown source for projected volume {}",
-                    model::values::quoted(text(volume, "/name"))
+                    model::values::quoted(volume.text("name"))
                 ));
             }
         }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use machinery::gvk::GroupResource;
+use machinery::meta;
 use model::lookup::Lookup;
-use model::values::text;
 use parking_lot::RwLock;
 use serde_json::Value;
 
@@ -27,8 +27,8 @@ fn key(resource: &GroupResource, namespace: Option<&str>, name: &str) -> Key {
 impl Objects {
     /// Adds or replaces an object, by its metadata.
     pub fn put(&self, resource: &GroupResource, object: Value) -> &Self {
-        let namespace = text(&object, "/metadata/namespace").to_owned();
-        let name = text(&object, "/metadata/name").to_owned();
+        let namespace = meta::namespace(&object).to_owned();
+        let name = meta::name(&object).to_owned();
         self.objects.write().insert(key(resource, Some(&namespace), &name), Arc::new(object));
         self.generation.fetch_add(1, Ordering::Relaxed);
         self

@@ -3,6 +3,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use machinery::json::Fields;
 use machinery::status::StatusError;
 use serde_json::{Value, json};
 
@@ -53,15 +54,14 @@ fn decode(text: &str) -> Result<Token, String> {
         let kind = machinery::go::json_kind(&token);
         return Err(format!("json: cannot unmarshal {kind} into Go value of type storage.continueToken"));
     };
-    let text = |name: &str| members.get(name).and_then(Value::as_str).unwrap_or_default();
-    if text("v") != VERSION {
-        return Err(format!("server does not recognize this encoded version {}", text("v")));
+    if members.text("v") != VERSION {
+        return Err(format!("server does not recognize this encoded version {}", members.text("v")));
     }
     let rv = members.get("rv").and_then(Value::as_i64).unwrap_or_default();
     if rv == 0 {
         return Err(format!("incorrect encoded start resourceVersion (version {VERSION})"));
     }
-    let start = text("start");
+    let start = members.text("start");
     if start.is_empty() {
         return Err(format!("encoded start key empty (version {VERSION})"));
     }

@@ -2,6 +2,7 @@
 //! answer. Follows `endpoints/handlers/delete.go`.
 
 use http::{Response, StatusCode};
+use machinery::json::Fields;
 use machinery::meta;
 use machinery::status::StatusError;
 use model::options::Delete;
@@ -65,12 +66,11 @@ fn known_kind(body: &Value) -> Result<(), StatusError> {
     if !body.is_object() {
         return bad(format!("couldn't get version/kind; json parse error: {}", negotiation::no_object(body)));
     }
-    let text = |name: &str| body[name].as_str().unwrap_or_default();
-    if !matches!(text("kind"), "" | "DeleteOptions") {
+    if !matches!(body.text("kind"), "" | "DeleteOptions") {
         return bad(format!(
             r#"no kind "{}" is registered for version "{}" in scheme "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27""#,
-            text("kind"),
-            text("apiVersion")
+            body.text("kind"),
+            body.text("apiVersion")
         ));
     }
     let seconds = &body["gracePeriodSeconds"];

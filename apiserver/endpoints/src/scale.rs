@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use machinery::field::{Error, ErrorList, Path};
 use machinery::gvk::{GroupKind, GroupVersionKind};
+use machinery::json::Fields;
 use machinery::managed_fields::{ReplicasPath, to_parent, to_scale};
 use machinery::status::StatusError;
 use model::custom::Scale;
@@ -218,16 +219,10 @@ fn write(
     if let Some(version) = meta.get("resourceVersion") {
         obj["metadata"]["resourceVersion"] = version.clone();
     }
-    if let Some(uid) = meta.get("uid").filter(|uid| uid.as_str().is_some_and(|u| !u.is_empty()))
-        && *uid != old["metadata"]["uid"]
-    {
-        let (asked, there) = (text(uid), text(&old["metadata"]["uid"]));
+    let (asked, there) = (meta.text("uid"), machinery::meta::uid(old));
+    if !asked.is_empty() && asked != there {
         let why = format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {there}");
         return Err(StatusError::conflict(&row.group_resource(), name, &why));
     }
     Ok(obj)
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
 }

@@ -4,6 +4,7 @@
 //! nonstructuralschema}`.
 
 use machinery::go::quote;
+use machinery::json::Fields;
 use serde_json::{Value, json};
 
 use super::definition::condition;
@@ -64,7 +65,7 @@ const APPROVED: &str = "api-approved.kubernetes.io";
 
 /// Whether a definition in one of the community's groups says who approved of it; nothing to say of other groups.
 pub fn approval(definition: &Value) -> Option<Condition> {
-    let group = definition["spec"]["group"].as_str().unwrap_or_default();
+    let group = definition["spec"].text("group");
     let protected = ["k8s.io", "kubernetes.io"]
         .iter()
         .any(|community| group.strip_suffix(community).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')));

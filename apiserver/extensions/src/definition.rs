@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use machinery::gvk::version_order;
+use machinery::json::Fields;
 use machinery::meta;
 use model::custom::conversion::Conversion;
 use model::custom::{Custom, ReplicasPaths, Scale, Schemas, columns};
@@ -74,17 +75,9 @@ pub struct Version {
     pub custom: Arc<Custom>,
 }
 
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_string()
-}
-
-fn texts(value: &Value) -> Vec<String> {
-    value.as_array().into_iter().flatten().map(text).collect()
-}
-
 /// The status of a condition: `True`, `False`, `Unknown`, or nothing.
 pub fn condition<'d>(definition: &'d Value, kind: &str) -> Option<&'d Value> {
-    definition["status"]["conditions"].as_array()?.iter().find(|c| c["type"] == kind)
+    definition.sub("status").list("conditions").iter().find(|c| c["type"] == kind)
 }
 
 /// Whether a condition is there and true.
@@ -113,15 +106,15 @@ impl Definition {
         let spec = &definition["spec"];
         let accepted = &definition["status"]["acceptedNames"];
         let names = Names {
-            plural: text(&accepted["plural"]),
-            singular: text(&accepted["singular"]),
-            kind: text(&accepted["kind"]),
-            list_kind: text(&accepted["listKind"]),
-            short: texts(&accepted["shortNames"]),
-            categories: texts(&accepted["categories"]),
+            plural: accepted.text("plural").to_owned(),
+            singular: accepted.text("singular").to_owned(),
+            kind: accepted.text("kind").to_owned(),
+            list_kind: accepted.text("listKind").to_owned(),
+            short: accepted.texts("shortNames").map(str::to_owned).collect(),
+            categories: accepted.texts("categories").map(str::to_owned).collect(),
         };
         let preserve_unknown = spec["preserveUnknownFields"] == true;
-        let group = text(&spec["group"]);
+        let group = spec.text("group").to_owned();
         let versions = spec["versions"].as_array()?;
         let schemas = Arc::new(schemas(versions, &group, preserve_unknown)?);
         let replicas = Arc::new(versions.iter().map(|version| replicas(version, &group)).collect());
@@ -163,18 +156,18 @@ impl Version {
         conversion: &Arc<Conversion>,
     ) -> Option<Self> {
         let parts = &version["subresources"];
-        let scale = parts["scale"].as_object().map(|scale| Scale {
-            spec_replicas: scale.get("specReplicasPath").map(text).unwrap_or_default(),
-            status_replicas: scale.get("statusReplicasPath").map(text).unwrap_or_default(),
-            label_selector: scale.get("labelSelectorPath").map(text).filter(|path| !path.is_empty()),
+        let scale = parts.object("scale").map(|scale| Scale {
+            spec_replicas: scale.text("specReplicasPath").to_owned(),
+            status_replicas: scale.text("statusReplicasPath").to_owned(),
+            label_selector: Some(scale.text("labelSelectorPath").to_owned()).filter(|path| !path.is_empty()),
         });
         let selectable = version["selectableFields"].as_array().into_iter().flatten();
-        let name = text(&version["name"]);
+        let name = version.text("name").to_owned();
         Some(Self {
             served: version["served"] == true,
             storage: version["storage"] == true,
             status: parts["status"].is_object(),
-            selectable: selectable.map(|field| text(&field["jsonPath"])).collect(),
+            selectable: selectable.map(|field| field.text("jsonPath").to_owned()).collect(),
             deprecation: deprecation(version, group, kind, all),
             custom: Arc::new(Custom {
                 api_version: format!("{group}/{name}"),
@@ -194,7 +187,7 @@ impl Version {
 fn replicas(version: &Value, group: &str) -> (String, Vec<String>) {
     let path = version["subresources"]["scale"]["specReplicasPath"].as_str();
     let steps = path.map(|path| path.trim_start_matches('.').split('.').map(str::to_owned).collect());
-    (format!("{group}/{}", text(&version["name"])), steps.unwrap_or_default())
+    (format!("{group}/{}", version.text("name")), steps.unwrap_or_default())
 }
 
 /// The schemas of all versions; `None`, and a line in the log, where one is none: a definition that was validated has no
@@ -202,7 +195,7 @@ fn replicas(version: &Value, group: &str) -> (String, Vec<String>) {
 fn schemas(versions: &[Value], group: &str, preserve_unknown: bool) -> Option<Schemas> {
     let mut schemas = Schemas::new();
     for version in versions {
-        let name = format!("{group}/{}", text(&version["name"]));
+        let name = format!("{group}/{}", version.text("name"));
         match Structural::of(&version["schema"]["openAPIV3Schema"], preserve_unknown) {
             Ok(schema) => schemas.insert(name, Arc::new(schema)),
             Err(errors) => {
@@ -222,7 +215,7 @@ fn deprecation(version: &Value, group: &str, kind: &str, all: &[Value]) -> Optio
     if let Some(own) = version["deprecationWarning"].as_str() {
         return Some(own.to_string());
     }
-    let name = |version: &Value| text(&version["name"]);
+    let name = |version: &Value| version.text("name").to_owned();
     let this = name(version);
     let better = all
         .iter()

@@ -14,6 +14,7 @@ use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::SendRequest;
 use machinery::gvk::GroupResource;
+use machinery::json::Fields;
 use model::lookup::Lookup;
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
@@ -61,10 +62,9 @@ impl Webhook {
         let service = &config["service"];
         let (url, target) = match (config["url"].as_str(), service.as_object()) {
             (_, Some(_)) => {
-                let text = |key: &str| service[key].as_str().unwrap_or_default().to_string();
-                let (namespace, name) = (text("namespace"), text("name"));
+                let (namespace, name) = (service.text("namespace").to_string(), service.text("name").to_string());
                 let port = service["port"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(443);
-                let path = text("path");
+                let path = service.text("path").to_string();
                 let slash = if path.starts_with('/') { "" } else { "/" };
                 let url = format!("https://{name}.{namespace}.svc:{port}{slash}{path}");
                 (url, Target::Service { namespace, name, port })
@@ -76,7 +76,7 @@ impl Webhook {
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_string();
         let port = uri.port_u16().unwrap_or(443);
         let authority = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        let tls = tls(config["caBundle"].as_str().unwrap_or_default())?;
+        let tls = tls(config.text("caBundle"))?;
         Ok(Self { uri, authority, host, target, tls: Arc::new(tls), idle: Mutex::default() })
     }
 
@@ -176,9 +176,7 @@ fn read(code: StatusCode, media: &str, bytes: &[u8]) -> Result<Value, String> {
         (true, Ok(value)) if value.is_object() => Ok(value),
         (true, Ok(other)) => unread(negotiation::no_object(&other)),
         (true, Err(why)) => unread(why),
-        (false, Ok(status)) if status["kind"] == "Status" => {
-            Err(status["message"].as_str().unwrap_or_default().to_string())
-        }
+        (false, Ok(status)) if status["kind"] == "Status" => Err(status.text("message").to_string()),
         (false, _) => {
             let resource = GroupResource::new("", "");
             let text = String::from_utf8_lossy(&bytes[..bytes.len().min(2048)]).trim().to_string();
@@ -197,7 +195,7 @@ fn resolve(lookup: &dyn Lookup, namespace: &str, name: &str, port: u16) -> Resul
     let spec = &service["spec"];
     let listens = spec["ports"].as_array().into_iter().flatten().any(|p| p["port"] == port);
     if spec["type"] == "ExternalName" {
-        return Ok(format!("{}:{port}", spec["externalName"].as_str().unwrap_or_default()));
+        return Ok(format!("{}:{port}", spec.text("externalName")));
     }
     if !listens {
         return Err(format!("no service port {port} found for service \"{name}\""));

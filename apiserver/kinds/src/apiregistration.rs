@@ -4,11 +4,12 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::{go, meta, names};
 use serde_json::{Value, json};
 
 use super::conditions;
-use model::check::{Faults, Fields};
+use model::check::Faults;
 use writes::strategy::{Strategy, WriteContext};
 
 /// APIServices.

@@ -4,8 +4,9 @@
 
 use jiff::Timestamp;
 use machinery::field::{Error, ErrorList, Path};
+use machinery::json::Fields;
 use machinery::{meta, names};
-use model::check::{Faults, Fields};
+use model::check::Faults;
 use serde_json::{Value, json};
 
 const MAX_REASON: usize = 1024;

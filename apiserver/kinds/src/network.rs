@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use machinery::field::{Error, ErrorList, Path};
+use machinery::json::Fields;
 use machinery::{meta, names};
-use model::check::{Faults, Fields};
+use model::check::Faults;
 use serde_json::Value;
 
 use super::checked::Checked;
@@ -134,7 +135,7 @@ fn slice(slice: &Value) -> ErrorList {
             node_name(node, &at.child("nodeName"), &mut errors);
         }
         let topology = at.child("deprecatedTopology");
-        errors.extend(meta::validate_labels(endpoint.map("deprecatedTopology"), &topology));
+        errors.extend(meta::validate_labels(endpoint.object("deprecatedTopology"), &topology));
         if let Some(host) = endpoint.sub("hostname").and_then(Value::as_str) {
             errors.each(&at.child("hostname"), host, names::dns1123_label(host));
         }

@@ -5,8 +5,9 @@ use api::rules::Fact::{Check, Form, Immutable};
 use api::rules::Step::Field;
 use api::rules::{Here, REQUIRED, Row, of};
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::{meta, names};
-use model::check::{Faults, Fields};
+use model::check::Faults;
 use serde_json::Value;
 
 use super::core::node_labels;

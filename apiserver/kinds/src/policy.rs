@@ -2,8 +2,9 @@
 //! `pkg/apis/policy/validation`.
 
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::meta;
-use model::check::{Faults, Fields};
+use model::check::Faults;
 use serde_json::Value;
 use writes::strategy::{Strategy, WriteContext};
 

@@ -9,8 +9,9 @@ use std::sync::LazyLock;
 use api::rules::{Here, Row, Rules};
 use api::schema::{self, Type};
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::meta;
-use model::check::{Faults, Fields};
+use model::check::Faults;
 use model::resource::Resource;
 use serde_json::Value;
 use writes::strategy::{Strategy, WriteContext};
@@ -163,8 +164,8 @@ pub fn drop_disabled(new: &mut Value, old: Option<&Value>, pointer: &str) {
 /// Metadata of a template (`ValidateTemplateObjectMeta`), in which labels and annotations alone have a meaning.
 pub fn template_metadata(here: &Here<'_, '_>, errors: &mut ErrorList) {
     let at = here.path();
-    errors.extend(meta::validate_annotations(here.value.map("annotations"), &at.child("annotations")));
-    errors.extend(meta::validate_labels(here.value.map("labels"), &at.child("labels")));
+    errors.extend(meta::validate_annotations(here.value.object("annotations"), &at.child("annotations")));
+    errors.extend(meta::validate_labels(here.value.object("labels"), &at.child("labels")));
     for field in schema::object_meta().fields.iter().filter(|f| !matches!(f.name, "annotations" | "labels")) {
         let given = |value: &Value| value.as_str() != Some("");
         if here.value.sub(field.name).is_some_and(given) {

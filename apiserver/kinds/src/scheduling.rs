@@ -4,8 +4,9 @@ use api::rules::Fact::{Fixed, Immutable, NotEmpty, OneOf};
 use api::rules::Step::{Code, Field};
 use api::rules::{Here, Row, of};
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::meta;
-use model::check::{Faults, Fields};
+use model::check::Faults;
 
 /// The highest that users can give.
 const HIGHEST: i64 = 1_000_000_000;

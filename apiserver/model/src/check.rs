@@ -1,83 +1,8 @@
-//! The words of validation: reading fields of an object without a typed struct, and noting what is wrong with them.
-//!
-//! Validation reads JSON values, for they are what is stored; an absent field, null and a zero value read alike where
-//! upstream's structs make no difference either ([`Fields::text`], [`Fields::list`]).
+//! The words of validation: noting what is wrong with an object's fields, which [`machinery::json::Fields`] reads: values of
+//! JSON are what is stored.
 
 use machinery::field::{Error, ErrorList, Path};
-use machinery::quantity::Quantity;
-use serde_json::{Map, Value};
-
-/// Reading fields of an object, or of nothing.
-pub trait Fields<'a>: Copy {
-    /// The field's value, unless it is absent or null.
-    fn sub(self, name: &str) -> Option<&'a Value>;
-
-    /// Whether the field is there.
-    fn has(self, name: &str) -> bool {
-        self.sub(name).is_some()
-    }
-
-    /// A string; empty where absent.
-    fn text(self, name: &str) -> &'a str {
-        self.sub(name).and_then(Value::as_str).unwrap_or_default()
-    }
-
-    /// An integer.
-    fn int(self, name: &str) -> Option<i64> {
-        self.sub(name).and_then(Value::as_i64)
-    }
-
-    /// A truth value.
-    fn flag(self, name: &str) -> Option<bool> {
-        self.sub(name).and_then(Value::as_bool)
-    }
-
-    /// A list; empty where absent.
-    fn list(self, name: &str) -> &'a [Value] {
-        self.sub(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
-    }
-
-    /// A list of strings.
-    fn texts(self, name: &str) -> impl Iterator<Item = &'a str> {
-        self.list(name).iter().filter_map(Value::as_str)
-    }
-
-    /// A map, where there is one.
-    fn map(self, name: &str) -> Option<&'a Map<String, Value>> {
-        self.sub(name).and_then(Value::as_object)
-    }
-
-    /// A map's entries; none where absent.
-    fn entries(self, name: &str) -> impl Iterator<Item = (&'a str, &'a Value)> {
-        self.map(name).into_iter().flatten().map(|(k, v)| (k.as_str(), v))
-    }
-
-    /// A quantity.
-    fn quantity(self, name: &str) -> Option<Quantity> {
-        self.sub(name).and_then(quantity)
-    }
-}
-
-impl<'a> Fields<'a> for &'a Value {
-    fn sub(self, name: &str) -> Option<&'a Value> {
-        self.get(name).filter(|v| !v.is_null())
-    }
-}
-
-impl<'a> Fields<'a> for Option<&'a Value> {
-    fn sub(self, name: &str) -> Option<&'a Value> {
-        self.and_then(|v| v.sub(name))
-    }
-}
-
-/// A quantity as it stands in an object: text, or a number.
-pub fn quantity(value: &Value) -> Option<Quantity> {
-    match value {
-        Value::String(text) => Quantity::parse(text).ok(),
-        Value::Number(number) => Quantity::parse(&number.to_string()).ok(),
-        _ => None,
-    }
-}
+use serde_json::Value;
 
 /// Noting faults.
 pub trait Faults {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::decode::{Decoded, Error};
+use machinery::json::Fields;
 use machinery::managed_fields::Versions;
 use serde_json::{Map, Value};
 use structural::{Place, Structural};
@@ -91,7 +92,7 @@ impl Custom {
     /// any more is dropped where that can be told, and else stays.
     pub fn stored(&self, object: &mut Value) {
         self.conform(object);
-        if let Some(schema) = self.schemas.get(object["apiVersion"].as_str().unwrap_or_default()) {
+        if let Some(schema) = self.schemas.get(object.text("apiVersion")) {
             schema.default(object);
         }
     }
@@ -99,7 +100,7 @@ impl Custom {
     /// Takes from an object what its version does not know: nothing is kept in a version that could not be written in it.
     /// As upstream, what is converted is not defaulted again.
     pub fn conform(&self, object: &mut Value) {
-        let Some(schema) = self.schemas.get(object["apiVersion"].as_str().unwrap_or_default()) else { return };
+        let Some(schema) = self.schemas.get(object.text("apiVersion")) else { return };
         let members = object.as_object_mut();
         if let Some(members) = members
             && let Some(given) = members.get("metadata").cloned()

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use api::stored::Form;
 use machinery::gvk::{GroupKind, GroupResource, GroupVersionKind, GroupVersionResource};
+use machinery::json::Fields;
 
 use jiff::Timestamp;
 use machinery::managed_fields::Resets;
@@ -20,10 +21,7 @@ pub type Cells = fn(&Value, Timestamp) -> Vec<Value>;
 
 /// The columns of resources without a printer of their own upstream.
 pub const DEFAULT_COLUMNS: (&str, Cells) = ("=Name|@Created At", |object, _| {
-    vec![
-        object["metadata"]["name"].as_str().unwrap_or_default().into(),
-        object["metadata"]["creationTimestamp"].as_str().unwrap_or_default().into(),
-    ]
+    vec![object["metadata"].text("name").into(), object["metadata"].text("creationTimestamp").into()]
 });
 
 /// Text of a row: static for built-in kinds, owned for custom resources.

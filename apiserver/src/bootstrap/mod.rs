@@ -9,9 +9,9 @@ use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use kinds::flowcontrol;
 use machinery::gvk::GroupResource;
+use machinery::meta;
 use machinery::status::StatusError;
 use model::resources::{CONFIG_MAPS, FLOW_SCHEMAS, NAMESPACES, PRIORITY_CLASSES, PRIORITY_LEVELS};
-use model::values::text;
 use serde_json::{Value, json};
 use writes::Registry;
 
@@ -139,8 +139,7 @@ async fn ensure_one(
     expected: Value,
     reconcile: Reconcile,
 ) -> Result<(), StatusError> {
-    let (namespace, name) =
-        (text(&expected, "/metadata/namespace").to_owned(), text(&expected, "/metadata/name").to_owned());
+    let (namespace, name) = (meta::namespace(&expected).to_owned(), meta::name(&expected).to_owned());
     let namespace = Some(namespace.as_str()).filter(|n| !n.is_empty());
     match registry.get(resource, namespace, &name) {
         Some(existing) if reconcile(&existing, &expected).is_none() => return Ok(()),
@@ -167,7 +166,7 @@ mod tests {
         assert_eq!(objects(PRIORITY_CLASS_OBJECTS, "scheduling.k8s.io/v1", "PriorityClass").len(), 2);
         assert_eq!(objects(flowcontrol::PRIORITY_LEVELS, "x/v1", "PriorityLevelConfiguration").len(), 8);
         let schemas = objects(flowcontrol::FLOW_SCHEMAS, "x/v1", "FlowSchema");
-        assert!(schemas.iter().any(|s| text(s, "/metadata/name") == "catch-all"));
+        assert!(schemas.iter().any(|s| meta::name(s) == "catch-all"));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Upstream's default roles and bindings, brought into the cluster at every start.
 
 use access::authz::rbac::bootstrap::objects;
+use machinery::meta;
 use machinery::status::StatusError;
 use model::resources::{CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES};
-use model::values::text;
 use writes::Registry;
 
 use super::{ensure, reconcile};
@@ -15,7 +15,7 @@ pub async fn run(registry: &Registry, kubelet_client: Option<&str>) -> Result<()
         [(&*CLUSTER_ROLE_BINDINGS, &all.cluster_role_bindings), (&*ROLE_BINDINGS, &all.role_bindings)]
     {
         for expected in objects {
-            let (namespace, name) = (text(expected, "/metadata/namespace"), text(expected, "/metadata/name"));
+            let (namespace, name) = (meta::namespace(expected), meta::name(expected));
             let namespace = Some(namespace).filter(|n| !n.is_empty());
             let existing = registry.get(resource, namespace, name);
             if existing.is_some_and(|existing| reconcile::other_role(&existing, expected)) {

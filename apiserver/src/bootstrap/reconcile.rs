@@ -2,18 +2,15 @@
 //! Follows `component-helpers/auth/rbac/reconciliation`.
 
 use access::authz::rbac::{Rule, missing};
-use model::values::{items, text};
+use machinery::json::Fields;
+use machinery::meta;
 use serde_json::{Map, Value, json};
 
 const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
 const AUTOUPDATE_SPEC: &str = "apf.kubernetes.io/autoupdate-spec";
 
-fn annotation<'v>(object: &'v Value, key: &str) -> &'v str {
-    object["metadata"]["annotations"].get(key).and_then(Value::as_str).unwrap_or_default()
-}
-
 fn protected(object: &Value) -> bool {
-    annotation(object, AUTOUPDATE) == "false"
+    meta::annotation(object, AUTOUPDATE) == Some("false")
 }
 
 /// Adds the expected labels and annotations where none of that key is there.
@@ -61,9 +58,9 @@ pub fn role(existing: &Value, expected: &Value) -> Option<Value> {
     match (expected.get("aggregationRule"), existing.get("aggregationRule")) {
         (None, Some(_)) => drop(object.as_object_mut().map(|o| o.remove("aggregationRule"))),
         (Some(wanted), have) => {
-            let have = have.map(|h| items(h, "/clusterRoleSelectors")).unwrap_or_default();
+            let have = have.map(|h| h.list("clusterRoleSelectors")).unwrap_or_default();
             let lacking: Vec<Value> =
-                items(wanted, "/clusterRoleSelectors").iter().filter(|s| !have.contains(s)).cloned().collect();
+                wanted.list("clusterRoleSelectors").iter().filter(|s| !have.contains(s)).cloned().collect();
             if !lacking.is_empty() {
                 if object["aggregationRule"].is_null() {
                     object["aggregationRule"] = json!({});
@@ -79,7 +76,7 @@ pub fn role(existing: &Value, expected: &Value) -> Option<Value> {
 /// Whether a binding is of another role than it should be: it is then made anew, its role cannot change.
 pub fn other_role(existing: &Value, expected: &Value) -> bool {
     !protected(existing)
-        && ["/roleRef/kind", "/roleRef/name"].iter().any(|path| text(existing, path) != text(expected, path))
+        && ["kind", "name"].iter().any(|name| existing.sub("roleRef").text(name) != expected.sub("roleRef").text(name))
 }
 
 /// A binding: missing subjects are added.
@@ -89,15 +86,15 @@ pub fn binding(existing: &Value, expected: &Value) -> Option<Value> {
     }
     let mut object = existing.clone();
     metadata(&mut object, expected);
-    let have = items(existing, "/subjects");
-    let lacking = items(expected, "/subjects").iter().filter(|s| !have.contains(s)).cloned().collect();
+    let have = existing.list("subjects");
+    let lacking = expected.list("subjects").iter().filter(|s| !have.contains(s)).cloned().collect();
     append(&mut object, "subjects", lacking);
     changed(existing, object)
 }
 
 /// A flow schema or priority level: its spec is ours where the annotation says so.
 pub fn flow_control(existing: &Value, expected: &Value) -> Option<Value> {
-    if annotation(existing, AUTOUPDATE_SPEC) != "true" {
+    if meta::annotation(existing, AUTOUPDATE_SPEC) != Some("true") {
         return None;
     }
     let mut object = existing.clone();

@@ -4,7 +4,7 @@
 //! Fields are noted as the client's request gave them, before admission and allocation add theirs: nobody owns what the
 //! server filled in.
 
-use machinery::json::at;
+use machinery::json::Fields;
 use machinery::managed_fields::{Apply, Resets, Update, apply as merge, update};
 use machinery::status::StatusError;
 use model::custom::conversion::Conversions;
@@ -117,5 +117,5 @@ pub fn differ_in_time_alone(obj: &Value, old: &Value) -> bool {
 }
 
 fn list(object: &Value) -> &[Value] {
-    at(object, "/metadata/managedFields").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    object.sub("metadata").list("managedFields")
 }

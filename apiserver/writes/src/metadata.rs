@@ -2,6 +2,7 @@
 //! status/spec split. Follows `registry/rest/{create,update,meta}.go`.
 
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::meta;
 use machinery::status::StatusError;
 use serde_json::{Map, Value, json};
@@ -128,7 +129,7 @@ fn owners_once(obj: &mut Value, when: &str) -> Option<String> {
         let kept = !seen.contains(owner);
         match kept {
             true => seen.push(owner.clone()),
-            false => twice.push(owner["uid"].as_str().unwrap_or_default().to_owned()),
+            false => twice.push(owner.text("uid").to_owned()),
         }
         kept
     });

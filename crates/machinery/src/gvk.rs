@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::json::Fields;
+
 /// A group and a version: `v1`, `apps/v1`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupVersion {
@@ -96,8 +98,7 @@ impl GroupVersionKind {
 
     /// Of an object.
     pub fn of(object: &serde_json::Value) -> Self {
-        let text = |name| object.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
-        Self::from_api_version(text("apiVersion"), text("kind"))
+        Self::from_api_version(object.text("apiVersion"), object.text("kind"))
     }
 
     /// Without the version.

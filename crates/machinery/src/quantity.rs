@@ -101,6 +101,15 @@ fn suffix(text: &str) -> Option<(u32, i32, Format)> {
 }
 
 impl Quantity {
+    /// From an object's field: text, or a number.
+    pub fn from_value(value: &serde_json::Value) -> Option<Self> {
+        match value {
+            serde_json::Value::String(text) => Self::parse(text).ok(),
+            serde_json::Value::Number(number) => Self::parse(&number.to_string()).ok(),
+            _ => None,
+        }
+    }
+
     /// Zero.
     pub const fn zero() -> Self {
         Quantity { unscaled: 0, scale: 0, format: Format::DecimalSi, text: None }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use formats::pattern::Pattern;
+use machinery::json::Fields;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
@@ -150,17 +151,16 @@ impl Schema {
     /// Reads a node; what has a wrong form counts as absent (the decoder of definitions refuses it before).
     pub fn of(value: &Value) -> Self {
         let Some(map) = value.as_object() else { return Self::default() };
-        let text = |name: &str| map.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let truth = |name: &str| map.get(name).and_then(Value::as_bool).unwrap_or_default();
         let number = |name: &str| map.get(name).and_then(Value::as_f64);
         let integer = |name: &str| map.get(name).and_then(Value::as_i64);
         let present = |name: &str| map.get(name).filter(|v| !v.is_null()).cloned();
         Self {
-            ty: text("type"),
-            format: text("format"),
+            ty: map.text("type").to_owned(),
+            format: map.text("format").to_owned(),
             raw_format: false,
-            title: text("title"),
-            description: text("description"),
+            title: map.text("title").to_owned(),
+            description: map.text("description").to_owned(),
             nullable: truth("nullable"),
             default: present("default"),
             maximum: number("maximum"),
@@ -177,7 +177,7 @@ impl Schema {
             enumeration: map.get("enum").and_then(Value::as_array).cloned().unwrap_or_default(),
             max_properties: integer("maxProperties"),
             min_properties: integer("minProperties"),
-            required: texts(map.get("required")),
+            required: map.texts("required").map(str::to_owned).collect(),
             items: match map.get("items") {
                 Some(Value::Array(list)) => Some(Items::Schemas(list.iter().map(Self::of).collect())),
                 Some(v @ Value::Object(_)) => Some(Items::Schema(Box::new(Self::of(v)))),
@@ -194,8 +194,8 @@ impl Schema {
                 _ => None,
             },
             unsupported: Unsupported {
-                id: !text("id").is_empty(),
-                schema: !text("$schema").is_empty(),
+                id: !map.text("id").to_owned().is_empty(),
+                schema: !map.text("$schema").to_owned().is_empty(),
                 reference: map.get("$ref").and_then(Value::as_str).map(str::to_owned),
                 pattern_properties: filled(map, "patternProperties"),
                 dependencies: map.get("dependencies").is_some_and(Value::is_object),
@@ -205,7 +205,7 @@ impl Schema {
             preserve: map.get("x-kubernetes-preserve-unknown-fields").and_then(Value::as_bool),
             embedded: truth("x-kubernetes-embedded-resource"),
             int_or_string: truth("x-kubernetes-int-or-string"),
-            map_keys: texts(map.get("x-kubernetes-list-map-keys")).iter().map(|key| intern(key)).collect(),
+            map_keys: map.texts("x-kubernetes-list-map-keys").map(intern).collect(),
             list_type: map.get("x-kubernetes-list-type").and_then(Value::as_str).map(str::to_owned),
             map_type: map.get("x-kubernetes-map-type").and_then(Value::as_str).map(str::to_owned),
             rules: match map.get("x-kubernetes-validations") {
@@ -272,13 +272,12 @@ impl Schema {
 
 impl Rule {
     fn of(value: &Value) -> Self {
-        let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         Self {
-            rule: text("rule"),
-            message: text("message"),
-            message_expression: text("messageExpression"),
+            rule: value.text("rule").to_owned(),
+            message: value.text("message").to_owned(),
+            message_expression: value.text("messageExpression").to_owned(),
             reason: value.get("reason").and_then(Value::as_str).map(str::to_owned),
-            field_path: text("fieldPath"),
+            field_path: value.text("fieldPath").to_owned(),
             optional_old_self: value.get("optionalOldSelf").and_then(Value::as_bool),
             raw: value.clone(),
         }
@@ -299,10 +298,6 @@ fn intern(text: &str) -> &'static str {
     }
 }
 
-fn texts(value: Option<&Value>) -> Vec<String> {
-    value.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
-}
-
 fn schemas(value: Option<&Value>) -> Vec<Schema> {
     value.and_then(Value::as_array).into_iter().flatten().map(Schema::of).collect()
 }
@@ -312,5 +307,5 @@ fn named(value: Option<&Value>) -> BTreeMap<String, Schema> {
 }
 
 fn filled(map: &Map<String, Value>, name: &str) -> bool {
-    map.get(name).and_then(Value::as_object).is_some_and(|m| !m.is_empty())
+    map.object(name).is_some_and(|m| !m.is_empty())
 }

@@ -1,5 +1,6 @@
 //! What goes wrong, and how kubectl says it (`kubectl/pkg/cmd/util/helpers.go`). The exit code is 1 almost always.
 
+use machinery::json::Fields;
 use serde_json::Value;
 
 /// See the module.
@@ -45,8 +46,12 @@ impl Failure {
 
     /// From the server's answer.
     pub fn from_status(code: u16, status: &Value) -> Self {
-        let text = |key: &str| status[key].as_str().unwrap_or_default().to_owned();
-        Self::Status { code, reason: text("reason"), message: text("message"), details: status["details"].clone() }
+        Self::Status {
+            code,
+            reason: status.text("reason").to_owned(),
+            message: status.text("message").to_owned(),
+            details: status["details"].clone(),
+        }
     }
 
     /// Whether the server said so.
@@ -122,10 +127,9 @@ impl Failure {
 }
 
 fn invalid(message: &str, details: &Value) -> String {
-    let text = |key: &str| details[key].as_str().unwrap_or_default();
     let causes = details["causes"].as_array().map_or(&[][..], Vec::as_slice);
-    let what = if !text("kind").is_empty() || !text("name").is_empty() {
-        format!("The {} {:?} is invalid", text("kind"), text("name"))
+    let what = if !details.text("kind").is_empty() || !details.text("name").is_empty() {
+        format!("The {} {:?} is invalid", details.text("kind"), details.text("name"))
     } else if !message.is_empty() && causes.is_empty() {
         return format!("The request is invalid: {message}");
     } else {
@@ -134,8 +138,8 @@ fn invalid(message: &str, details: &Value) -> String {
     let lines: Vec<String> = causes
         .iter()
         .map(|cause| match cause["field"].as_str() {
-            Some(field) => format!("{field}: {}", cause["message"].as_str().unwrap_or_default()),
-            None => cause["message"].as_str().unwrap_or_default().to_owned(),
+            Some(field) => format!("{field}: {}", cause.text("message")),
+            None => cause.text("message").to_owned(),
         })
         .collect();
     match lines.as_slice() {

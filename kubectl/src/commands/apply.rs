@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use http::Method;
+use machinery::json::Fields;
 use serde_json::{Map, Value};
 
 mod server_side;
@@ -133,7 +134,7 @@ pub fn with_annotation(object: &Value) -> Value {
 
 async fn one(context: &Context, format: &Format, info: Info) -> Outcome {
     if info.name.is_empty() {
-        let generated = info.object["metadata"]["generateName"].as_str().unwrap_or_default();
+        let generated = info.object["metadata"].text("generateName");
         return Err(Failure::new(if generated.is_empty() {
             format!(
                 "error when retrieving current configuration of:\nfrom server for: {:?}: resource name may not be empty",
@@ -207,7 +208,7 @@ fn warn_if_deleting(context: &Context, object: &Value) {
     if !object["metadata"]["deletionTimestamp"].is_null() {
         context.note(format_args!(
             "Warning: Detected changes to resource {} which is currently being deleted.",
-            object["metadata"]["name"].as_str().unwrap_or_default()
+            object["metadata"].text("name")
         ));
     }
 }

@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::AttachParams};
+use machinery::json::Fields;
 
 use super::{Command, exec, logs};
 use crate::cli::{
@@ -37,7 +38,7 @@ async fn run(context: Context) -> Outcome {
     };
     let pods = logs::pods(&context, Some(&target), "").await?;
     let Some(pod) = pods.first() else { return Err(Failure::new("no pod found")) };
-    let phase = pod.object["status"]["phase"].as_str().unwrap_or_default();
+    let phase = pod.object["status"].text("phase");
     if matches!(phase, "Succeeded" | "Failed") {
         return Err(Failure::new(format!("cannot attach a container in a completed pod; current phase is {phase}")));
     }

@@ -1,6 +1,7 @@
 //! `kubectl auth can-i` and `kubectl auth whoami`.
 
 use http::Method;
+use machinery::json::Fields;
 use serde_json::{Value, json};
 
 use super::Command;
@@ -149,7 +150,7 @@ async fn whoami(context: Context) -> Outcome {
     let user = &answer["status"]["userInfo"];
     let mut writer = Writer::default();
     writer.row(vec!["ATTRIBUTE".to_owned(), "VALUE".to_owned()]);
-    writer.row(vec!["Username".to_owned(), user["username"].as_str().unwrap_or_default().to_owned()]);
+    writer.row(vec!["Username".to_owned(), user.text("username").to_owned()]);
     if let Some(uid) = user["uid"].as_str().filter(|uid| !uid.is_empty()) {
         writer.row(vec!["UID".to_owned(), uid.to_owned()]);
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::Method;
+use machinery::json::Fields;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -212,7 +213,7 @@ pub async fn wait_gone(context: &Context, waiting: Vec<(Info, String)>, timeout:
             if left.is_zero() {
                 return Err(late());
             }
-            let version = object["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+            let version = object["metadata"].text("resourceVersion").to_owned();
             let call = Call::get(info.collection())
                 .query("fieldSelector", format!("metadata.name={}", info.name))
                 .query("watch", "true")

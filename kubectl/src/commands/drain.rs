@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use http::Method;
+use machinery::json::Fields;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -148,11 +149,7 @@ async fn leaving(context: &Context, node: &Info) -> Outcome<(Vec<Info>, String)>
         let owner = filters::controller(&pod.object).filter(|o| o["kind"] == "DaemonSet");
         let owner_gone = match owner {
             Some(owner) => {
-                let path = format!(
-                    "/apis/apps/v1/namespaces/{}/daemonsets/{}",
-                    pod.namespace,
-                    owner["name"].as_str().unwrap_or_default()
-                );
+                let path = format!("/apis/apps/v1/namespaces/{}/daemonsets/{}", pod.namespace, owner.text("name"));
                 context.json(Call::get(path)).await.err()
             }
             None => None,
@@ -307,7 +304,7 @@ impl Leave<'_> {
 
     /// Waits for the pod's end, and says so.
     async fn gone(&self, pod: &Info, verb: &str) -> Outcome {
-        let uid = pod.object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+        let uid = pod.object["metadata"].text("uid").to_owned();
         let gone = super::delete::wait_gone(self.context, vec![(pod.clone(), uid)], FOREVER);
         match tokio::time::timeout(self.left(), gone).await {
             Ok(outcome) => outcome?,

@@ -11,6 +11,7 @@ use kube::{
     Api,
     api::{AttachParams, AttachedProcess, TerminalSize},
 };
+use machinery::json::Fields;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use tokio::io::AsyncWriteExt;
 
@@ -62,7 +63,7 @@ async fn run(context: Context) -> Outcome {
         other => other,
     })?;
     let Some(pod) = pods.first() else { return Err(Failure::new("no pod found")) };
-    let phase = pod.object["status"]["phase"].as_str().unwrap_or_default();
+    let phase = pod.object["status"].text("phase");
     if matches!(phase, "Succeeded" | "Failed") {
         return Err(Failure::new(format!("cannot exec into a container in a completed pod; current phase is {phase}")));
     }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use machinery::json::Fields;
 use serde_json::{Value, json};
 
 use super::Command;
@@ -121,7 +122,7 @@ impl Request {
         let unlisted = |failure| select::unlisted(context, &self.resource, failure);
         let mut whole = context.json(call.clone()).await.map_err(unlisted)?;
         loop {
-            let token = whole["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+            let token = whole["metadata"].text("continue").to_owned();
             if token.is_empty() {
                 return Ok(whole);
             }
@@ -164,7 +165,7 @@ fn as_table(answer: Value) -> Value {
     let rows: Vec<Value> = items
         .into_iter()
         .map(|item| {
-            let created = item["metadata"]["creationTimestamp"].as_str().unwrap_or_default().to_owned();
+            let created = item["metadata"].text("creationTimestamp").to_owned();
             json!({"cells": [item["metadata"]["name"], crate::printers::table::age(&created)], "object": item})
         })
         .collect();
@@ -341,7 +342,7 @@ async fn watch(context: &Context, format: &Format, requests: Vec<Request>) -> Ou
         // The complaint is the server's own.
         context.json(request.call.clone()).await?;
     }
-    let mut version = first["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+    let mut version = first["metadata"].text("resourceVersion").to_owned();
     let mut headers = true;
     let empty = first["rows"].as_array().or(first["items"].as_array()).is_none_or(Vec::is_empty);
     if !context.flags.is("watch-only") && !empty {
@@ -353,7 +354,7 @@ async fn watch(context: &Context, format: &Format, requests: Vec<Request>) -> Ou
         let call = list.clone().query("watch", "true").query("resourceVersion", version.clone());
         let mut events = context.watch(call).await?;
         while let Some(mut event) = events.next().await? {
-            let kind = event["type"].as_str().unwrap_or_default().to_owned();
+            let kind = event.text("type").to_owned();
             let object = event["object"].take();
             if kind == "ERROR" {
                 return Err(Failure::from_status(object["code"].as_u64().unwrap_or(500) as u16, &object));

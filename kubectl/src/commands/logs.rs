@@ -1,6 +1,7 @@
 //! `kubectl logs`.
 
 use futures::{StreamExt, stream::FuturesUnordered};
+use machinery::json::Fields;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -182,10 +183,7 @@ pub async fn pods(context: &Context, target: Option<&str>, selector: &str) -> Ou
     // The most useful one: running before waiting, the younger first.
     found.sort_by_key(|pod| {
         let running = pod.object["status"]["phase"] == "Running";
-        (
-            !running,
-            std::cmp::Reverse(pod.object["metadata"]["creationTimestamp"].as_str().unwrap_or_default().to_owned()),
-        )
+        (!running, std::cmp::Reverse(pod.object["metadata"].text("creationTimestamp").to_owned()))
     });
     if found.is_empty() {
         return Err(Failure::new("timed out waiting for the condition"));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use machinery::json::Fields;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
@@ -107,7 +108,7 @@ async fn follow(context: &Context, info: &Info, revision: i64, deadline: Instant
         let call = Call::get(info.collection())
             .query("fieldSelector", format!("metadata.name={}", info.name))
             .query("watch", "true")
-            .query("resourceVersion", object["metadata"]["resourceVersion"].as_str().unwrap_or_default());
+            .query("resourceVersion", object["metadata"].text("resourceVersion"));
         let mut events = context.watch(call).await?;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -115,7 +116,7 @@ async fn follow(context: &Context, info: &Info, revision: i64, deadline: Instant
                 .await
                 .map_err(|_| Failure::new("timed out waiting for the condition"))??;
             let Some(event) = event else { break };
-            match event["type"].as_str().unwrap_or_default() {
+            match event.text("type") {
                 "DELETED" => return Err(Failure::new("object has been deleted")),
                 "ERROR" => break,
                 _ if say(&event["object"])? => return Ok(()),

@@ -1,6 +1,7 @@
 //! `kubectl scale`.
 
 use http::Method;
+use machinery::json::Fields;
 use serde_json::json;
 
 use super::Command;
@@ -54,7 +55,7 @@ async fn run(context: Context) -> Outcome {
                 if let Some(expected) = expected.filter(|expected| *expected != current) {
                     return Err(Failure::new(format!("Expected replicas to be {expected}, was {current}")));
                 }
-                let version = scale["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+                let version = scale["metadata"].text("resourceVersion").to_owned();
                 if let Some(wanted) = flags.get("resource-version").filter(|wanted| **wanted != version) {
                     return Err(Failure::new(format!("Expected resource version to be {wanted}, was {version}")));
                 }

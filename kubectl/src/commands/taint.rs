@@ -1,5 +1,6 @@
 //! `kubectl taint`: what pods a node repels. Follows `kubectl/pkg/cmd/taint`.
 
+use machinery::json::Fields;
 use serde_json::{Value, json};
 
 use super::Command;
@@ -56,8 +57,11 @@ impl Taint {
     }
 
     fn of(value: &Value) -> Self {
-        let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
-        Self { key: text("key"), value: text("value"), effect: text("effect") }
+        Self {
+            key: value.text("key").to_owned(),
+            value: value.text("value").to_owned(),
+            effect: value.text("effect").to_owned(),
+        }
     }
 
     fn matches(&self, other: &Taint) -> bool {

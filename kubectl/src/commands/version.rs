@@ -1,5 +1,6 @@
 //! `kubectl version`.
 
+use machinery::json::Fields;
 use serde_json::json;
 
 use super::Command;
@@ -37,7 +38,7 @@ async fn run(context: Context) -> Outcome {
         "" => {
             context.print(&format!("Client Version: {CLIENT}\n"))?;
             if let Some(Ok(version)) = &server {
-                context.print(&format!("Server Version: {}\n", version["gitVersion"].as_str().unwrap_or_default()))?;
+                context.print(&format!("Server Version: {}\n", version.text("gitVersion")))?;
             }
         }
         "json" => context.print(&to_json(&all).replace("    ", "  "))?,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use machinery::json::Fields;
 use machinery::jsonpath::Template;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -145,7 +146,7 @@ async fn run(context: Context) -> Outcome {
     for info in infos {
         let left = deadline.saturating_duration_since(Instant::now());
         let outcome = if matches!(condition, Condition::Deleted) {
-            let uid = info.object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+            let uid = info.object["metadata"].text("uid").to_owned();
             match wait_gone(&context, vec![(info.clone(), uid)], left).await {
                 Ok(()) => done(&context, &format, &info, &info.object, "condition met"),
                 Err(failure) => Err(failure),
@@ -221,11 +222,11 @@ async fn until(context: &Context, info: &Info, condition: &Condition, deadline: 
         let call = Call::get(info.collection())
             .query("fieldSelector", format!("metadata.name={}", info.name))
             .query("watch", "true")
-            .query("resourceVersion", object["metadata"]["resourceVersion"].as_str().unwrap_or_default());
+            .query("resourceVersion", object["metadata"].text("resourceVersion"));
         let watching = async {
             let mut events = context.watch(call).await?;
             while let Some(event) = events.next().await? {
-                match event["type"].as_str().unwrap_or_default() {
+                match event.text("type") {
                     "DELETED" | "ERROR" => break,
                     _ if condition.holds(&event["object"])? => return Ok(Some(event["object"].clone())),
                     _ => {}

@@ -1,5 +1,6 @@
 //! Tables: the server makes the cells, this file the columns (cli-runtime `tableprinter.go`, Go's `text/tabwriter`).
 
+use machinery::json::Fields;
 use serde_json::Value;
 
 /// Spaces between columns.
@@ -115,7 +116,7 @@ pub fn write(table: &Value, options: &Options, headers: bool, into: &mut Writer)
         if options.with_namespace {
             line.push("NAMESPACE".to_owned());
         }
-        line.extend(shown.iter().map(|index| definitions[*index]["name"].as_str().unwrap_or_default().to_uppercase()));
+        line.extend(shown.iter().map(|index| definitions[*index].text("name").to_uppercase()));
         line.extend(options.label_columns.iter().map(|label| label.rsplit('/').next().unwrap_or(label).to_uppercase()));
         if options.show_labels {
             line.push("LABELS".to_owned());
@@ -126,7 +127,7 @@ pub fn write(table: &Value, options: &Options, headers: bool, into: &mut Writer)
         let cells = row["cells"].as_array().map_or(&[][..], Vec::as_slice);
         let mut line = Vec::new();
         if options.with_namespace {
-            line.push(row["object"]["metadata"]["namespace"].as_str().unwrap_or_default().to_owned());
+            line.push(row["object"]["metadata"].text("namespace").to_owned());
         }
         for index in &shown {
             let mut text = cells.get(*index).map(cell).unwrap_or_default();

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use machinery::json::Fields;
+use machinery::meta;
 use serde_json::Value;
 
 use super::Info;
@@ -100,7 +102,7 @@ fn parse(text: &str, source: &str, out: &mut Vec<Document>) -> Outcome {
         if value.is_null() {
             continue;
         }
-        let kind = value["kind"].as_str().unwrap_or_default();
+        let kind = value.text("kind");
         if let (true, Some(items)) = (kind.ends_with("List"), value["items"].as_array()) {
             out.extend(items.iter().cloned().map(|object| Document { object, source: source.to_owned() }));
         } else {
@@ -118,8 +120,8 @@ pub async fn infos(context: &Context) -> Outcome<Vec<Outcome<Info>>> {
     Ok(documents
         .into_iter()
         .map(|Document { mut object, source }| {
-            let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-            let (api_version, kind, name) = (text("/apiVersion"), text("/kind"), text("/metadata/name"));
+            let (api_version, kind) = (meta::api_version(&object).to_owned(), meta::kind(&object).to_owned());
+            let name = meta::name(&object).to_owned();
             if api_version.is_empty() || kind.is_empty() {
                 let missing = match (api_version.is_empty(), kind.is_empty()) {
                     (true, true) => "[apiVersion not set, kind not set]",
@@ -131,10 +133,10 @@ pub async fn infos(context: &Context) -> Outcome<Vec<Outcome<Info>>> {
             let Some(resource) = mapper.of_kind(&api_version, &kind) else {
                 return Err(Failure::new(format!(
                     "resource mapping not found for name: {name:?} namespace: {:?} from {source:?}: no matches for kind {kind:?} in version {api_version:?}\nensure CRDs are installed first",
-                    text("/metadata/namespace"),
+                    meta::namespace(&object),
                 )));
             };
-            let own = text("/metadata/namespace");
+            let own = meta::namespace(&object).to_owned();
             if resource.namespaced && enforced && !own.is_empty() && own != namespace {
                 return Err(Failure::new(format!(
                     "the namespace from the provided object {own:?} does not match the namespace {namespace:?}. You must pass '--namespace={own}' to perform this operation."

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use machinery::json::Fields;
 use serde_json::Value;
 
 use crate::cli::{
@@ -149,31 +150,23 @@ impl Mapper {
     }
 }
 
-fn strings(value: &Value) -> Vec<String> {
-    value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
-}
-
 fn from_aggregated(list: &Value, into: &mut Vec<Resource>) {
     for group in list["items"].as_array().into_iter().flatten() {
         let mut seen: Vec<String> = Vec::new();
         for version in group["versions"].as_array().into_iter().flatten() {
             for resource in version["resources"].as_array().into_iter().flatten() {
-                let plural = text(&resource["resource"]);
+                let plural = resource.text("resource").to_owned();
                 let kind = &resource["responseKind"];
                 into.push(Resource {
-                    group: text(&group["metadata"]["name"]),
-                    version: text(&version["version"]),
+                    group: group["metadata"].text("name").to_owned(),
+                    version: version.text("version").to_owned(),
                     preferred: !seen.contains(&plural),
-                    singular: text(&resource["singularResource"]),
-                    kind: text(&kind["kind"]),
-                    short_names: strings(&resource["shortNames"]),
+                    singular: resource.text("singularResource").to_owned(),
+                    kind: kind.text("kind").to_owned(),
+                    short_names: resource.texts("shortNames").map(str::to_owned).collect(),
                     namespaced: resource["scope"] == "Namespaced",
-                    verbs: strings(&resource["verbs"]),
-                    categories: strings(&resource["categories"]),
+                    verbs: resource.texts("verbs").map(str::to_owned).collect(),
+                    categories: resource.texts("categories").map(str::to_owned).collect(),
                     plural: plural.clone(),
                 });
                 seen.push(plural);
@@ -185,14 +178,14 @@ fn from_aggregated(list: &Value, into: &mut Vec<Resource>) {
 async fn from_legacy(context: &Context, root: &str, answer: &Value, into: &mut Vec<Resource>) -> Outcome {
     let mut versions: Vec<(String, String)> = Vec::new();
     if root == "/api" {
-        versions.extend(strings(&answer["versions"]).into_iter().map(|version| (String::new(), version)));
+        versions.extend(answer.texts("versions").map(|version| (String::new(), version.to_owned())));
     }
     for group in answer["groups"].as_array().into_iter().flatten() {
-        let preferred = text(&group["preferredVersion"]["version"]);
+        let preferred = group["preferredVersion"].text("version").to_owned();
         let mut all: Vec<String> =
-            group["versions"].as_array().into_iter().flatten().map(|v| text(&v["version"])).collect();
+            group["versions"].as_array().into_iter().flatten().map(|v| v.text("version").to_owned()).collect();
         all.sort_by_key(|version| *version != preferred);
-        versions.extend(all.into_iter().map(|version| (text(&group["name"]), version)));
+        versions.extend(all.into_iter().map(|version| (group.text("name").to_owned(), version)));
     }
     let mut seen: Vec<(String, String)> = Vec::new();
     for (group, version) in versions {
@@ -200,7 +193,7 @@ async fn from_legacy(context: &Context, root: &str, answer: &Value, into: &mut V
         // A group that is down must not keep the others from being used.
         let Ok(list) = context.json(Call::get(path)).await else { continue };
         for resource in list["resources"].as_array().into_iter().flatten() {
-            let plural = text(&resource["name"]);
+            let plural = resource.text("name").to_owned();
             if plural.contains('/') {
                 continue;
             }
@@ -209,12 +202,12 @@ async fn from_legacy(context: &Context, root: &str, answer: &Value, into: &mut V
                 group: group.clone(),
                 version: version.clone(),
                 preferred: !seen.contains(&key),
-                singular: text(&resource["singularName"]),
-                kind: text(&resource["kind"]),
-                short_names: strings(&resource["shortNames"]),
+                singular: resource.text("singularName").to_owned(),
+                kind: resource.text("kind").to_owned(),
+                short_names: resource.texts("shortNames").map(str::to_owned).collect(),
                 namespaced: resource["namespaced"] == true,
-                verbs: strings(&resource["verbs"]),
-                categories: strings(&resource["categories"]),
+                verbs: resource.texts("verbs").map(str::to_owned).collect(),
+                categories: resource.texts("categories").map(str::to_owned).collect(),
                 plural,
             });
             seen.push(key);

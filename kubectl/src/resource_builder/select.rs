@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use machinery::json::Fields;
+
 use super::{Info, files, mapper::Resource};
 use crate::cli::{
     context::{Call, Context},
@@ -144,8 +146,8 @@ pub fn of_list(resource: &Arc<Resource>, mut list: serde_json::Value) -> Vec<Inf
                 map.entry("apiVersion").or_insert_with(|| resource.api_version().into());
                 map.entry("kind").or_insert_with(|| resource.kind.clone().into());
             }
-            let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default().to_owned();
-            let (namespace, name) = (text("namespace"), text("name"));
+            let (namespace, name) =
+                (object["metadata"].text("namespace").to_owned(), object["metadata"].text("name").to_owned());
             Info { resource: resource.clone(), namespace, name, object, source: String::new() }
         })
         .collect()

@@ -9,10 +9,10 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
+use machinery::json::Fields;
 use model::lookup::Lookup;
 use model::resources::SECRETS;
 use model::user::UserInfo;
-use model::values::text;
 use serde_json::Value;
 
 use super::bearer::{Bearer, Token};
@@ -53,11 +53,11 @@ fn parse(token: &str) -> Option<(&str, &str)> {
 }
 
 fn user(object: &Value, id: &str, secret: &str, now: Timestamp) -> Result<UserInfo, &'static str> {
-    let data = |key: &str| STANDARD.decode(text(object, &format!("/data/{key}"))).unwrap_or_default();
+    let data = |key: &str| STANDARD.decode(object.sub("data").text(key)).unwrap_or_default();
     if object.pointer("/metadata/deletionTimestamp").is_some() {
         return Err("it is deleted and awaiting removal");
     }
-    if text(object, "/type") != "bootstrap.kubernetes.io/token" {
+    if object.text("type") != "bootstrap.kubernetes.io/token" {
         return Err("the Secret has another type");
     }
     if verify_slices_are_equal(&data("token-secret"), secret.as_bytes()).is_err() {

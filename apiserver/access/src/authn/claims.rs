@@ -1,10 +1,11 @@
 //! The claims of a service account token, and their validation against the objects that the token is bound to. Follows `pkg/serviceaccount/claims.go`.
 
 use jiff::Timestamp;
+use machinery::json::Fields;
+use machinery::meta;
 use model::lookup::Lookup;
 use model::resources::{NODES, PODS, SECRETS, SERVICE_ACCOUNTS};
 use model::user::{CREDENTIAL_ID, UserInfo};
-use model::values::text;
 use serde_json::{Value, json};
 
 /// Clocks may differ by this much, and an object's grace after its deletion is this long.
@@ -27,7 +28,7 @@ pub struct Ref {
 impl Ref {
     /// Of an object.
     pub fn to(object: &Value) -> Self {
-        Self { name: text(object, "/metadata/name").to_owned(), uid: text(object, "/metadata/uid").to_owned() }
+        Self { name: meta::name(object).to_owned(), uid: meta::uid(object).to_owned() }
     }
 
     fn value(&self) -> Value {
@@ -40,7 +41,7 @@ impl Ref {
 
     fn read(claims: &Value, what: &str) -> Option<Self> {
         let value = claims.get("kubernetes.io")?.get(what)?;
-        Some(Self { name: text(value, "/name").to_owned(), uid: text(value, "/uid").to_owned() })
+        Some(Self { name: value.text("name").to_owned(), uid: value.text("uid").to_owned() })
     }
 }
 
@@ -121,7 +122,7 @@ async fn find(
     of: &Ref,
 ) -> Option<std::sync::Arc<Value>> {
     match lookup.get(resource, namespace, &of.name) {
-        Some(object) if text(&object, "/metadata/uid") == of.uid => Some(object),
+        Some(object) if meta::uid(&object) == of.uid => Some(object),
         _ => lookup.get_fresh(resource, namespace, &of.name).await,
     }
 }
@@ -152,7 +153,7 @@ pub async fn validate(claims: &Value, lookup: &dyn Lookup, now: Timestamp) -> Re
 
     let found = find(lookup, &SERVICE_ACCOUNTS, Some(namespace), &account).await;
     let object = found.ok_or_else(|| format!("serviceaccounts \"{}\" not found", account.name))?;
-    let uid = text(&object, "/metadata/uid");
+    let uid = meta::uid(&object);
     if uid != account.uid {
         return Err(format!("service account UID ({uid}) does not match claim ({})", account.uid));
     }
@@ -168,7 +169,7 @@ pub async fn validate(claims: &Value, lookup: &dyn Lookup, now: Timestamp) -> Re
     for (resource, namespace, reference, what, claim) in bound {
         let Some(reference) = reference else { continue };
         let object = find(lookup, resource, namespace, reference).await.ok_or(INVALIDATED)?;
-        let uid = text(&object, "/metadata/uid");
+        let uid = meta::uid(&object);
         if uid != reference.uid {
             return Err(format!("{what} ({uid}) does not match {claim} claim ({})", reference.uid));
         }

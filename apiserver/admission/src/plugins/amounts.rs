@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use machinery::json::Fields;
 use machinery::quantity::Quantity;
-use model::values::{items, text};
 use serde_json::Value;
 
 /// Amounts by the names of resources.
@@ -11,12 +11,8 @@ pub type Amounts = BTreeMap<String, Quantity>;
 
 /// The amounts of a field.
 pub fn amounts(value: Option<&Value>) -> Amounts {
-    let amount = |value: &Value| match value {
-        Value::String(text) => text.parse().ok(),
-        other => other.to_string().parse().ok(),
-    };
     let entries = value.and_then(Value::as_object).into_iter().flatten();
-    entries.filter_map(|(name, value)| Some((name.clone(), amount(value)?))).collect()
+    entries.filter_map(|(name, value)| Some((name.clone(), Quantity::from_value(value)?))).collect()
 }
 
 /// Adds amounts.
@@ -38,13 +34,13 @@ fn raise(to: &mut Amounts, other: Amounts) {
 
 /// What a pod needs at most: its containers together, or at some moment of its start; pod-level figures outrank both.
 pub fn of_pod(pod: &Value, what: &str) -> Amounts {
-    let of = |container: &Value| amounts(container.pointer(&format!("/resources/{what}")));
+    let of = |container: &Value| amounts(container.at(&format!("/resources/{what}")));
     let mut total = Amounts::new();
-    items(pod, "/spec/containers").iter().for_each(|c| add(&mut total, &of(c)));
+    pod.sub("spec").list("containers").iter().for_each(|c| add(&mut total, &of(c)));
     let (mut sidecars, mut start) = (Amounts::new(), Amounts::new());
-    for container in items(pod, "/spec/initContainers") {
+    for container in pod.sub("spec").list("initContainers") {
         let mut now = of(container);
-        if text(container, "/restartPolicy") == "Always" {
+        if container.text("restartPolicy") == "Always" {
             add(&mut total, &now);
             add(&mut sidecars, &now);
             now = sidecars.clone();
@@ -54,7 +50,7 @@ pub fn of_pod(pod: &Value, what: &str) -> Amounts {
         raise(&mut start, now);
     }
     raise(&mut total, start);
-    let pod_level = amounts(pod.pointer(&format!("/spec/resources/{what}")));
+    let pod_level = amounts(pod.at(&format!("/spec/resources/{what}")));
     total.extend(pod_level.into_iter().filter(|(name, _)| matches!(name.as_str(), "cpu" | "memory")));
     total
 }

@@ -7,9 +7,10 @@ use access::authz::{Attributes, Authorizer};
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use machinery::json::Fields;
 use machinery::status::StatusError;
 use model::user::{MASTERS, UserInfo};
-use model::values::{quoted, text};
+use model::values::quoted;
 use serde_json::Value;
 use writes::admission::{Operation, Plugin, Request};
 use x509_parser::certification_request::X509CertificationRequest;
@@ -33,7 +34,7 @@ pub struct Subject {
 
 /// The subject of `spec.request`: base64 of PEM of PKCS#10.
 pub fn subject(csr: &Value) -> Result<Subject, String> {
-    let pem = STANDARD.decode(text(csr, "/spec/request")).map_err(|e| e.to_string())?;
+    let pem = STANDARD.decode(csr.sub("spec").text("request")).map_err(|e| e.to_string())?;
     let block = x509_parser::pem::Pem::iter_from_buffer(&pem).next().and_then(Result::ok);
     let block = block.filter(|b| b.label == "CERTIFICATE REQUEST" || b.label == "NEW CERTIFICATE REQUEST");
     let block = block.ok_or("PEM block type must be CERTIFICATE REQUEST")?;
@@ -70,7 +71,7 @@ impl Plugin for CertificateApproval {
     }
 
     async fn validate(&self, request: &Request<'_>, csr: &Value) -> Result<(), StatusError> {
-        let signer = request.old.map(|old| text(old, "/spec/signerName")).unwrap_or_default();
+        let signer = request.old.map(|old| old.sub("spec").text("signerName")).unwrap_or_default();
         if authorized_for_signer(&*self.0, request.user, "approve", signer) {
             return Ok(());
         }
@@ -91,7 +92,7 @@ impl Plugin for CertificateSigning {
     async fn validate(&self, request: &Request<'_>, csr: &Value) -> Result<(), StatusError> {
         let Some(old) = request.old else { return Ok(()) };
         let same = |path: &str| old.pointer(path) == csr.pointer(path);
-        let signer = text(old, "/spec/signerName");
+        let signer = old.sub("spec").text("signerName");
         if same("/status/certificate") && same("/status/conditions")
             || authorized_for_signer(&*self.0, request.user, "sign", signer)
         {
@@ -108,7 +109,7 @@ impl Plugin for CertificateSubjectRestriction {
     }
 
     async fn validate(&self, request: &Request<'_>, csr: &Value) -> Result<(), StatusError> {
-        if text(csr, "/spec/signerName") != CLIENT_SIGNER {
+        if csr.sub("spec").text("signerName") != CLIENT_SIGNER {
             return Ok(());
         }
         let subject = subject(csr).map_err(|why| forbidden(request, csr, format!("failed to parse CSR: {why}")))?;

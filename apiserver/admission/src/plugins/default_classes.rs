@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use machinery::json::Fields;
+use machinery::meta;
 use machinery::status::StatusError;
 use model::resources::{INGRESS_CLASSES, STORAGE_CLASSES};
-use model::values::text;
 use serde_json::Value;
 use writes::admission::{Plugin, Request};
 
@@ -16,20 +17,15 @@ pub struct DefaultStorageClass;
 /// See the module.
 pub struct DefaultIngressClass;
 
-fn annotation<'v>(object: &'v Value, key: &str) -> &'v str {
-    object["metadata"]["annotations"].get(key).and_then(Value::as_str).unwrap_or_default()
-}
-
 /// The newest of those that any of the annotations marks; of several as new the first by name.
 fn default_of(classes: &[Arc<Value>], annotations: &[&str]) -> Option<String> {
-    let marked = classes.iter().filter(|c| annotations.iter().any(|a| annotation(c, a) == "true"));
+    let marked = classes.iter().filter(|c| annotations.iter().any(|a| meta::annotation(c, a) == Some("true")));
     let newest = marked.min_by(|a, b| {
-        let key =
-            |c: &Arc<Value>| (text(c, "/metadata/creationTimestamp").to_owned(), text(c, "/metadata/name").to_owned());
+        let key = |c: &Arc<Value>| (meta::creation_timestamp(c).to_owned(), meta::name(c).to_owned());
         let ((at_a, name_a), (at_b, name_b)) = (key(a), key(b));
         at_b.cmp(&at_a).then(name_a.cmp(&name_b))
     })?;
-    Some(text(newest, "/metadata/name").to_owned())
+    Some(meta::name(newest).to_owned())
 }
 
 #[async_trait]
@@ -39,7 +35,7 @@ impl Plugin for DefaultStorageClass {
     }
 
     async fn admit(&self, request: &Request<'_>, claim: &mut Value) -> Result<(), StatusError> {
-        let has_class = claim.pointer("/spec/storageClassName").is_some_and(|c| !c.is_null())
+        let has_class = claim.at("/spec/storageClassName").is_some()
             || claim["metadata"]["annotations"].get("volume.beta.kubernetes.io/storage-class").is_some();
         if !has_class {
             let marks =
@@ -59,7 +55,7 @@ impl Plugin for DefaultIngressClass {
     }
 
     async fn admit(&self, request: &Request<'_>, ingress: &mut Value) -> Result<(), StatusError> {
-        let has_class = ingress.pointer("/spec/ingressClassName").is_some_and(|c| !c.is_null())
+        let has_class = ingress.at("/spec/ingressClassName").is_some()
             || ingress["metadata"]["annotations"].get("kubernetes.io/ingress.class").is_some();
         if !has_class {
             let marks = ["ingressclass.kubernetes.io/is-default-class"];

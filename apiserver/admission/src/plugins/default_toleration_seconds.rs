@@ -2,8 +2,8 @@
 //! something else.
 
 use async_trait::async_trait;
+use machinery::json::Fields;
 use machinery::status::StatusError;
-use model::values::{items, text};
 use serde_json::{Value, json};
 use writes::admission::{Plugin, Request};
 
@@ -42,10 +42,9 @@ impl DefaultTolerationSeconds {
             [("node.kubernetes.io/not-ready", self.not_ready), ("node.kubernetes.io/unreachable", self.unreachable)]
         {
             let says = |t: &Value| {
-                matches!(text(t, "/key"), k if k == key || k.is_empty())
-                    && matches!(text(t, "/effect"), "NoExecute" | "")
+                matches!(t.text("key"), k if k == key || k.is_empty()) && matches!(t.text("effect"), "NoExecute" | "")
             };
-            if !items(pod, "/spec/tolerations").iter().any(says) {
+            if !pod.sub("spec").list("tolerations").iter().any(says) {
                 let toleration =
                     json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds});
                 list(&mut pod["spec"], "tolerations").push(toleration);
@@ -74,12 +73,14 @@ mod tests {
         ] {
             let mut pod = json!({"spec": {"tolerations": tolerations}});
             DefaultTolerationSeconds::default().tolerate(&mut pod);
-            let shown: Vec<String> = items(&pod, "/spec/tolerations")
+            let shown: Vec<String> = pod
+                .sub("spec")
+                .list("tolerations")
                 .iter()
                 .map(|t| {
                     format!(
                         "{} {}",
-                        text(t, "/key").rsplit('/').next().unwrap(),
+                        t.text("key").rsplit('/').next().unwrap(),
                         t.get("tolerationSeconds").map(Value::to_string).unwrap_or_default()
                     )
                 })

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use access::authz::rbac::aggregate;
 use async_trait::async_trait;
+use machinery::json::Fields;
 use machinery::quantity::Quantity;
 use machinery::status::StatusError;
 use model::resources::LIMIT_RANGES;
-use model::values::{items, text};
 use serde_json::{Map, Value};
 use writes::admission::{Operation, Plugin, Request};
 
@@ -62,14 +62,14 @@ fn ranges(request: &Request<'_>) -> Vec<Arc<Value>> {
 /// Defaults for what containers leave open, noted in an annotation.
 fn set_defaults(pod: &mut Value, range: &Value) {
     let (mut requests, mut limits) = (Map::new(), Map::new());
-    for limit in items(range, "/spec/limits").iter().filter(|l| text(l, "/type") == "Container") {
+    for limit in range.sub("spec").list("limits").iter().filter(|l| l.text("type") == "Container") {
         requests.extend(limit.get("defaultRequest").and_then(Value::as_object).cloned().unwrap_or_default());
         limits.extend(limit.get("default").and_then(Value::as_object).cloned().unwrap_or_default());
     }
     let mut notes = Vec::new();
     for (sort, what) in [("containers", "container"), ("initContainers", "init container")] {
         for container in pod["spec"].get_mut(sort).and_then(Value::as_array_mut).into_iter().flatten() {
-            let name = text(container, "/name").to_owned();
+            let name = container.text("name").to_owned();
             for (kind, defaults, noun) in [("requests", &requests, "request"), ("limits", &limits, "limit")] {
                 let set = fill(container, kind, defaults);
                 if !set.is_empty() {
@@ -87,7 +87,7 @@ fn set_defaults(pod: &mut Value, range: &Value) {
 fn fill(container: &mut Value, kind: &str, defaults: &Map<String, Value>) -> Vec<String> {
     let mut set = Vec::new();
     for (name, value) in defaults {
-        if container.pointer(&format!("/resources/{kind}")).and_then(|have| have.get(name)).is_none() {
+        if container.at(&format!("/resources/{kind}")).and_then(|have| have.get(name)).is_none() {
             container["resources"][kind][name] = value.clone();
             set.push(name.clone());
         }
@@ -97,14 +97,13 @@ fn fill(container: &mut Value, kind: &str, defaults: &Map<String, Value>) -> Vec
 
 fn pod_faults(pod: &Value, range: &Value) -> Vec<String> {
     let mut errors = Vec::new();
-    for limit in items(range, "/spec/limits") {
-        match text(limit, "/type") {
+    for limit in range.sub("spec").list("limits") {
+        match limit.text("type") {
             "Container" => {
-                for container in items(pod, "/spec/containers").iter().chain(items(pod, "/spec/initContainers")) {
-                    let (requests, limits) = (
-                        amounts(container.pointer("/resources/requests")),
-                        amounts(container.pointer("/resources/limits")),
-                    );
+                for container in pod.sub("spec").list("containers").iter().chain(pod.sub("spec").list("initContainers"))
+                {
+                    let (requests, limits) =
+                        (amounts(container.at("/resources/requests")), amounts(container.at("/resources/limits")));
                     errors.extend(faults(limit, "Container", &requests, &limits));
                 }
             }
@@ -117,9 +116,9 @@ fn pod_faults(pod: &Value, range: &Value) -> Vec<String> {
 
 fn claim_faults(claim: &Value, range: &Value) -> Vec<String> {
     const KIND: &str = "PersistentVolumeClaim";
-    let requests = amounts(claim.pointer("/spec/resources/requests"));
+    let requests = amounts(claim.at("/spec/resources/requests"));
     let mut errors = Vec::new();
-    for limit in items(range, "/spec/limits").iter().filter(|l| text(l, "/type") == KIND) {
+    for limit in range.sub("spec").list("limits").iter().filter(|l| l.text("type") == KIND) {
         for (name, least) in amounts(limit.get("min")) {
             errors.extend(min(KIND, &name, &least, requests.get(&name), None));
         }
@@ -212,7 +211,7 @@ mod tests {
         let mut pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a", "resources": {"limits": {"cpu": "1"}}}], "initContainers": [{"name": "i"}]}});
         set_defaults(&mut pod, &range);
         assert_eq!(
-            pod.pointer("/spec/containers/0/resources"),
+            pod.at("/spec/containers/0/resources"),
             Some(&json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "100m"}}))
         );
         assert_eq!(

@@ -1,7 +1,7 @@
 //! The plugins, one file each, and what they share.
 
+use machinery::meta;
 use machinery::status::StatusError;
-use model::values::text;
 use serde_json::Value;
 use writes::admission::Request;
 
@@ -26,7 +26,7 @@ pub mod volume_resize;
 
 /// The 403 of a plugin: names the object as well as is known.
 pub fn forbidden(request: &Request<'_>, obj: &Value, why: impl std::fmt::Display) -> StatusError {
-    let candidates = [request.name, text(obj, "/metadata/name"), text(obj, "/metadata/generateName")];
+    let candidates = [request.name, meta::name(obj), meta::generate_name(obj)];
     let name = candidates.into_iter().find(|name| !name.is_empty()).unwrap_or("Unknown");
     StatusError::forbidden(&request.resource.group_resource(), name, why)
 }

@@ -3,9 +3,9 @@
 
 use async_trait::async_trait;
 use machinery::gvk::GroupResource;
+use machinery::json::Fields;
 use machinery::status::{Cause, StatusError};
 use model::resources::NAMESPACES;
-use model::values::text;
 use serde_json::Value;
 use writes::admission::{Operation, Plugin, Request};
 
@@ -39,7 +39,7 @@ impl Plugin for NamespaceLifecycle {
             None => request.registry.get_consistent(&NAMESPACES, None, namespace).await?,
         };
         let Some(found) = seen else { return Err(StatusError::not_found(&NAMESPACES, namespace)) };
-        if text(&found, "/status/phase") != "Terminating" {
+        if found.sub("status").text("phase") != "Terminating" {
             return Ok(());
         }
         Err(terminating(request, obj, namespace))

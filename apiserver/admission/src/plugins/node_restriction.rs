@@ -7,9 +7,11 @@ use std::sync::Arc;
 use access::authz::{Attributes, Authorizer};
 use access::pod_refs;
 use async_trait::async_trait;
+use machinery::json::Fields;
+use machinery::meta;
 use machinery::status::StatusError;
 use model::resources::{CSI_DRIVERS, NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS};
-use model::values::{items, quoted, text};
+use model::values::quoted;
 use serde_json::Value;
 use writes::admission::{Operation, Plugin, Request};
 
@@ -89,18 +91,18 @@ impl NodeRestriction {
             return Ok(());
         }
         let bound = &obj["spec"]["boundObjectRef"];
-        if text(bound, "/apiVersion") != "v1" || text(bound, "/kind") != "Pod" || text(bound, "/name").is_empty() {
+        if bound.text("apiVersion") != "v1" || bound.text("kind") != "Pod" || bound.text("name").is_empty() {
             return Err("node requested token not bound to a pod".into());
         }
-        let uid = text(bound, "/uid");
+        let uid = bound.text("uid");
         if uid.is_empty() {
             return Err("node requested token with a pod binding without a uid".into());
         }
-        let pod = existing_pod(request, text(bound, "/name"))?;
-        if text(&pod, "/metadata/uid") != uid {
+        let pod = existing_pod(request, bound.text("name"))?;
+        if meta::uid(&pod) != uid {
             return Err(format!("the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated").into());
         }
-        if text(&pod, "/spec/nodeName") != node {
+        if pod.sub("spec").text("nodeName") != node {
             return Err("node requested token bound to a pod scheduled on a different node".into());
         }
         self.audience(request, obj, &pod)
@@ -108,7 +110,7 @@ impl NodeRestriction {
 
     /// A kubelet gets tokens for the audiences that the pod's volumes name, or that it was given by RBAC.
     fn audience(&self, request: &Request<'_>, obj: &Value, pod: &Value) -> Result<(), No> {
-        let audiences = model::values::texts(obj, "/spec/audiences");
+        let audiences: Vec<&str> = obj.sub("spec").texts("audiences").collect();
         let audience = match audiences.as_slice() {
             [] => "",
             [one] => one,
@@ -143,7 +145,7 @@ fn pod(node: &str, request: &Request<'_>, obj: &Value) -> Result<(), No> {
         }
         // Deleting a collection names none: each is checked on its own.
         Operation::Delete if request.name.is_empty() => Ok(()),
-        Operation::Delete if text(&*existing_pod(request, request.name)?, "/spec/nodeName") != node => {
+        Operation::Delete if existing_pod(request, request.name)?.sub("spec").text("nodeName") != node => {
             Err(format!("node {} can only delete pods with spec.nodeName set to itself", quoted(node)).into())
         }
         Operation::Delete => Ok(()),
@@ -165,15 +167,15 @@ fn mirror_pod(node: &str, pod: &Value, own: Option<&Value>) -> Result<(), No> {
         )
         .into());
     }
-    if text(pod, "/spec/nodeName") != node {
+    if pod.sub("spec").text("nodeName") != node {
         return Err(format!("node {n} can only create pods with spec.nodeName set to itself").into());
     }
-    let owner = match items(pod, "/metadata/ownerReferences") {
+    let owner = match pod.sub("metadata").list("ownerReferences") {
         [] => return Err(format!("node {n} can only create pods with an owner reference set to itself").into()),
         [owner] => owner,
         _ => return Err(format!("node {n} can only create pods with a single owner reference set to itself").into()),
     };
-    if text(owner, "/apiVersion") != "v1" || text(owner, "/kind") != "Node" || text(owner, "/name") != node {
+    if owner.text("apiVersion") != "v1" || owner.text("kind") != "Node" || owner.text("name") != node {
         return Err(format!("node {n} can only create pods with an owner reference set to itself").into());
     }
     if owner["controller"] != true {
@@ -183,7 +185,7 @@ fn mirror_pod(node: &str, pod: &Value, own: Option<&Value>) -> Result<(), No> {
         return Err(format!("node {n} must not set blockOwnerDeletion on an owner reference").into());
     }
     let own = own.ok_or_else(|| No::Error(StatusError::not_found(&NODES, node)))?;
-    let (said, is) = (text(owner, "/uid"), text(own, "/metadata/uid"));
+    let (said, is) = (owner.text("uid"), meta::uid(own));
     if said != is {
         return Err(format!("node {node} UID mismatch: expected {said} got {is}").into());
     }
@@ -199,7 +201,7 @@ fn pod_status(node: &str, request: &Request<'_>, obj: &Value) -> Result<(), No> 
     let Some(old) = request.old.filter(|_| request.operation == Operation::Update) else {
         return Err("unexpected operation".into());
     };
-    if text(old, "/spec/nodeName") != node {
+    if old.sub("spec").text("nodeName") != node {
         return Err(format!("node {n} can only update pod status for pods with spec.nodeName set to itself").into());
     }
     let differs = |path: &str| {
@@ -224,11 +226,11 @@ fn eviction(node: &str, request: &Request<'_>, obj: &Value) -> Result<(), No> {
     if !request.creates() {
         return Err("unexpected operation".into());
     }
-    let name = if request.name.is_empty() { text(obj, "/metadata/name") } else { request.name };
+    let name = if request.name.is_empty() { meta::name(obj) } else { request.name };
     if name.is_empty() {
         return Err("could not determine pod from request data".into());
     }
-    if text(&*existing_pod(request, name)?, "/spec/nodeName") != node {
+    if existing_pod(request, name)?.sub("spec").text("nodeName") != node {
         return Err(format!("node {node} can only evict pods with spec.nodeName set to itself").into());
     }
     Ok(())
@@ -262,7 +264,7 @@ fn claim_status(node: &str, request: &Request<'_>, obj: &Value) -> Result<(), No
 
 fn own_node(node: &str, request: &Request<'_>, obj: &Value) -> Result<(), No> {
     let n = quoted(node);
-    let name = if request.name.is_empty() { text(obj, "/metadata/name") } else { request.name };
+    let name = if request.name.is_empty() { meta::name(obj) } else { request.name };
     if name != node {
         return Err(format!("node {n} is not allowed to modify node {}", quoted(name)).into());
     }
@@ -286,10 +288,10 @@ fn own_node(node: &str, request: &Request<'_>, obj: &Value) -> Result<(), No> {
                     format!("node {n} is not allowed to update configSource to a new non-nil configSource").into()
                 );
             }
-            if items(obj, "/spec/taints") != items(old, "/spec/taints") {
+            if obj.sub("spec").list("taints") != old.sub("spec").list("taints") {
                 return Err(format!("node {n} is not allowed to modify taints").into());
             }
-            if items(obj, "/metadata/ownerReferences") != items(old, "/metadata/ownerReferences") {
+            if obj.sub("metadata").list("ownerReferences") != old.sub("metadata").list("ownerReferences") {
                 return Err(format!("node {n} is not allowed to modify ownerReferences").into());
             }
             let forbidden = labels::forbidden(&obj["metadata"]["labels"], &old["metadata"]["labels"]);
@@ -311,7 +313,7 @@ fn lease(node: &str, request: &Request<'_>, obj: &Value) -> Result<(), No> {
 }
 
 fn named_as_node(node: &str, request: &Request<'_>, obj: &Value, why: &str) -> Result<(), No> {
-    let name = if request.creates() { text(obj, "/metadata/name") } else { request.name };
+    let name = if request.creates() { meta::name(obj) } else { request.name };
     if name == node { Ok(()) } else { Err(why.into()) }
 }
 
@@ -322,7 +324,7 @@ fn resource_slice(node: &str, request: &Request<'_>, obj: &Value) -> Result<(), 
         _ => return Ok(()),
     };
     match object {
-        Some(slice) if text(slice, "/spec/nodeName") != node => {
+        Some(slice) if slice.sub("spec").text("nodeName") != node => {
             Err(format!("can only {verb} ResourceSlice with the same NodeName as the requesting node").into())
         }
         _ => Ok(()),
@@ -330,7 +332,7 @@ fn resource_slice(node: &str, request: &Request<'_>, obj: &Value) -> Result<(), 
 }
 
 fn signing_request(node: &str, request: &Request<'_>, obj: &Value) -> Result<(), No> {
-    let signer = text(obj, "/spec/signerName");
+    let signer = obj.sub("spec").text("signerName");
     if !request.creates()
         || !matches!(signer, "kubernetes.io/kubelet-serving" | "kubernetes.io/kube-apiserver-client-kubelet")
     {
@@ -348,23 +350,23 @@ fn pod_names_audience(request: &Request<'_>, pod: &Value, audience: &str) -> boo
     let registry = request.registry;
     let driver_of_claim = |claim: &str| {
         let claim = registry.get(&PERSISTENT_VOLUME_CLAIMS, request.namespace, claim)?;
-        let volume = registry.get(&PERSISTENT_VOLUMES, None, text(&claim, "/spec/volumeName"))?;
-        Some(text(&volume, "/spec/csi/driver").to_owned())
+        let volume = registry.get(&PERSISTENT_VOLUMES, None, claim.sub("spec").text("volumeName"))?;
+        Some(volume.at("/spec/csi").text("driver").to_owned())
     };
-    items(pod, "/spec/volumes").iter().any(|volume| {
-        let projects = |s: &Value| s.get("serviceAccountToken").is_some_and(|t| text(t, "/audience") == audience);
-        if items(volume, "/projected/sources").iter().any(projects) {
+    pod.sub("spec").list("volumes").iter().any(|volume| {
+        let projects = |s: &Value| s.get("serviceAccountToken").is_some_and(|t| t.text("audience") == audience);
+        if volume.sub("projected").list("sources").iter().any(projects) {
             return true;
         }
         let driver = if volume.get("ephemeral").is_some() {
-            driver_of_claim(&format!("{}-{}", text(pod, "/metadata/name"), text(volume, "/name")))
+            driver_of_claim(&format!("{}-{}", meta::name(pod), volume.text("name")))
         } else if volume.get("persistentVolumeClaim").is_some() {
-            driver_of_claim(text(volume, "/persistentVolumeClaim/claimName"))
+            driver_of_claim(volume.sub("persistentVolumeClaim").text("claimName"))
         } else {
-            Some(text(volume, "/csi/driver").to_owned())
+            Some(volume.sub("csi").text("driver").to_owned())
         };
         let driver = driver.filter(|d| !d.is_empty()).and_then(|d| registry.get(&CSI_DRIVERS, None, &d));
-        driver.is_some_and(|d| items(&d, "/spec/tokenRequests").iter().any(|t| text(t, "/audience") == audience))
+        driver.is_some_and(|d| d.sub("spec").list("tokenRequests").iter().any(|t| t.text("audience") == audience))
     })
 }
 

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use machinery::field::{Error, Path};
 use machinery::gvk::{GroupResource, GroupVersion};
+use machinery::json::Fields;
+use machinery::meta;
 use machinery::status::StatusError;
 use serde_json::Value;
 
 use access::authz::{Attributes, Authorizer};
 use model::user::{MASTERS, UserInfo};
-use model::values::text;
 use writes::admission::{Plugin, Request};
 
 const GROUP: &str = "admissionregistration.k8s.io";
@@ -42,7 +43,7 @@ impl Plugin for PolicyParams {
         };
         let Err(why) = refusal else { return Ok(()) };
         let fault = Error::forbidden(&Path::new("spec").child(field), why);
-        Err(StatusError::invalid(&request.resource.group_kind(), text(obj, "/metadata/name"), vec![fault]))
+        Err(StatusError::invalid(&request.resource.group_kind(), meta::name(obj), vec![fault]))
     }
 }
 
@@ -63,10 +64,10 @@ impl Target {
 
     /// The resource of a `paramKind`.
     fn of(request: &Request<'_>, kind: &Value) -> Self {
-        let Ok(version) = GroupVersion::parse(text(kind, "/apiVersion")) else {
+        let Ok(version) = GroupVersion::parse(kind.text("apiVersion")) else {
             return Self::anything(Some("parse"));
         };
-        let name = text(kind, "/kind");
+        let name = kind.text("kind");
         let rows = request.registry.rows();
         let row =
             rows.iter().find(|row| row.group == version.group && row.version == version.version && row.kind == name);
@@ -100,8 +101,8 @@ impl PolicyParams {
         Err(format!(
             "user {} must have \"get\" permission on all objects of the referenced paramKind (kind={}, apiVersion={})",
             shown(request.user),
-            text(kind, "/kind"),
-            text(kind, "/apiVersion")
+            kind.text("kind"),
+            kind.text("apiVersion")
         ))
     }
 
@@ -110,7 +111,7 @@ impl PolicyParams {
         if reference.is_null() {
             return Ok(());
         }
-        let name = text(binding, "/spec/policyName");
+        let name = binding.sub("spec").text("policyName");
         let policy = request.registry.get(&GroupResource::new(GROUP, policies), None, name);
         let kind = policy.as_ref().map(|policy| &policy["spec"]["paramKind"]);
         let target = match kind {
@@ -118,9 +119,9 @@ impl PolicyParams {
             Some(Value::Null) => Target::anything(None),
             Some(kind) => Target::of(request, kind),
         };
-        let param = text(reference, "/name");
+        let param = reference.text("name");
         let verb = if param.is_empty() { "list" } else { "get" };
-        if self.allowed(request.user, verb, &target, text(reference, "/namespace"), param) {
+        if self.allowed(request.user, verb, &target, reference.text("namespace"), param) {
             return Ok(());
         }
         let user = shown(request.user);
@@ -128,7 +129,7 @@ impl PolicyParams {
             "to determine minimum required permissions and user {user} does not have \"{verb}\" permission for all groups, versions and resources"
         );
         let kind =
-            kind.map(|kind| format!("&{{{} {}}}", text(kind, "/apiVersion"), text(kind, "/kind"))).unwrap_or_default();
+            kind.map(|kind| format!("&{{{} {}}}", kind.text("apiVersion"), kind.text("kind"))).unwrap_or_default();
         Err(match target.doubt {
             Some("get") => format!("unable to get policy {name} {everything}"),
             Some(doubt) => format!("unable to {doubt} paramKind {kind} {everything}"),

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use machinery::json::Fields;
+use machinery::meta;
 use machinery::status::StatusError;
 use model::resources::PRIORITY_CLASSES;
-use model::values::text;
 use serde_json::Value;
 use writes::admission::{Operation, Plugin, Request};
 
@@ -29,7 +30,7 @@ impl Plugin for Priority {
             request.old.into_iter().for_each(|old| keep(obj, old));
             return Ok(());
         }
-        let name = text(obj, "/spec/priorityClassName");
+        let name = obj.sub("spec").text("priorityClassName");
         let class = if name.is_empty() {
             default(&request.registry.list(&PRIORITY_CLASSES, None))
         } else {
@@ -50,8 +51,8 @@ impl Plugin for Priority {
             return Ok(());
         }
         let Some(other) = default(&request.registry.list(&PRIORITY_CLASSES, None)) else { return Ok(()) };
-        let other = text(&other, "/metadata/name");
-        if request.creates() || other != text(obj, "/metadata/name") {
+        let other = meta::name(&other);
+        if request.creates() || other != meta::name(obj) {
             let why = format!("PriorityClass {other} is already marked as default. Only one default can exist");
             return Err(forbidden(request, obj, why));
         }
@@ -78,11 +79,7 @@ fn keep(pod: &mut Value, old: &Value) {
 
 fn set(pod: &mut Value, class: Option<&Value>) -> Result<(), String> {
     let (name, value, policy) = match class {
-        Some(class) => (
-            text(class, "/metadata/name"),
-            class["value"].as_i64().unwrap_or_default(),
-            text(class, "/preemptionPolicy"),
-        ),
+        Some(class) => (meta::name(class), class["value"].as_i64().unwrap_or_default(), class.text("preemptionPolicy")),
         None => ("", 0, "PreemptLowerPriority"),
     };
     if let Some(given) = pod["spec"].get("priority").and_then(Value::as_i64)
@@ -92,7 +89,7 @@ fn set(pod: &mut Value, class: Option<&Value>) -> Result<(), String> {
             "the integer value of priority ({given}) must not be provided in pod spec; priority admission controller computed {value} from the given PriorityClass name"
         ));
     }
-    let given = text(pod, "/spec/preemptionPolicy");
+    let given = pod.sub("spec").text("preemptionPolicy");
     if !given.is_empty() && !policy.is_empty() && given != policy {
         return Err(format!(
             "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; priority admission controller computed {policy} from the given PriorityClass name"
@@ -157,7 +154,7 @@ mod tests {
             Arc::new(json!({"metadata": {"name": name}, "value": value, "globalDefault": default}))
         };
         let classes = [class("a", 5, true), class("b", 3, true), class("c", 1, false)];
-        assert_eq!(text(&default(&classes).unwrap(), "/metadata/name"), "b");
+        assert_eq!(meta::name(&default(&classes).unwrap()), "b");
         assert_eq!(default(&classes[2..]), None);
     }
 }

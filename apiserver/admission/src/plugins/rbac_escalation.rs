@@ -8,9 +8,10 @@ use std::sync::Arc;
 use access::authz::rbac::{Rbac, Rule, escalation};
 use access::authz::{Attributes, Authorizer};
 use async_trait::async_trait;
+use machinery::json::Fields;
+use machinery::meta;
 use machinery::status::StatusError;
 use model::user::MASTERS;
-use model::values::{items, text};
 use serde_json::{Value, json};
 use writes::admission::{Operation, Plugin, Request};
 
@@ -63,10 +64,9 @@ impl RbacEscalation {
         if self.allowed(request, "escalate", &request.resource.resource, named) {
             return Ok(());
         }
-        let refuse =
-            |why: String| StatusError::forbidden(&request.resource.group_resource(), text(obj, "/metadata/name"), why);
+        let refuse = |why: String| StatusError::forbidden(&request.resource.group_resource(), meta::name(obj), why);
         self.confirm(request, &Rule::read_all(obj)).map_err(refuse)?;
-        let aggregates = |role: &Value| !items(role, "/aggregationRule/clusterRoleSelectors").is_empty();
+        let aggregates = |role: &Value| !role.sub("aggregationRule").list("clusterRoleSelectors").is_empty();
         if (aggregates(obj) || request.old.is_some_and(aggregates))
             && self.confirm(request, &Rule::everything()).is_err()
         {
@@ -76,7 +76,7 @@ impl RbacEscalation {
     }
 
     fn binding(&self, request: &Request<'_>, obj: &Value) -> Result<(), StatusError> {
-        let (kind, name) = (text(obj, "/roleRef/kind"), text(obj, "/roleRef/name"));
+        let (kind, name) = (obj.sub("roleRef").text("kind"), obj.sub("roleRef").text("name"));
         let resource = match kind {
             "ClusterRole" => "clusterroles",
             "Role" => "roles",
@@ -89,8 +89,7 @@ impl RbacEscalation {
         let group_resource = machinery::gvk::GroupResource::new(GROUP, resource.trim_end_matches('s'));
         let rules = self.rbac.role_rules(kind, name, request.namespace.unwrap_or_default());
         let rules = rules.map_err(|_| StatusError::not_found(&group_resource, name))?;
-        let refuse =
-            |why: String| StatusError::forbidden(&request.resource.group_resource(), text(obj, "/metadata/name"), why);
+        let refuse = |why: String| StatusError::forbidden(&request.resource.group_resource(), meta::name(obj), why);
         self.confirm(request, &rules).map_err(refuse)
     }
 }

@@ -5,9 +5,10 @@
 use async_trait::async_trait;
 use counted::Counted;
 use jiff::Timestamp;
+use machinery::json::Fields;
 use machinery::meta;
 use machinery::status::StatusError;
-use model::check::{Fields, same};
+use model::check::same;
 use model::resource::Sort;
 use model::resources::RESOURCE_QUOTAS;
 use serde_json::{Value, json};

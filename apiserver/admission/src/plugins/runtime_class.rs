@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use machinery::json::at;
+use machinery::json::Fields;
 use machinery::status::StatusError;
 use model::resources::RUNTIME_CLASSES;
-use model::values::{items, quoted, text};
+use model::values::quoted;
 use serde_json::{Map, Value};
 use writes::admission::{Plugin, Request};
 
@@ -16,7 +16,7 @@ use super::{forbidden, list};
 pub struct RuntimeClass;
 
 async fn class_of(request: &Request<'_>, pod: &Value) -> Result<Option<Arc<Value>>, StatusError> {
-    let Some(name) = at(pod, "/spec/runtimeClassName").and_then(Value::as_str) else { return Ok(None) };
+    let Some(name) = pod.at("/spec/runtimeClassName").and_then(Value::as_str) else { return Ok(None) };
     let found = match request.registry.get(&RUNTIME_CLASSES, None, name) {
         Some(found) => Some(found),
         None => request.registry.get_consistent(&RUNTIME_CLASSES, None, name).await?,
@@ -28,7 +28,7 @@ async fn class_of(request: &Request<'_>, pod: &Value) -> Result<Option<Arc<Value
 }
 
 fn overhead(class: Option<&Value>) -> Option<&Value> {
-    class.and_then(|c| c.pointer("/overhead/podFixed"))
+    class.at("/overhead/podFixed")
 }
 
 #[async_trait]
@@ -44,7 +44,7 @@ impl Plugin for RuntimeClass {
 
     async fn validate(&self, request: &Request<'_>, pod: &Value) -> Result<(), StatusError> {
         let class = class_of(request, pod).await?;
-        let has = at(pod, "/spec/overhead").filter(|o| !o.is_null());
+        let has = pod.at("/spec/overhead");
         match (overhead(class.as_deref()), has) {
             (Some(wanted), has) if has != Some(wanted) => Err(forbidden(
                 request,
@@ -64,7 +64,7 @@ impl Plugin for RuntimeClass {
 /// Overhead, node selector and tolerations of the class.
 fn set(pod: &mut Value, class: &Value) -> Result<(), String> {
     if let Some(wanted) = overhead(Some(class)) {
-        let has = at(pod, "/spec/overhead").and_then(Value::as_object).filter(|o| !o.is_empty());
+        let has = pod.at("/spec/overhead").and_then(Value::as_object).filter(|o| !o.is_empty());
         if has.is_some() && has != wanted.as_object() {
             return Err("pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead".into());
         }
@@ -86,13 +86,9 @@ fn set(pod: &mut Value, class: &Value) -> Result<(), String> {
             own[key] = value.clone();
         }
     }
-    for toleration in items(scheduling, "/tolerations") {
-        let same = |t: &Value| {
-            ["key", "operator", "value", "effect"]
-                .iter()
-                .all(|f| text(t, &format!("/{f}")) == text(toleration, &format!("/{f}")))
-        };
-        if !items(pod, "/spec/tolerations").iter().any(same) {
+    for toleration in scheduling.list("tolerations") {
+        let same = |t: &Value| ["key", "operator", "value", "effect"].iter().all(|f| t.text(f) == toleration.text(f));
+        if !pod.sub("spec").list("tolerations").iter().any(same) {
             list(&mut pod["spec"], "tolerations").push(toleration.clone());
         }
     }

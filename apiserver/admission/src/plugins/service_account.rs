@@ -9,10 +9,10 @@ use access::authn::claims::WARN_ONLY_SECONDS;
 use access::pod_refs;
 use async_trait::async_trait;
 use machinery::gvk::GroupResource;
-use machinery::json::at;
+use machinery::json::Fields;
+use machinery::meta;
 use machinery::status::StatusError;
 use model::resources::SERVICE_ACCOUNTS;
-use model::values::{items, text};
 use serde_json::{Value, json};
 use writes::admission::{Operation, Plugin, Request};
 
@@ -43,7 +43,7 @@ impl Plugin for ServiceAccount {
         if request.subresource.is_some() || pod_refs::is_mirror(pod) {
             return Ok(());
         }
-        if text(pod, "/spec/serviceAccountName").is_empty() {
+        if pod.sub("spec").text("serviceAccountName").is_empty() {
             pod["spec"]["serviceAccountName"] = DEFAULT.into();
         }
         // The deprecated alias of the field is always the same.
@@ -52,9 +52,9 @@ impl Plugin for ServiceAccount {
         if automounts(&account, pod) {
             mount(pod, &model::random::random_suffix());
         }
-        let pull = items(&account, "/imagePullSecrets");
-        if items(pod, "/spec/imagePullSecrets").is_empty() && !pull.is_empty() {
-            let names: Vec<Value> = pull.iter().map(|s| json!({"name": text(s, "/name")})).collect();
+        let pull = account.list("imagePullSecrets");
+        if pod.sub("spec").list("imagePullSecrets").is_empty() && !pull.is_empty() {
+            let names: Vec<Value> = pull.iter().map(|s| json!({"name": s.text("name")})).collect();
             pod["spec"]["imagePullSecrets"] = names.into();
         }
         Ok(())
@@ -65,9 +65,9 @@ impl Plugin for ServiceAccount {
         if request.subresource.is_none() && pod_refs::is_mirror(pod) {
             return mirror(pod).map_err(|why| forbidden(request, pod, why));
         }
-        if text(pod, "/spec/serviceAccountName").is_empty() {
+        if pod.sub("spec").text("serviceAccountName").is_empty() {
             let namespace = request.namespace.unwrap_or_default();
-            return refuse(format!("no service account specified for pod {namespace}/{}", text(pod, "/metadata/name")));
+            return refuse(format!("no service account specified for pod {namespace}/{}", meta::name(pod)));
         }
         let account = account(request, pod).await?;
         if !enforces(&account) {
@@ -83,7 +83,7 @@ impl Plugin for ServiceAccount {
 
 /// The pod's service account.
 async fn account(request: &Request<'_>, pod: &Value) -> Result<Arc<Value>, StatusError> {
-    let (namespace, name) = (request.namespace, text(pod, "/spec/serviceAccountName"));
+    let (namespace, name) = (request.namespace, pod.sub("spec").text("serviceAccountName"));
     if let Some(found) = request.registry.get(&SERVICE_ACCOUNTS, namespace, name) {
         return Ok(found);
     }
@@ -103,20 +103,20 @@ async fn account(request: &Request<'_>, pod: &Value) -> Result<Arc<Value>, Statu
 
 fn automounts(account: &Value, pod: &Value) -> bool {
     let says = |value: Option<&Value>| value.and_then(Value::as_bool);
-    says(at(pod, "/spec/automountServiceAccountToken"))
+    says(pod.at("/spec/automountServiceAccountToken"))
         .or(says(account.get("automountServiceAccountToken")))
         .unwrap_or(true)
 }
 
 /// Mounts the token into every container that has nothing at its place, from a volume made for it.
 fn mount(pod: &mut Value, suffix: &str) {
-    let names = items(pod, "/spec/volumes").iter().map(|v| text(v, "/name"));
+    let names = pod.sub("spec").list("volumes").iter().map(|v| v.text("name"));
     let existing = names.filter(|name| name.starts_with(VOLUME_PREFIX)).map(str::to_owned).next();
     let name = existing.clone().unwrap_or_else(|| format!("{VOLUME_PREFIX}{suffix}"));
     let mut mounted = false;
     for sort in ["initContainers", "containers"] {
         for container in pod["spec"].get_mut(sort).and_then(Value::as_array_mut).into_iter().flatten() {
-            if items(container, "/volumeMounts").iter().any(|m| text(m, "/mountPath") == MOUNT_PATH) {
+            if container.list("volumeMounts").iter().any(|m| m.text("mountPath") == MOUNT_PATH) {
                 continue;
             }
             list(container, "volumeMounts").push(json!({"name": name, "readOnly": true, "mountPath": MOUNT_PATH}));
@@ -144,13 +144,13 @@ fn volume(name: &str) -> Value {
 
 /// What a pod that mirrors a file may not have.
 fn mirror(pod: &Value) -> Result<(), &'static str> {
-    if !text(pod, "/spec/serviceAccountName").is_empty() {
+    if !pod.sub("spec").text("serviceAccountName").is_empty() {
         return Err("a mirror pod may not reference service accounts");
     }
     if !pod_refs::secrets(pod).is_empty() {
         return Err("a mirror pod may not reference secrets");
     }
-    let sources = items(pod, "/spec/volumes").iter().flat_map(|v| items(v, "/projected/sources"));
+    let sources = pod.sub("spec").list("volumes").iter().flat_map(|v| v.sub("projected").list("sources"));
     if sources.into_iter().any(|s| s.get("serviceAccountToken").is_some()) {
         return Err("a mirror pod may not use ServiceAccountToken volume projections");
     }
@@ -164,32 +164,32 @@ fn enforces(account: &Value) -> bool {
 
 /// Whether the pod keeps to the secrets that its account lists.
 fn limit(account: &Value, pod: &Value, sorts: &[(&str, &str)], whole: bool) -> Result<(), String> {
-    let names = |path: &str| items(account, path).iter().map(|s| text(s, "/name").to_owned()).collect::<BTreeSet<_>>();
-    let (mountable, own) = (names("/secrets"), text(account, "/metadata/name"));
+    let names = |list: &str| account.list(list).iter().map(|s| s.text("name").to_owned()).collect::<BTreeSet<_>>();
+    let (mountable, own) = (names("secrets"), meta::name(account));
     let allowed = |name: &str| mountable.contains(name);
     let tail = format!("is not allowed because service account {own} does not reference that");
     if whole {
-        for volume in items(pod, "/spec/volumes").iter().filter(|v| v.get("secret").is_some()) {
-            let secret = text(volume, "/secret/secretName");
+        for volume in pod.sub("spec").list("volumes").iter().filter(|v| v.get("secret").is_some()) {
+            let secret = volume.sub("secret").text("secretName");
             if !allowed(secret) {
                 return Err(format!("volume with secret.secretName=\"{secret}\" {tail} secret"));
             }
         }
     }
     for (what, sort) in sorts {
-        for container in items(pod, &format!("/spec/{sort}")) {
-            let name = text(container, "/name");
-            for env in items(container, "/env").iter().filter(|e| at(e, "/valueFrom/secretKeyRef").is_some()) {
-                let secret = text(env, "/valueFrom/secretKeyRef/name");
+        for container in pod.sub("spec").list(sort) {
+            let name = container.text("name");
+            for env in container.list("env").iter().filter(|e| e.at("/valueFrom/secretKeyRef").is_some()) {
+                let secret = env.at("/valueFrom/secretKeyRef").text("name");
                 if !allowed(secret) {
-                    let env = text(env, "/name");
+                    let env = env.text("name");
                     return Err(format!(
                         "{what} {name} with envVar {env} referencing secret.secretName=\"{secret}\" {tail} secret"
                     ));
                 }
             }
-            for from in items(container, "/envFrom").iter().filter(|e| e.get("secretRef").is_some()) {
-                let secret = text(from, "/secretRef/name");
+            for from in container.list("envFrom").iter().filter(|e| e.get("secretRef").is_some()) {
+                let secret = from.sub("secretRef").text("name");
                 if !allowed(secret) {
                     return Err(format!(
                         "{what} {name} with envFrom referencing secret.secretName=\"{secret}\" {tail} secret"
@@ -198,9 +198,9 @@ fn limit(account: &Value, pod: &Value, sorts: &[(&str, &str)], whole: bool) -> R
             }
         }
     }
-    let pull = names("/imagePullSecrets");
-    for (at, secret) in items(pod, "/spec/imagePullSecrets").iter().enumerate().filter(|_| whole) {
-        let secret = text(secret, "/name");
+    let pull = names("imagePullSecrets");
+    for (at, secret) in pod.sub("spec").list("imagePullSecrets").iter().enumerate().filter(|_| whole) {
+        let secret = secret.text("name");
         if !pull.contains(secret) {
             return Err(format!("imagePullSecrets[{at}].name=\"{secret}\" {tail} imagePullSecret"));
         }
@@ -219,9 +219,9 @@ mod tests {
             "containers": [{"name": "a"}, {"name": "b", "volumeMounts": [{"name": "own", "mountPath": MOUNT_PATH}]}],
         }});
         mount(&mut pod, "abcde");
-        assert_eq!(text(&pod, "/spec/initContainers/0/volumeMounts/0/name"), "kube-api-access-abcde");
-        assert_eq!(text(&pod, "/spec/containers/0/volumeMounts/0/mountPath"), MOUNT_PATH);
-        assert_eq!(items(&pod, "/spec/containers/1/volumeMounts").len(), 1);
+        assert_eq!(pod.at("/spec/initContainers/0/volumeMounts/0").text("name"), "kube-api-access-abcde");
+        assert_eq!(pod.at("/spec/containers/0/volumeMounts/0").text("mountPath"), MOUNT_PATH);
+        assert_eq!(pod.at("/spec/containers/1").list("volumeMounts").len(), 1);
         assert_eq!(
             pod.pointer("/spec/volumes/0/projected/sources/0/serviceAccountToken/expirationSeconds"),
             Some(&json!(3607))

@@ -1,8 +1,8 @@
 //! TaintNodesByCondition: a new node is not ready until its conditions say so, and no pod is placed on it before.
 
 use async_trait::async_trait;
+use machinery::json::Fields;
 use machinery::status::StatusError;
-use model::values::{items, text};
 use serde_json::{Value, json};
 use writes::admission::{Plugin, Request};
 
@@ -19,8 +19,8 @@ impl Plugin for TaintNodesByCondition {
 
     async fn admit(&self, _: &Request<'_>, node: &mut Value) -> Result<(), StatusError> {
         const KEY: &str = "node.kubernetes.io/not-ready";
-        let tainted = |t: &Value| text(t, "/key") == KEY && text(t, "/effect") == "NoSchedule";
-        if !items(node, "/spec/taints").iter().any(tainted) {
+        let tainted = |t: &Value| t.text("key") == KEY && t.text("effect") == "NoSchedule";
+        if !node.sub("spec").list("taints").iter().any(tainted) {
             list(&mut node["spec"], "taints").push(json!({"key": KEY, "effect": "NoSchedule"}));
         }
         Ok(())

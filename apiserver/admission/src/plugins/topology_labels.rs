@@ -1,9 +1,9 @@
 //! PodTopologyLabels: a pod is told its node's zone and region by labels, when it is bound.
 
 use async_trait::async_trait;
+use machinery::json::Fields;
 use machinery::status::StatusError;
 use model::resources::NODES;
-use model::values::text;
 use serde_json::{Map, Value};
 use writes::admission::{Plugin, Request};
 
@@ -20,8 +20,8 @@ impl Plugin for PodTopologyLabels {
 
     async fn admit(&self, request: &Request<'_>, obj: &mut Value) -> Result<(), StatusError> {
         let node = match request.subresource {
-            None => text(obj, "/spec/nodeName"),
-            Some(_) if text(obj, "/target/kind") == "Node" => text(obj, "/target/name"),
+            None => obj.sub("spec").text("nodeName"),
+            Some(_) if obj.sub("target").text("kind") == "Node" => obj.sub("target").text("name"),
             Some(_) => "",
         };
         if node.is_empty() {

@@ -1,10 +1,10 @@
 //! PersistentVolumeClaimResize: a claim grows only when it is bound and its class allows it.
 
 use async_trait::async_trait;
+use machinery::json::Fields;
 use machinery::quantity::Quantity;
 use machinery::status::StatusError;
 use model::resources::STORAGE_CLASSES;
-use model::values::text;
 use serde_json::Value;
 use writes::admission::{Operation, Plugin, Request};
 
@@ -16,11 +16,11 @@ pub struct PersistentVolumeClaimResize;
 /// The class of a claim: an old annotation outranks the field.
 fn class(claim: &Value) -> &str {
     let old = claim["metadata"]["annotations"].get("volume.beta.kubernetes.io/storage-class").and_then(Value::as_str);
-    old.unwrap_or_else(|| text(claim, "/spec/storageClassName"))
+    old.unwrap_or_else(|| claim.sub("spec").text("storageClassName"))
 }
 
 fn size(claim: &Value) -> Option<Quantity> {
-    text(claim, "/spec/resources/requests/storage").parse().ok()
+    claim.at("/spec/resources/requests").text("storage").parse().ok()
 }
 
 fn grows(old: &Value, new: &Value) -> bool {
@@ -39,7 +39,7 @@ impl Plugin for PersistentVolumeClaimResize {
 
     async fn validate(&self, request: &Request<'_>, claim: &Value) -> Result<(), StatusError> {
         let Some(old) = request.old.filter(|old| grows(old, claim)) else { return Ok(()) };
-        if text(old, "/status/phase") != "Bound" {
+        if old.sub("status").text("phase") != "Bound" {
             return Err(forbidden(request, claim, "Only bound persistent volume claims can be expanded"));
         }
         let (now, before) = (class(claim), class(old));

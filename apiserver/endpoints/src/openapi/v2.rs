@@ -4,6 +4,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
+use machinery::json::Fields;
 use model::descriptions::Texts;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -112,7 +113,7 @@ impl Shared {
 
     /// A reference to the parameter, but for those whose texts name a kind, and those that kubectl before 1.27 looks for.
     fn share(&mut self, parameter: Value) -> Value {
-        let name = parameter["name"].as_str().unwrap_or_default();
+        let name = parameter.text("name");
         let body = parameter["schema"]["$ref"].as_str().is_some_and(|r| !r.starts_with(GENERIC));
         if body || matches!(name, "name" | "fieldValidation" | "dryRun") {
             return parameter;

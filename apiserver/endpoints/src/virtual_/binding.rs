@@ -3,6 +3,7 @@
 
 use async_trait::async_trait;
 use kinds::conditions;
+use machinery::json::Fields;
 use machinery::meta;
 use machinery::status::StatusError;
 use model::options::{Ownership, Write};
@@ -26,8 +27,7 @@ impl Virtual for Binding {
         body: Value,
     ) -> Result<Value, StatusError> {
         let target = &body["target"];
-        let text = |key: &str| target[key].as_str().unwrap_or_default();
-        let (kind, node) = (text("kind"), text("name").to_string());
+        let (kind, node) = (target.text("kind"), target.text("name").to_string());
         let name = if info.name.is_empty() { meta::name(&body).to_string() } else { info.name.clone() };
         if !matches!(kind, "" | "Node") {
             return Err(invalid(&name, "kind", kind, Some(&["Node", "<empty>"])));

@@ -8,10 +8,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kinds::conditions;
 use machinery::gvk::GroupResource;
+use machinery::json::Fields;
 use machinery::meta;
 use machinery::selector::LabelSelector;
 use machinery::status::{Cause, StatusError};
-use model::check::Fields;
 use model::options::{Delete, Ownership, Write};
 use model::request_info::RequestInfo;
 use serde_json::{Value, json};
@@ -225,7 +225,7 @@ fn taken(budget: &Value, pod: &str, now: jiff::Timestamp) -> Result<Value, Statu
     if allowed < 0 {
         return forbidden("pdb disruptions allowed is negative");
     }
-    if status.map("disruptedPods").is_some_and(|pods| pods.len() > MAX_DISRUPTED) {
+    if status.object("disruptedPods").is_some_and(|pods| pods.len() > MAX_DISRUPTED) {
         return forbidden("DisruptedPods map too big - too many evictions not confirmed by PDB controller");
     }
     if allowed == 0 {

@@ -1,6 +1,7 @@
 //! ConversionReview: what is asked of a conversion webhook, and what of its answer is taken. Pure. It may change labels and
 //! annotations; the rest of the metadata stays the server's.
 
+use machinery::json::Fields;
 use machinery::meta;
 use serde_json::{Value, json};
 
@@ -13,7 +14,7 @@ pub(super) struct Subject {
 impl Subject {
     pub(super) fn of(first: &Value, list: bool) -> Self {
         let suffix = if list { "List" } else { "" };
-        Self { kind: format!("{}, Kind={}{suffix}", text(&first["apiVersion"]), text(&first["kind"])), list }
+        Self { kind: format!("{}, Kind={}{suffix}", first.text("apiVersion"), first.text("kind")), list }
     }
 
     pub(super) fn failed(&self, why: &str) -> String {
@@ -34,10 +35,6 @@ impl Subject {
     }
 }
 
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
-}
-
 /// The review to send, in the first version that both sides know.
 pub(super) fn request(versions: &[String], objects: &[&Value], to: &str, uid: &str) -> Result<Value, String> {
     let known = versions.iter().find(|version| matches!(version.as_str(), "v1" | "v1beta1"));
@@ -52,13 +49,13 @@ pub(super) fn request(versions: &[String], objects: &[&Value], to: &str, uid: &s
 /// The converted objects of an answer; its own message where it says that it failed.
 pub(super) fn converted(request: &Value, mut answer: Value, uid: &str) -> Result<Vec<Value>, String> {
     let name = |review: &Value| {
-        let version = text(&review["apiVersion"]);
+        let version = review.text("apiVersion");
         match version.split_once('/') {
-            Some((group, version)) => format!("{group}/{version}, Kind={}", text(&review["kind"])),
-            None => format!("/{version}, Kind={}", text(&review["kind"])),
+            Some((group, version)) => format!("{group}/{version}, Kind={}", review.text("kind")),
+            None => format!("/{version}, Kind={}", review.text("kind")),
         }
     };
-    let (version, kind) = (text(&answer["apiVersion"]), text(&answer["kind"]));
+    let (version, kind) = (answer.text("apiVersion"), answer.text("kind"));
     let known = kind == "ConversionReview" && version.starts_with("apiextensions.k8s.io/");
     if !(known || version.is_empty() && kind.is_empty()) {
         // The scheme of upstream's client has no other kind.
@@ -74,14 +71,14 @@ pub(super) fn converted(request: &Value, mut answer: Value, uid: &str) -> Result
         return Err("no response provided".into());
     }
     // v1beta1 did not say whose answer it was.
-    let given = text(&response["uid"]);
+    let given = response.text("uid");
     if v1 && given != uid {
         return Err(format!("expected response.uid={uid:?}, got {given:?}"));
     }
     let result = &response["result"];
     if result["status"] != "Success" {
-        let message = text(&result["message"]);
-        let status = text(&result["status"]);
+        let message = result.text("message");
+        let status = result.text("status");
         return Err(match message {
             "" => format!("response.result.status was '{status}', not 'Success'"),
             message => message.to_string(),
@@ -110,12 +107,12 @@ pub(super) fn accept(of: &Subject, original: &Value, mut new: Value, to: &str, a
         };
         return Err(if of.list { of.invalid(at, "object", &why) } else { why });
     }
-    let (version, kind) = (text(&new["apiVersion"]), text(&new["kind"]));
+    let (version, kind) = (new.text("apiVersion"), new.text("kind"));
     if version != to {
         return wrong("groupVersion", to, version);
     }
-    if kind != text(&original["kind"]) {
-        return wrong("kind", text(&original["kind"]), kind);
+    if kind != original.text("kind") {
+        return wrong("kind", original.text("kind"), kind);
     }
     for (what, get) in
         [("name", meta::name as fn(&Value) -> &str), ("namespace", |o| meta::namespace(o)), ("UID", meta::uid)]

@@ -1,11 +1,12 @@
 //! Bindings: which policy, with which parameters, for what, and what becomes of a failure.
 
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::{meta, names};
 use serde_json::Value;
 
 use super::matching;
-use model::check::{Faults, Fields};
+use model::check::Faults;
 
 const ACTIONS: [&str; 3] = ["Audit", "Deny", "Warn"];
 

@@ -1,11 +1,12 @@
 //! Match conditions: expressions with a name that say whether a webhook or a policy is asked at all.
 
 use machinery::field::{Error, ErrorList, Path};
+use machinery::json::Fields;
 use machinery::names;
 use serde_json::Value;
 
 use super::expressions::{self, Sight, Wanted};
-use model::check::{Faults, Fields};
+use model::check::Faults;
 
 const MOST: usize = 64;
 

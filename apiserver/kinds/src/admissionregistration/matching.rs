@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::{meta, names};
 use serde_json::Value;
 
 use super::MATCH_POLICIES;
-use model::check::{Faults, Fields};
+use model::check::Faults;
 
 const OPERATIONS: [&str; 5] = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
 /// What a policy can change.

@@ -2,13 +2,14 @@
 
 use machinery::field::{ErrorList, Path};
 use machinery::gvk::GroupVersion;
+use machinery::json::Fields;
 use machinery::{meta, names};
 use serde_json::Value;
 
 use super::expressions::{self, Sight, Variables, Wanted};
 use super::{FAILURE_POLICIES, REINVOCATION_POLICIES, conditions, matching};
 use cel::types::Type;
-use model::check::{Faults, Fields, same};
+use model::check::{Faults, same};
 
 const MOST_ANNOTATIONS: usize = 20;
 const MOST_ANNOTATION_BYTES: usize = 5 * 1024;

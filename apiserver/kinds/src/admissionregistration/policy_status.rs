@@ -1,11 +1,12 @@
 //! The status of a ValidatingAdmissionPolicy: what its type checker found, and conditions.
 
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::jsonpath;
 use serde_json::Value;
 
 use crate::conditions;
-use model::check::{Faults, Fields};
+use model::check::Faults;
 
 pub(super) fn validate(status: &Value) -> ErrorList {
     let mut errors = ErrorList::new();

@@ -2,12 +2,13 @@
 //! what an older server let pass, where all of the old configuration's webhooks show that it did.
 
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::{meta, names};
 use serde_json::Value;
 
 use super::expressions::Sight;
 use super::{FAILURE_POLICIES, MATCH_POLICIES, REINVOCATION_POLICIES, conditions, matching};
-use model::check::{Faults, Fields, same};
+use model::check::{Faults, same};
 use structural::definition::webhook;
 
 const REVIEW_VERSIONS: [&str; 2] = ["v1", "v1beta1"];

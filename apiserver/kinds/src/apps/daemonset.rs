@@ -1,8 +1,9 @@
 //! DaemonSets, with the template generation that older controllers count by.
 
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::meta;
-use model::check::{Faults, Fields, same};
+use model::check::{Faults, same};
 use serde_json::{Value, json};
 use writes::strategy::{Strategy, WriteContext};
 

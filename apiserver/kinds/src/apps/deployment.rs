@@ -1,7 +1,8 @@
 //! Deployments.
 
 use machinery::field::{ErrorList, Path};
-use model::check::{Faults, Fields, keep};
+use machinery::json::Fields;
+use model::check::{Faults, keep};
 use serde_json::Value;
 use writes::strategy::{Strategy, WriteContext};
 

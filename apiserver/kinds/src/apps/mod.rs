@@ -6,9 +6,10 @@ pub mod deployment;
 pub mod replicaset;
 pub mod statefulset;
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::selector::LabelSelector;
 use machinery::{meta, names};
-use model::check::{Faults, Fields};
+use model::check::Faults;
 use serde_json::Value;
 
 use super::core::pod::validation::check_template;
@@ -22,7 +23,7 @@ fn selector(spec: &Value, kind: &str, at: &Path, errors: &mut ErrorList) {
 }
 
 fn not_empty(selector: &Value, kind: &str, at: &Path, errors: &mut ErrorList) {
-    let labels = selector.map("matchLabels").is_none_or(|m| m.is_empty());
+    let labels = selector.object("matchLabels").is_none_or(|m| m.is_empty());
     if labels && selector.list("matchExpressions").is_empty() {
         errors.invalid(at, selector.clone(), format!("empty selector is invalid for {kind}"));
     }

@@ -1,8 +1,9 @@
 //! ReplicaSets.
 
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::{meta, names};
-use model::check::{Faults, Fields};
+use model::check::Faults;
 use serde_json::Value;
 use writes::strategy::{Strategy, WriteContext};
 

@@ -1,8 +1,9 @@
 //! StatefulSets.
 
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::{meta, names};
-use model::check::{Faults, Fields, keep, same};
+use model::check::{Faults, keep, same};
 use serde_json::{Value, json};
 use writes::strategy::{Strategy, WriteContext};
 

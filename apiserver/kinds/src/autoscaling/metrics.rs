@@ -2,12 +2,13 @@
 //! fits.
 
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::names;
 use serde_json::Value;
 
 use super::{Versions, reference};
 use crate::core::pod::validation::resources::container_resource_name;
-use model::check::{Faults, Fields};
+use model::check::Faults;
 
 /// The types, as upstream sorts them.
 const TYPES: [&str; 5] = ["ContainerResource", "External", "Object", "Pods", "Resource"];

@@ -12,7 +12,8 @@ use machinery::gvk::{GroupVersion, GroupVersionKind};
 use machinery::names;
 use serde_json::Value;
 
-use model::check::{Faults, Fields};
+use machinery::json::Fields;
+use model::check::Faults;
 use writes::strategy::{Strategy, WriteContext};
 
 /// HorizontalPodAutoscalers in any version.

@@ -1,8 +1,9 @@
 //! CronJobs. The schedule's form is checked; the time zone only by its characters.
 
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::meta;
-use model::check::{Faults, Fields};
+use model::check::Faults;
 use serde_json::Value;
 use writes::strategy::{Strategy, WriteContext};
 

@@ -3,9 +3,10 @@
 use api::rules::{self, Here};
 use api::schema;
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::selector::LabelSelector;
 use machinery::{meta, names};
-use model::check::{Faults, Fields, keep};
+use model::check::{Faults, keep};
 use model::options::Delete;
 use serde_json::{Value, json};
 use writes::strategy::{Dependents, Strategy, WriteContext};

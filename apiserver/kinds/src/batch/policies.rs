@@ -2,11 +2,12 @@
 
 use api::rules::Here;
 use machinery::field::{Error, ErrorList, Path};
+use machinery::json::Fields;
 use machinery::names;
 use serde_json::Value;
 
 use super::indexes;
-use model::check::{Faults, Fields};
+use model::check::Faults;
 
 const RULES_MAX: usize = 20;
 const EXIT_CODES_MAX: usize = 255;

@@ -2,11 +2,12 @@
 //! behind its spec for a while, and other programs than the controller may write it (`spec.managedBy`).
 
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use serde_json::Value;
 
 use super::indexes;
 use super::policies::unseen;
-use model::check::{Faults, Fields};
+use model::check::Faults;
 
 fn is(job: &Value, condition: &str, status: &str) -> bool {
     let conditions = job["status"].list("conditions");

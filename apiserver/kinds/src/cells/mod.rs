@@ -2,7 +2,8 @@
 //! (`pkg/printers/internalversion/printers.go`).
 
 use jiff::Timestamp;
-use machinery::json::at;
+use machinery::json::Fields;
+use machinery::meta;
 use machinery::time::human_duration;
 use serde_json::{Map, Value};
 
@@ -20,45 +21,34 @@ fn since(time: &str, now: Timestamp) -> String {
 }
 
 fn age(object: &Value, now: Timestamp) -> Value {
-    since(text(object, "/metadata/creationTimestamp"), now).into()
+    since(meta::creation_timestamp(object), now).into()
 }
 
 fn name(object: &Value) -> Value {
-    text(object, "/metadata/name").into()
+    meta::name(object).into()
 }
 
-/// The text at a JSON pointer, or none.
-fn text<'a>(object: &'a Value, path: &str) -> &'a str {
-    at(object, path).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// The text at a JSON pointer, or another where there is none.
+/// The text at a path, or another where there is none.
 fn text_or(object: &Value, path: &str, default: &str) -> Value {
-    match text(object, path) {
-        "" => default.into(),
-        found => found.into(),
-    }
+    let found = object.at(path).and_then(Value::as_str).filter(|text| !text.is_empty());
+    found.unwrap_or(default).into()
 }
 
-/// The number at a JSON pointer, or 0.
+/// The number at a path, or 0.
 fn number(object: &Value, path: &str) -> i64 {
-    at(object, path).and_then(Value::as_i64).unwrap_or_default()
+    object.at(path).and_then(Value::as_i64).unwrap_or_default()
 }
 
 fn flag(object: &Value, path: &str, default: bool) -> Value {
-    at(object, path).and_then(Value::as_bool).unwrap_or(default).into()
+    object.at(path).and_then(Value::as_bool).unwrap_or(default).into()
 }
 
-fn items<'a>(object: &'a Value, path: &str) -> &'a [Value] {
-    at(object, path).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
-}
-
-fn entries<'a>(object: &'a Value, path: &str) -> Option<&'a Map<String, Value>> {
-    at(object, path).and_then(Value::as_object)
+fn list_at<'a>(object: &'a Value, path: &str) -> &'a [Value] {
+    object.at(path).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
 fn count(object: &Value, path: &str) -> i64 {
-    let found = at(object, path);
+    let found = object.at(path);
     let length =
         found.and_then(Value::as_array).map(Vec::len).or_else(|| found.and_then(Value::as_object).map(Map::len));
     length.unwrap_or_default() as i64
@@ -66,19 +56,19 @@ fn count(object: &Value, path: &str) -> i64 {
 
 /// Texts of a list, joined by commas.
 fn joined(object: &Value, path: &str) -> String {
-    items(object, path).iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
+    list_at(object, path).iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
 }
 
 /// A map of labels as `a=b,c=d`.
 fn labels(object: &Value, path: &str) -> Value {
-    let pairs = entries(object, path).into_iter().flatten();
+    let pairs = object.at(path).and_then(Value::as_object).into_iter().flatten();
     let text = pairs.map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default())).collect::<Vec<_>>().join(",");
     if text.is_empty() { "<none>".into() } else { text.into() }
 }
 
 /// A metav1.LabelSelector as a selector's text.
 fn selector(object: &Value, path: &str, nothing: &str) -> Value {
-    match machinery::selector::LabelSelector::from_value(at(object, path)) {
+    match machinery::selector::LabelSelector::from_value(object.at(path)) {
         Ok(selector) if selector.to_string().is_empty() => nothing.into(),
         Ok(selector) => selector.to_string().into(),
         Err(_) => "<error>".into(),
@@ -87,9 +77,7 @@ fn selector(object: &Value, path: &str, nothing: &str) -> Value {
 
 /// Names and images of a template's containers.
 fn containers(object: &Value, path: &str) -> [Value; 2] {
-    let all = |field: &str| {
-        items(object, path).iter().map(|c| c[field].as_str().unwrap_or_default()).collect::<Vec<_>>().join(",")
-    };
+    let all = |field: &str| list_at(object, path).iter().map(|c| c.text(field)).collect::<Vec<_>>().join(",");
     [all("name").into(), all("image").into()]
 }
 
@@ -100,10 +88,10 @@ fn some_of(list: &[String], max: usize, total: usize) -> String {
 }
 
 fn deleting(object: &Value) -> bool {
-    at(object, "/metadata/deletionTimestamp").is_some_and(|t| !t.is_null())
+    object.sub("metadata").has("deletionTimestamp")
 }
 
 /// The condition of a type.
 fn condition<'a>(object: &'a Value, path: &str, kind: &str) -> Option<&'a Value> {
-    items(object, path).iter().find(|c| c["type"] == kind)
+    list_at(object, path).iter().find(|c| c.text("type") == kind)
 }

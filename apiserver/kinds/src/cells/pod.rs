@@ -1,13 +1,14 @@
 //! A pod's row: one word for the state of all its containers.
 
 use jiff::Timestamp;
+use machinery::json::Fields;
 use serde_json::{Value, json};
 
-use super::{age, condition as find, deleting, items, name, number, since, text, text_or};
+use super::{age, condition as find, deleting, name, number, since, text_or};
 
 /// What clients that wait read from a row: a pod that is over.
 pub(crate) fn completed(pod: &Value) -> Option<Value> {
-    let (reason, message) = match text(pod, "/status/phase") {
+    let (reason, message) = match pod.sub("status").text("phase") {
         "Succeeded" => ("Succeeded", "The pod has completed successfully."),
         "Failed" => ("Failed", "The pod failed."),
         _ => return None,
@@ -26,7 +27,7 @@ impl Restarts {
     fn add(&mut self, status: &Value) {
         self.count += number(status, "/restartCount");
         // RFC 3339 in UTC is in the order of time.
-        let finished = text(status, "/lastState/terminated/finishedAt");
+        let finished = status.at("/lastState/terminated").text("finishedAt");
         if finished > self.last.as_str() {
             self.last = finished.to_owned();
         }
@@ -53,7 +54,7 @@ pub(crate) fn cells(pod: &Value, now: Timestamp) -> Vec<Value> {
 }
 
 fn readiness_gates(pod: &Value) -> String {
-    let gates = items(pod, "/spec/readinessGates");
+    let gates = pod.sub("spec").list("readinessGates");
     let met = |gate: &&Value| {
         let condition = gate["conditionType"].as_str().and_then(|kind| find(pod, "/status/conditions", kind));
         condition.is_some_and(|c| c["status"] == "True")
@@ -63,8 +64,8 @@ fn readiness_gates(pod: &Value) -> String {
 
 /// Ready containers, all containers, the word, the restarts.
 fn summary(pod: &Value) -> (usize, usize, String, Restarts) {
-    let phase = text(pod, "/status/phase");
-    let mut reason = match text(pod, "/status/reason") {
+    let phase = pod.sub("status").text("phase");
+    let mut reason = match pod.sub("status").text("reason") {
         "" => phase.to_owned(),
         reason => reason.to_owned(),
     };
@@ -72,16 +73,18 @@ fn summary(pod: &Value) -> (usize, usize, String, Restarts) {
     if gated {
         reason = "SchedulingGated".into();
     }
-    let sidecars: Vec<&str> = items(pod, "/spec/initContainers")
+    let sidecars: Vec<&str> = pod
+        .sub("spec")
+        .list("initContainers")
         .iter()
         .filter(|c| c["restartPolicy"] == "Always")
         .filter_map(|c| c["name"].as_str())
         .collect();
-    let total = items(pod, "/spec/containers").len() + sidecars.len();
+    let total = pod.sub("spec").list("containers").len() + sidecars.len();
     let (mut ready, mut restarts, mut sidecar_restarts) = (0, Restarts::default(), Restarts::default());
 
     let mut initialising = None;
-    for (i, status) in items(pod, "/status/initContainerStatuses").iter().enumerate() {
+    for (i, status) in pod.sub("status").list("initContainerStatuses").iter().enumerate() {
         let sidecar = status["name"].as_str().is_some_and(|name| sidecars.contains(&name));
         restarts.add(status);
         if sidecar {
@@ -105,7 +108,7 @@ fn summary(pod: &Value) -> (usize, usize, String, Restarts) {
         ready += containers(pod, &mut reason, &mut restarts);
     }
     if deleting(pod) {
-        if text(pod, "/status/reason") == "NodeLost" {
+        if pod.sub("status").text("reason") == "NodeLost" {
             reason = "Unknown".into();
         } else if !matches!(phase, "Succeeded" | "Failed") {
             reason = "Terminating".into();
@@ -124,20 +127,20 @@ enum Init {
 }
 
 fn init_reason(pod: &Value, status: &Value, sidecar: bool, index: usize) -> Init {
-    let terminated = status.pointer("/state/terminated").filter(|t| !t.is_null());
-    let waiting = text(status, "/state/waiting/reason");
+    let terminated = status.at("/state/terminated");
+    let waiting = status.at("/state/waiting").text("reason");
     match terminated {
         Some(t) if number(t, "/exitCode") == 0 => Init::Done,
         _ if sidecar && status["started"] == true => Init::Serving,
         Some(t) => Init::Blocked(format!("Init:{}", ended(t))),
         None if !waiting.is_empty() && waiting != "PodInitializing" => Init::Blocked(format!("Init:{waiting}")),
-        None => Init::Blocked(format!("Init:{index}/{}", items(pod, "/spec/initContainers").len())),
+        None => Init::Blocked(format!("Init:{index}/{}", pod.sub("spec").list("initContainers").len())),
     }
 }
 
 /// Why a container ended: its reason, or its signal, or its exit code.
 fn ended(terminated: &Value) -> String {
-    match (text(terminated, "/reason"), number(terminated, "/signal")) {
+    match (terminated.text("reason"), number(terminated, "/signal")) {
         ("", 0) => format!("ExitCode:{}", number(terminated, "/exitCode")),
         ("", signal) => format!("Signal:{signal}"),
         (reason, _) => reason.to_owned(),
@@ -147,10 +150,10 @@ fn ended(terminated: &Value) -> String {
 /// The ordinary containers, the last first, so that the first one's word wins. Returns how many are ready.
 fn containers(pod: &Value, reason: &mut String, restarts: &mut Restarts) -> usize {
     let (mut ready, mut running, mut failed) = (0, false, String::new());
-    for status in items(pod, "/status/containerStatuses").iter().rev() {
+    for status in pod.sub("status").list("containerStatuses").iter().rev() {
         restarts.add(status);
-        let waiting = text(status, "/state/waiting/reason");
-        let terminated = status.pointer("/state/terminated").filter(|t| !t.is_null());
+        let waiting = status.at("/state/waiting").text("reason");
+        let terminated = status.at("/state/terminated");
         if !waiting.is_empty() {
             *reason = waiting.to_owned();
         } else if let Some(terminated) = terminated {
@@ -158,7 +161,7 @@ fn containers(pod: &Value, reason: &mut String, restarts: &mut Restarts) -> usiz
             if number(terminated, "/exitCode") != 0 {
                 failed = reason.clone();
             }
-        } else if status["ready"] == true && status.pointer("/state/running").is_some_and(|r| !r.is_null()) {
+        } else if status["ready"] == true && status.at("/state/running").is_some() {
             running = true;
             ready += 1;
         }

@@ -1,10 +1,11 @@
 //! Rows of controllers and their like.
 
 use jiff::Timestamp;
+use machinery::json::Fields;
 use machinery::time::human_duration;
 use serde_json::Value;
 
-use super::{age, condition, containers, count, deleting, items, labels, name, number, selector, since, text, text_or};
+use super::{age, condition, containers, count, deleting, labels, name, number, selector, since, text_or};
 
 pub(crate) fn pod_template(template: &Value, _now: Timestamp) -> Vec<Value> {
     let [names, images] = containers(template, "/template/spec/containers");
@@ -74,12 +75,12 @@ pub(crate) fn daemon_set(set: &Value, now: Timestamp) -> Vec<Value> {
 }
 
 pub(crate) fn controller_revision(revision: &Value, now: Timestamp) -> Vec<Value> {
-    let controller = items(revision, "/metadata/ownerReferences").iter().find(|o| o["controller"] == true);
+    let controller = revision.sub("metadata").list("ownerReferences").iter().find(|o| o["controller"] == true);
     let controller = controller.map_or("<none>".to_owned(), |owner| {
-        let kind = text(owner, "/kind").to_lowercase();
-        match text(owner, "/apiVersion").split_once('/') {
-            Some((group, _)) => format!("{kind}.{group}/{}", text(owner, "/name")),
-            None => format!("{kind}/{}", text(owner, "/name")),
+        let kind = owner.text("kind").to_lowercase();
+        match owner.text("apiVersion").split_once('/') {
+            Some((group, _)) => format!("{kind}.{group}/{}", owner.text("name")),
+            None => format!("{kind}/{}", owner.text("name")),
         }
     });
     vec![name(revision), controller.into(), number(revision, "/revision").into(), age(revision, now)]
@@ -87,15 +88,14 @@ pub(crate) fn controller_revision(revision: &Value, now: Timestamp) -> Vec<Value
 
 pub(crate) fn job(job: &Value, now: Timestamp) -> Vec<Value> {
     let succeeded = number(job, "/status/succeeded");
-    let completions = match (job.pointer("/spec/completions").and_then(Value::as_i64), number(job, "/spec/parallelism"))
-    {
+    let completions = match (job.at("/spec/completions").and_then(Value::as_i64), number(job, "/spec/parallelism")) {
         (Some(wanted), _) => format!("{succeeded}/{wanted}"),
         (None, parallel) if parallel > 1 => format!("{succeeded}/1 of {parallel}"),
         (None, _) => format!("{succeeded}/1"),
     };
-    let at = |path: &str| text(job, path).parse::<Timestamp>().ok();
-    let duration = at("/status/startTime").map_or_else(String::new, |start| {
-        human_duration(at("/status/completionTime").unwrap_or(now).duration_since(start).as_secs())
+    let at = |name: &str| job.sub("status").text(name).parse::<Timestamp>().ok();
+    let duration = at("startTime").map_or_else(String::new, |start| {
+        human_duration(at("completionTime").unwrap_or(now).duration_since(start).as_secs())
     });
     let has = |kind: &str| condition(job, "/status/conditions", kind).is_some_and(|c| c["status"] == "True");
     let status = match () {
@@ -121,19 +121,19 @@ pub(crate) fn job(job: &Value, now: Timestamp) -> Vec<Value> {
 }
 
 pub(crate) fn cron_job(job: &Value, now: Timestamp) -> Vec<Value> {
-    let suspend = match job.pointer("/spec/suspend") {
+    let suspend = match job.at("/spec/suspend") {
         Some(Value::Bool(true)) => "True",
         Some(Value::Bool(false)) => "False",
         _ => "<unset>",
     };
-    let last = match text(job, "/status/lastScheduleTime") {
+    let last = match job.sub("status").text("lastScheduleTime") {
         "" => "<none>".to_owned(),
         time => since(time, now),
     };
     let [names, images] = containers(job, "/spec/jobTemplate/spec/template/spec/containers");
     vec![
         name(job),
-        text(job, "/spec/schedule").into(),
+        job.sub("spec").text("schedule").into(),
         text_or(job, "/spec/timeZone", "<none>"),
         suspend.into(),
         count(job, "/status/active").into(),
@@ -146,7 +146,7 @@ pub(crate) fn cron_job(job: &Value, now: Timestamp) -> Vec<Value> {
 }
 
 pub(crate) fn pod_disruption_budget(budget: &Value, now: Timestamp) -> Vec<Value> {
-    let amount = |path: &str| match budget.pointer(path) {
+    let amount = |path: &str| match budget.at(path) {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Number(n)) => n.to_string(),
         _ => "N/A".into(),
@@ -161,10 +161,11 @@ pub(crate) fn pod_disruption_budget(budget: &Value, now: Timestamp) -> Vec<Value
 }
 
 pub(crate) fn horizontal_pod_autoscaler(hpa: &Value, now: Timestamp) -> Vec<Value> {
-    let min = hpa.pointer("/spec/minReplicas").and_then(Value::as_i64).map_or("<unset>".to_owned(), |n| n.to_string());
+    let min = hpa.at("/spec/minReplicas").and_then(Value::as_i64).map_or("<unset>".to_owned(), |n| n.to_string());
     vec![
         name(hpa),
-        format!("{}/{}", text(hpa, "/spec/scaleTargetRef/kind"), text(hpa, "/spec/scaleTargetRef/name")).into(),
+        format!("{}/{}", hpa.at("/spec/scaleTargetRef").text("kind"), hpa.at("/spec/scaleTargetRef").text("name"))
+            .into(),
         metrics(hpa).into(),
         min.into(),
         number(hpa, "/spec/maxReplicas").into(),
@@ -175,8 +176,10 @@ pub(crate) fn horizontal_pod_autoscaler(hpa: &Value, now: Timestamp) -> Vec<Valu
 
 /// What each metric is and should be, two of them.
 fn metrics(hpa: &Value) -> String {
-    let statuses = items(hpa, "/status/currentMetrics");
-    let all: Vec<String> = items(hpa, "/spec/metrics")
+    let statuses = hpa.sub("status").list("currentMetrics");
+    let all: Vec<String> = hpa
+        .sub("spec")
+        .list("metrics")
         .iter()
         .enumerate()
         .map(|(i, spec)| metric(spec, statuses.get(i).unwrap_or(&Value::Null)))
@@ -189,7 +192,7 @@ fn metrics(hpa: &Value) -> String {
 }
 
 fn metric(spec: &Value, status: &Value) -> String {
-    let (part, named) = match text(spec, "/type") {
+    let (part, named) = match spec.text("type") {
         "External" => ("external", false),
         "Pods" => ("pods", false),
         "Object" => ("object", false),
@@ -197,21 +200,21 @@ fn metric(spec: &Value, status: &Value) -> String {
         "ContainerResource" => ("containerResource", true),
         _ => return "<unknown type>".into(),
     };
-    let target = |field: &str| text(spec, &format!("/{part}/target/{field}")).to_owned();
-    let current = |field: &str| match text(status, &format!("/{part}/current/{field}")) {
+    let target = |field: &str| spec.sub(part).sub("target").text(field).to_owned();
+    let current = |field: &str| match status.sub(part).sub("current").text(field) {
         "" => "<unknown>".to_owned(),
         value => value.to_owned(),
     };
     let percent =
         |value: Option<&Value>, none: &str| value.and_then(Value::as_i64).map_or(none.to_owned(), |n| format!("{n}%"));
     let average = !target("averageValue").is_empty();
-    let prefix = if named { format!("{}: ", text(spec, &format!("/{part}/name"))) } else { String::new() };
+    let prefix = if named { format!("{}: ", spec.sub(part).text("name")) } else { String::new() };
     match (average, named) {
         (true, false) if part != "pods" => format!("{}/{} (avg)", current("averageValue"), target("averageValue")),
         (true, _) => format!("{prefix}{}/{}", current("averageValue"), target("averageValue")),
         (false, true) => {
-            let now = percent(status.pointer(&format!("/{part}/current/averageUtilization")), "<unknown>");
-            let wanted = percent(spec.pointer(&format!("/{part}/target/averageUtilization")), "<auto>");
+            let now = percent(status.at(&format!("/{part}/current/averageUtilization")), "<unknown>");
+            let wanted = percent(spec.at(&format!("/{part}/target/averageUtilization")), "<auto>");
             format!("{prefix}{now}/{wanted}")
         }
         (false, false) => format!("{}/{}", current("value"), target("value")),

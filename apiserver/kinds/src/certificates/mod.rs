@@ -11,7 +11,8 @@ mod validation;
 use machinery::field::ErrorList;
 use serde_json::{Value, json};
 
-use model::check::{Fields, keep};
+use machinery::json::Fields;
+use model::check::keep;
 use model::user::UserInfo;
 use writes::strategy::{Strategy, WriteContext};
 

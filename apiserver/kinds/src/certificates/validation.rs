@@ -6,11 +6,12 @@ use api::schema::{self, Type};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use machinery::field::{Error, ErrorList, Path};
+use machinery::json::Fields;
 use machinery::{difflib, go, names};
 use serde_json::Value;
 
 use super::signed;
-use model::check::{Faults, Fields, same};
+use model::check::{Faults, same};
 
 const LEGACY_SIGNER: &str = "kubernetes.io/legacy-unknown";
 const MIN_EXPIRATION_SECONDS: i64 = 600;

@@ -1,8 +1,9 @@
 //! ConfigMaps (`ValidateConfigMap`).
 
 use machinery::field::{Error, ErrorList, Path};
+use machinery::json::Fields;
 use machinery::names;
-use model::check::{Faults, Fields, same};
+use model::check::{Faults, same};
 use serde_json::Value;
 use writes::strategy::{Strategy, WriteContext};
 

@@ -4,8 +4,9 @@
 
 use jiff::Timestamp;
 use machinery::field::{Error, ErrorList, Path};
+use machinery::json::Fields;
 use machinery::{meta, names};
-use model::check::{Faults, Fields, same};
+use model::check::{Faults, same};
 use serde_json::Value;
 use writes::strategy::{Dependents, Strategy, WriteContext};
 

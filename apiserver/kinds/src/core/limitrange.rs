@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::names;
 use machinery::quantity::{Format, Quantity};
-use model::check::{Faults, Fields};
+use model::check::Faults;
 use serde_json::Value;
 
 use super::pod::validation::resources::{container_resource_name, is_huge_page, is_native, resource_name};

@@ -2,8 +2,9 @@
 //! from the delete request on (`pkg/registry/core/namespace`).
 
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::{meta, names};
-use model::check::{Faults, Fields, keep};
+use model::check::{Faults, keep};
 use serde_json::{Value, json};
 use writes::strategy::{Strategy, WriteContext};
 

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use machinery::field::{Error, ErrorList, Path};
+use machinery::json::Fields;
+use machinery::quantity::Quantity;
 use machinery::{meta, names};
-use model::check::{Faults, Fields, keep, quantity, same};
+use model::check::{Faults, keep, same};
 use serde_json::Value;
 use writes::strategy::{Strategy, WriteContext};
 
@@ -75,7 +77,7 @@ fn taints(node: &Value, at: &Path, errors: &mut ErrorList) {
 fn resources(node: &Value, errors: &mut ErrorList) {
     for list in ["capacity", "allocatable"] {
         for (name, value) in node["status"].entries(list) {
-            if let Some(amount) = quantity(value) {
+            if let Some(amount) = Quantity::from_value(value) {
                 resource_quantity(name, &amount, &Path::new("status").child(list).child(name), errors);
             }
         }

@@ -1,8 +1,8 @@
 //! Labels of nodes that are on their way out, and who is told so: whoever selects by them (`pkg/api/node/util.go`).
 
 use machinery::field::Path;
+use machinery::json::Fields;
 use machinery::names;
-use model::check::Fields;
 use serde_json::Value;
 
 const DEPRECATED: &[(&str, &str)] = &[

@@ -1,9 +1,10 @@
 //! ReplicationControllers: a ReplicaSet's rules with a map for a selector.
 
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::meta;
 use machinery::selector::LabelSelector;
-use model::check::{Faults, Fields};
+use model::check::Faults;
 use serde_json::Value;
 use writes::strategy::{Dependents, Strategy, WriteContext};
 
@@ -42,7 +43,7 @@ impl Strategy for ReplicationControllers {
 fn spec(spec: &Value, at: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
     errors.nonnegative(&at.child("minReadySeconds"), spec.int("minReadySeconds").unwrap_or(0));
-    let selector = spec.map("selector").filter(|s| !s.is_empty());
+    let selector = spec.object("selector").filter(|s| !s.is_empty());
     if selector.is_none() {
         errors.required(&at.child("selector"), "");
     }

@@ -2,7 +2,9 @@
 //! ValidateResourceQuota of `pkg/apis/core/validation`.
 
 use machinery::field::{ErrorList, Path};
-use model::check::{Faults, Fields, quantity};
+use machinery::json::Fields;
+use machinery::quantity::Quantity;
+use model::check::Faults;
 use serde_json::Value;
 use writes::strategy::{Strategy, WriteContext};
 
@@ -81,7 +83,7 @@ fn amounts(of: Option<&Value>, at: &Path, errors: &mut ErrorList) {
         if !name.contains('/') && !is_counted(name) {
             errors.invalid(&at, name.as_str(), "must be a standard resource for quota");
         }
-        if let Some(amount) = quantity(amount) {
+        if let Some(amount) = Quantity::from_value(amount) {
             resource_quantity(name, &amount, &at, errors);
         }
     }

@@ -3,8 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use machinery::field::{Error, ErrorList, Path};
+use machinery::json::Fields;
 use machinery::{meta, names};
-use model::check::{Faults, Fields, keep};
+use model::check::{Faults, keep};
 use serde_json::Value;
 use writes::strategy::{Strategy, WriteContext};
 

@@ -1,6 +1,6 @@
 //! ServiceAccounts: metadata alone is checked; clients no longer set the list of secrets.
 
-use model::check::Fields;
+use machinery::json::Fields;
 use serde_json::Value;
 use writes::strategy::{Strategy, WriteContext};
 

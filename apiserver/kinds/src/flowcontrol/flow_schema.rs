@@ -3,11 +3,12 @@
 use std::sync::LazyLock;
 
 use machinery::field::{Error, ErrorList, Path};
+use machinery::json::Fields;
 use machinery::{meta, names};
 use serde_json::Value;
 
 use super::{mandatory, status, whole_spec};
-use model::check::{Faults, Fields, same};
+use model::check::{Faults, same};
 use writes::strategy::{Strategy, WriteContext};
 
 #[cfg(test)]

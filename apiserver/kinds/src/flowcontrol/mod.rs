@@ -11,7 +11,8 @@ use machinery::gvk::GroupVersionKind;
 use machinery::meta;
 use serde_json::Value;
 
-use model::check::{Faults, Fields};
+use machinery::json::Fields;
+use model::check::Faults;
 
 /// The schemas that a new cluster has (`apiserver/pkg/apis/flowcontrol/bootstrap`).
 pub const FLOW_SCHEMAS: &str = include_str!("flow_schemas.json");

@@ -3,11 +3,12 @@
 use std::sync::LazyLock;
 
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::meta;
 use serde_json::Value;
 
 use super::{mandatory, status, whole_spec};
-use model::check::{Faults, Fields, keep, same};
+use model::check::{Faults, keep, same};
 use writes::strategy::{Strategy, WriteContext};
 
 #[cfg(test)]

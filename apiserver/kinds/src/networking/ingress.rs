@@ -2,11 +2,12 @@
 //! rules of wildcard hosts) may stay in an update.
 
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::{meta, names};
 use serde_json::Value;
 
 use super::typed_reference;
-use model::check::{Faults, Fields};
+use model::check::Faults;
 use writes::strategy::{Strategy, WriteContext};
 
 #[cfg(test)]

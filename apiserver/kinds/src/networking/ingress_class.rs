@@ -1,12 +1,13 @@
 //! IngressClasses: which controller serves the class, and where its parameters are.
 
 use machinery::field::{Error, ErrorList, Path};
+use machinery::json::Fields;
 use machinery::{meta, names};
 use serde_json::Value;
 
 use super::typed_reference;
 use crate::checked::Checked;
-use model::check::{Faults, Fields};
+use model::check::Faults;
 
 const MAX_CONTROLLER_BYTES: usize = 250;
 

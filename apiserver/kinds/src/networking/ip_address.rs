@@ -2,12 +2,13 @@
 
 use api::internal;
 use machinery::field::{Error, ErrorList, Path};
+use machinery::json::Fields;
 use machinery::names;
 use serde_json::Value;
 
 use super::path_segment;
 use crate::checked::Checked;
-use model::check::{Faults, Fields, same};
+use model::check::{Faults, same};
 
 /// IPAddresses.
 pub fn ip_addresses() -> Checked {

@@ -11,7 +11,8 @@ use machinery::field::{ErrorList, Path};
 use machinery::names;
 use serde_json::Value;
 
-use model::check::{Faults, Fields};
+use machinery::json::Fields;
+use model::check::Faults;
 
 /// A reference by group, kind and name: the group may be left out, kind and name fit into a path.
 fn typed_reference(reference: &Value, at: &Path, errors: &mut ErrorList) {

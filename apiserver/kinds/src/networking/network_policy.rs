@@ -2,10 +2,11 @@
 //! policy, since nobody can say which of the ranges it was.
 
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::{meta, names};
 use serde_json::Value;
 
-use model::check::{Faults, Fields};
+use model::check::Faults;
 use writes::strategy::{Strategy, WriteContext};
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 
 use api::internal;
 use machinery::field::{Error, ErrorList, Path};
+use machinery::json::Fields;
 use machinery::names;
 use serde_json::Value;
 
-use model::check::{Faults, Fields};
+use model::check::Faults;
 use writes::strategy::{Strategy, WriteContext};
 
 const IMMUTABLE: &str = "field is immutable";

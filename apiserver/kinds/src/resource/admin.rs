@@ -1,10 +1,11 @@
 //! Devices that somebody else uses may be looked at by administrators: in namespaces that are labelled for it.
 
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::meta;
 use serde_json::Value;
 
-use model::check::{Faults, Fields};
+use model::check::Faults;
 use model::resources::NAMESPACES;
 use writes::strategy::WriteContext;
 

@@ -4,10 +4,11 @@ use std::collections::HashSet;
 
 use api::rules::Here;
 use machinery::field::{Error, ErrorList, Path};
+use machinery::json::Fields;
 use machinery::quantity::Quantity;
 use serde_json::Value;
 
-use model::check::{Faults, Fields, quantity};
+use model::check::Faults;
 
 const OPTIONS_MAX: usize = 10;
 
@@ -40,7 +41,7 @@ pub(super) fn policy(here: &Here<'_, '_>, errors: &mut ErrorList) {
 }
 
 fn discrete(default: &Quantity, all: &Quantity, values: &[Value], at: &Path, errors: &mut ErrorList) {
-    let values: Vec<Quantity> = values.iter().filter_map(quantity).collect();
+    let values: Vec<Quantity> = values.iter().filter_map(Quantity::from_value).collect();
     for (i, pair) in values.windows(2).enumerate().filter(|(_, pair)| pair[0] > pair[1]) {
         errors.invalid(&at.index(i + 1), pair[1].to_string(), "values must be sorted in ascending order");
     }

@@ -2,11 +2,12 @@
 
 use api::rules::Here;
 use machinery::field::{Error, ErrorList, Path};
+use machinery::json::Fields;
 use machinery::names;
 use serde_json::Value;
 
 use super::forms;
-use model::check::{Faults, Fields};
+use model::check::Faults;
 
 /// How large the parameters of a driver, or what it reports, may be.
 pub(super) const RAW_MAX_BYTES: usize = 10 * 1024;

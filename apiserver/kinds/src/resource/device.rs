@@ -2,12 +2,13 @@
 
 use api::rules::Here;
 use machinery::field::{Error, ErrorList, Path};
+use machinery::json::Fields;
 use machinery::{meta, names};
 use serde_json::Value;
 
 use super::forms;
 use super::slice::node_selector_at;
-use model::check::{Faults, Fields};
+use model::check::Faults;
 
 const ENTRIES_MAX: usize = 32;
 const VALUES_MAX: usize = 48;
@@ -18,7 +19,7 @@ const LISTS: [&str; 4] = ["bools", "ints", "strings", "versions"];
 
 /// How much is said of it.
 pub(super) fn size(here: &Here<'_, '_>, errors: &mut ErrorList) {
-    let count = |field| here.value.map(field).map_or(0, serde_json::Map::len);
+    let count = |field| here.value.object(field).map_or(0, serde_json::Map::len);
     let entries = count("attributes") + count("capacity");
     if entries > ENTRIES_MAX {
         let detail = format!("the total number of attributes and capacities must not exceed {ENTRIES_MAX}");

@@ -2,11 +2,12 @@
 
 use api::rules::Here;
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::names;
 use serde_json::Value;
 
 use crate::core::pod::validation::scheduling;
-use model::check::{Faults, Fields};
+use model::check::Faults;
 
 pub(super) fn generation(here: &Here<'_, '_>, errors: &mut ErrorList) {
     if let Some(generation) = here.value.as_i64().filter(|generation| *generation < 0) {

@@ -3,12 +3,13 @@
 use api::rules::{self, Here};
 use api::schema;
 use machinery::field::{Error, ErrorList};
+use machinery::json::Fields;
 use machinery::meta;
 use serde_json::Value;
 
 use super::claim::raw;
 use crate::conditions;
-use model::check::{Faults, Fields};
+use model::check::Faults;
 
 const CONDITIONS_MAX: usize = 8;
 

@@ -1,11 +1,11 @@
 //! What the kinds of devices decide beside their rules.
 
 use machinery::field::ErrorList;
+use machinery::json::Fields;
 use serde_json::Value;
 
 use super::{admin, status};
 use crate::rules;
-use model::check::Fields;
 use writes::strategy::{Strategy, WriteContext};
 
 /// ResourceClaims.

@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use api::rules::{self, Here};
 use api::schema;
 use machinery::field::{Error, ErrorList, Path};
+use machinery::json::Fields;
 use machinery::{meta, names};
 use serde_json::Value;
 
 use crate::core::node_labels;
 use crate::core::volume::inline;
 use crate::rules::drop_disabled;
-use model::check::{Faults, Fields};
+use model::check::Faults;
 
 const PARAMETERS_MAX: usize = 512;
 const SIZE_MAX_BYTES: usize = 256 << 10;

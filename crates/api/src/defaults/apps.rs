@@ -1,8 +1,9 @@
 //! apps/v1 and batch/v1.
 
+use machinery::json::Fields;
 use serde_json::{Map, Value, json};
 
-use super::{Row, each, empty, inner, inner_if, or, or_zero, text};
+use super::{Row, each, empty, inner, inner_if, or, or_zero};
 
 pub(super) const RULES: &[Row] = &[
     ("apps.v1", "Deployment", deployment),
@@ -19,7 +20,7 @@ fn deployment(deployment: &mut Map<String, Value>) {
     or(spec, "replicas", 1);
     let strategy = inner(spec, "strategy");
     or_zero(strategy, "type", "RollingUpdate");
-    if text(strategy, "type") == "RollingUpdate" {
+    if strategy.text("type") == "RollingUpdate" {
         let rolling = inner(strategy, "rollingUpdate");
         or(rolling, "maxUnavailable", "25%");
         or(rolling, "maxSurge", "25%");
@@ -32,7 +33,7 @@ fn daemon_set(set: &mut Map<String, Value>) {
     let spec = inner(set, "spec");
     let strategy = inner(spec, "updateStrategy");
     or_zero(strategy, "type", "RollingUpdate");
-    if text(strategy, "type") == "RollingUpdate" {
+    if strategy.text("type") == "RollingUpdate" {
         let rolling = inner(strategy, "rollingUpdate");
         or(rolling, "maxUnavailable", 1);
         or(rolling, "maxSurge", 0);
@@ -53,7 +54,7 @@ fn stateful_set(set: &mut Map<String, Value>) {
         strategy.insert("type".into(), "RollingUpdate".into());
         inner(strategy, "rollingUpdate");
     }
-    if text(strategy, "type") == "RollingUpdate"
+    if strategy.text("type") == "RollingUpdate"
         && let Some(rolling) = inner_if(strategy, "rollingUpdate")
     {
         or(rolling, "partition", 0);

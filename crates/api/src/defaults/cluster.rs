@@ -1,8 +1,9 @@
 //! The groups around the workloads: networking, RBAC, storage, admission, flow control, extension.
 
+use machinery::json::Fields;
 use serde_json::{Map, Value, json};
 
-use super::{Row, each, empty, inner, inner_if, or, or_zero, text};
+use super::{Row, each, empty, inner, inner_if, or, or_zero};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
@@ -57,7 +58,7 @@ fn role_ref(binding: &mut Map<String, Value>) {
 }
 
 fn subject(subject: &mut Map<String, Value>) {
-    if matches!(text(subject, "kind"), "User" | "Group") {
+    if matches!(subject.text("kind"), "User" | "Group") {
         or_zero(subject, "apiGroup", RBAC);
     }
 }
@@ -109,7 +110,7 @@ fn match_resources(matches: &mut Map<String, Value>) {
 fn custom_resource_definition(definition: &mut Map<String, Value>) {
     let spec = inner(definition, "spec");
     let names = inner(spec, "names");
-    let kind = text(names, "kind").to_owned();
+    let kind = names.text("kind").to_owned();
     or_zero(names, "singular", kind.to_lowercase());
     if !kind.is_empty() {
         or_zero(names, "listKind", format!("{kind}List"));

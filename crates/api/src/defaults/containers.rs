@@ -1,9 +1,10 @@
 //! Pods, their specs, containers, probes and volumes: shared by Pods and all templates.
 
+use machinery::json::Fields;
 use machinery::quantity::Quantity;
 use serde_json::{Map, Value, json};
 
-use super::{Row, each, empty, inner, inner_if, or, or_zero, text};
+use super::{Row, each, empty, inner, inner_if, or, or_zero};
 
 pub(super) const RULES: &[Row] = &[
     ("core.v1", "Pod", pod),
@@ -96,19 +97,18 @@ fn pod_resources(spec: &mut Map<String, Value>) {
 /// What all containers of a pod take together: the sum of the containers and sidecars, or the largest step of the
 /// initialisation where that is more.
 fn aggregate(spec: &Map<String, Value>, which: &str) -> Vec<(String, Value)> {
-    let list = |name: &str| spec.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let amounts = |container: &Value| -> Vec<(String, Quantity)> {
         let amounts = container["resources"][which].as_object();
         let parse = |(k, v): (&String, &Value)| Some((k.clone(), v.as_str()?.parse().ok()?));
         amounts.into_iter().flatten().filter_map(parse).collect()
     };
     let mut sums = std::collections::BTreeMap::<String, Quantity>::new();
-    for container in list("containers") {
+    for container in spec.list("containers") {
         add(&mut sums, amounts(container));
     }
     let (mut sidecars, mut peak) =
         (std::collections::BTreeMap::new(), std::collections::BTreeMap::<String, Quantity>::new());
-    for container in list("initContainers") {
+    for container in spec.list("initContainers") {
         if container["restartPolicy"] == "Always" {
             add(&mut sums, amounts(container));
             add(&mut sidecars, amounts(container));
@@ -160,13 +160,13 @@ fn volume(volume: &mut Map<String, Value>) {
         volume.insert("emptyDir".into(), json!({}));
     }
     if let Some(image) = inner_if(volume, "image") {
-        let policy = pull_policy(text(image, "reference"));
+        let policy = pull_policy(image.text("reference"));
         or_zero(image, "pullPolicy", policy);
     }
 }
 
 fn container(container: &mut Map<String, Value>) {
-    let policy = pull_policy(text(container, "image"));
+    let policy = pull_policy(container.text("image"));
     or_zero(container, "imagePullPolicy", policy);
     or_zero(container, "terminationMessagePath", "/dev/termination-log");
     or_zero(container, "terminationMessagePolicy", "File");

@@ -1,8 +1,9 @@
 //! The rest of the core group: Service, ReplicationController, volumes and claims, Namespace, Node, LimitRange.
 
+use machinery::json::Fields;
 use serde_json::{Map, Value, json};
 
-use super::{Row, each, empty, inner, inner_if, or, or_zero, text};
+use super::{Row, each, empty, inner, inner_if, or, or_zero};
 
 pub(super) const RULES: &[Row] = &[
     ("core.v1", "ReplicationController", replication_controller),
@@ -64,7 +65,7 @@ fn one_and_list(map: &mut Map<String, Value>, one: &str, list: &str, item: fn(Va
 fn service(service: &mut Map<String, Value>) {
     let spec = inner(service, "spec");
     or_zero(spec, "sessionAffinity", "None");
-    match text(spec, "sessionAffinity") {
+    match spec.text("sessionAffinity") {
         "None" => {
             spec.remove("sessionAffinityConfig");
         }
@@ -82,7 +83,7 @@ fn service(service: &mut Map<String, Value>) {
         let number = port.get("port").cloned().unwrap_or(json!(0));
         or_zero(port, "targetPort", number);
     }
-    let kind = text(spec, "type").to_owned();
+    let kind = spec.text("type").to_owned();
     let external =
         matches!(kind.as_str(), "NodePort" | "LoadBalancer") || (kind == "ClusterIP" && !empty(spec, "externalIPs"));
     if external {
@@ -120,7 +121,7 @@ fn endpoints(endpoints: &mut Map<String, Value>) {
 /// The label by which selectors find a namespace by name. A generated name is labelled when it has been generated.
 fn namespace(namespace: &mut Map<String, Value>) {
     let Some(metadata) = inner_if(namespace, "metadata") else { return };
-    let name = text(metadata, "name").to_owned();
+    let name = metadata.text("name").to_owned();
     if !name.is_empty() {
         inner(metadata, "labels").insert("kubernetes.io/metadata.name".into(), Value::String(name));
     }
@@ -134,7 +135,7 @@ fn node_status(status: &mut Map<String, Value>) {
 
 /// For containers: limits default to the maximum, requests to the limits or the minimum.
 fn limit_range_item(item: &mut Map<String, Value>) {
-    if text(item, "type") != "Container" {
+    if item.text("type") != "Container" {
         return;
     }
     let amounts =

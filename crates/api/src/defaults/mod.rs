@@ -208,10 +208,6 @@ fn or_zero(map: &mut Map<String, Value>, name: &str, value: impl Into<Value>) {
     }
 }
 
-fn text<'a>(map: &'a Map<String, Value>, name: &str) -> &'a str {
-    map.get(name).and_then(Value::as_str).unwrap_or_default()
-}
-
 /// The object at `name`, made where it is absent.
 fn inner<'a>(map: &'a mut Map<String, Value>, name: &str) -> &'a mut Map<String, Value> {
     let value = map.entry(name).or_insert_with(|| json!({}));

@@ -1,9 +1,10 @@
 //! resource.k8s.io/v1, and amounts of resources everywhere.
 
+use machinery::json::Fields;
 use machinery::quantity::Quantity;
 use serde_json::{Map, Value};
 
-use super::{Row, empty, or, or_zero, text};
+use super::{Row, empty, or, or_zero};
 
 pub(super) const RULES: &[Row] = &[
     ("resource.v1", "ExactDeviceRequest", device_request),
@@ -13,7 +14,7 @@ pub(super) const RULES: &[Row] = &[
 
 fn device_request(request: &mut Map<String, Value>) {
     or_zero(request, "allocationMode", "ExactCount");
-    if text(request, "allocationMode") == "ExactCount" && empty(request, "count") {
+    if request.text("allocationMode") == "ExactCount" && empty(request, "count") {
         request.insert("count".into(), 1.into());
     }
 }

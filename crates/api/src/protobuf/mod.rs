@@ -9,6 +9,7 @@
 
 use std::sync::{LazyLock, OnceLock};
 
+use machinery::json::Fields;
 use serde_json::{Map, Value};
 
 use crate::schema::{self, Type};
@@ -111,8 +112,7 @@ pub fn bytes_of(raw: &[u8], number: u64) -> Result<Option<&[u8]>, Error> {
 
 /// Appends an object in its envelope; kind and apiVersion are the object's own.
 pub fn encode(value: &Value, ty: &'static Type, out: &mut Vec<u8>) {
-    let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
-    Envelope { api_version: text("apiVersion"), kind: text("kind"), ..Envelope::default() }.begin(out);
+    Envelope { api_version: value.text("apiVersion"), kind: value.text("kind"), ..Envelope::default() }.begin(out);
     wire::write_nested(2, out, |out| encode::object(Some(value), ty, out));
     out.extend_from_slice(TAIL);
 }

@@ -5,6 +5,7 @@
 
 use std::sync::LazyLock;
 
+use machinery::json::Fields;
 use serde_json::Value;
 
 use super::wire::{self, Wire, length_of_varint};
@@ -57,9 +58,9 @@ impl Resident {
         if metadata.numbers != [METADATA] || metadata.shape.object()?.id != schema::object_meta().id {
             return None;
         }
-        let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
         let mut bytes = Vec::with_capacity(1024);
-        Envelope { api_version: text("apiVersion"), kind: text("kind"), ..Envelope::default() }.begin(&mut bytes);
+        Envelope { api_version: value.text("apiVersion"), kind: value.text("kind"), ..Envelope::default() }
+            .begin(&mut bytes);
         let start = bytes.len();
         encode::object(Some(value), ty, &mut bytes);
         // Metadata is the first field: its bytes are moved over its head, and the revision's own are cut out.

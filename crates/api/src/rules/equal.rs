@@ -1,6 +1,7 @@
 //! Whether two values are the same to upstream (`Semantic.DeepEqual`): an empty list or map is as good as none, a zero
 //! as good as an absent field where there is no pointer, `1000m` is `1`.
 
+use machinery::quantity::Quantity;
 use serde_json::Value;
 
 use crate::schema::{Field, Shape, Type};
@@ -27,7 +28,7 @@ pub(super) fn same_field(field: &Field, a: &Value, b: &Value) -> bool {
 fn same(shape: &Shape, a: &Value, b: &Value) -> bool {
     match (shape, a, b) {
         (Shape::Object(id), _, _) => equal(id.get(), a, b),
-        (Shape::Quantity, _, _) => match (super::fact::quantity(a), super::fact::quantity(b)) {
+        (Shape::Quantity, _, _) => match (Quantity::from_value(a), Quantity::from_value(b)) {
             (Some(a), Some(b)) => a == b,
             _ => a == b,
         },

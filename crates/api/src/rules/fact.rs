@@ -129,7 +129,7 @@ fn value(fact: &'static Fact, here: &Here<'_, '_>, errors: &mut ErrorList) -> Ne
             errors.push(invalid(number().into(), "must be greater than zero".to_owned()));
         }
         Fact::QuantityAtLeastZero => {
-            if let Some(amount) = quantity(here.value).filter(|amount| amount.sign() < 0) {
+            if let Some(amount) = Quantity::from_value(here.value).filter(|amount| amount.sign() < 0) {
                 errors.push(invalid(amount.to_string().into(), "must be greater than or equal to 0".to_owned()));
             }
         }
@@ -213,13 +213,5 @@ fn length(value: &Value) -> usize {
         Value::Array(items) => items.len(),
         Value::Object(map) => map.len(),
         _ => 0,
-    }
-}
-
-pub(super) fn quantity(value: &Value) -> Option<Quantity> {
-    match value {
-        Value::String(text) => Quantity::parse(text).ok(),
-        Value::Number(number) => Quantity::parse(&number.to_string()).ok(),
-        _ => None,
     }
 }

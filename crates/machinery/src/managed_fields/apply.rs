@@ -7,7 +7,7 @@ use super::update::{Update, note};
 use super::{Resets, Versions, check, fields, last_applied, merge, prune};
 use crate::gvk::{GroupVersion, GroupVersionKind};
 use crate::status::StatusError;
-use crate::{json, meta};
+use crate::{json::Fields, meta};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -58,7 +58,7 @@ pub fn apply<'a, V: Versions<'a>>(
         let message = format!("invalid object type: {}/{}, Kind={}", given.group, given.version, given.kind);
         return Err(StatusError::bad_request(message));
     }
-    let entries = entry::decode(json::at(live, "/metadata/managedFields"))
+    let entries = entry::decode(live.at("/metadata/managedFields"))
         .map_err(|why| StatusError::unknown(format!("failed to decode managed fields: {why}")))?;
     let attempt = |force| once(live, config, entries.clone(), versions, write, force);
     let mut outcome = attempt(write.force);
@@ -108,7 +108,7 @@ fn once<'a, V: Versions<'a>>(
             Update { manager: BEFORE_FIRST_APPLY, api_version, subresource: write.subresource, now: write.now, resets };
         note(&mut entries, &Value::Null, live, versions, &before);
     }
-    if json::at(config, "/metadata/managedFields").is_some_and(Value::is_array) {
+    if config.at("/metadata/managedFields").is_some_and(Value::is_array) {
         return Err(StatusError::bad_request("metadata.managedFields must be nil").into());
     }
     let schema = versions

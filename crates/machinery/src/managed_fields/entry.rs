@@ -3,6 +3,7 @@
 
 use super::Set;
 use crate::go;
+use crate::json::Fields;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 
@@ -65,26 +66,25 @@ pub(super) fn decode(list: Option<&Value>) -> Result<Vec<Entry>, String> {
     let Some(list) = list.and_then(Value::as_array) else { return Ok(Vec::new()) };
     let mut out: Vec<Entry> = Vec::with_capacity(list.len() + 1);
     for (at, entry) in list.iter().enumerate() {
-        let text = |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or_default();
-        let operation = match text("operation") {
+        let operation = match entry.text("operation") {
             "Apply" => Operation::Apply,
             "Update" => Operation::Update,
             _ => return Err("operation must be `Apply` or `Update`".to_owned()),
         };
-        if text("apiVersion").is_empty() {
+        if entry.text("apiVersion").is_empty() {
             return Err("apiVersion must not be empty".to_owned());
         }
-        match text("fieldsType") {
+        match entry.text("fieldsType") {
             "FieldsV1" => {}
             "" => return Err(format!("missing fieldsType in managed fields entry {at}")),
             other => return Err(format!("invalid fieldsType {} in managed fields entry {at}", go::quote(other))),
         }
         let entry = Entry {
-            manager: text("manager").to_owned(),
+            manager: entry.text("manager").to_owned(),
             operation,
-            api_version: text("apiVersion").to_owned(),
-            subresource: text("subresource").to_owned(),
-            time: text("time").to_owned(),
+            api_version: entry.text("apiVersion").to_owned(),
+            subresource: entry.text("subresource").to_owned(),
+            time: entry.text("time").to_owned(),
             fields: entry.get("fieldsV1").map_or(Ok(Set::default()), Set::from_value)?,
         };
         match out.iter_mut().find(|there| there.is(&entry)) {

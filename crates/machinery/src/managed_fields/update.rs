@@ -3,7 +3,7 @@
 use super::entry::{self, Entry, Operation};
 use super::ownership::{Change, STRIPPED};
 use super::{Resets, Versions};
-use crate::{json, meta};
+use crate::{json::Fields, meta};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -24,7 +24,7 @@ pub struct Update<'w> {
 /// Sets `new`'s managedFields as upstream would after this write of it over `live` (null for a create).
 pub fn update<'a, V: Versions<'a>>(live: &Value, new: &mut Value, versions: &V, write: &Update<'_>) {
     let given = new.get_mut("metadata").and_then(Value::as_object_mut).and_then(|m| m.remove("managedFields"));
-    let of_live = || entry::decode(json::at(live, "/metadata/managedFields")).unwrap_or_default();
+    let of_live = || entry::decode(live.at("/metadata/managedFields")).unwrap_or_default();
     let mut entries = if !write.subresource.is_empty() {
         of_live()
     } else if entry::is_reset(given.as_ref()) {

@@ -12,7 +12,7 @@ pub use options::{
 pub use read::{
     OwnerReference, annotation, annotations, api_version, controller_of, creation_timestamp,
     deletion_grace_period_seconds, deletion_timestamp, finalizers, generate_name, generation, gvk, has_finalizer, kind,
-    label, labels, metadata, name, namespace, owner_references, resource_version, string_at, uid,
+    label, labels, metadata, name, namespace, owner_references, resource_version, uid,
 };
 pub use validation::{
     validate_annotations, validate_finalizer_name, validate_finalizers, validate_immutable, validate_label_name,

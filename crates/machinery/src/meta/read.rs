@@ -1,6 +1,7 @@
 //! Readers. What is missing or of the wrong type reads as empty: decoding has already refused wrong types.
 
 use crate::gvk::GroupVersionKind;
+use crate::json::Fields;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -21,28 +22,23 @@ pub struct OwnerReference<'a> {
     pub block_owner_deletion: bool,
 }
 
-/// A string at a path of fields.
-pub fn string_at<'a>(object: &'a Value, path: &[&str]) -> Option<&'a str> {
-    path.iter().try_fold(object, |v, name| v.get(name))?.as_str()
-}
-
 /// `metadata`.
 pub fn metadata(object: &Value) -> Option<&Map<String, Value>> {
-    object.get("metadata")?.as_object()
+    object.object("metadata")
 }
 
 fn text<'a>(object: &'a Value, name: &str) -> &'a str {
-    metadata(object).and_then(|m| m.get(name)).and_then(Value::as_str).unwrap_or_default()
+    object.sub("metadata").text(name)
 }
 
 /// `apiVersion`.
 pub fn api_version(object: &Value) -> &str {
-    object.get("apiVersion").and_then(Value::as_str).unwrap_or_default()
+    object.text("apiVersion")
 }
 
 /// `kind`.
 pub fn kind(object: &Value) -> &str {
-    object.get("kind").and_then(Value::as_str).unwrap_or_default()
+    object.text("kind")
 }
 
 /// apiVersion and kind.
@@ -87,17 +83,17 @@ pub fn deletion_timestamp(object: &Value) -> Option<Timestamp> {
 
 /// `metadata.deletionGracePeriodSeconds`.
 pub fn deletion_grace_period_seconds(object: &Value) -> Option<i64> {
-    metadata(object)?.get("deletionGracePeriodSeconds")?.as_i64()
+    object.sub("metadata").int("deletionGracePeriodSeconds")
 }
 
 /// `metadata.generation`.
 pub fn generation(object: &Value) -> i64 {
-    metadata(object).and_then(|m| m.get("generation")).and_then(Value::as_i64).unwrap_or(0)
+    object.sub("metadata").int("generation").unwrap_or(0)
 }
 
 /// `metadata.labels`.
 pub fn labels(object: &Value) -> Option<&Map<String, Value>> {
-    metadata(object)?.get("labels")?.as_object()
+    object.sub("metadata").object("labels")
 }
 
 /// One label.
@@ -107,7 +103,7 @@ pub fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
 
 /// `metadata.annotations`.
 pub fn annotations(object: &Value) -> Option<&Map<String, Value>> {
-    metadata(object)?.get("annotations")?.as_object()
+    object.sub("metadata").object("annotations")
 }
 
 /// One annotation.
@@ -117,8 +113,7 @@ pub fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
 
 /// `metadata.finalizers`.
 pub fn finalizers(object: &Value) -> impl Iterator<Item = &str> {
-    let list = metadata(object).and_then(|m| m.get("finalizers")).and_then(Value::as_array);
-    list.into_iter().flatten().filter_map(Value::as_str)
+    object.sub("metadata").texts("finalizers")
 }
 
 /// Whether a finalizer is there.
@@ -128,18 +123,13 @@ pub fn has_finalizer(object: &Value, finalizer: &str) -> bool {
 
 /// `metadata.ownerReferences`.
 pub fn owner_references(object: &Value) -> impl Iterator<Item = OwnerReference<'_>> {
-    let list = metadata(object).and_then(|m| m.get("ownerReferences")).and_then(Value::as_array);
-    list.into_iter().flatten().map(|r| {
-        let text = |name: &str| r.get(name).and_then(Value::as_str).unwrap_or_default();
-        let flag = |name: &str| r.get(name).and_then(Value::as_bool).unwrap_or_default();
-        OwnerReference {
-            api_version: text("apiVersion"),
-            kind: text("kind"),
-            name: text("name"),
-            uid: text("uid"),
-            controller: flag("controller"),
-            block_owner_deletion: flag("blockOwnerDeletion"),
-        }
+    object.sub("metadata").list("ownerReferences").iter().map(|r| OwnerReference {
+        api_version: r.text("apiVersion"),
+        kind: r.text("kind"),
+        name: r.text("name"),
+        uid: r.text("uid"),
+        controller: r.flag("controller").unwrap_or_default(),
+        block_owner_deletion: r.flag("blockOwnerDeletion").unwrap_or_default(),
     })
 }
 

@@ -3,7 +3,7 @@
 use super::{FINALIZER_FOREGROUND, FINALIZER_ORPHAN, options::validate_field_manager};
 use crate::field::{Error, ErrorList, Path};
 use crate::gvk::GroupVersionKind;
-use crate::json::at;
+use crate::json::Fields;
 use crate::names::{self, NameRule};
 use crate::{go, meta};
 use serde_json::{Map, Value};
@@ -48,7 +48,7 @@ pub fn validate_annotations(annotations: Option<&Map<String, Value>>, path: &Pat
 pub fn validate_owner_references(object: &Value, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
     let mut first_controller: Option<String> = None;
-    let all = at(object, "/metadata/ownerReferences");
+    let all = object.at("/metadata/ownerReferences");
     for (i, r) in meta::owner_references(object).enumerate() {
         let gvk = GroupVersionKind::from_api_version(r.api_version, r.kind);
         if gvk.version.is_empty() {
@@ -92,7 +92,7 @@ pub fn validate_finalizers(object: &Value, path: &Path) -> ErrorList {
     if meta::has_finalizer(object, FINALIZER_ORPHAN) && meta::has_finalizer(object, FINALIZER_FOREGROUND) {
         errors.push(Error::invalid(
             path,
-            at(object, "/metadata/finalizers").cloned(),
+            object.at("/metadata/finalizers").cloned(),
             format!("finalizer {FINALIZER_ORPHAN} and {FINALIZER_FOREGROUND} cannot be both set"),
         ));
     }
@@ -102,20 +102,18 @@ pub fn validate_finalizers(object: &Value, path: &Path) -> ErrorList {
 /// Managed fields' own form.
 pub fn validate_managed_fields(object: &Value, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
-    let entries = at(object, "/metadata/managedFields").and_then(Value::as_array);
-    for (i, entry) in entries.into_iter().flatten().enumerate() {
+    for (i, entry) in object.sub("metadata").list("managedFields").iter().enumerate() {
         let path = path.index(i);
-        let text = |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or_default();
-        let operation = text("operation");
+        let operation = entry.text("operation");
         if operation != "Apply" && operation != "Update" {
             errors.push(Error::invalid(&path.child("operation"), operation, "must be `Apply` or `Update`"));
         }
-        let kind = text("fieldsType");
+        let kind = entry.text("fieldsType");
         if !kind.is_empty() && kind != "FieldsV1" {
             errors.push(Error::invalid(&path.child("fieldsType"), kind, "must be `FieldsV1`"));
         }
-        errors.extend(validate_field_manager(text("manager"), &path.child("manager")));
-        if text("subresource").len() > 256 {
+        errors.extend(validate_field_manager(entry.text("manager"), &path.child("manager")));
+        if entry.text("subresource").len() > 256 {
             errors.push(Error::too_long(&path.child("subresource"), 256));
         }
     }
@@ -223,10 +221,9 @@ pub fn validate_label_selector(selector: Option<&Value>, allow_invalid_values: b
     let mut errors = validate_labels(labels, &path.child("matchLabels"));
     for (i, e) in selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten().enumerate() {
         let path = path.child("matchExpressions").index(i);
-        let text = |name: &str| e.get(name).and_then(Value::as_str).unwrap_or_default();
         let values: Vec<&str> =
             e.get("values").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
-        match text("operator") {
+        match e.text("operator") {
             "In" | "NotIn" if values.is_empty() => errors
                 .push(Error::required(&path.child("values"), "must be specified when `operator` is 'In' or 'NotIn'")),
             "Exists" | "DoesNotExist" if !values.is_empty() => errors.push(Error::forbidden(
@@ -236,7 +233,7 @@ pub fn validate_label_selector(selector: Option<&Value>, allow_invalid_values: b
             "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
             other => errors.push(Error::invalid(&path.child("operator"), other, "not a valid selector operator")),
         }
-        errors.extend(validate_label_name(text("key"), &path.child("key")));
+        errors.extend(validate_label_name(e.text("key"), &path.child("key")));
         if !allow_invalid_values {
             for (j, value) in values.iter().enumerate() {
                 let at = path.child("values").index(j);

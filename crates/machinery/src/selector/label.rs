@@ -2,6 +2,7 @@
 
 use super::{Labels, parser};
 use crate::field::{self, Error, Path};
+use crate::json::Fields;
 use crate::{go, names};
 use serde_json::Value;
 use std::fmt;
@@ -151,7 +152,7 @@ impl LabelSelector {
             requirements.push(Requirement::new(key, Operator::Equals, vec![v], &nil)?);
         }
         for expression in value["matchExpressions"].as_array().into_iter().flatten() {
-            let text = expression["operator"].as_str().unwrap_or_default();
+            let text = expression.text("operator");
             let operator = match text {
                 "In" => Operator::In,
                 "NotIn" => Operator::NotIn,
@@ -161,7 +162,7 @@ impl LabelSelector {
             };
             let values = expression["values"].as_array().into_iter().flatten();
             let values = values.filter_map(Value::as_str).map(str::to_owned).collect();
-            let key = expression["key"].as_str().unwrap_or_default();
+            let key = expression.text("key");
             requirements.push(Requirement::new(key, operator, values, &nil)?);
         }
         requirements.sort_by(|a, b| a.key.cmp(&b.key));

@@ -1,6 +1,7 @@
 //! To and from the `metav1.Status` object.
 
 use super::{Cause, Details, StatusError};
+use crate::json::Fields;
 use serde_json::{Map, Value, json};
 
 impl StatusError {
@@ -31,20 +32,20 @@ impl StatusError {
         }
         let details = value.get("details").filter(|d| d.is_object()).map(|d| {
             Box::new(Details {
-                name: text(d, "name"),
-                group: text(d, "group"),
-                kind: text(d, "kind"),
-                uid: text(d, "uid"),
+                name: d.text("name").to_owned(),
+                group: d.text("group").to_owned(),
+                kind: d.text("kind").to_owned(),
+                uid: d.text("uid").to_owned(),
                 causes: d["causes"].as_array().map(|all| all.iter().map(cause).collect()).unwrap_or_default(),
                 retry_after_seconds: d["retryAfterSeconds"].as_i64().and_then(|n| n.try_into().ok()).unwrap_or(0),
             })
         });
         Some(StatusError {
             code: value["code"].as_u64().and_then(|n| n.try_into().ok()).unwrap_or(500),
-            reason: text(value, "reason").into(),
-            message: text(value, "message"),
+            reason: value.text("reason").to_owned().into(),
+            message: value.text("message").to_owned(),
             details,
-            continue_token: value["metadata"]["continue"].as_str().unwrap_or_default().to_string(),
+            continue_token: value.sub("metadata").text("continue").to_owned(),
         })
     }
 }
@@ -82,10 +83,10 @@ fn put(object: &mut Value, name: &str, text: &str) {
     }
 }
 
-fn text(object: &Value, name: &str) -> String {
-    object[name].as_str().unwrap_or_default().to_owned()
-}
-
 fn cause(value: &Value) -> Cause {
-    Cause { kind: text(value, "reason").into(), message: text(value, "message"), field: text(value, "field") }
+    Cause {
+        kind: value.text("reason").to_owned().into(),
+        message: value.text("message").to_owned(),
+        field: value.text("field").to_owned(),
+    }
 }

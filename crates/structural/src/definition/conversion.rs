@@ -1,17 +1,18 @@
 //! Validation of how a definition's versions are converted.
 
 use machinery::field::{Error, ErrorList, Path};
+use machinery::json::Fields;
 use machinery::names;
 use serde_json::Value;
 
-use super::spec::{Spec, texts};
+use super::spec::Spec;
 use super::versions::one_of;
 use super::{Options, webhook};
 
 const REVIEW_VERSIONS: [&str; 2] = ["v1", "v1beta1"];
 
 fn review_versions<'a>(spec: &Spec<'a>) -> Vec<&'a str> {
-    spec.raw.pointer("/conversion/webhook/conversionReviewVersions").map(|v| texts(v).collect()).unwrap_or_default()
+    spec.raw.at("/conversion/webhook").texts("conversionReviewVersions").collect()
 }
 
 fn client_config<'a>(spec: &Spec<'a>) -> Option<&'a Value> {

@@ -3,6 +3,7 @@
 //! What an update may keep although a creation may not have it, follows from the old definition: see [`Options`].
 
 use machinery::field::{Error, ErrorList, Path};
+use machinery::json::Fields;
 use machinery::{meta, names};
 use serde_json::Value;
 
@@ -182,7 +183,7 @@ fn immutable(new: &Spec<'_>, old: &Spec<'_>, names_too: bool, path: &Path) -> Er
 }
 
 fn stored_versions(object: &Value, spec: &Spec<'_>, path: &Path) -> ErrorList {
-    let stored: Vec<&str> = spec::texts(&object["status"]["storedVersions"]).collect();
+    let stored: Vec<&str> = object["status"].texts("storedVersions").collect();
     if stored.is_empty() {
         let none = object.pointer("/status/storedVersions").cloned().unwrap_or_default();
         return vec![Error::invalid(path, none, "must have at least one stored version")];

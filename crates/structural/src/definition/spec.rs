@@ -1,6 +1,7 @@
 //! A definition's spec as upstream holds it: what all versions say alike is said of the definition, and faults in it are
 //! told there (`spec.validation`, `spec.subresources`, ...).
 
+use machinery::json::Fields;
 use serde_json::{Value, json};
 
 use crate::parse::Schema;
@@ -38,26 +39,10 @@ pub(super) struct Version<'a> {
     pub(super) own: Parts<'a>,
 }
 
-pub(super) fn texts(value: &Value) -> impl Iterator<Item = &str> {
-    value.as_array().into_iter().flatten().filter_map(Value::as_str)
-}
-
-fn text<'a>(value: &'a Value, name: &str) -> &'a str {
-    value.get(name).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
-    value.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-fn present<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
-    value.get(name).filter(|v| !v.is_null())
-}
-
 fn validation(raw: Option<&Value>) -> Option<Validation> {
     let raw = raw?;
     Some(Validation {
-        schema: present(raw, "openAPIV3Schema").map(Schema::of),
+        schema: raw.sub("openAPIV3Schema").map(Schema::of),
         raw: raw.get("openAPIV3Schema").cloned().unwrap_or_default(),
     })
 }
@@ -65,27 +50,27 @@ fn validation(raw: Option<&Value>) -> Option<Validation> {
 impl<'a> Spec<'a> {
     pub(super) fn of(definition: &'a Value) -> Self {
         let raw = &definition["spec"];
-        let given = list(raw, "versions");
-        let same = |name: &str| given.iter().all(|v| present(v, name) == given.first().and_then(|v| present(v, name)));
+        let given = raw.list("versions");
+        let same = |name: &str| given.iter().all(|v| v.sub(name) == given.first().sub(name));
         let [schema, subresources, columns, selectable] =
             ["schema", "subresources", "additionalPrinterColumns", "selectableFields"].map(same);
         let parts = |version: &'a Value, common: bool| Parts {
-            validation: if schema == common { validation(present(version, "schema")) } else { None },
-            subresources: if subresources == common { present(version, "subresources") } else { None },
-            columns: if columns == common { list(version, "additionalPrinterColumns") } else { &[] },
-            selectable: if selectable == common { list(version, "selectableFields") } else { &[] },
+            validation: if schema == common { validation(version.sub("schema")) } else { None },
+            subresources: if subresources == common { version.sub("subresources") } else { None },
+            columns: if columns == common { version.list("additionalPrinterColumns") } else { &[] },
+            selectable: if selectable == common { version.list("selectableFields") } else { &[] },
         };
         Spec {
             raw,
-            group: text(raw, "group"),
-            scope: text(raw, "scope"),
+            group: raw.text("group"),
+            scope: raw.text("scope"),
             preserve_unknown: raw.get("preserveUnknownFields") == Some(&Value::Bool(true)),
             common: given.first().map(|v| parts(v, true)).unwrap_or_default(),
             versions: given
                 .iter()
                 .map(|v| Version {
                     raw: v,
-                    name: text(v, "name"),
+                    name: v.text("name"),
                     served: v.get("served") == Some(&Value::Bool(true)),
                     storage: v.get("storage") == Some(&Value::Bool(true)),
                     own: parts(v, false),
@@ -95,7 +80,7 @@ impl<'a> Spec<'a> {
     }
 
     pub(super) fn name(&self, which: &str) -> &'a str {
-        self.raw.get("names").map_or("", |names| text(names, which))
+        self.raw.sub("names").text(which)
     }
 
     fn parts(&self) -> impl Iterator<Item = &Parts<'a>> {
@@ -153,5 +138,5 @@ impl<'a> Spec<'a> {
 }
 
 pub(super) fn has_status(subresources: Option<&Value>) -> bool {
-    subresources.is_some_and(|s| present(s, "status").is_some())
+    subresources.has("status")
 }

@@ -2,6 +2,7 @@
 //! alternatives, which only constrain.
 
 use machinery::field::{Error, ErrorList, Path};
+use machinery::json::Fields;
 use serde_json::Value;
 
 use super::completeness;
@@ -200,7 +201,7 @@ pub fn definition_faults(definition: &Value) -> Result<ErrorList, String> {
         roomy(depth(schema) > SHALLOW, || {
             let read = Schema::of(schema);
             if let Some(fault) = unsupported(&read) {
-                let name = version["name"].as_str().unwrap_or_default();
+                let name = version.text("name");
                 return Err(format!("failed to check validation schema for version {name}: {fault}"));
             }
             let path = Path::new("spec").child("versions").index(at).child("schema").child("openAPIV3Schema");

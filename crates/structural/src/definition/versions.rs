@@ -1,6 +1,7 @@
 //! The spec: versions, subresources, columns, selectable fields.
 
 use machinery::field::{Error, ErrorList, Path};
+use machinery::json::Fields;
 use machinery::{go, names};
 use serde_json::Value;
 
@@ -185,13 +186,12 @@ fn parts(
 }
 
 fn scale_paths(scale: &Value, path: &Path, errors: &mut ErrorList) {
-    let text = |name: &str| scale.get(name).and_then(Value::as_str).unwrap_or_default();
     for (name, prefixes, words) in [
         ("specReplicasPath", &[".spec."][..], "should be a json path under .spec"),
         ("statusReplicasPath", &[".status."], "should be a json path under .status"),
         ("labelSelectorPath", &[".spec.", ".status."], "should be a json path under either .spec or .status"),
     ] {
-        let (at, value) = (path.child(format!("scale.{name}")), text(name));
+        let (at, value) = (path.child(format!("scale.{name}")), scale.text(name));
         match value {
             "" if name == "labelSelectorPath" => {}
             "" => errors.push(Error::required(&at, "")),
@@ -209,23 +209,22 @@ fn simple_path(value: &str, path: &Path) -> Error {
 fn column_definition(column: &Value, path: &Path, errors: &mut ErrorList) {
     const TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
     const FORMATS: [&str; 8] = ["byte", "date", "date-time", "double", "float", "int32", "int64", "password"];
-    let text = |name: &str| column.get(name).and_then(Value::as_str).unwrap_or_default();
-    if text("name").is_empty() {
+    if column.text("name").is_empty() {
         errors.push(Error::required(&path.child("name"), ""));
     }
     let (at, words) = (path.child("type"), format!("must be one of {}", TYPES.join(",")));
-    match text("type") {
+    match column.text("type") {
         "" => errors.push(Error::required(&at, words)),
         ty if !TYPES.contains(&ty) => errors.push(Error::invalid(&at, ty, words)),
         _ => {}
     }
-    let format = text("format");
+    let format = column.text("format");
     if !format.is_empty() && !FORMATS.contains(&format) {
         let detail = format!("must be one of {}", FORMATS.join(","));
         errors.push(Error::invalid(&path.child("format"), format, detail));
     }
     let at = path.child("JSONPath");
-    match text("jsonPath") {
+    match column.text("jsonPath") {
         "" => errors.push(Error::required(&at, "")),
         value if !value.starts_with('.') => errors.push(simple_path(value, &at)),
         _ => {}

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use machinery::field::{Error, ErrorList, Path};
+use machinery::json::Fields;
 use machinery::names;
 use serde_json::Value;
 
@@ -62,9 +63,8 @@ pub fn url(text: &str, path: &Path) -> ErrorList {
 /// Faults of a webhook's Service.
 pub fn service(service: &Value, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
-    let text = |name: &str| service.get(name).and_then(Value::as_str).unwrap_or_default();
     for name in ["namespace", "name"] {
-        if text(name).is_empty() {
+        if service.text(name).is_empty() {
             errors.push(Error::required(&path.child(swapped(name)), ""));
         }
     }
@@ -75,7 +75,7 @@ pub fn service(service: &Value, path: &Path) -> ErrorList {
             errors.push(Error::invalid(&path.child("port"), port, detail));
         }
     }
-    url_path(text("path"), &path.child("path"), &mut errors);
+    url_path(service.text("path"), &path.child("path"), &mut errors);
     errors
 }
 

@@ -2,6 +2,7 @@
 //! client-side apply owned is handed over, so that dropping a field from the manifest removes it. Follows
 //! `kubectl/pkg/cmd/apply/apply.go` and `client-go/util/csaupgrade`.
 
+use machinery::json::Fields;
 use machinery::managed_fields::Set;
 use serde_json::{Value, json};
 
@@ -98,7 +99,7 @@ async fn migrate(context: &Context, info: &Info, object: &mut Value) -> Result<b
 }
 
 fn entries(object: &Value) -> &[Value] {
-    object.pointer("/metadata/managedFields").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    object.sub("metadata").list("managedFields")
 }
 
 fn owns_annotation(entry: &Value) -> bool {

@@ -10,6 +10,7 @@ mod service;
 mod serviceaccount;
 
 use http::Method;
+use machinery::json::Fields;
 use serde_json::Value;
 
 use super::{
@@ -92,8 +93,7 @@ pub async fn generated(context: &Context, object: Value) -> Outcome {
 /// The same, with another word for it.
 pub async fn generated_with(context: &Context, mut object: Value, done_word: &str) -> Outcome {
     let format = Format::of(context)?;
-    let text = |key: &str| object[key].as_str().unwrap_or_default().to_owned();
-    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    let (api_version, kind) = (object.text("apiVersion").to_owned(), object.text("kind").to_owned());
     let mapper = context.mapper().await?;
     let resource = mapper
         .of_kind(&api_version, &kind)
@@ -104,7 +104,7 @@ pub async fn generated_with(context: &Context, mut object: Value, done_word: &st
     if resource.namespaced && (given || dry_run(context)? != DryRun::Client) {
         object["metadata"]["namespace"] = namespace.clone().into();
     }
-    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let name = object["metadata"].text("name").to_owned();
     let info = Info { resource, namespace, name, object: object.clone(), source: String::new() };
     if context.flags.is("save-config") {
         object = with_annotation(&object);

@@ -1,5 +1,6 @@
 //! Nodes: conditions, capacity, and the pods on them with what they ask for.
 
+use machinery::json::Fields;
 use machinery::quantity::Quantity;
 use serde_json::Value;
 
@@ -8,10 +9,6 @@ use crate::{
     cli::context::{Call, Context},
     printers::table::age,
 };
-
-fn items(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
-}
 
 /// A node.
 pub async fn describe(context: &Context, doc: &mut Doc, node: &Value) {
@@ -33,10 +30,10 @@ pub async fn describe(context: &Context, doc: &mut Doc, node: &Value) {
     doc.annotations("Annotations", &meta["annotations"]);
     doc.pair(0, "CreationTimestamp", &long_time(&meta["creationTimestamp"]));
     doc.raw("Taints:\t");
-    if items(&spec["taints"]).is_empty() {
+    if spec.list("taints").is_empty() {
         doc.raw("<none>\n");
     }
-    let mut taints: Vec<&Value> = items(&spec["taints"]).iter().collect();
+    let mut taints: Vec<&Value> = spec.list("taints").iter().collect();
     taints.sort_by_key(|taint| text(&taint["effect"]) + "," + &text(&taint["key"]));
     for (index, taint) in taints.into_iter().enumerate() {
         let value = match text(&taint["value"]) {
@@ -62,10 +59,10 @@ pub async fn describe(context: &Context, doc: &mut Doc, node: &Value) {
         }
         Err(failure) => doc.pair(0, "Lease", &format!("Failed to get lease: {}", failure.bare())),
     }
-    if !items(&status["conditions"]).is_empty() {
+    if !status.list("conditions").is_empty() {
         doc.line(0, "Conditions:\n  Type\tStatus\tLastHeartbeatTime\tLastTransitionTime\tReason\tMessage");
         doc.line(1, "----\t------\t-----------------\t------------------\t------\t-------");
-        for condition in items(&status["conditions"]) {
+        for condition in status.list("conditions") {
             let of = |key: &str| text(&condition[key]);
             doc.line(
                 1,
@@ -82,7 +79,7 @@ pub async fn describe(context: &Context, doc: &mut Doc, node: &Value) {
         }
     }
     doc.line(0, "Addresses:");
-    for address in items(&status["addresses"]) {
+    for address in status.list("addresses") {
         doc.pair(1, &text(&address["type"]), &text(&address["address"]));
     }
     for (title, key) in [("Capacity", "capacity"), ("Allocatable", "allocatable")] {
@@ -107,13 +104,13 @@ pub async fn describe(context: &Context, doc: &mut Doc, node: &Value) {
         doc.pair(1, title, &text(&status["nodeInfo"][key]));
     }
     doc.pair_if(0, "PodCIDR", &text(&spec["podCIDR"]));
-    let cidrs: Vec<String> = items(&spec["podCIDRs"]).iter().map(text).collect();
+    let cidrs: Vec<String> = spec.list("podCIDRs").iter().map(text).collect();
     doc.pair_if(0, "PodCIDRs", &cidrs.join(","));
     doc.pair_if(0, "ProviderID", &text(&spec["providerID"]));
     let call = Call::get("/api/v1/pods")
         .query("fieldSelector", format!("spec.nodeName={name},status.phase!=Failed,status.phase!=Succeeded"));
     match context.json(call).await {
-        Ok(list) => pods(doc, items(&list["items"]), status),
+        Ok(list) => pods(doc, list.list("items"), status),
         Err(_) => doc.pair(0, "Pods", "not authorized"),
     }
 }
@@ -128,10 +125,10 @@ fn total(pod: &Value, kind: &str, resource: &str) -> Quantity {
         Quantity::parse(container["resources"][kind][resource].as_str().unwrap_or("0")).unwrap_or_else(|_| zero())
     };
     let (mut sum, mut sidecars, mut peak) = (zero(), zero(), zero());
-    for container in items(&pod["spec"]["containers"]) {
+    for container in pod["spec"].list("containers") {
         sum = sum.add(&of(container));
     }
-    for container in items(&pod["spec"]["initContainers"]) {
+    for container in pod["spec"].list("initContainers") {
         let mut wanted = of(container);
         if container["restartPolicy"] == "Always" {
             sum = sum.add(&wanted);

@@ -1,5 +1,6 @@
 //! Pods and pod templates: containers, volumes, tolerations.
 
+use machinery::json::Fields;
 use serde_json::Value;
 
 use super::doc::{Doc, long_time, text};
@@ -17,7 +18,7 @@ pub fn describe(doc: &mut Doc, pod: &Value) {
     doc.pair_if(0, "Priority Class Name", &text(&spec["priorityClassName"]));
     doc.pair_if(0, "Runtime Class Name", &text(&spec["runtimeClassName"]));
     doc.pair_if(0, "Service Account", &text(&spec["serviceAccountName"]));
-    match spec["nodeName"].as_str().unwrap_or_default() {
+    match spec.text("nodeName") {
         "" => doc.pair(0, "Node", "<none>"),
         node => doc.pair(0, "Node", &format!("{node}/{}", text(&status["hostIP"]))),
     }
@@ -38,11 +39,11 @@ pub fn describe(doc: &mut Doc, pod: &Value) {
     doc.pair_if(0, "Message", &text(&status["message"]));
     doc.pair_if(0, "SeccompProfile", &text(&spec["securityContext"]["seccompProfile"]["type"]));
     doc.pair(0, "IP", &text(&status["podIP"]));
-    if items(&status["podIPs"]).is_empty() {
+    if status.list("podIPs").is_empty() {
         doc.pair(0, "IPs", "<none>");
     } else {
         doc.line(0, "IPs:");
-        for ip in items(&status["podIPs"]) {
+        for ip in status.list("podIPs") {
             doc.pair(1, "IP", &text(&ip["ip"]));
         }
     }
@@ -52,11 +53,11 @@ pub fn describe(doc: &mut Doc, pod: &Value) {
         doc.line(0, "Resources:");
         resources(doc, &spec["resources"], 1);
     }
-    if !items(&spec["initContainers"]).is_empty() {
+    if !spec.list("initContainers").is_empty() {
         containers(doc, "Init Containers", &spec["initContainers"], &status["initContainerStatuses"], Some(pod), "");
     }
     containers(doc, "Containers", &spec["containers"], &status["containerStatuses"], Some(pod), "");
-    if !items(&spec["ephemeralContainers"]).is_empty() {
+    if !spec.list("ephemeralContainers").is_empty() {
         containers(
             doc,
             "Ephemeral Containers",
@@ -66,9 +67,9 @@ pub fn describe(doc: &mut Doc, pod: &Value) {
             "",
         );
     }
-    if !items(&status["conditions"]).is_empty() {
+    if !status.list("conditions").is_empty() {
         doc.line(0, "Conditions:\n  Type\tStatus");
-        for condition in items(&status["conditions"]) {
+        for condition in status.list("conditions") {
             doc.line(1, &format!("{} \t{} ", text(&condition["type"]), text(&condition["status"])));
         }
     }
@@ -88,7 +89,7 @@ pub fn template(doc: &mut Doc, template: &Value) {
         doc.annotations("  Annotations", &template["metadata"]["annotations"]);
     }
     doc.pair_if(1, "Service Account", &text(&spec["serviceAccountName"]));
-    if !items(&spec["initContainers"]).is_empty() {
+    if !spec.list("initContainers").is_empty() {
         containers(doc, "Init Containers", &spec["initContainers"], &Value::Null, None, "  ");
     }
     containers(doc, "Containers", &spec["containers"], &Value::Null, None, "  ");
@@ -124,7 +125,8 @@ fn containers(doc: &mut Doc, label: &str, all: &Value, statuses: &Value, pod: Op
             doc.pair(2, "Image ID", &text(&status["imageID"]));
         }
         for (name, key) in [("Port", "containerPort"), ("Host Port", "hostPort")] {
-            let ports: Vec<String> = items(&container["ports"])
+            let ports: Vec<String> = container
+                .list("ports")
                 .iter()
                 .map(|port| {
                     let number = port[key].as_i64().unwrap_or(0);
@@ -143,9 +145,9 @@ fn containers(doc: &mut Doc, label: &str, all: &Value, statuses: &Value, pod: Op
         }
         doc.pair_if(2, "SeccompProfile", &text(&container["securityContext"]["seccompProfile"]["type"]));
         for (title, key) in [("Command", "command"), ("Args", "args")] {
-            if !items(&container[key]).is_empty() {
+            if !container.list(key).is_empty() {
                 doc.line(2, &format!("{title}:"));
-                for word in items(&container[key]) {
+                for word in container.list(key) {
                     text(word).split('\n').for_each(|line| doc.line(3, line));
                 }
             }
@@ -195,17 +197,16 @@ fn state(doc: &mut Doc, title: &str, state: &Value) {
 
 /// A probe in one line.
 fn probe(probe: &Value) -> String {
-    let number = |key: &str| probe[key].as_i64().unwrap_or(0);
     let attributes = format!(
         "delay={}s timeout={}s period={}s #success={} #failure={}",
-        number("initialDelaySeconds"),
-        number("timeoutSeconds"),
-        number("periodSeconds"),
-        number("successThreshold"),
-        number("failureThreshold")
+        probe.int("initialDelaySeconds").unwrap_or(0),
+        probe.int("timeoutSeconds").unwrap_or(0),
+        probe.int("periodSeconds").unwrap_or(0),
+        probe.int("successThreshold").unwrap_or(0),
+        probe.int("failureThreshold").unwrap_or(0)
     );
     if !probe["exec"].is_null() {
-        let words: Vec<String> = items(&probe["exec"]["command"]).iter().map(text).collect();
+        let words: Vec<String> = probe["exec"].list("command").iter().map(text).collect();
         return format!("exec [{}] {attributes}", words.join(" "));
     }
     if !probe["httpGet"].is_null() {
@@ -240,7 +241,7 @@ fn env_from(doc: &mut Doc, all: &Value) {
         } else {
             ("ConfigMap", &from["configMapRef"])
         };
-        let prefix = match from["prefix"].as_str().unwrap_or_default() {
+        let prefix = match from.text("prefix") {
             "" => String::new(),
             prefix => format!(" with prefix '{prefix}'"),
         };
@@ -258,7 +259,7 @@ fn field_of(pod: Option<&Value>, path: &str) -> String {
 }
 
 fn env(doc: &mut Doc, container: &Value, pod: Option<&Value>) {
-    let all = items(&container["env"]);
+    let all = container.list("env");
     doc.line(2, if all.is_empty() { "Environment:\t<none>" } else { "Environment:" });
     for variable in all {
         let name = text(&variable["name"]);
@@ -302,7 +303,7 @@ fn env(doc: &mut Doc, container: &Value, pod: Option<&Value>) {
 }
 
 fn mounts(doc: &mut Doc, container: &Value) {
-    let mut all: Vec<&Value> = items(&container["volumeMounts"]).iter().collect();
+    let mut all: Vec<&Value> = container.list("volumeMounts").iter().collect();
     doc.line(2, if all.is_empty() { "Mounts:\t<none>" } else { "Mounts:" });
     all.sort_by_key(|mount| text(&mount["mountPath"]));
     for mount in all {
@@ -361,7 +362,7 @@ fn volumes(doc: &mut Doc, all: &Value, space: &str) {
             "downwardAPI" => {
                 doc.pair(2, "Type", "DownwardAPI (a volume populated by information about the pod)");
                 doc.line(2, "Items:");
-                for item in items(&source["items"]) {
+                for item in source.list("items") {
                     let from = if item["fieldRef"].is_null() {
                         &item["resourceFieldRef"]["resource"]
                     } else {
@@ -372,7 +373,7 @@ fn volumes(doc: &mut Doc, all: &Value, space: &str) {
             }
             "projected" => {
                 doc.pair(2, "Type", "Projected (a volume that contains injected data from multiple sources)");
-                for source in items(&source["sources"]) {
+                for source in source.list("sources") {
                     if !source["secret"].is_null() {
                         doc.pair(2, "SecretName", &text(&source["secret"]["name"]));
                         doc.pair(2, "Optional", &optional(&source["secret"]));

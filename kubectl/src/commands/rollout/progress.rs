@@ -1,16 +1,17 @@
 //! How far a rollout is, from the object's status alone: what `rollout status` says (`polymorphichelpers/rollout_status.go`).
 
+use machinery::json::Fields;
 use serde_json::Value;
 
 use crate::cli::failure::{Failure, Outcome};
 
 /// How far a rollout is: what to say, and whether it is over.
 pub(super) fn progress(object: &Value, revision: i64) -> Outcome<(String, bool)> {
-    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    let name = object["metadata"].text("name");
     let (spec, status) = (&object["spec"], &object["status"]);
     let number = |value: &Value| value.as_i64().unwrap_or(0);
     let observed = number(&object["metadata"]["generation"]) <= number(&status["observedGeneration"]);
-    match object["kind"].as_str().unwrap_or_default() {
+    match object.text("kind") {
         "Deployment" => {
             if revision > 0 {
                 let running =

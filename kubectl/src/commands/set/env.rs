@@ -1,5 +1,6 @@
 //! `kubectl set env`: `KEY=value` sets, `KEY-` removes, `--list` shows.
 
+use machinery::json::Fields;
 use serde_json::{Value, json};
 
 use super::{Command, FLAGS, change, containers, pod_path};
@@ -88,13 +89,13 @@ async fn list(context: &Context, resources: &[String]) -> Outcome {
     let pattern = context.flags.or("containers", "*");
     let (infos, failures) = select::infos(context, resources).await?;
     for mut info in infos {
-        let kind = info.object["kind"].as_str().unwrap_or_default().to_owned();
+        let kind = info.object.text("kind").to_owned();
         let Some(pod) = pod_path(&kind).and_then(|path| info.object.pointer_mut(path)) else { continue };
         for container in containers(pod, pattern) {
-            let name = container["name"].as_str().unwrap_or_default();
+            let name = container.text("name");
             context.print(&format!("# {} {}, container {name}\n", info.resource.plural, info.name))?;
             for variable in container["env"].as_array().into_iter().flatten() {
-                let name = variable["name"].as_str().unwrap_or_default();
+                let name = variable.text("name");
                 match variable["value"].as_str() {
                     Some(value) => context.print(&format!("{name}={value}\n"))?,
                     None if variable.get("valueFrom").is_none() => context.print(&format!("{name}=\n"))?,

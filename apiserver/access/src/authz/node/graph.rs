@@ -7,7 +7,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use model::values::text;
+use machinery::json::Fields;
+use machinery::meta;
 use serde_json::Value;
 
 use crate::pod_refs;
@@ -78,13 +79,13 @@ impl Graph {
 
     /// Takes an object as it is now: a pod, a volume, or one that names its node.
     pub fn put(&mut self, kind: Kind, object: &Value) {
-        let (namespace, name) = (text(object, "/metadata/namespace"), text(object, "/metadata/name"));
+        let (namespace, name) = (meta::namespace(object), meta::name(object));
         self.remove(kind, namespace, name);
         match kind {
             Kind::Pod => self.put_pod(key(namespace, name), object),
             Kind::Volume => self.put_volume(name, object),
             kind => {
-                let node = text(object, "/spec/nodeName");
+                let node = object.sub("spec").text("nodeName");
                 if !node.is_empty() {
                     self.owned.insert((kind, key(namespace, name)), node.to_owned());
                 }
@@ -93,14 +94,14 @@ impl Graph {
     }
 
     fn put_pod(&mut self, pod: Key, object: &Value) {
-        let node = text(object, "/spec/nodeName");
+        let node = object.sub("spec").text("nodeName");
         if node.is_empty() {
             return;
         }
         let mut refers: Vec<(Kind, String)> = Vec::new();
         if !pod_refs::is_mirror(object) {
             let mut refer = |kind: Kind, name: &str| refers.push((kind, name.to_owned()));
-            let account = text(object, "/spec/serviceAccountName");
+            let account = object.sub("spec").text("serviceAccountName");
             Some(account).filter(|a| !a.is_empty()).into_iter().for_each(|name| refer(Kind::ServiceAccount, name));
             pod_refs::secrets(object).into_iter().for_each(|name| refer(Kind::Secret, name));
             pod_refs::config_maps(object).into_iter().for_each(|name| refer(Kind::ConfigMap, name));
@@ -115,8 +116,8 @@ impl Graph {
     }
 
     fn put_volume(&mut self, name: &str, object: &Value) {
-        let Some(claim) = object.pointer("/spec/claimRef") else { return };
-        let claim = key(text(claim, "/namespace"), text(claim, "/name"));
+        let Some(claim) = object.at("/spec/claimRef") else { return };
+        let claim = key(claim.text("namespace"), claim.text("name"));
         let mut secrets = HashSet::new();
         let own_or_claims = |namespace: &str| if namespace.is_empty() { claim.0.clone() } else { namespace.to_owned() };
         let spec = &object["spec"];
@@ -125,10 +126,10 @@ impl Graph {
                 secrets.insert((namespace, secret.to_owned()));
             }
         };
-        add(own_or_claims(text(spec, "/azureFile/secretNamespace")), text(spec, "/azureFile/secretName"));
+        add(own_or_claims(spec.sub("azureFile").text("secretNamespace")), spec.sub("azureFile").text("secretName"));
         for source in ["cephfs", "flexVolume", "rbd", "scaleIO", "iscsi"] {
             let secret = &spec[source]["secretRef"];
-            add(own_or_claims(text(secret, "/namespace")), text(secret, "/name"));
+            add(own_or_claims(secret.text("namespace")), secret.text("name"));
         }
         for secret in [
             &spec["cinder"]["secretRef"],
@@ -137,7 +138,7 @@ impl Graph {
             &spec["csi"]["nodeStageSecretRef"],
             &spec["csi"]["nodeExpandSecretRef"],
         ] {
-            add(text(secret, "/namespace").to_owned(), text(secret, "/name"));
+            add(secret.text("namespace").to_owned(), secret.text("name"));
         }
         for secret in &secrets {
             self.volumes_by_secret.entry(secret.clone()).or_default().insert(name.to_owned());

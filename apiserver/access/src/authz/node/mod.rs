@@ -6,6 +6,7 @@
 
 use std::sync::LazyLock;
 
+use machinery::meta;
 use model::user::UserInfo;
 use model::values::quoted;
 use parking_lot::Mutex;
@@ -32,7 +33,7 @@ pub struct Node {
 /// What every kubelet may do beyond the rules of code: upstream's role `system:node`, which is bound to nobody.
 static RULES: LazyLock<Role> = LazyLock::new(|| {
     let roles = crate::authz::rbac::bootstrap::cluster_roles();
-    let role = roles.iter().find(|role| model::values::text(role, "/metadata/name") == "system:node");
+    let role = roles.iter().find(|role| meta::name(role) == "system:node");
     Role::new(role.map(Rule::read_all).unwrap_or_default())
 });
 

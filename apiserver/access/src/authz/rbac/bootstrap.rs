@@ -11,7 +11,8 @@
 //! Aggregated roles are given their rules here, as the aggregation controller will find them, so that `admin`, `edit`
 //! and `view` mean something before any controller runs.
 
-use model::values::text;
+use machinery::json::Fields;
+use machinery::meta;
 use serde_json::{Value, json};
 
 const TEXT: &str = include_str!("bootstrap.txt");
@@ -159,9 +160,9 @@ fn aggregate(roles: &mut [Value]) {
             let label = label.keys().next().cloned().unwrap_or_default();
             let mut counted: Vec<&Value> =
                 roles.iter().filter(|r| r["metadata"]["labels"].get(&label).is_some()).collect();
-            counted.sort_by_key(|r| text(r, "/metadata/name"));
+            counted.sort_by_key(|r| meta::name(r));
             let mut rules: Vec<Value> = Vec::new();
-            for rule in counted.iter().flat_map(|r| model::values::items(r, "/rules")) {
+            for rule in counted.iter().flat_map(|r| r.list("rules")) {
                 if !rules.contains(rule) {
                     rules.push(rule.clone());
                 }
@@ -180,24 +181,22 @@ mod tests {
     fn the_text_is_well_formed() {
         let all = parse(TEXT);
         for role in all.cluster_roles.iter().chain(&all.roles) {
-            assert!(!model::values::items(role, "/rules").iter().any(Value::is_null), "{role}");
+            assert!(!role.list("rules").iter().any(Value::is_null), "{role}");
         }
         for binding in all.cluster_role_bindings.iter().chain(&all.role_bindings) {
-            let (kind, name) = (text(binding, "/roleRef/kind"), text(binding, "/roleRef/name"));
+            let (kind, name) = (binding.sub("roleRef").text("kind"), binding.sub("roleRef").text("name"));
             let roles = if kind == "Role" { &all.roles } else { &all.cluster_roles };
-            assert!(roles.iter().any(|r| text(r, "/metadata/name") == name), "{binding}");
+            assert!(roles.iter().any(|r| meta::name(r) == name), "{binding}");
         }
         assert!(
-            all.cluster_role_bindings
-                .iter()
-                .all(|b| text(b, "/metadata/name") != "system:node" || b.get("subjects").is_none())
+            all.cluster_role_bindings.iter().all(|b| meta::name(b) != "system:node" || b.get("subjects").is_none())
         );
     }
 
     #[test]
     fn aggregated_roles_have_rules_from_the_start() {
         let roles = cluster_roles();
-        let rules = |name: &str| Rule::read_all(roles.iter().find(|r| text(r, "/metadata/name") == name).unwrap());
+        let rules = |name: &str| Rule::read_all(roles.iter().find(|r| meta::name(r) == name).unwrap());
         assert!(covers(&rules("admin"), &rules("edit")) && covers(&rules("edit"), &rules("view")));
         assert!(!covers(&rules("view"), &rules("edit")));
         assert!(covers(&rules("view"), &rules("system:aggregate-to-view")) && !rules("view").is_empty());

@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use machinery::gvk::GroupResource;
+use machinery::json::Fields;
+use machinery::meta;
 use model::lookup::Lookup;
 use model::resources::{CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES};
 use model::user::UserInfo;
-use model::values::{items, quoted, text};
+use model::values::quoted;
 use serde_json::Value;
 
 use super::aggregate;
@@ -49,7 +51,7 @@ impl Index {
         let mut index = Index { generations: Some(generations), ..Index::default() };
         for resource in [&*CLUSTER_ROLES, &*ROLES] {
             for object in lookup.list(resource, None) {
-                let key = (text(&object, "/metadata/namespace").to_owned(), text(&object, "/metadata/name").to_owned());
+                let key = (meta::namespace(&object).to_owned(), meta::name(&object).to_owned());
                 let role = match before.roles.get(&key) {
                     Some((old, role)) if Arc::ptr_eq(old, &object) => role.clone(),
                     _ => Arc::new(Role::new(Rule::read_all(&object))),
@@ -64,22 +66,22 @@ impl Index {
 
     fn bind(&mut self, lookup: &dyn Lookup, resource: &GroupResource) {
         for (binding, object) in lookup.list(resource, None).iter().enumerate() {
-            let namespace = text(object, "/metadata/namespace");
-            let (kind, name) = (text(object, "/roleRef/kind"), text(object, "/roleRef/name"));
+            let namespace = meta::namespace(object);
+            let (kind, name) = (object.sub("roleRef").text("kind"), object.sub("roleRef").text("name"));
             let role = self.role(kind, name, namespace).map_err(Arc::from);
             let scope = match namespace {
                 "" => &mut self.cluster,
                 namespace => self.namespaces.entry(namespace.to_owned()).or_default(),
             };
-            for (at, subject) in items(object, "/subjects").iter().enumerate() {
+            for (at, subject) in object.list("subjects").iter().enumerate() {
                 let reason = reason(object, subject).into();
                 let grant = Grant { place: (binding, at), role: role.clone(), reason };
-                let name = text(subject, "/name");
-                match text(subject, "/kind") {
+                let name = subject.text("name");
+                match subject.text("kind") {
                     "User" => scope.users.entry(name.to_owned()).or_default().push(grant),
                     "Group" => scope.groups.entry(name.to_owned()).or_default().push(grant),
                     "ServiceAccount" => {
-                        let own = text(subject, "/namespace");
+                        let own = subject.text("namespace");
                         let own = if own.is_empty() { namespace } else { own };
                         if !own.is_empty() {
                             scope.users.entry(username(own, name)).or_default().push(grant);
@@ -154,15 +156,15 @@ impl Scope {
 
 /// `ClusterRoleBinding "b" of ClusterRole "r" to User "u"`.
 fn reason(binding: &Value, subject: &Value) -> String {
-    let (namespace, name) = (text(binding, "/metadata/namespace"), text(binding, "/metadata/name"));
+    let (namespace, name) = (meta::namespace(binding), meta::name(binding));
     let (what, named) = match namespace {
         "" => ("ClusterRoleBinding", name.to_owned()),
         namespace => ("RoleBinding", format!("{name}/{namespace}")),
     };
-    let (kind, role) = (text(binding, "/roleRef/kind"), text(binding, "/roleRef/name"));
-    let (subject_kind, mut subject_name) = (text(subject, "/kind"), text(subject, "/name").to_owned());
+    let (kind, role) = (binding.sub("roleRef").text("kind"), binding.sub("roleRef").text("name"));
+    let (subject_kind, mut subject_name) = (subject.text("kind"), subject.text("name").to_owned());
     if subject_kind == "ServiceAccount" {
-        let own = text(subject, "/namespace");
+        let own = subject.text("namespace");
         subject_name = format!("{subject_name}/{}", if own.is_empty() { namespace } else { own });
     }
     format!("{what} {} of {kind} {} to {subject_kind} {}", quoted(&named), quoted(role), quoted(&subject_name))

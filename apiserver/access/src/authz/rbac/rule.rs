@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use model::values::{items, quoted_list, texts};
+use machinery::json::Fields;
+use model::values::quoted_list;
 use serde_json::{Value, json};
 
 use crate::authz::Attributes;
@@ -30,17 +31,17 @@ impl Rule {
     /// From a role's `rules`.
     pub fn read(value: &Value) -> Self {
         Self {
-            api_groups: texts(value, "/apiGroups"),
-            resources: texts(value, "/resources"),
-            resource_names: texts(value, "/resourceNames"),
-            non_resource_urls: texts(value, "/nonResourceURLs"),
-            verbs: texts(value, "/verbs"),
+            api_groups: value.texts("apiGroups").map(str::to_owned).collect(),
+            resources: value.texts("resources").map(str::to_owned).collect(),
+            resource_names: value.texts("resourceNames").map(str::to_owned).collect(),
+            non_resource_urls: value.texts("nonResourceURLs").map(str::to_owned).collect(),
+            verbs: value.texts("verbs").map(str::to_owned).collect(),
         }
     }
 
     /// All rules of a role object.
     pub fn read_all(role: &Value) -> Vec<Self> {
-        items(role, "/rules").iter().map(Self::read).collect()
+        role.list("rules").iter().map(Self::read).collect()
     }
 
     /// As a role's `rules` have it.

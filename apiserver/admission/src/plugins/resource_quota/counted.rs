@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
+use machinery::json::Fields;
 use machinery::meta;
 use machinery::quantity::{Format, Quantity};
-use model::check::Fields;
 use model::resource::Resource;
 use serde_json::Value;
 

@@ -2,7 +2,7 @@
 //! `pkg/quota/v1/evaluator/core`.
 
 use kinds::core::pod::qos;
-use model::check::Fields;
+use machinery::json::Fields;
 use serde_json::Value;
 
 use super::Counted;

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use machinery::gvk::GroupResource;
+use machinery::json::Fields;
 use machinery::status::StatusError;
 use rand::seq::SliceRandom;
 use serde_json::Value;
@@ -62,7 +63,7 @@ fn parse(id: &str) -> Option<(&str, &str, &str)> {
 
 async fn pod(call: &Call, scheme: &str, name: &str, port: &str) -> Result<Target, StatusError> {
     let pod = get(call, "pods", name).await?;
-    let first = || items(&pod["spec"]["containers"]).find_map(|c| c["ports"][0]["containerPort"].as_i64());
+    let first = || pod["spec"].list("containers").iter().find_map(|c| c["ports"][0]["containerPort"].as_i64());
     let port = if port.is_empty() { first().map(|p| p.to_string()).unwrap_or_default() } else { port.to_owned() };
     let ip = pod["status"]["podIPs"][0]["ip"].as_str().or(pod["status"]["podIP"].as_str()).unwrap_or_default();
     if !ip.parse().is_ok_and(is_global_unicast) {
@@ -87,8 +88,8 @@ async fn service(call: &Call, scheme: &str, name: &str, port: &str) -> Result<Ta
     let port_name = match port.parse::<i64>() {
         Ok(number) => {
             let service = get(call, "services", name).await?;
-            let found = items(&service["spec"]["ports"]).find(|p| p["port"].as_i64() == Some(number));
-            let found = found.map(|p| p["name"].as_str().unwrap_or_default().to_owned());
+            let found = service["spec"].list("ports").iter().find(|p| p["port"].as_i64() == Some(number));
+            let found = found.map(|p| p.text("name").to_owned());
             found.ok_or_else(|| {
                 StatusError::service_unavailable(format!("no service port {number} found for service \"{name}\""))
             })?
@@ -96,16 +97,16 @@ async fn service(call: &Call, scheme: &str, name: &str, port: &str) -> Result<Ta
         Err(_) => port.to_owned(),
     };
     let endpoints = get(call, "endpoints", name).await?;
-    let mut subsets: Vec<&Value> = items(&endpoints["subsets"]).collect();
+    let mut subsets: Vec<&Value> = endpoints.list("subsets").iter().collect();
     if subsets.is_empty() {
         return Err(unavailable(name));
     }
     subsets.shuffle(&mut rand::rng());
     for subset in subsets {
-        let Some(port) = items(&subset["ports"]).find(|p| p["name"].as_str().unwrap_or_default() == port_name) else {
+        let Some(port) = subset.list("ports").iter().find(|p| p.text("name") == port_name) else {
             continue;
         };
-        let mut addresses: Vec<&Value> = items(&subset["addresses"]).collect();
+        let mut addresses: Vec<&Value> = subset.list("addresses").iter().collect();
         addresses.shuffle(&mut rand::rng());
         if let Some(ip) = addresses.into_iter().find_map(|address| of_pod(call, address)) {
             return Ok(Target::new(scheme, ip, &port["port"].to_string()));
@@ -122,7 +123,7 @@ fn of_pod<'a>(call: &Call, address: &'a Value) -> Option<&'a str> {
     }
     let pods = GroupResource::new("", "pods");
     let pod = call.server.registry.get(&pods, target["namespace"].as_str(), target["name"].as_str()?)?;
-    items(&pod["status"]["podIPs"]).any(|p| p["ip"] == ip).then_some(ip)
+    pod["status"].list("podIPs").iter().any(|p| p["ip"] == ip).then_some(ip)
 }
 
 fn node(call: &Call, scheme: &str, name: &str, port: &str) -> Result<Target, StatusError> {
@@ -141,10 +142,6 @@ async fn get(call: &Call, resource: &str, name: &str) -> Result<std::sync::Arc<V
     let resource = GroupResource::new("", resource);
     let found = call.server.registry.get_consistent(&resource, call.namespace(), name).await?;
     found.ok_or_else(|| StatusError::not_found(&resource, name))
-}
-
-fn items(list: &Value) -> impl Iterator<Item = &Value> {
-    list.as_array().into_iter().flatten()
 }
 
 #[cfg(test)]

@@ -3,10 +3,10 @@
 use access::authn::bearer::Tokens;
 use access::authn::union::authenticated;
 use async_trait::async_trait;
+use machinery::json::Fields;
 use machinery::status::StatusError;
 use model::request_info::RequestInfo;
 use model::user::UserInfo;
-use model::values::{text, texts};
 use serde_json::{Value, json};
 use writes::strategy::WriteContext;
 
@@ -65,11 +65,11 @@ fn shown(user: &UserInfo) -> Value {
 }
 
 async fn review(tokens: &Tokens, mut body: Value) -> Result<Value, StatusError> {
-    let token = text(&body, "/spec/token");
+    let token = body.sub("spec").text("token");
     if token.is_empty() {
         return Err(StatusError::bad_request("token is required for TokenReview in authentication"));
     }
-    let asked = texts(&body, "/spec/audiences");
+    let asked: Vec<String> = body.sub("spec").texts("audiences").map(str::to_owned).collect();
     let asked = if asked.is_empty() { tokens.audiences().to_vec() } else { asked };
     body["status"] = match tokens.authenticate(token, &asked).await {
         Ok(bearer) => {

@@ -9,11 +9,12 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use machinery::field::{Error, ErrorList, Path};
 use machinery::gvk::{GroupKind, GroupResource};
+use machinery::json::Fields;
+use machinery::meta;
 use machinery::status::StatusError;
 use model::lookup::Lookup;
 use model::request_info::RequestInfo;
 use model::resources::{NODES, PODS, SECRETS, SERVICE_ACCOUNTS};
-use model::values::{text, texts};
 use serde_json::{Value, json};
 use writes::strategy::WriteContext;
 
@@ -69,23 +70,23 @@ async fn request(
     mut body: Value,
 ) -> Result<Value, StatusError> {
     for (field, value, what) in [("name", name, "name"), ("namespace", namespace, "namespace")] {
-        let given = text(&body, &format!("/metadata/{field}"));
+        let given = body.sub("metadata").text(field);
         if !given.is_empty() && given != value {
             let detail = format!("must match the service account {what} if specified");
             return Err(invalid(name, Error::invalid(&Path::new("metadata").child(field), given, detail)));
         }
     }
     let account = required(lookup, &SERVICE_ACCOUNTS, Some(namespace), name).await?;
-    let uid = text(&account, "/metadata/uid");
-    let given = text(&body, "/metadata/uid");
+    let uid = meta::uid(&account);
+    let given = meta::uid(&body);
     if !given.is_empty() && given != uid {
         let why =
             format!("the UID in the token request ({given}) does not match the UID of the service account ({uid})");
         return Err(StatusError::conflict(&GroupResource::new(GROUP, KIND), name, why));
     }
-    let audiences = texts(&body, "/spec/audiences");
+    let audiences: Vec<String> = body.sub("spec").texts("audiences").map(str::to_owned).collect();
     let audiences = if audiences.is_empty() { issuer.audiences.clone() } else { audiences };
-    let seconds = body.pointer("/spec/expirationSeconds").and_then(Value::as_i64).unwrap_or(3_600);
+    let seconds = body.at("/spec/expirationSeconds").and_then(Value::as_i64).unwrap_or(3_600);
     let path = Path::new("spec").child("expirationSeconds");
     if seconds < LEAST_SECONDS {
         return Err(invalid("", Error::invalid(&path, seconds, "may not specify a duration less than 10 minutes")));
@@ -137,17 +138,17 @@ async fn bound(lookup: &dyn Lookup, namespace: &str, account: &str, reference: &
     if reference.is_null() {
         return Ok(Claims::default());
     }
-    let (version, kind, name) = (text(reference, "/apiVersion"), text(reference, "/kind"), text(reference, "/name"));
+    let (version, kind, name) = (reference.text("apiVersion"), reference.text("kind"), reference.text("name"));
     let (object, claims) = match (version.contains('/'), kind) {
         (false, "Pod") => {
             let pod = required(lookup, &PODS, Some(namespace), name).await?;
-            if text(&pod, "/spec/serviceAccountName") != account {
+            if pod.sub("spec").text("serviceAccountName") != account {
                 let account = model::values::quoted(account);
                 return Err(StatusError::bad_request(format!(
                     "cannot bind token for serviceaccount {account} to pod running with different serviceaccount name."
                 )));
             }
-            let on = text(&pod, "/spec/nodeName");
+            let on = pod.sub("spec").text("nodeName");
             let node = match on {
                 "" => None,
                 on => Some(match get(lookup, &NODES, None, on).await {
@@ -175,8 +176,8 @@ async fn bound(lookup: &dyn Lookup, namespace: &str, account: &str, reference: &
             )));
         }
     };
-    let uid = text(reference, "/uid");
-    if !uid.is_empty() && uid != text(&object, "/metadata/uid") {
+    let uid = reference.text("uid");
+    if !uid.is_empty() && uid != meta::uid(&object) {
         let why = format!(
             "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
         );
@@ -217,7 +218,7 @@ mod tests {
         assert_eq!(answer["metadata"]["uid"], "sa");
         assert_eq!(answer["spec"]["audiences"], json!(["https://k"]));
         assert_eq!(answer["status"]["expirationTimestamp"], "2027-01-15T09:00:07Z");
-        let claims = jwt::claims(text(&answer, "/status/token")).unwrap();
+        let claims = jwt::claims(answer.sub("status").text("token")).unwrap();
         assert_eq!(claims["exp"].as_i64(), Some(1_800_000_000 + EXTENDED_SECONDS));
         assert_eq!(claims["sub"], "system:serviceaccount:ns:web");
         let kubernetes = &claims["kubernetes.io"];

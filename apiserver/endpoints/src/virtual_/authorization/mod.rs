@@ -5,11 +5,12 @@ use access::authz::{Attributes, Authorizer, Decision};
 use async_trait::async_trait;
 use machinery::field::{Error, ErrorList, Path};
 use machinery::gvk::GroupKind;
+use machinery::json::Fields;
+use machinery::meta;
 use machinery::selector::FieldSelector;
 use machinery::status::StatusError;
 use model::request_info::RequestInfo;
 use model::user::UserInfo;
-use model::values::{items, text, texts};
 use serde_json::{Value, json};
 use writes::strategy::WriteContext;
 
@@ -56,14 +57,14 @@ impl Virtual for LocalSubjectAccessReview {
         mut body: Value,
     ) -> Result<Value, StatusError> {
         let namespace = cx.namespace.unwrap_or_default();
-        if text(&body, "/metadata/namespace").is_empty() {
+        if meta::namespace(&body).is_empty() {
             machinery::meta::set_namespace(&mut body, namespace);
         }
         let mut errors = validate(&body, true);
         errors.extend(empty_metadata(&body, true));
         errors.extend(local(&body));
         refuse(errors)?;
-        if text(&body, "/metadata/namespace") != namespace {
+        if meta::namespace(&body) != namespace {
             return Err(StatusError::bad_request(format!(
                 "spec.resourceAttributes.namespace must match namespace: {namespace}"
             )));
@@ -97,7 +98,7 @@ impl Virtual for SelfSubjectRulesReview {
         _: &RequestInfo,
         body: Value,
     ) -> Result<Value, StatusError> {
-        let namespace = text(&body, "/spec/namespace");
+        let namespace = body.sub("spec").text("namespace");
         if namespace.is_empty() {
             return Err(StatusError::bad_request("no namespace on request"));
         }
@@ -114,7 +115,7 @@ fn refuse(errors: ErrorList) -> Result<(), StatusError> {
 }
 
 fn given<'b>(body: &'b Value, path: &str) -> Option<&'b Value> {
-    body.pointer(path).filter(|v| !v.is_null())
+    body.at(path)
 }
 
 /// One question, of a resource or of a path, about somebody.
@@ -133,13 +134,13 @@ fn validate(body: &Value, about: bool) -> ErrorList {
         }
         _ => {}
     }
-    if about && text(body, "/spec/user").is_empty() && items(body, "/spec/groups").is_empty() {
+    if about && body.sub("spec").text("user").is_empty() && body.sub("spec").list("groups").is_empty() {
         errors.push(Error::invalid(&spec.child("user"), "", "at least one of user or group must be specified"));
     }
     for which in ["fieldSelector", "labelSelector"] {
         let at = Path::new("spec.resourceAttributes").child(which);
         let Some(selector) = resource.and_then(|r| given(r, &format!("/{which}"))) else { continue };
-        let (raw, requirements) = (text(selector, "/rawSelector"), items(selector, "/requirements"));
+        let (raw, requirements) = (selector.text("rawSelector"), selector.list("requirements"));
         if !raw.is_empty() && !requirements.is_empty() {
             let detail = "may not specified at the same time as requirements";
             errors.push(Error::invalid(&at.child("rawSelector"), raw, detail));
@@ -169,8 +170,8 @@ fn empty_metadata(body: &Value, namespaced: bool) -> ErrorList {
 fn local(body: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     if given(body, "/spec/resourceAttributes").is_some() {
-        let namespace = text(body, "/spec/resourceAttributes/namespace");
-        if namespace != text(body, "/metadata/namespace") {
+        let namespace = body.at("/spec/resourceAttributes").text("namespace");
+        if namespace != meta::namespace(body) {
             errors.push(Error::invalid(
                 &Path::new("spec.resourceAttributes.namespace"),
                 namespace,
@@ -190,29 +191,36 @@ fn local(body: &Value) -> ErrorList {
 
 /// Whom a review is about.
 fn subject(body: &Value) -> UserInfo {
-    let extra = body.pointer("/spec/extra").and_then(Value::as_object).into_iter().flatten();
+    let extra = body.at("/spec/extra").and_then(Value::as_object).into_iter().flatten();
     UserInfo {
-        name: text(body, "/spec/user").to_owned(),
-        uid: text(body, "/spec/uid").to_owned(),
-        groups: texts(body, "/spec/groups"),
-        extra: extra.map(|(key, values)| (key.clone(), texts(values, ""))).collect(),
+        name: body.sub("spec").text("user").to_owned(),
+        uid: body.sub("spec").text("uid").to_owned(),
+        groups: body.sub("spec").texts("groups").map(str::to_owned).collect(),
+        extra: extra
+            .map(|(key, values)| {
+                (
+                    key.clone(),
+                    values.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect(),
+                )
+            })
+            .collect(),
     }
 }
 
 /// The selector of a question as one text, and whether something in it was not understood.
 fn field_selector(resource: &Value) -> (String, Option<&'static str>) {
     const IGNORED: &str = "spec.resourceAttributes.fieldSelector ignored due to parse error";
-    let raw = text(resource, "/fieldSelector/rawSelector");
+    let raw = resource.sub("fieldSelector").text("rawSelector");
     if !raw.is_empty() {
         return match FieldSelector::parse(raw) {
             Ok(_) => (raw.to_owned(), None),
             Err(_) => (String::new(), Some(IGNORED)),
         };
     }
-    let requirements = items(resource, "/fieldSelector/requirements");
-    let term = |r: &Value| match (text(r, "/operator"), texts(r, "/values").as_slice()) {
-        ("In", [value]) => Some(format!("{}={value}", text(r, "/key"))),
-        ("NotIn", [value]) => Some(format!("{}!={value}", text(r, "/key"))),
+    let requirements = resource.sub("fieldSelector").list("requirements");
+    let term = |r: &Value| match (r.text("operator"), r.texts("values").collect::<Vec<_>>().as_slice()) {
+        ("In", [value]) => Some(format!("{}={value}", r.text("key"))),
+        ("NotIn", [value]) => Some(format!("{}!={value}", r.text("key"))),
         _ => None,
     };
     let terms: Vec<String> = requirements.iter().filter_map(term).collect();
@@ -230,19 +238,19 @@ fn answer(authorizer: &dyn Authorizer, user: &UserInfo, mut body: Value) -> Valu
     let decision = if let Some(resource) = given(&body, "/spec/resourceAttributes") {
         let (selector, problem) = field_selector(resource);
         problems.extend(problem);
-        let version = text(resource, "/version");
+        let version = resource.text("version");
         authorizer.authorize(&Attributes {
             version: if version.is_empty() { "*" } else { version },
-            subresource: text(resource, "/subresource"),
-            namespace: text(resource, "/namespace"),
-            name: text(resource, "/name"),
+            subresource: resource.text("subresource"),
+            namespace: resource.text("namespace"),
+            name: resource.text("name"),
             field_selector: &selector,
-            label_selector: text(resource, "/labelSelector/rawSelector"),
-            ..Attributes::resource(user, text(resource, "/verb"), text(resource, "/group"), text(resource, "/resource"))
+            label_selector: resource.sub("labelSelector").text("rawSelector"),
+            ..Attributes::resource(user, resource.text("verb"), resource.text("group"), resource.text("resource"))
         })
     } else {
         let path = &body["spec"]["nonResourceAttributes"];
-        authorizer.authorize(&Attributes::path(user, text(path, "/verb"), text(path, "/path")))
+        authorizer.authorize(&Attributes::path(user, path.text("verb"), path.text("path")))
     };
     let mut status = json!({"allowed": decision.allowed()});
     if matches!(decision, Decision::Deny(_)) {

@@ -1,7 +1,7 @@
 //! `matchLabelKeys` and `mismatchLabelKeys` of pod affinity, and `matchLabelKeys` of topology spread: when a pod is created, the
 //! values of its own labels become requirements of the label selector beside them. Follows `pkg/registry/core/pod/strategy.go`.
 
-use model::check::Fields;
+use machinery::json::Fields;
 use serde_json::{Value, json};
 
 /// Adds the requirements to every selector of a pod that is created.

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use machinery::json::Fields;
 use machinery::quantity::Quantity;
-use model::check::{Fields, quantity};
 use serde_json::Value;
 
 const COMPUTE: [&str; 2] = ["cpu", "memory"];
@@ -18,7 +18,7 @@ pub fn class(pod: &Value) -> &'static str {
         let mut limited = BTreeSet::new();
         for (field, sums) in [("requests", &mut requests), ("limits", &mut limits)] {
             for (name, value) in resources.entries(field) {
-                let Some(amount) = quantity(value).filter(|q| q.sign() > 0) else { continue };
+                let Some(amount) = Quantity::from_value(value).filter(|q| q.sign() > 0) else { continue };
                 let Some(name) = COMPUTE.into_iter().find(|c| *c == name) else { continue };
                 if field == "limits" {
                     limited.insert(name);

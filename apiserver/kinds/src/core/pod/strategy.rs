@@ -2,8 +2,9 @@
 //! Follows `pkg/registry/core/pod/strategy.go`.
 
 use machinery::field::ErrorList;
+use machinery::json::Fields;
 use machinery::{meta, names};
-use model::check::{Fields, keep};
+use model::check::keep;
 use serde_json::{Value, json};
 use writes::strategy::{Grace, Strategy, WriteContext};
 

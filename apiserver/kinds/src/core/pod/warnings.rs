@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use machinery::field::Path;
+use machinery::json::Fields;
+use machinery::quantity::Quantity;
 use machinery::{go, meta, names};
-use model::check::{Fields, quantity};
 use serde_json::Value;
 
 use super::validation::each_container;
@@ -149,7 +150,7 @@ fn selects_nothing(term: &Value, at: &Path, out: &mut Vec<String>) {
 }
 
 fn fraction(amounts: Option<&Value>, name: &str, at: &Path, out: &mut Vec<String>) {
-    let amount = amounts.sub(name).and_then(quantity);
+    let amount = amounts.sub(name).and_then(Quantity::from_value);
     if let Some(amount) = amount.filter(|q| q.milli_value() % 1000 != 0) {
         let at = at.key(name);
         out.push(format!("{at}: fractional byte value \"{amount}\" is invalid, must be an integer"));

@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::status::StatusError;
-use model::check::{Faults, Fields, same};
+use model::check::{Faults, same};
 use serde_json::{Value, json};
 
 use super::addresses::Ranges;
@@ -26,7 +27,7 @@ pub(super) fn init(service: &mut Value, old: Option<&Value>, ranges: &Ranges) ->
         return Ok(());
     }
     let headless_without_selector =
-        service["spec"].text("clusterIP") == "None" && service["spec"].map("selector").is_none_or(|s| s.is_empty());
+        service["spec"].text("clusterIP") == "None" && service["spec"].object("selector").is_none_or(|s| s.is_empty());
     if !service["spec"].has("ipFamilyPolicy") {
         let of_old = old.and_then(|o| o["spec"].sub("ipFamilyPolicy")).cloned();
         let default = if headless_without_selector { "RequireDualStack" } else { "SingleStack" };

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use model::check::{Fields, keep, same};
+use machinery::json::Fields;
+use model::check::{keep, same};
 use serde_json::{Value, json};
 
 use super::{needs_cluster_ip, needs_health_check_port, needs_node_port};

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::{meta, names};
-use model::check::{Faults, Fields, same};
+use model::check::{Faults, same};
 use serde_json::{Value, json};
 
 use super::families::family_of;
@@ -64,7 +65,7 @@ fn check(service: &Value, old: Option<&Value>) -> ErrorList {
         _ => {}
     }
     ports(service, &at.child("ports"), &mut errors);
-    errors.extend(meta::validate_labels(spec.map("selector"), &at.child("selector")));
+    errors.extend(meta::validate_labels(spec.object("selector"), &at.child("selector")));
     affinity(spec, &at, &mut errors);
     errors.extend(cluster_ips(service, old));
     external_ips(spec, old, &at.child("externalIPs"), &mut errors);

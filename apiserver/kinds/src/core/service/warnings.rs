@@ -1,8 +1,8 @@
 //! Warnings about a Service that is nevertheless accepted (`pkg/api/service/warnings.go`).
 
 use machinery::field::Path;
+use machinery::json::Fields;
 use machinery::{go, meta, names};
-use model::check::Fields;
 use serde_json::Value;
 
 use super::is_headless;

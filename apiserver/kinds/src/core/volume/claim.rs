@@ -3,13 +3,14 @@
 use api::rules::{self, Here};
 use api::schema;
 use machinery::field::{Error, ErrorList, Path};
+use machinery::json::Fields;
 use machinery::quantity::Quantity;
 use machinery::{meta, names};
 use serde_json::{Value, json};
 
 use super::{BETA_CLASS, BETA_CLASS_WORDS, annotation_warnings};
 use crate::rules as table;
-use model::check::{Faults, Fields, keep, quantity};
+use model::check::{Faults, keep};
 use writes::strategy::{Strategy, WriteContext};
 
 /// PersistentVolumeClaims.
@@ -150,7 +151,7 @@ pub(super) fn status_capacity(here: &Here<'_, '_>, errors: &mut ErrorList) {
 }
 
 fn not_negative(amount: &Value, at: &Path, errors: &mut ErrorList) {
-    if let Some(amount) = quantity(amount).filter(|amount| amount.value() < 0) {
+    if let Some(amount) = Quantity::from_value(amount).filter(|amount| amount.value() < 0) {
         errors.invalid(at, amount.value(), "must be a valid resource quantity");
     }
 }
@@ -193,7 +194,9 @@ pub(super) fn allocated(here: &Here<'_, '_>, errors: &mut ErrorList) {
             let at = here.path().key(name);
             let before = errors.len();
             not_negative(amount, &at, errors);
-            if let Some(amount) = quantity(amount).filter(|amount| errors.len() == before && amount.sign() < 0) {
+            if let Some(amount) =
+                Quantity::from_value(amount).filter(|amount| errors.len() == before && amount.sign() < 0)
+            {
                 errors.invalid(&at, amount.to_string(), "must be greater than or equal to 0");
             }
         }

@@ -5,10 +5,11 @@ use api::rules::Fact::{Check, Form, Missing, OneOf, Optional, Required};
 use api::rules::Step::{Code, Field, Only};
 use api::rules::{Fact, Here, REQUIRED, Row, of};
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::names;
 use serde_json::Value;
 
-use model::check::{Faults, Fields};
+use model::check::Faults;
 
 mod claim;
 mod persistent;

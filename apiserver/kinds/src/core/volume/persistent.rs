@@ -4,14 +4,16 @@
 use api::rules::{self, Here};
 use api::schema;
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::names;
+use machinery::quantity::Quantity;
 use serde_json::{Value, json};
 
 use super::{BETA_CLASS, BETA_CLASS_WORDS, annotation_warnings};
 use crate::core::node_labels;
 use crate::core::pod::validation::scheduling::{invalid_values, node_selector};
 use crate::rules as table;
-use model::check::{Faults, Fields, quantity};
+use model::check::Faults;
 use writes::strategy::{Strategy, WriteContext};
 
 /// PersistentVolumes.
@@ -52,7 +54,7 @@ pub(super) fn capacity(here: &Here<'_, '_>, errors: &mut ErrorList) {
         errors.unsupported(&here.path(), here.value.clone(), &["storage"]);
     }
     for (name, amount) in amounts.into_iter().flatten() {
-        let Some(amount) = quantity(amount) else { continue };
+        let Some(amount) = Quantity::from_value(amount) else { continue };
         let at = here.path().key(name);
         if amount.value() < 0 {
             errors.invalid(&at, amount.value(), "must be a valid resource quantity");
@@ -127,7 +129,7 @@ pub fn inline(here: &Here<'_, '_>, errors: &mut ErrorList) {
     if spec.has("claimRef") {
         errors.forbidden(&here.child("claimRef"), INLINE);
     }
-    if spec.map("capacity").is_some_and(|amounts| !amounts.is_empty()) {
+    if spec.object("capacity").is_some_and(|amounts| !amounts.is_empty()) {
         errors.forbidden(&here.child("capacity"), INLINE);
     }
     if !spec.has("csi") {

@@ -5,12 +5,13 @@ use api::rules::Fact::{Between, Check, Form, Is, Missing, Needed, NotEmpty, Numb
 use api::rules::Step::{Code, Field};
 use api::rules::{Fact, Here, REQUIRED, Row, Step, of};
 use machinery::field::{Error, ErrorList, Path};
+use machinery::json::Fields;
 use machinery::names;
 use serde_json::Value;
 
 use crate::core::pod::validation::volumes::no_backsteps;
 use crate::storage_k8s::DRIVER;
-use model::check::{Faults, Fields};
+use model::check::Faults;
 
 const LABEL: Fact = Form(names::dns1123_label);
 const SUBDOMAIN: Fact = Form(names::dns1123_subdomain);

@@ -1,8 +1,9 @@
 //! Annotations that mean something to a pod.
 
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::meta;
-use model::check::{Faults, Fields};
+use model::check::Faults;
 use serde_json::Value;
 
 /// Marks a pod as the mirror of a static one.

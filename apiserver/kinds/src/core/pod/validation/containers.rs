@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use machinery::field::{Error, ErrorList, Path};
+use machinery::json::Fields;
 use machinery::names;
-use model::check::{Faults, Fields};
+use model::check::Faults;
 use serde_json::Value;
 
 use super::{Options, env, mounts, probes, resources, security};

@@ -1,8 +1,10 @@
 //! Environment variables and where their values come from.
 
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::names;
-use model::check::{Faults, Fields, quantity};
+use machinery::quantity::Quantity;
+use model::check::Faults;
 use serde_json::Value;
 
 const FIELDS: [&str; 9] = [
@@ -170,7 +172,9 @@ pub(super) fn resource_ref(reference: &Value, in_volume: bool, at: &Path, errors
     } else if !RESOURCES.contains(&resource) && !huge {
         errors.unsupported(&at.child("resource"), resource, &RESOURCES);
     }
-    let Some(divisor) = reference.sub("divisor").and_then(quantity).filter(|q| !q.is_zero()) else { return };
+    let Some(divisor) = reference.sub("divisor").and_then(Quantity::from_value).filter(|q| !q.is_zero()) else {
+        return;
+    };
     let divisor = divisor.to_string();
     let sizes = ["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
     let at = at.child("divisor");

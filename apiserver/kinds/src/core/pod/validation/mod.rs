@@ -23,7 +23,8 @@ use machinery::field::{ErrorList, Path};
 use machinery::{meta, names};
 use serde_json::Value;
 
-use model::check::{Faults, Fields};
+use machinery::json::Fields;
+use model::check::Faults;
 
 /// What the checks of a spec depend on.
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +109,7 @@ pub fn check_spec(spec: &Value, pod_name: Option<&str>, at: &Path, options: Opti
         spec.text("dnsPolicy"),
         &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"],
     );
-    errors.extend(meta::validate_labels(spec.map("nodeSelector"), &at.child("nodeSelector")));
+    errors.extend(meta::validate_labels(spec.object("nodeSelector"), &at.child("nodeSelector")));
     security::pod(spec, at, &mut errors);
     scheduling::affinity(spec.sub("affinity"), &at.child("affinity"), &mut errors);
     dns_config(spec, &at.child("dnsConfig"), &mut errors);

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use machinery::field::{ErrorList, Path};
-use model::check::{Faults, Fields};
+use machinery::json::Fields;
+use model::check::Faults;
 use serde_json::Value;
 
 use super::containers::Volumes;

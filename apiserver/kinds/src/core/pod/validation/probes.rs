@@ -1,8 +1,9 @@
 //! Probes and lifecycle hooks.
 
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::names;
-use model::check::{Faults, Fields};
+use model::check::Faults;
 use serde_json::Value;
 
 use super::containers::port_number;

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use machinery::field::{Error, ErrorList, Path};
+use machinery::json::Fields;
 use machinery::names;
 use machinery::quantity::Quantity;
-use model::check::{Faults, Fields, quantity};
+use model::check::Faults;
 use serde_json::Value;
 
 const STANDARD: [&str; 20] = [
@@ -124,7 +125,7 @@ fn requirements(
     for list in ["limits", "requests"] {
         let path = at.child(list);
         for (name, value) in resources.entries(list) {
-            let Some(amount) = quantity(value) else { continue };
+            let Some(amount) = Quantity::from_value(value) else { continue };
             let at_name = path.key(name);
             name_rule(name, &at_name, errors);
             resource_quantity(name, &amount, &at_name, errors);
@@ -240,7 +241,7 @@ pub(super) fn pod_level(spec: &Value, at: &Path, errors: &mut ErrorList) {
     }
     requirements(Some(resources), pod_resource_name, &BTreeSet::new(), &at, errors);
     for (name, value) in resources.entries("requests") {
-        let Some(of_pod) = quantity(value) else { continue };
+        let Some(of_pod) = Quantity::from_value(value) else { continue };
         let sum = spec
             .list("containers")
             .iter()
@@ -253,7 +254,8 @@ pub(super) fn pod_level(spec: &Value, at: &Path, errors: &mut ErrorList) {
     }
     for (i, container) in spec.list("containers").iter().enumerate() {
         for (name, value) in container.sub("resources").entries("limits") {
-            let (Some(own), Some(limit)) = (quantity(value), resources.sub("limits").and_then(|l| l.quantity(name)))
+            let (Some(own), Some(limit)) =
+                (Quantity::from_value(value), resources.sub("limits").and_then(|l| l.quantity(name)))
             else {
                 continue;
             };
@@ -275,7 +277,7 @@ pub fn limits<'a>(amounts: impl Iterator<Item = (&'a str, &'a Value)>, at: &Path
     for (name, value) in amounts {
         let at = at.child("limits").key(name);
         container_resource_name(name, &at, errors);
-        if let Some(amount) = quantity(value) {
+        if let Some(amount) = Quantity::from_value(value) {
             resource_quantity(name, &amount, &at, errors);
         }
     }

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::{meta, names};
-use model::check::{Faults, Fields};
+use model::check::Faults;
 use serde_json::Value;
 
 pub(super) fn affinity(affinity: Option<&Value>, at: &Path, errors: &mut ErrorList) {

@@ -1,8 +1,9 @@
 //! Writes of a pod's status.
 
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::names;
-use model::check::{Faults, Fields};
+use model::check::Faults;
 use serde_json::Value;
 
 use super::annotations;

@@ -2,8 +2,9 @@
 //! subresources ephemeral containers (added) and resources.
 
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::{meta, names};
-use model::check::{Faults, Fields, keep, same};
+use model::check::{Faults, keep, same};
 use serde_json::{Value, json};
 
 use super::{annotations, metadata_and_spec, scheduling};

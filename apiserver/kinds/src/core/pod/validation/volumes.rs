@@ -5,8 +5,9 @@ use std::sync::LazyLock;
 
 use api::schema::{self, Type};
 use machinery::field::{ErrorList, Path};
+use machinery::json::Fields;
 use machinery::{meta, names};
-use model::check::{Faults, Fields};
+use model::check::Faults;
 use serde_json::Value;
 
 use super::Options;

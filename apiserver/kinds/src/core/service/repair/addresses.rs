@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use machinery::json::Fields;
 use machinery::meta;
-use model::check::Fields;
 use serde_json::Value;
 
 use super::{Services, Step, Told};

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use machinery::gvk::GroupResource;
+use machinery::json::Fields;
 use machinery::status::StatusError;
 use serde_json::{Value, json};
 use writes::Registry;
@@ -109,9 +110,13 @@ impl Repair {
 async fn tell(registry: &Registry, told: Told, now: jiff::Timestamp) {
     let Told { about, controller, reason, action, note } = told;
     tracing::warn!(%about, reason, note, "a repair of what Services hold");
-    let text = |field: &str| about[field].as_str().unwrap_or_default().to_owned();
-    let namespace = Some(text("namespace")).filter(|n| !n.is_empty()).unwrap_or_else(|| "default".into());
-    let name = format!("{}.{:08x}", text("name"), fingerprint(&format!("{}{reason}{note}", text("uid"))));
+    let namespace =
+        Some(about.text("namespace").to_owned()).filter(|n| !n.is_empty()).unwrap_or_else(|| "default".into());
+    let name = format!(
+        "{}.{:08x}",
+        about.text("name").to_owned(),
+        fingerprint(&format!("{}{reason}{note}", about.text("uid").to_owned()))
+    );
     let (time, events) = (machinery::time::rfc3339_micro(now), GroupResource::new("", "events"));
     let event = json!({
         "apiVersion": "v1", "kind": "Event", "metadata": { "name": name, "namespace": namespace },

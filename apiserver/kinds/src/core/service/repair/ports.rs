@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use machinery::json::Fields;
 use machinery::status::StatusError;
-use model::check::Fields;
 use serde_json::Value;
 use storage::Storage;
 
