@@ -84,7 +84,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
     let (code, text) = match request.uri().path() {
         "/healthz" => (StatusCode::OK, "ok\n".to_string()),
         _ => {
-            let pod = hostname::get().map(|h| h.to_string_lossy().into_owned()).unwrap_or_default();
+            let pod = nix::unistd::gethostname().map(|h| h.to_string_lossy().into_owned()).unwrap_or_default();
             let message = std::fs::read_to_string(MESSAGE).unwrap_or_default();
             (StatusCode::OK, format!("{pod} {}\n", message.trim()))
         }

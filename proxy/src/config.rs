@@ -271,7 +271,7 @@ pub fn load(flags: Flags) -> anyhow::Result<(Config, Option<PathBuf>)> {
         mode => bail!("invalid proxy mode: \"{mode}\", must be nftables"),
     }
     config.node_name = match file.hostname_override.trim() {
-        "" => hostname::get().context("the host's name")?.to_string_lossy().trim().to_lowercase(),
+        "" => nix::unistd::gethostname().context("the host's name")?.to_string_lossy().trim().to_lowercase(),
         name => name.to_lowercase(),
     };
     let bind = file.bind_address.parse::<IpAddr>().ok();

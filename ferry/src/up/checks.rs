@@ -30,7 +30,7 @@ pub fn port_is_free(address: SocketAddr) -> anyhow::Result<()> {
 pub fn node_name(given: Option<&str>) -> anyhow::Result<String> {
     let name = match given {
         Some(name) => name.to_owned(),
-        None => hostname::get()?.to_string_lossy().trim().to_lowercase(),
+        None => nix::unistd::gethostname()?.to_string_lossy().trim().to_lowercase(),
     };
     match (machinery::names::dns1123_subdomain(&name).into_iter().next(), given) {
         (None, _) => Ok(name),

@@ -39,8 +39,9 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        let hostname =
-            hostname::get().map(|h| h.to_string_lossy().trim().to_lowercase()).unwrap_or_else(|_| "localhost".into());
+        let hostname = nix::unistd::gethostname()
+            .map(|h| h.to_string_lossy().trim().to_lowercase())
+            .unwrap_or_else(|_| "localhost".into());
         Self {
             node_name: hostname.clone(),
             hostname,

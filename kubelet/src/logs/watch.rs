@@ -4,29 +4,34 @@
 //! was turned over is noticed too. The wake-up is a hint: followers look by themselves from time to time, and where the kernel
 //! gives no descriptor that is all they do.
 
-use parking_lot::Mutex;
-use rustix::{
-    fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags},
-    io::Errno,
+use nix::{
+    errno::Errno,
+    sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor},
 };
+use parking_lot::Mutex;
 use std::{
     collections::{BTreeSet, HashMap},
     io,
-    mem::MaybeUninit,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, AsRawFd, RawFd},
     path::Path,
     sync::{Arc, Weak},
 };
 use tokio::{io::unix::AsyncFd, sync::Notify};
 
-/// Room for some hundred events.
-const BUFFER_BYTES: usize = 8192;
+/// The kernel's descriptor, as the runtime waits for it.
+struct Descriptor(Inotify);
+
+impl AsRawFd for Descriptor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
 
 #[derive(Default)]
 struct Shared {
-    descriptor: Option<AsyncFd<OwnedFd>>,
+    descriptor: Option<AsyncFd<Descriptor>>,
     /// Who is to be woken, by the kernel's number of the folder.
-    followers: Mutex<HashMap<i32, Vec<Weak<Notify>>>>,
+    followers: Mutex<HashMap<WatchDescriptor, Vec<Weak<Notify>>>>,
 }
 
 /// Cheap to clone.
@@ -36,12 +41,12 @@ pub(crate) struct Watcher(Arc<Shared>);
 impl Watcher {
     /// Must be called inside a tokio runtime.
     pub(crate) fn new() -> Self {
-        let made = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).map_err(io::Error::from);
+        let made = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).map_err(io::Error::from);
         #[expect(
             deprecated,
-            reason = "its successor is unsafe; an OwnedFd that is never taken out again keeps its promise"
+            reason = "its successor is unsafe; an Inotify that is never taken out again keeps its promise"
         )]
-        let descriptor = match made.and_then(AsyncFd::new) {
+        let descriptor = match made.and_then(|made| AsyncFd::new(Descriptor(made))) {
             Ok(descriptor) => Some(descriptor),
             Err(error) => {
                 tracing::warn!(%error, "the kernel does not tell when logs grow, they are looked at every second");
@@ -54,8 +59,8 @@ impl Watcher {
     /// From now on changes in the folder are told. Looks the folder up on the disk.
     pub(crate) fn subscribe(&self, folder: &Path) -> Subscription {
         let notify = Arc::new(Notify::new());
-        let flags = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO;
-        let added = self.0.descriptor.as_ref().map(|fd| inotify::add_watch(fd, folder, flags));
+        let flags = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO;
+        let added = self.0.descriptor.as_ref().map(|fd| fd.get_ref().0.add_watch(folder, flags));
         let number = match added {
             Some(Ok(number)) => number,
             Some(Err(error)) => {
@@ -90,7 +95,7 @@ impl Watcher {
         }
     }
 
-    fn wake(&self, numbers: &BTreeSet<i32>) {
+    fn wake(&self, numbers: &BTreeSet<WatchDescriptor>) {
         let followers = self.0.followers.lock();
         for follower in numbers.iter().filter_map(|number| followers.get(number)).flatten() {
             if let Some(follower) = follower.upgrade() {
@@ -101,16 +106,17 @@ impl Watcher {
 }
 
 /// The folders in which something changed.
-fn changed(descriptor: &AsyncFd<OwnedFd>) -> io::Result<BTreeSet<i32>> {
-    let mut buffer = [MaybeUninit::uninit(); BUFFER_BYTES];
-    let mut reader = inotify::Reader::new(descriptor.get_ref(), &mut buffer);
+fn changed(descriptor: &AsyncFd<Descriptor>) -> io::Result<BTreeSet<WatchDescriptor>> {
     let mut numbers = BTreeSet::new();
     loop {
-        match reader.next() {
-            Ok(event) if event.events().contains(ReadFlags::IGNORED) => {}
-            Ok(event) => drop(numbers.insert(event.wd())),
-            Err(Errno::AGAIN) => return Ok(numbers),
-            Err(Errno::INTR) => {}
+        match descriptor.get_ref().0.read_events() {
+            // The last event of a watch that has ended says only that.
+            Ok(events) => {
+                let kept = events.iter().filter(|event| !event.mask.contains(AddWatchFlags::IN_IGNORED));
+                numbers.extend(kept.map(|event| event.wd));
+            }
+            Err(Errno::EAGAIN) => return Ok(numbers),
+            Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -119,7 +125,7 @@ fn changed(descriptor: &AsyncFd<OwnedFd>) -> io::Result<BTreeSet<i32>> {
 /// Ends with its drop.
 pub(crate) struct Subscription {
     shared: Arc<Shared>,
-    number: Option<i32>,
+    number: Option<WatchDescriptor>,
     notify: Arc<Notify>,
 }
 
@@ -138,7 +144,7 @@ impl Drop for Subscription {
         if list.is_empty() {
             followers.remove(&number);
             // Fails if the folder is gone already, and the watch with it.
-            let _ = inotify::remove_watch(descriptor, number);
+            let _ = descriptor.get_ref().0.rm_watch(number);
         }
     }
 }

@@ -95,12 +95,12 @@ impl Gauges for Kernel {
     }
 
     fn disk(&self, path: &Path) -> io::Result<Disk> {
-        let stat = rustix::fs::statvfs(path)?;
+        let stat = nix::sys::statvfs::statvfs(path)?;
         Ok(Disk {
-            capacity: stat.f_blocks * stat.f_frsize,
-            available: stat.f_bavail * stat.f_frsize,
-            inodes: stat.f_files,
-            inodes_free: stat.f_ffree,
+            capacity: stat.blocks() * stat.fragment_size(),
+            available: stat.blocks_available() * stat.fragment_size(),
+            inodes: stat.files(),
+            inodes_free: stat.files_free(),
         })
     }
 

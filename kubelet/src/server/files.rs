@@ -127,7 +127,7 @@ fn answer(roots: &[PathBuf], path: &str, range: Option<&str>) -> io::Result<Answ
     let clean = clean(path);
     // Not waited for: a pipe that nobody writes to would never open.
     let mut options = fs::OpenOptions::new();
-    options.read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
+    options.read(true).custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits());
     let mut file = options.open(roots[0].join(&clean))?;
     let opened = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
     if !roots.iter().filter_map(|root| root.canonicalize().ok()).any(|root| opened.starts_with(root)) {

@@ -5,7 +5,11 @@
 //! the kubelet writes (`..data` is a link) may be resolved through links, still never out of the volume.
 //! Upstream: pkg/volume/util/subpath.
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, mkdirat, open, openat, openat2, statat};
+use nix::{
+    errno::Errno,
+    fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2},
+    sys::stat::{Mode, SFlag, fchmod, fstat, mkdirat, stat},
+};
 use std::{
     fs, io,
     os::fd::{AsRawFd, OwnedFd},
@@ -25,42 +29,38 @@ pub(crate) fn validate(sub_path: &str) -> Result<(), String> {
 
 /// Opens `sub_path` in the volume, making folders that are missing; `links`: the volume's content is the kubelet's own.
 pub(crate) fn open_beneath(volume: &Path, sub_path: &str, links: bool) -> io::Result<OwnedFd> {
-    let root = open(volume, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let root = open(volume, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let mut resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS;
     if !links {
-        resolve |= ResolveFlags::NO_SYMLINKS;
+        resolve |= ResolveFlag::RESOLVE_NO_SYMLINKS;
     }
-    match openat2(&root, sub_path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve) {
+    match openat2(&root, sub_path, OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(resolve)) {
         Ok(fd) => Ok(fd),
-        Err(rustix::io::Errno::NOENT) if !links => make(root, volume, sub_path),
+        Err(Errno::ENOENT) if !links => make(root, volume, sub_path),
         Err(error) => Err(error.into()),
     }
 }
 
 /// Makes the folders one by one, each opened without following a link.
 fn make(root: OwnedFd, volume: &Path, sub_path: &str) -> io::Result<OwnedFd> {
-    let mode = Mode::from_raw_mode(statat(CWD, volume, AtFlags::empty())?.st_mode & 0o7777);
+    let mode = Mode::from_bits_truncate(stat(volume)?.st_mode);
     let mut at = root;
     for part in Path::new(sub_path).components() {
         let Component::Normal(name) = part else { continue };
         match mkdirat(&at, name, mode) {
             Ok(()) => {
-                let made = openat(
-                    &at,
-                    name,
-                    OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-                    Mode::empty(),
-                )?;
-                rustix::fs::fchmod(&made, mode)?;
+                let folder = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+                let made = openat(&at, name, folder, Mode::empty())?;
+                fchmod(&made, mode)?;
                 at = made;
                 continue;
             }
-            Err(rustix::io::Errno::EXIST) => {}
+            Err(Errno::EEXIST) => {}
             Err(error) => return Err(error.into()),
         }
-        at = openat(&at, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-        if rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&at)?.st_mode).is_symlink() {
-            return Err(io::Error::from_raw_os_error(rustix::io::Errno::LOOP.raw_os_error()));
+        at = openat(&at, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
+        if SFlag::from_bits_truncate(fstat(&at)?.st_mode) & SFlag::S_IFMT == SFlag::S_IFLNK {
+            return Err(Errno::ELOOP.into());
         }
     }
     Ok(at)
