@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that must be green, in the order in which it fails fastest.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
@@ -26,22 +27,26 @@ pub fn main(argv: &[String]) -> anyhow::Result<()> {
     step("clippy", "cargo", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?;
     // The binary first: end-to-end tests run it.
     step("build", "cargo", &["build", "--workspace", "--locked"])?;
-    let noted = root().join("target/skipped.txt");
-    let _ = std::fs::remove_file(&noted);
+    let _ = std::fs::remove_file(noted());
     let nextest = Command::new("cargo").args(["nextest", "--version"]).output().is_ok_and(|o| o.status.success());
     let outcome =
         if nextest { step("test", "cargo", &all(&["nextest", "run"])) } else { step("test", "cargo", &all(&["test"])) };
-    let skipped = std::fs::read_to_string(&noted).unwrap_or_default();
+    let skipped = std::fs::read_to_string(noted()).unwrap_or_default();
     println!("== skipped: {} (what may be missing, and why, is in {SKIPS})", skipped.lines().count());
     print!("{skipped}");
     outcome
+}
+
+/// Where tests note what they skipped.
+fn noted() -> PathBuf {
+    crate::image::target().join("skipped.txt")
 }
 
 fn step(name: &str, program: &str, args: &[&str]) -> anyhow::Result<()> {
     println!("== {name}: {program} {}", args.join(" "));
     let started = Instant::now();
     let mut command = Command::new(program);
-    command.args(args).env("FERRY_SKIPS_NOTED", root().join("target/skipped.txt")).current_dir(root());
+    command.args(args).env("FERRY_SKIPS_NOTED", noted()).current_dir(root());
     if std::env::var_os("CI").is_some() {
         command.env("FERRY_SKIPS_ALLOWED", root().join(SKIPS));
     }
