@@ -186,10 +186,8 @@ impl Context {
         for warning in response.headers().get_all("warning") {
             let text = warning.to_str().unwrap_or_default();
             if let Some(quoted) = text.splitn(3, ' ').nth(2) {
-                self.note(format_args!(
-                    "Warning: {}",
-                    quoted.trim_matches('"').replace("\\\"", "\"").replace("\\\\", "\\")
-                ));
+                let bare = quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(quoted);
+                self.note(format_args!("Warning: {}", bare.replace("\\\"", "\"").replace("\\\\", "\\")));
             }
         }
         if response.status().is_success() {

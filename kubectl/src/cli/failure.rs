@@ -177,13 +177,21 @@ impl std::fmt::Display for Failure {
     }
 }
 
+/// An error of the operating system in Go's words: `no such file or directory`.
+pub fn os_error(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let Some((words, _)) = text.split_once(" (os error") else { return text };
+    let mut letters = words.chars();
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+}
+
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         // Whoever read our output has enough: upstream ends silently, too.
         if error.kind() == std::io::ErrorKind::BrokenPipe {
             return Self::exit(0);
         }
-        Self::Message(error.to_string())
+        Self::Message(os_error(&error))
     }
 }
 

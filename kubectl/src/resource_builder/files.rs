@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::Info;
 use crate::cli::{
     context::Context,
-    failure::{Failure, Outcome},
+    failure::{Failure, Outcome, os_error},
     flags::{Flag, switch, value},
 };
 
@@ -53,8 +53,8 @@ pub fn documents(context: &Context) -> Outcome<Vec<Document>> {
         let mut paths = Vec::new();
         collect(path, true, context.flags.is("recursive"), &mut paths)?;
         for path in paths {
-            let text =
-                std::fs::read_to_string(&path).map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
+            let text = std::fs::read_to_string(&path)
+                .map_err(|error| Failure::new(format!("{}: {}", path.display(), os_error(&error))))?;
             parse(&text, &path.display().to_string(), &mut out)?;
         }
     }

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use component::Supervisor;
+use http::Method;
 use kubectl::cli::{context::Session, streams::Streams};
 use parking_lot::Mutex;
+use serde_json::json;
 use testkit::{Caller, Cluster};
 use tokio::io::AsyncWriteExt;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +47,9 @@ impl World {
         for name in ["node-1", "node-2"] {
             hollow_node::start(name, &admin, &tasks).await?;
         }
+        let range = json!({"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
+            "metadata": {"name": "kubernetes"}, "spec": {"cidrs": ["10.96.0.0/16"]}});
+        admin.send(Method::POST, "/apis/networking.k8s.io/v1/servicecidrs", Some(&range)).await?;
         let world = Self { cluster, admin, cancel };
         tokio::time::timeout(LIMIT, world.nodes_ready(2)).await.context("the nodes do not get ready")??;
         Ok(world)

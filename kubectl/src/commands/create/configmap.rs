@@ -7,7 +7,7 @@ use super::{FLAGS, exact_name, generated};
 use crate::{
     cli::{
         context::Context,
-        failure::{Failure, Outcome},
+        failure::{Failure, Outcome, os_error},
         flags::{Flag, switch, value},
     },
     commands::{Command, action},
@@ -28,7 +28,7 @@ pub const SOURCES: &[Flag] =
     &[value("from-literal"), value("from-file"), value("from-env-file"), switch("append-hash")];
 
 /// Reads all sources as keys with bytes.
-pub fn data(context: &Context) -> Outcome<Vec<(String, Vec<u8>)>> {
+pub fn data(context: &Context, kind: &str) -> Outcome<Vec<(String, Vec<u8>)>> {
     let flags = &context.flags;
     if flags.is("append-hash") {
         return Err(Failure::new("--append-hash is not supported"));
@@ -44,9 +44,13 @@ pub fn data(context: &Context) -> Outcome<Vec<(String, Vec<u8>)>> {
             )));
         }
         if out.iter().any(|(known, _)| known == key) {
-            return Err(Failure::new(format!(
-                "cannot add key {key:?}, another key by that name already exists in Data for ConfigMap"
-            )));
+            let name = exact_name(context)?;
+            return Err(Failure::new(match kind {
+                "Secret" => format!("cannot add key {key}, another key by that name already exists"),
+                _ => format!(
+                    "cannot add key {key:?}, another key by that name already exists in Data for {kind} {name:?}"
+                ),
+            }));
         }
         out.push((key.to_owned(), bytes));
         Ok(())
@@ -59,7 +63,8 @@ pub fn data(context: &Context) -> Outcome<Vec<(String, Vec<u8>)>> {
         };
         let path = std::path::PathBuf::from(path);
         let read = |path: &std::path::Path| {
-            std::fs::read(path).map_err(|error| Failure::new(format!("error reading {}: {error}", path.display())))
+            let failed = |error| Failure::new(format!("error reading {}: {}", path.display(), os_error(&error)));
+            std::fs::read(path).map_err(failed)
         };
         if path.is_dir() {
             if key.is_some() {
@@ -83,7 +88,8 @@ pub fn data(context: &Context) -> Outcome<Vec<(String, Vec<u8>)>> {
         add(key, value.trim_matches(['"', '\'']).as_bytes().to_vec())?;
     }
     for path in flags.list("from-env-file") {
-        let text = std::fs::read_to_string(&path).map_err(|error| Failure::new(format!("{path}: {error}")))?;
+        let text =
+            std::fs::read_to_string(&path).map_err(|error| Failure::new(format!("{path}: {}", os_error(&error))))?;
         for line in text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#')) {
             match line.split_once('=') {
                 Some((key, value)) => add(key, value.as_bytes().to_vec())?,
@@ -102,7 +108,7 @@ pub fn data(context: &Context) -> Outcome<Vec<(String, Vec<u8>)>> {
 async fn create(context: Context) -> Outcome {
     let name = exact_name(&context)?;
     let (mut text, mut binary) = (Map::new(), Map::new());
-    for (key, bytes) in data(&context)? {
+    for (key, bytes) in data(&context, "ConfigMap")? {
         match String::from_utf8(bytes) {
             Ok(value) => text.insert(key, Value::String(value)),
             Err(error) => binary.insert(key, base64::engine::general_purpose::STANDARD.encode(error.as_bytes()).into()),

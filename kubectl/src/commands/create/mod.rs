@@ -87,7 +87,19 @@ async fn post(context: &Context, format: &Format, info: Info) -> Outcome {
 
 /// Creates what a generator made; the namespace is the one in use.
 pub async fn generated(context: &Context, object: Value) -> Outcome {
-    generated_with(context, object, "created").await
+    // Most generators say what failed, and then what the server said.
+    let what = match object.text("kind") {
+        kind @ ("ConfigMap" | "Deployment" | "ServiceAccount" | "Job" | "RoleBinding" | "ClusterRoleBinding") => {
+            format!("{}:", kind.to_lowercase())
+        }
+        "Secret" => "secret".to_owned(),
+        "Service" => format!("{} service:", object.sub("spec").text("type")),
+        _ => return generated_with(context, object, "created").await,
+    };
+    generated_with(context, object, "created").await.map_err(|failure| match failure {
+        Failure::Status { message, .. } => Failure::new(format!("failed to create {what} {message}")),
+        other => other,
+    })
 }
 
 /// The same, with another word for it.
@@ -113,19 +125,7 @@ pub async fn generated_with(context: &Context, mut object: Value, done_word: &st
         object
     } else {
         let call = write_query(context, Call::send(Method::POST, info.collection(), &object), "kubectl-create")?;
-        // Generators say what failed, and then what the server said; pods and services come as they are.
-        context.json(call).await.map_err(|failure| match failure {
-            Failure::Status { reason, message, .. }
-                if reason != "Invalid"
-                    && matches!(
-                        info.resource.kind.as_str(),
-                        "ConfigMap" | "Secret" | "Deployment" | "ServiceAccount" | "Job"
-                    ) =>
-            {
-                Failure::new(format!("failed to create {}: {message}", info.resource.kind.to_lowercase()))
-            }
-            other => other,
-        })?
+        context.json(call).await?
     };
     done(context, &format, &info, &made, done_word)
 }

@@ -45,11 +45,32 @@ pub const CLUSTER_ROLE_BINDING: Command = Command {
     run: action!(cluster_role_binding),
 };
 
+/// Verbs that upstream takes without a warning.
+const VERBS: &[&str] = &[
+    "*",
+    "get",
+    "delete",
+    "list",
+    "create",
+    "update",
+    "patch",
+    "watch",
+    "proxy",
+    "deletecollection",
+    "use",
+    "bind",
+    "escalate",
+    "impersonate",
+];
+
 async fn rules(context: &Context) -> Outcome<Vec<Value>> {
     let flags = &context.flags;
     let verbs = flags.list("verb");
     if verbs.is_empty() {
         return Err(Failure::new("at least one verb must be specified"));
+    }
+    for verb in verbs.iter().filter(|verb| !VERBS.contains(&verb.as_str())) {
+        context.note(format_args!("Warning: '{verb}' is not a standard resource verb"));
     }
     let urls = flags.list("non-resource-url");
     if !urls.is_empty() {

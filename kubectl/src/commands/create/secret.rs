@@ -7,7 +7,7 @@ use super::{FLAGS, configmap, exact_name, generated};
 use crate::{
     cli::{
         context::Context,
-        failure::{Failure, Outcome},
+        failure::{Failure, Outcome, os_error},
         flags::{switch, value},
     },
     commands::{Command, action},
@@ -71,7 +71,7 @@ fn secret(name: &str, kind: &str, data: Vec<(String, Vec<u8>)>) -> Value {
 
 async fn generic(context: Context) -> Outcome {
     let name = exact_name(&context)?;
-    let object = secret(&name, context.flags.or("type", ""), configmap::data(&context)?);
+    let object = secret(&name, context.flags.or("type", ""), configmap::data(&context, "Secret")?);
     generated(&context, object).await
 }
 
@@ -80,7 +80,10 @@ async fn tls(context: Context) -> Outcome {
     let (Some(cert), Some(key)) = (context.flags.get("cert"), context.flags.get("key")) else {
         return Err(Failure::new("key and cert must be specified"));
     };
-    let read = |path: &str| std::fs::read(path).map_err(|error| Failure::new(format!("open {path}: {error}")));
+    let read = |path: &str| {
+        let failed = |error| Failure::new(format!("Cannot read file {path}, open {path}: {}", os_error(&error)));
+        std::fs::read(path).map_err(failed)
+    };
     let data = vec![("tls.crt".to_owned(), read(cert)?), ("tls.key".to_owned(), read(key)?)];
     generated(&context, secret(&name, "kubernetes.io/tls", data)).await
 }
@@ -90,7 +93,7 @@ async fn registry(context: Context) -> Outcome {
     let flags = &context.flags;
     let config = if let Some(path) = flags.get("from-file") {
         let path = path.rsplit_once('=').map_or(path, |(_, path)| path);
-        std::fs::read(path).map_err(|error| Failure::new(format!("open {path}: {error}")))?
+        std::fs::read(path).map_err(|error| Failure::new(format!("open {path}: {}", os_error(&error))))?
     } else {
         let (user, password) = (flags.or("docker-username", ""), flags.or("docker-password", ""));
         if user.is_empty() || password.is_empty() {

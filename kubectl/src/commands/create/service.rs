@@ -1,5 +1,6 @@
 //! `kubectl create service clusterip|nodeport|loadbalancer|externalname NAME`.
 
+use machinery::names;
 use serde_json::{Value, json};
 
 use super::{FLAGS, exact_name, generated};
@@ -40,9 +41,9 @@ fn ports(context: &Context) -> Outcome<Vec<Value>> {
         .list("tcp")
         .iter()
         .map(|text| {
-            let (port, target) = text.split_once(':').unwrap_or((text, text));
-            let number: u16 = machinery::go::parse_uint(port).map_err(Failure::new)?;
-            let target = target.parse::<u16>().map_or_else(|_| Value::from(target), Value::from);
+            let mut parts = text.split(':');
+            let number: u16 = machinery::go::parse_uint(parts.next().unwrap_or_default()).map_err(Failure::new)?;
+            let target = parts.next().map_or(Ok(number.into()), target_port)?;
             let name = if text.contains(':') { text.replace(':', "-") } else { text.clone() };
             let mut entry = json!({"name": name, "port": number, "protocol": "TCP", "targetPort": target});
             if let Some(node_port) = context.flags.number("node-port")?.filter(|port| *port > 0) {
@@ -51,6 +52,15 @@ fn ports(context: &Context) -> Outcome<Vec<Value>> {
             Ok(entry)
         })
         .collect()
+}
+
+/// A number or the name of a container's port.
+fn target_port(text: &str) -> Outcome<Value> {
+    let (target, faults) = match machinery::go::parse_int::<i64>(text) {
+        Ok(number) => (number.into(), names::port_num(number)),
+        Err(_) => (text.into(), names::port_name(text)),
+    };
+    if faults.is_empty() { Ok(target) } else { Err(Failure::new(faults.join(","))) }
 }
 
 async fn create(context: Context, kind: &str) -> Outcome {
@@ -68,8 +78,10 @@ async fn create(context: Context, kind: &str) -> Outcome {
     if !cluster_ip.is_empty() {
         spec["clusterIP"] = cluster_ip.into();
     }
-    if let Some(external) = context.flags.get("external-name") {
-        spec["externalName"] = external.into();
+    if kind == "ExternalName" {
+        let external = context.flags.get("external-name");
+        spec["externalName"] =
+            external.ok_or_else(|| Failure::new("required flag(s) \"external-name\" not set"))?.into();
     }
     let object = json!({
         "apiVersion": "v1",
