@@ -48,6 +48,14 @@ pub fn parse_int<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, Strin
     text.parse().map_err(|error| format!("strconv.ParseInt: parsing {}: {}", quote(text), reason(&error)))
 }
 
+/// The same as `strconv.Atoi` says it.
+///
+/// # Errors
+/// Go's sentence.
+pub fn atoi(text: &str) -> Result<i64, String> {
+    text.parse().map_err(|error| format!("strconv.Atoi: parsing {}: {}", quote(text), reason(&error)))
+}
+
 const INVALID_SYNTAX: &str = "invalid syntax";
 
 fn reason(error: &ParseIntError) -> &'static str {

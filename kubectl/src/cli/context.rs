@@ -63,7 +63,12 @@ impl Call {
 
     /// A PATCH of a type.
     pub fn patch(path: impl Into<String>, kind: &'static str, body: &Value) -> Self {
-        Self { method: Method::PATCH, body: Some((kind, body.to_string().into_bytes())), ..Self::get(path) }
+        Self::raw_patch(path, kind, body.to_string().into_bytes())
+    }
+
+    /// A PATCH of a type, its body as it is.
+    pub fn raw_patch(path: impl Into<String>, kind: &'static str, body: Vec<u8>) -> Self {
+        Self { method: Method::PATCH, body: Some((kind, body)), ..Self::get(path) }
     }
 
     /// Adds to the query.

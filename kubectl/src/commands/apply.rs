@@ -334,7 +334,7 @@ async fn view(context: Context) -> Outcome {
         };
         let value: Value = serde_json::from_str(text).map_err(|error| Failure::new(error.to_string()))?;
         context.print(&if context.flags.or("output", "yaml") == "json" {
-            printers::to_json(&value)
+            printers::to_json(&value).replace("    ", "  ")
         } else {
             machinery::yaml::from_json(&value)
         })?;

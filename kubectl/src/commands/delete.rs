@@ -166,7 +166,8 @@ async fn targets(context: &Context) -> Outcome<(Vec<Info>, Vec<Failure>)> {
     Ok((infos, failures))
 }
 
-fn say(context: &Context, info: &Info, grace: i64, dry: DryRun) -> Outcome {
+/// Says that an object was deleted.
+pub(super) fn say(context: &Context, info: &Info, grace: i64, dry: DryRun) -> Outcome {
     if context.flags.or("output", "") == "name" {
         return context.print(&format!("{}\n", info.display()));
     }

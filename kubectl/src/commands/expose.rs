@@ -60,7 +60,7 @@ fn service(context: &Context, info: &Info) -> Outcome<Value> {
     let object = &info.object;
     if !matches!(info.resource.kind.as_str(), "Pod" | "Service" | "ReplicationController" | "Deployment" | "ReplicaSet")
     {
-        return Err(Failure::new(format!("cannot expose a {}", info.resource.kind_group())));
+        return Err(Failure::new(format!("cannot expose a {}", info.resource.kind)));
     }
     let selector = match flags.get("selector") {
         Some(text) => text.to_owned(),
@@ -78,25 +78,25 @@ fn service(context: &Context, info: &Info) -> Outcome<Value> {
         })?,
     };
     let spec = if object["spec"]["template"].is_null() { &object["spec"] } else { &object["spec"]["template"]["spec"] };
-    let mut found: Vec<(u64, String)> = Vec::new();
+    let mut found: Vec<(i64, String)> = Vec::new();
     if info.resource.kind == "Service" {
         for port in object["spec"]["ports"].as_array().into_iter().flatten() {
-            found.push((port["port"].as_u64().unwrap_or(0), port["protocol"].as_str().unwrap_or("TCP").to_owned()));
+            found.push((port["port"].as_i64().unwrap_or(0), port["protocol"].as_str().unwrap_or("TCP").to_owned()));
         }
     }
     for container in spec["containers"].as_array().into_iter().flatten() {
         for port in container["ports"].as_array().into_iter().flatten() {
             found.push((
-                port["containerPort"].as_u64().unwrap_or(0),
+                port["containerPort"].as_i64().unwrap_or(0),
                 port["protocol"].as_str().unwrap_or("TCP").to_owned(),
             ));
         }
     }
-    let numbers: Vec<(u64, String)> = match flags.get("port") {
+    let numbers: Vec<(i64, String)> = match flags.get("port") {
         Some(text) => text
             .split(',')
             .map(|part| {
-                let number = part.parse::<u64>().map_err(|_| Failure::new(format!("invalid port {part:?}")))?;
+                let number = machinery::go::atoi(part).map_err(Failure::new)?;
                 let known = found.iter().find(|(port, _)| *port == number).map(|(_, protocol)| protocol.clone());
                 Ok((number, known.unwrap_or_else(|| "TCP".to_owned())))
             })

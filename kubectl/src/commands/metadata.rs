@@ -51,7 +51,7 @@ pub async fn run(context: &Context, kind: &Kind) -> Outcome {
         return Err(Failure::new("one or more resources must be specified as <resource> <name> or <resource>/<name>"));
     }
     if changes.is_empty() && !flags.is("list") {
-        return Err(context.flags.usage(&format!("at least one {} update is required", kind.noun)));
+        return Err(Failure::new(format!("at least one {} update is required", kind.noun)));
     }
     if flags.is("all") && flags.given("selector") {
         return Err(Failure::new("cannot set --all and --selector at the same time"));
@@ -105,6 +105,7 @@ pub async fn run(context: &Context, kind: &Kind) -> Outcome {
         }
         let taken: Vec<_> = set
             .iter()
+            .filter(|(key, _)| key.as_str() != "kubernetes.io/change-cause")
             .filter_map(|(key, value)| before.get(key).filter(|old| *old != value).map(|old| (key, old)))
             .collect();
         if !flags.is("overwrite") && !taken.is_empty() {
@@ -115,12 +116,7 @@ pub async fn run(context: &Context, kind: &Kind) -> Outcome {
                     .collect();
                 all.join(", ")
             } else {
-                let all: Vec<_> = taken
-                    .iter()
-                    .map(|(k, v)| {
-                        format!("\n\t{k} already has a value ({v})").trim_start_matches('\n').trim().to_owned()
-                    })
-                    .collect();
+                let all: Vec<_> = taken.iter().map(|(k, v)| format!("'{k}' already has a value ({v})")).collect();
                 format!("--overwrite is false but found the following declared annotation(s): {}", all.join("; "))
             }));
             continue;

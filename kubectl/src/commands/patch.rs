@@ -66,8 +66,14 @@ async fn run(context: Context) -> Outcome {
             return Err(Failure::new(format!("--type must be one of [json merge strategic], not {other:?}")));
         }
     };
-    let body: Value = machinery::yaml::from_either(text.as_bytes())
-        .map_err(|error| Failure::new(format!("unable to parse {text:?}: {error}")))?;
+    // What begins as an object is the server's to read.
+    let body = if text.trim_start().starts_with('{') {
+        text
+    } else {
+        let read = machinery::yaml::from_either(text.as_bytes());
+        let unread = |error| Failure::new(format!("unable to parse {text:?}: {error}"));
+        read.map_err(unread)?.to_string()
+    };
     let format = Format::of(&context)?;
     let dry = dry_run(&context)?;
     let (infos, mut failures) = select::infos(&context, &flags.args).await?;
@@ -76,7 +82,7 @@ async fn run(context: Context) -> Outcome {
             info.object = info.read(&context).await?;
         }
         let subresource = flags.get("subresource").map(|name| format!("/{name}")).unwrap_or_default();
-        let mut call = Call::patch(format!("{}{subresource}", info.path()), kind, &body)
+        let mut call = Call::raw_patch(format!("{}{subresource}", info.path()), kind, body.clone().into_bytes())
             .query("fieldManager", flags.or("field-manager", "kubectl-patch"));
         // On paper: the server makes the patch, and does not keep it.
         if dry != DryRun::No {

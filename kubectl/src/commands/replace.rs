@@ -82,7 +82,7 @@ async fn again(context: &Context, format: &Format, info: &Info) -> Outcome {
     match context.json(Call::send(Method::DELETE, info.path(), &options)).await {
         Ok(answer) => {
             let uid = answer["details"]["uid"].as_str().or(answer["metadata"]["uid"].as_str()).unwrap_or_default();
-            done(context, format, info, &info.object, "deleted")?;
+            delete::say(context, info, -1, DryRun::No)?;
             let timeout = flags.duration("timeout")?.filter(|t| !t.is_zero()).unwrap_or(Duration::from_secs(300));
             delete::wait_gone(context, vec![(info.clone(), uid.to_owned())], timeout).await?;
         }

@@ -36,6 +36,9 @@ const FLAGS: &[Flag] = &[
 
 async fn run(context: Context) -> Outcome {
     let flags = &context.flags;
+    if !flags.given("replicas") {
+        return Err(Failure::new("required flag(s) \"replicas\" not set"));
+    }
     let replicas = flags.number("replicas")?.filter(|count| *count >= 0).ok_or_else(|| {
         Failure::new("The --replicas=COUNT flag is required, and COUNT must be greater than or equal to 0")
     })?;

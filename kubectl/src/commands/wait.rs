@@ -126,7 +126,7 @@ async fn run(context: Context) -> Outcome {
         ));
     }
     let Some(wanted) = flags.get("for").filter(|text| !text.is_empty()) else {
-        return Err(Failure::new("unrecognized condition: \"\""));
+        return Err(Failure::new("unrecognized condition: []"));
     };
     let condition = Condition::parse(wanted)?;
     let format = Format::of(&context)?;

@@ -93,7 +93,7 @@ async fn list(context: &Context, resources: &[String]) -> Outcome {
         let Some(pod) = pod_path(&kind).and_then(|path| info.object.pointer_mut(path)) else { continue };
         for container in containers(pod, pattern) {
             let name = container.text("name");
-            context.print(&format!("# {} {}, container {name}\n", info.resource.plural, info.name))?;
+            context.print(&format!("# {kind} {}, container {name}\n", info.name))?;
             for variable in container["env"].as_array().into_iter().flatten() {
                 let name = variable.text("name");
                 match variable["value"].as_str() {
