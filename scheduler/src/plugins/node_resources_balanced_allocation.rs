@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::Value;
+use smallvec::SmallVec;
 
 use super::{
     arguments,
@@ -35,22 +36,19 @@ impl NodeResourcesBalancedAllocation {
 }
 
 /// 100 less the standard deviation of the shares in use, in whole points.
+///
+/// The sum is of squared differences from the mean, as upstream's: the mean of the squares less the square of the mean
+/// is the same number, but rounding alone takes a point off for shares that are equal.
 fn evenness(shares: impl Iterator<Item = (i64, i64)>) -> i64 {
-    let (mut count, mut sum, mut squares) = (0.0_f64, 0.0, 0.0);
-    let mut first_two = [0.0; 2];
-    for (used, has) in shares {
-        let share = (used as f64 / has as f64).min(1.0);
-        if count < 2.0 {
-            first_two[count as usize] = share;
+    let shares: SmallVec<[f64; 4]> = shares.map(|(used, has)| (used as f64 / has as f64).min(1.0)).collect();
+    let deviation = match shares.as_slice() {
+        [] | [_] => 0.0,
+        [one, other] => ((one - other) / 2.0).abs(),
+        all => {
+            let count = all.len() as f64;
+            let mean = all.iter().sum::<f64>() / count;
+            (all.iter().map(|share| (share - mean) * (share - mean)).sum::<f64>() / count).sqrt()
         }
-        count += 1.0;
-        sum += share;
-        squares += share * share;
-    }
-    let deviation = match count as usize {
-        0 | 1 => 0.0,
-        2 => ((first_two[0] - first_two[1]) / 2.0).abs(),
-        _ => (squares / count - (sum / count).powi(2)).max(0.0).sqrt(),
     };
     ((1.0 - deviation) * MAX_NODE_SCORE as f64) as i64
 }

@@ -58,4 +58,10 @@ fn extended_resources() {
     );
     // One that the pod does not ask for does not count.
     check(&[gpus("a"), has("b", 3500, 40000)], &[], json!({"cpu": "3", "memory": "5000"}), expect!["a 56, b 56"]);
+    // Shares that are equal are even, whatever a third or a tenth is to a computer.
+    let hundred = || node("a", json!({"allocatable": {"cpu": "100", "memory": "100", "nvidia.com/gpu": "100"}}));
+    for of_each in ["3", "12", "30", "48", "60"] {
+        let requests = json!({"cpu": of_each, "memory": of_each, "nvidia.com/gpu": of_each});
+        check(&[hundred()], &[], requests, expect!["a 75"]);
+    }
 }
