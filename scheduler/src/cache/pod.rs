@@ -184,15 +184,7 @@ fn shape_of(pod: &Pod, interner: &mut Interner) -> PodShape {
             if !own.is_everything() {
                 selector = own.and(&selector);
             }
-            SpreadConstraint {
-                max_skew: constraint.max_skew,
-                topology_key: interner.intern(&constraint.topology_key),
-                hard: constraint.when_unsatisfiable == "DoNotSchedule",
-                selector,
-                min_domains: constraint.min_domains.unwrap_or(1),
-                honor_affinity: constraint.node_affinity_policy.as_deref().unwrap_or("Honor") == "Honor",
-                honor_taints: constraint.node_taints_policy.as_deref().unwrap_or("Ignore") == "Honor",
-            }
+            SpreadConstraint::new(constraint, selector, interner)
         })
         .collect();
     let pod_affinity = spec.affinity.as_ref().and_then(|a| a.pod_affinity.as_ref());

@@ -5,8 +5,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use k8s_openapi::api::core::v1::TopologySpreadConstraint;
+
 use super::{
-    labels::{Labels, NodeTerm, Selector},
+    labels::{Interner, Labels, NodeTerm, Selector},
     resources::Resources,
 };
 
@@ -147,6 +149,21 @@ pub struct SpreadConstraint {
     pub honor_affinity: bool,
     /// Count only nodes whose taints the pod tolerates.
     pub honor_taints: bool,
+}
+
+impl SpreadConstraint {
+    /// From the API's constraint; the selector is what came of its selector and the pod's labels.
+    pub fn new(constraint: &TopologySpreadConstraint, selector: Selector, interner: &mut Interner) -> Self {
+        Self {
+            max_skew: constraint.max_skew,
+            topology_key: interner.intern(&constraint.topology_key),
+            hard: constraint.when_unsatisfiable == "DoNotSchedule",
+            selector,
+            min_domains: constraint.min_domains.unwrap_or(1),
+            honor_affinity: constraint.node_affinity_policy.as_deref().unwrap_or("Honor") == "Honor",
+            honor_taints: constraint.node_taints_policy.as_deref().unwrap_or("Ignore") == "Honor",
+        }
+    }
 }
 
 /// The controller that owns a pod.

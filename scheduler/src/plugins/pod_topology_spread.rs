@@ -48,20 +48,19 @@ impl PodTopologySpread {
     /// From PodTopologySpreadArgs.
     pub fn new(args: &Value, interner: &mut Interner) -> Result<Self, String> {
         let args: Arguments = arguments(args)?;
-        let mut constraint = |key: &str, max_skew: i32, hard: bool| SpreadConstraint {
-            max_skew,
-            topology_key: interner.intern(key),
-            hard,
-            selector: Selector::Nothing,
-            min_domains: 1,
-            honor_affinity: true,
-            honor_taints: false,
+        let mut system = |key: &str, max_skew: i32| {
+            let constraint = TopologySpreadConstraint {
+                max_skew,
+                topology_key: key.to_owned(),
+                when_unsatisfiable: "ScheduleAnyway".to_owned(),
+                ..Default::default()
+            };
+            SpreadConstraint::new(&constraint, Selector::Nothing, interner)
         };
         match args.defaulting_type.as_deref().unwrap_or("System") {
-            "System" if args.default_constraints.is_empty() => Ok(Self {
-                defaults: vec![constraint(HOSTNAME, 3, false), constraint(ZONE, 5, false)],
-                system_defaults: true,
-            }),
+            "System" if args.default_constraints.is_empty() => {
+                Ok(Self { defaults: vec![system(HOSTNAME, 3), system(ZONE, 5)], system_defaults: true })
+            }
             "System" => {
                 Err("defaultingType: Invalid value: \"System\": when .defaultConstraints are not empty".to_owned())
             }
@@ -69,7 +68,7 @@ impl PodTopologySpread {
                 defaults: args
                     .default_constraints
                     .iter()
-                    .map(|c| constraint(&c.topology_key, c.max_skew, c.when_unsatisfiable == "DoNotSchedule"))
+                    .map(|constraint| SpreadConstraint::new(constraint, Selector::Nothing, interner))
                     .collect(),
                 system_defaults: false,
             }),

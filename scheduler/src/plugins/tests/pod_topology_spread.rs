@@ -376,6 +376,16 @@ fn defaults() {
         constraint
     };
     check(admits(&mut list(&[default("node", true)]), &plain()), expect!["!a !b !x y"]);
+    let with = |field: &str, value: Value| {
+        let mut constraint = default("node", true);
+        constraint[field] = value;
+        constraint
+    };
+    check(admits(&mut list(&[with("minDomains", json!(5))]), &plain()), expect!["!a !b !x !y"]);
+    let selecting = wanting(FOO, &[], json!({"nodeSelector": {"node": "a"}}));
+    check(admits(&mut list(&[default("node", true)]), &selecting), expect!["a b x y"]);
+    let ignoring = with("nodeAffinityPolicy", json!("Ignore"));
+    check(admits(&mut list(&[ignoring]), &selecting), expect!["!a !b !x y"]);
     let own = wanting(FOO, &[hard("zone", 4, "foo")], json!({}));
     check(admits(&mut list(&[default("node", true)]), &own), expect!["!a !b x y"]);
     check(list(&[]).score(&plain()), expect!["Skip"]);
