@@ -111,7 +111,9 @@ impl NodeResourcesFit {
     }
 
     fn is_ignored(&self, name: &str) -> bool {
+        // Only extended resources can be: not those of Kubernetes itself.
         name.contains('/')
+            && !name.contains("kubernetes.io/")
             && (self.ignored.iter().any(|ignored| ignored == name)
                 || self.ignored_groups.iter().any(|group| name.split('/').next() == Some(group)))
     }
@@ -261,7 +263,10 @@ impl Plugin for NodeResourcesFit {
                         && ((wanted.cpu_milli > 0 && after.cpu_milli < before.cpu_milli)
                             || (wanted.memory > 0 && after.memory < before.memory)
                             || (wanted.ephemeral_storage > 0 && after.ephemeral_storage < before.ephemeral_storage)
-                            || wanted.scalars.iter().any(|(name, _)| after.scalar(name) < before.scalar(name))),
+                            || wanted
+                                .scalars
+                                .iter()
+                                .any(|(name, amount)| *amount > 0 && after.scalar(name) < before.scalar(name))),
                 )
             }
             Change::Node { old, new: Some(new) } => {

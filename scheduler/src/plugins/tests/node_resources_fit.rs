@@ -128,6 +128,11 @@ fn extended_resources_and_huge_pages() {
         unknown(),
         expect!["a UnschedulableAndUnresolvable Insufficient kubernetes.io/something"],
     );
+    check(
+        json!({"ignoredResources": ["kubernetes.io/something"], "ignoredResourceGroups": ["kubernetes.io"]}),
+        json!({"kubernetes.io/something": "1"}),
+        expect!["a UnschedulableAndUnresolvable Insufficient kubernetes.io/something"],
+    );
 }
 
 #[test]
@@ -326,6 +331,7 @@ fn requested_to_capacity_ratio() {
 fn hints_of_pods() {
     let of = |name: &str, node: &str, requests: Value| on(name, node, requests);
     let both = |cpu: &str| json!({"cpu": cpu, "memory": "2"});
+    let gpu = |amount: &str| json!({"cpu": "1", "example.com/aaa": amount});
     let pending = || pod("other", json!({"containers": [container(both("1"))]}));
     let nominated = pod("other", json!({"nominatedNodeName": "a", "containers": [container(both("1"))]}));
     World::new("NodeResourcesFit", json!(null)).check_hints(
@@ -342,6 +348,10 @@ fn hints_of_pods() {
                 "a pod is scaled down in what is not asked for",
                 updated(of("other", "a", json!({"memory": "2"})), of("other", "a", json!({"memory": "1"}))),
             ),
+            (
+                "a pod is scaled down in what is asked for with 0",
+                updated(of("other", "a", gpu("2")), of("other", "a", gpu("1"))),
+            ),
             ("the pod itself is scaled down", updated(of("p", "", both("2")), of("p", "", both("1")))),
         ],
         expect![[r#"
@@ -353,6 +363,7 @@ fn hints_of_pods() {
             unregistered: a pod is scaled up
             Queue: a pod is scaled down
             Skip: a pod is scaled down in what is not asked for
+            Skip: a pod is scaled down in what is asked for with 0
             Queue: the pod itself is scaled down"#]],
     );
 }
