@@ -3,4 +3,5 @@
 mod deployments;
 mod endpoints;
 mod protection;
+mod replicas;
 mod world;

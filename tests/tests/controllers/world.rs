@@ -1,16 +1,20 @@
-//! A server and a controller manager in one process, each controller under its own identity and role; the requests of
-//! the controllers are noted.
+//! A server and a controller manager in one process, each controller under its own identity and role. The requests of
+//! the controllers are noted, and can be answered in the server's place; their watches can be made to lag.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context as Poller, Poll, ready};
 use std::time::Duration;
 
 use anyhow::Context;
 use controller_manager::Config;
 use http::{Method, Request, Response};
+use hyper::body::{Bytes, Frame};
 use kube::client::Body;
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Value, json};
 use testkit::{Answer, Caller, Cluster, Lines};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -27,11 +31,17 @@ pub struct Sent {
     pub code: u16,
 }
 
+/// Answers a request of a controller in the server's place, by code and message, if it wants to.
+type Refusal = Box<dyn FnMut(&Method, &str) -> Option<(u16, &'static str)> + Send>;
+
 /// Controllers that run until this is dropped.
 pub struct World {
     pub cluster: Cluster,
     pub admin: Caller,
     sent: Arc<Mutex<Vec<Sent>>>,
+    refusal: Arc<Mutex<Option<Refusal>>>,
+    /// The collection whose watches show nothing.
+    lagging: watch::Sender<Option<&'static str>>,
     cancel: CancellationToken,
     running: Option<JoinHandle<anyhow::Result<()>>>,
 }
@@ -41,7 +51,15 @@ impl World {
     pub async fn new() -> anyhow::Result<Self> {
         let cluster = Cluster::start().await?;
         let admin = cluster.admin();
-        Ok(Self { cluster, admin, sent: Arc::default(), cancel: CancellationToken::new(), running: None })
+        Ok(Self {
+            cluster,
+            admin,
+            sent: Arc::default(),
+            refusal: Arc::default(),
+            lagging: watch::Sender::default(),
+            cancel: CancellationToken::new(),
+            running: None,
+        })
     }
 
     /// A server and these controllers.
@@ -61,10 +79,10 @@ impl World {
                 (*account, self.cluster.caller(&user, &groups))
             })
             .collect();
-        let sent = self.sent.clone();
+        let (sent, refusal) = (self.sent.clone(), self.refusal.clone());
         let client_for = move |account: &'static str| {
             let own = clients.iter().find(|(name, _)| *name == account).map(|(_, caller)| caller.kube());
-            let client = own.map(|client| noting(client, account, sent.clone()));
+            let client = own.map(|client| noting(client, account, sent.clone(), refusal.clone()));
             Box::pin(async move { client.with_context(|| format!("no identity for {account}")) }) as _
         };
         let config = Config {
@@ -72,10 +90,28 @@ impl World {
             client_for: Some(Arc::new(client_for)),
             concurrent_deployment_syncs: 1,
             concurrent_endpoint_syncs: 1,
+            concurrent_replicaset_syncs: 1,
+            concurrent_rc_syncs: 1,
             ..Config::default()
         };
         let manager = self.cluster.caller("system:kube-controller-manager", &["system:authenticated"]).kube();
+        let manager = lagging(manager, &self.lagging);
         self.running = Some(tokio::spawn(controller_manager::run(config, manager, self.cancel.clone())));
+    }
+
+    /// From now on this may answer the requests of the controllers.
+    pub fn refuse(&self, refusal: impl FnMut(&Method, &str) -> Option<(u16, &'static str)> + Send + 'static) {
+        *self.refusal.lock() = Some(Box::new(refusal));
+    }
+
+    /// From now on the server answers everything again.
+    pub fn refuse_nothing(&self) {
+        *self.refusal.lock() = None;
+    }
+
+    /// From now on the controllers see no change of this collection, until this is called with another or none.
+    pub fn lag(&self, collection: Option<&'static str>) {
+        self.lagging.send_replace(collection);
     }
 
     /// What the controllers have sent so far, in the order of the answers.
@@ -119,6 +155,17 @@ impl World {
         Ok(())
     }
 
+    /// Waits for an object of a collection, with a field selector, that is as wanted.
+    pub async fn any(
+        &self,
+        collection: &str,
+        selector: &str,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> anyhow::Result<Value> {
+        let events = self.admin.open(&format!("{collection}?watch=1&fieldSelector={selector}")).await?;
+        self.first(collection, events, |event| event["type"] != "DELETED" && wanted(&event["object"])).await
+    }
+
     /// What happens to one object, beginning with what is there.
     async fn events(&self, path: &str) -> anyhow::Result<Lines> {
         let (collection, name) = path.rsplit_once('/').context("a path of an object")?;
@@ -159,6 +206,8 @@ const ACCOUNTS: &[&str] = &[
     "namespace-controller",
     "pv-protection-controller",
     "pvc-protection-controller",
+    "replicaset-controller",
+    "replication-controller",
     "service-account-controller",
     "volumeattributesclass-protection-controller",
 ];
@@ -168,15 +217,80 @@ fn expect(code: u16, answer: Answer) -> anyhow::Result<Value> {
     Ok(answer.body)
 }
 
-fn noting(client: kube::Client, account: &'static str, sent: Arc<Mutex<Vec<Sent>>>) -> kube::Client {
+/// Notes each request with its answer, which is the refusal's if it has one.
+fn noting(
+    client: kube::Client,
+    account: &'static str,
+    sent: Arc<Mutex<Vec<Sent>>>,
+    refusal: Arc<Mutex<Option<Refusal>>>,
+) -> kube::Client {
     let service = tower::service_fn(move |request: Request<Body>| {
         let (client, sent) = (client.clone(), sent.clone());
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let refused = refusal.lock().as_mut().and_then(|refusal| refusal(&method, &path));
         async move {
-            let response: Response<Body> = client.send(request).await?;
+            let response: Response<Body> = match refused {
+                Some((code, message)) => refusing(code, message),
+                None => client.send(request).await?,
+            };
             sent.lock().push(Sent { account, method, path, code: response.status().as_u16() });
             Ok::<_, kube::Error>(response)
         }
     });
     kube::Client::new(service, "default")
+}
+
+fn refusing(code: u16, message: &str) -> Response<Body> {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": message});
+    let mut response = Response::new(Body::from(status.to_string().into_bytes()));
+    *response.status_mut() = http::StatusCode::from_u16(code).expect("a code");
+    response
+}
+
+/// Holds what watches show as long as their collection lags.
+fn lagging(client: kube::Client, lagging: &watch::Sender<Option<&'static str>>) -> kube::Client {
+    let lagging = lagging.subscribe();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (client, lagging) = (client.clone(), lagging.clone());
+        async move {
+            let watches = request.uri().query().is_some_and(|query| query.contains("watch="));
+            let collection = watches.then(|| request.uri().path().to_owned());
+            let response = client.send(request).await?;
+            Ok::<_, kube::Error>(response.map(|inner| Held { inner, collection, lagging, opening: None }))
+        }
+    });
+    kube::Client::new(service, "default")
+}
+
+/// A body of which nothing comes as long as the collection that it watches lags.
+struct Held {
+    inner: Body,
+    collection: Option<String>,
+    lagging: watch::Receiver<Option<&'static str>>,
+    opening: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl hyper::body::Body for Held {
+    type Data = Bytes;
+    type Error = kube::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        poller: &mut Poller<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, kube::Error>>> {
+        loop {
+            if let Some(opening) = &mut self.opening {
+                ready!(opening.as_mut().poll(poller));
+                self.opening = None;
+            }
+            let lagging = *self.lagging.borrow();
+            if lagging.is_none() || lagging != self.collection.as_deref() {
+                return Pin::new(&mut self.inner).poll_frame(poller);
+            }
+            let mut changing = self.lagging.clone();
+            self.opening = Some(Box::pin(async move {
+                let _ = changing.wait_for(|now| *now != lagging).await;
+            }));
+        }
+    }
 }
