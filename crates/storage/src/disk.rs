@@ -4,10 +4,14 @@
 //! A sync of a file makes its bytes and length durable; a sync of the directory makes creations, renames and removals
 //! durable. Nothing else does, and nothing may be assumed of the order in which the rest reaches the disk.
 
+mod hooked;
+
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+pub use hooked::{HookedDisk, Step};
 
 /// A directory of files.
 pub trait Disk: Send + Sync + 'static {

@@ -1,6 +1,5 @@
 //! What only this engine promises: values held once, bounded history, expiry by its clock.
 
-use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use futures::StreamExt;
 
 use super::*;
-use crate::disk::DiskFile;
+use crate::disk::{HookedDisk, Step};
 use crate::{EventKind, WatchItem};
 
 async fn put(store: &EmbeddedStore, key: &str, value: Bytes, expect: Expect) -> Revision {
@@ -105,65 +104,27 @@ async fn a_closed_store_says_so() {
 /// Far more than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Keeps nothing; a write tells that it came and panics when it may, once one of these is there.
-#[derive(Clone, Default)]
-struct Panicking(Arc<Mutex<Option<Appointment>>>);
-
-/// Who is told that the write came, and who says that it may panic.
+/// Who is told that a write came, and who says that it may panic.
 type Appointment = (oneshot::Sender<()>, mpsc::Receiver<()>);
 
-impl Disk for Panicking {
-    fn list(&self) -> io::Result<Vec<String>> {
-        NullDisk.list()
-    }
-    fn create(&self, _: &str) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(self.clone()))
-    }
-    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        NullDisk.open(name)
-    }
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        NullDisk.rename(from, to)
-    }
-    fn remove(&self, name: &str) -> io::Result<()> {
-        NullDisk.remove(name)
-    }
-    fn sync_directory(&self) -> io::Result<()> {
-        NullDisk.sync_directory()
-    }
-}
-
-impl DiskFile for Panicking {
-    fn length(&self) -> io::Result<u64> {
-        NullDisk.length()
-    }
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        NullDisk.read_at(offset, buffer)
-    }
-    fn write_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
-        if let Some((came, may)) = self.0.lock().take() {
+#[tokio::test]
+async fn a_panic_of_the_writer_acknowledges_nothing_lets_nobody_wait_and_is_told_by_its_name() {
+    let appointment: Arc<Mutex<Option<Appointment>>> = Arc::default();
+    let due = appointment.clone();
+    let disk = HookedDisk::new(NullDisk, move |step| {
+        if step == Step::Write
+            && let Some((came, may)) = due.lock().take()
+        {
             came.send(()).unwrap();
             may.recv().unwrap();
             panic!("the disk is gone");
         }
-        Ok(())
-    }
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        NullDisk.truncate(length)
-    }
-    fn sync(&self) -> io::Result<()> {
-        NullDisk.sync()
-    }
-}
-
-#[tokio::test]
-async fn a_panic_of_the_writer_acknowledges_nothing_lets_nobody_wait_and_is_told_by_its_name() {
-    let disk = Panicking::default();
-    let store = EmbeddedStore::open(Arc::new(disk.clone()), EmbeddedOptions::default()).unwrap();
+    });
+    let store = EmbeddedStore::open(Arc::new(disk), EmbeddedOptions::default()).unwrap();
     put(&store, "/a", Bytes::new(), Expect::Absent).await;
     let mut watch = store.watch("/", 3).await.unwrap();
     let ((came, comes), (go, may)) = (oneshot::channel(), mpsc::channel());
-    *disk.0.lock() = Some((came, may));
+    *appointment.lock() = Some((came, may));
     let mut under_way = pin!(store.put("/b", Bytes::new(), Expect::Absent, None));
     assert!(futures::poll!(&mut under_way).is_pending());
     comes.await.unwrap();
@@ -184,35 +145,16 @@ async fn a_panic_of_the_writer_acknowledges_nothing_lets_nobody_wait_and_is_told
     assert_eq!(store.put("/d", Bytes::new(), Expect::Absent, None).await, Err(Error::Closed));
 }
 
-/// A directory in which the first checkpoint panics.
-struct NoFirstCheckpoint(RealDisk, AtomicBool);
-
-impl Disk for NoFirstCheckpoint {
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.0.list()
-    }
-    fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        assert!(!name.ends_with(".tmp") || self.1.swap(true, Ordering::SeqCst), "no checkpoint");
-        self.0.create(name)
-    }
-    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        self.0.open(name)
-    }
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.0.rename(from, to)
-    }
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.0.remove(name)
-    }
-    fn sync_directory(&self) -> io::Result<()> {
-        self.0.sync_directory()
-    }
-}
-
 #[tokio::test]
 async fn a_panic_of_a_checkpoint_is_one_that_failed_and_a_later_one_is_written() {
     let directory = tempfile::tempdir().unwrap();
-    let disk = Arc::new(NoFirstCheckpoint(RealDisk::open(directory.path()).unwrap(), AtomicBool::new(false)));
+    let tried = Arc::new(AtomicBool::new(false));
+    let first = tried.clone();
+    let disk = Arc::new(HookedDisk::new(RealDisk::open(directory.path()).unwrap(), move |step| {
+        if let Step::Create(name) = step {
+            assert!(!name.ends_with(".tmp") || first.swap(true, Ordering::SeqCst), "no checkpoint");
+        }
+    }));
     let options =
         EmbeddedOptions { segment_limit_bytes: 2_000, checkpoint_gain_bytes: 1_000, ..EmbeddedOptions::default() };
     let store = EmbeddedStore::open(disk.clone(), options).unwrap();
@@ -225,5 +167,5 @@ async fn a_panic_of_a_checkpoint_is_one_that_failed_and_a_later_one_is_written()
         }
     };
     tokio::time::timeout(PATIENCE, until_written).await.expect("the panic is not the last word on checkpoints");
-    assert!(disk.1.load(Ordering::SeqCst));
+    assert!(tried.load(Ordering::SeqCst));
 }
