@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use component::Supervisor;
+use component::{Supervisor, supervisor::Inbox};
 use http::{Method, Request};
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -70,17 +70,9 @@ impl Recorder {
 
     /// A recorder, and the task that writes.
     pub fn start(client: kube::Client, host: String, tasks: &Supervisor) -> Self {
-        let (sender, receiver) = mpsc::channel::<Note>(WAITING);
-        let receiver = Arc::new(tokio::sync::Mutex::new(receiver));
         let writer = Arc::new(Writer { client, host, known: Mutex::default() });
-        tasks.restarting(("event_writer", "scheduler"), move |own| {
-            let (receiver, writer) = (receiver.clone(), writer.clone());
-            async move {
-                let mut receiver = receiver.lock().await;
-                own.until_stopped(writer.run(&mut receiver, &own)).await;
-            }
-        });
-        Self(sender)
+        let name = ("event_writer", "scheduler");
+        Self(tasks.receiving(name, WAITING, move |notes, own| writer.clone().run(notes, own)))
     }
 }
 
@@ -119,10 +111,10 @@ pub fn truncated(note: &str) -> String {
 }
 
 impl Writer {
-    async fn run(self: Arc<Self>, receiver: &mut mpsc::Receiver<Note>, own: &Supervisor) {
+    async fn run(self: Arc<Self>, mut notes: Inbox<Note>, own: Supervisor) {
         let slots = Arc::new(Semaphore::new(AT_ONCE));
         let mut swept = Instant::now();
-        while let Some(note) = receiver.recv().await {
+        while let Some(note) = notes.recv().await {
             if swept.elapsed() > SERIES_ENDS {
                 swept = Instant::now();
                 self.known.lock().retain(|_, series| series.last.elapsed() < SERIES_ENDS);

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use component::Supervisor;
+use component::{Supervisor, supervisor::Inbox};
 use k8s_openapi::{
     api::core::v1::{Event, EventSource, ObjectReference},
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
@@ -47,15 +47,7 @@ impl Recorder {
     pub fn new(client: Client, component: &str, host: &str, tasks: &Supervisor) -> Self {
         let some = |s: &str| (!s.is_empty()).then(|| s.to_owned());
         let source = Arc::new(EventSource { component: some(component), host: some(host) });
-        let (out, events) = mpsc::channel(WAITING);
-        let events = Arc::new(tokio::sync::Mutex::new(events));
-        tasks.restarting(("event_writer", component), move |run| {
-            let (client, events) = (client.clone(), events.clone());
-            async move {
-                let mut events = events.lock().await;
-                run.until_stopped(write(client, &mut events)).await;
-            }
-        });
+        let out = tasks.receiving(("event_writer", component), WAITING, move |events, _| write(client.clone(), events));
         Self { source, out }
     }
 
@@ -92,7 +84,7 @@ fn event_name(object: &ObjectReference, now: Timestamp) -> String {
     format!("{name}.{:x}", now.as_nanosecond())
 }
 
-async fn write(client: Client, events: &mut mpsc::Receiver<Event>) {
+async fn write(client: Client, mut events: Inbox<Event>) {
     let mut correlator = Correlator::default();
     while let Some(event) = events.recv().await {
         let Some((key, mut event)) = correlator.correlate(event, Instant::now()) else { continue };

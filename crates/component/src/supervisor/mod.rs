@@ -6,6 +6,7 @@
 //! | started by | when it panics |
 //! |---|---|
 //! | [`Supervisor::restarting`] | it runs again after a back-off; the same if it returns an error |
+//! | [`Supervisor::receiving`] | it runs again after a back-off, with the messages that wait |
 //! | [`Supervisor::vital`] | the whole tree is stopped and [`Supervisor::finish`] says why; the same if it returns an error |
 //! | [`Supervisor::one_shot`], [`detached`] | that task ends; who awaits the [`Task`] is told |
 //! | [`Supervisor::blocking`], [`blocking`], [`Supervisor::thread`], [`thread`] | as with a one-shot, for work that blocks its thread |
@@ -15,6 +16,7 @@
 //! The lint of `cargo xtask tidy` refuses a task or a thread that is started any other way.
 
 mod caught;
+mod inbox;
 mod ledger;
 mod name;
 mod restart;
@@ -26,6 +28,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 pub use caught::{guarded, guarded_future};
+pub use inbox::Inbox;
 pub use ledger::{metrics, troubled};
 pub use name::Name;
 pub use task::{AbortOnDrop, Ended, Executor, Task, Thread, blocking, detached, executor, thread};

@@ -4,7 +4,10 @@ use std::sync::{
 };
 
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, timeout},
+};
 
 use super::*;
 
@@ -34,6 +37,29 @@ async fn a_task_that_panics_runs_again_after_a_growing_pause() {
     task.await.unwrap();
     assert_eq!(*runs.lock(), [0, 100, 300, 700, 1500]);
     assert_eq!((count("panics", "doubling"), count("restarts", "doubling")), (3, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_panics_loses_the_message_in_hand_and_none_that_waits() {
+    let (root, (seen, mut shown)) = (Supervisor::new(), mpsc::unbounded_channel());
+    let sender = root.receiving("inbox", 4, move |mut inbox: Inbox<u32>, _| {
+        let seen = seen.clone();
+        async move {
+            while let Some(message) = inbox.recv().await {
+                assert!(message % 2 == 1, "an even one");
+                seen.send(message).unwrap();
+            }
+        }
+    });
+    (1..=4).for_each(|message| sender.try_send(message).unwrap());
+    assert!(sender.try_send(5).is_err(), "there is no room for more");
+    let mut next = async || timeout(Duration::from_secs(60), shown.recv()).await.expect("a message, or the end");
+    assert_eq!((next().await, next().await), (Some(1), Some(3)));
+    sender.send(7).await.unwrap();
+    assert_eq!(next().await, Some(7));
+    assert_eq!((count("panics", "inbox"), count("restarts", "inbox")), (2, 2));
+    drop(sender);
+    assert_eq!(next().await, None, "without a sender it ends");
 }
 
 #[tokio::test(start_paused = true)]
