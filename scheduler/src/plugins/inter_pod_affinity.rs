@@ -8,10 +8,11 @@ use std::{
     sync::Arc,
 };
 
+use machinery::field::{self, Path};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::arguments;
+use super::{arguments, faultless};
 use crate::{
     cache::{
         Snapshot,
@@ -45,7 +46,8 @@ impl InterPodAffinity {
         let args: Arguments = arguments(args)?;
         let hard_weight = args.hard_pod_affinity_weight.unwrap_or(1);
         if !(0..=100).contains(&hard_weight) {
-            return Err(format!("hardPodAffinityWeight: Invalid value: {hard_weight}: not in valid range [0, 100]"));
+            let path = Path::new("hardPodAffinityWeight");
+            faultless(&[field::Error::invalid(&path, hard_weight, "not in valid range [0, 100]")])?;
         }
         Ok(Self { hard_weight, ignore_preferred_of_existing: args.ignore_preferred_terms_of_existing_pods })
     }

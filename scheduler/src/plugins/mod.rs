@@ -18,6 +18,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use machinery::field;
 use serde_json::Value;
 
 use crate::{
@@ -88,4 +89,9 @@ fn arguments<T: serde::de::DeserializeOwned + Default>(args: &Value) -> Result<T
         object.remove("kind");
     }
     serde_json::from_value(args).map_err(|error| error.to_string())
+}
+
+/// What is wrong with arguments, in upstream's words; nothing if nothing is (`apis/config/validation`).
+fn faultless(faults: &[field::Error]) -> Result<(), String> {
+    field::aggregate(faults).map_or(Ok(()), Err)
 }

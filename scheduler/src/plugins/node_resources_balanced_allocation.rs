@@ -1,12 +1,13 @@
 //! Prefers nodes whose resources are used evenly once the pod is there: what is left of CPU without memory is lost.
 
+use machinery::field::{self, Path};
 use serde::Deserialize;
 use serde_json::Value;
 use smallvec::SmallVec;
 
 use super::{
-    arguments,
-    node_resources_fit::{ResourceSpec, default_resources, measures},
+    arguments, faultless,
+    node_resources_fit::{ResourceSpec, measures, or_default},
 };
 use crate::{
     cache::node::Node,
@@ -31,7 +32,19 @@ impl NodeResourcesBalancedAllocation {
     /// From NodeResourcesBalancedAllocationArgs.
     pub fn new(args: &Value) -> Result<Self, String> {
         let args: Arguments = arguments(args)?;
-        Ok(Self { resources: if args.resources.is_empty() { default_resources() } else { args.resources } })
+        let resources = or_default(args.resources);
+        let mut faults = Vec::new();
+        for (index, spec) in resources.iter().enumerate() {
+            let path = Path::new("resources").index(index);
+            if resources[..index].iter().any(|other| other.name == spec.name) {
+                faults.push(field::Error::duplicate(&path.child("name"), spec.name.as_str()));
+            }
+            if spec.weight != 1 {
+                faults.push(field::Error::invalid(&path.child("weight"), spec.weight, "must be 1"));
+            }
+        }
+        faultless(&faults)?;
+        Ok(Self { resources })
     }
 }
 

@@ -1,10 +1,14 @@
 //! A node must have left what a pod asks for; by default the node with the most left is preferred.
 
+use machinery::{
+    field::{self, Path},
+    names::qualified_name,
+};
 use serde::Deserialize;
 use serde_json::Value;
 use smallvec::SmallVec;
 
-use super::arguments;
+use super::{arguments, faultless};
 use crate::{
     cache::{
         node::{Node, NodeObject},
@@ -25,16 +29,18 @@ pub struct ResourceSpec {
     /// Its name.
     pub name: String,
     /// Its weight.
-    #[serde(default = "one")]
+    #[serde(default)]
     pub weight: i64,
 }
 
-fn one() -> i64 {
-    1
+/// Those given, each with the weight 1 where it has none or 0; without any, the default.
+pub fn or_default(mut given: Vec<ResourceSpec>) -> Vec<ResourceSpec> {
+    given.iter_mut().filter(|spec| spec.weight == 0).for_each(|spec| spec.weight = 1);
+    if given.is_empty() { default_resources() } else { given }
 }
 
 /// CPU and memory alike.
-pub fn default_resources() -> Vec<ResourceSpec> {
+fn default_resources() -> Vec<ResourceSpec> {
     ["cpu", "memory"].map(|name| ResourceSpec { name: name.to_owned(), weight: 1 }).into()
 }
 
@@ -49,23 +55,30 @@ struct Arguments {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Strategy {
-    #[serde(rename = "type")]
-    kind: Kind,
+    #[serde(rename = "type", default)]
+    kind: String,
     #[serde(default)]
     resources: Vec<ResourceSpec>,
     #[serde(default)]
     requested_to_capacity_ratio: Option<Ratio>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     LeastAllocated,
     MostAllocated,
     RequestedToCapacityRatio,
 }
 
+/// Sorted by name, as upstream tells them.
+const KINDS: [(&str, Kind); 3] = [
+    ("LeastAllocated", Kind::LeastAllocated),
+    ("MostAllocated", Kind::MostAllocated),
+    ("RequestedToCapacityRatio", Kind::RequestedToCapacityRatio),
+];
+
 #[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 struct Ratio {
     shape: Vec<Point>,
 }
@@ -90,23 +103,22 @@ impl NodeResourcesFit {
     /// From NodeResourcesFitArgs.
     pub fn new(args: &Value) -> Result<Self, String> {
         let args: Arguments = arguments(args)?;
-        let strategy = args.scoring_strategy.unwrap_or(Strategy {
-            kind: Kind::LeastAllocated,
+        let mut faults = ignored_faults(&args);
+        let strategy = args.scoring_strategy.unwrap_or_else(|| Strategy {
+            kind: "LeastAllocated".to_owned(),
             resources: Vec::new(),
             requested_to_capacity_ratio: None,
         });
-        let shape = strategy.requested_to_capacity_ratio.unwrap_or_default().shape;
-        if strategy.kind == Kind::RequestedToCapacityRatio && shape.is_empty() {
-            return Err(
-                "requestedToCapacityRatio.shape: Required value: at least one point must be specified".to_owned()
-            );
-        }
+        let kind = KINDS.iter().find(|(name, _)| *name == strategy.kind).map(|(_, kind)| *kind);
+        let (resources, ratio) = (or_default(strategy.resources), strategy.requested_to_capacity_ratio);
+        faults.extend(strategy_faults(&strategy.kind, kind, &resources, ratio.as_ref()));
+        faultless(&faults)?;
         Ok(Self {
             ignored: args.ignored_resources,
             ignored_groups: args.ignored_resource_groups,
-            kind: strategy.kind,
-            resources: if strategy.resources.is_empty() { default_resources() } else { strategy.resources },
-            shape,
+            kind: kind.unwrap_or(Kind::LeastAllocated),
+            resources,
+            shape: ratio.unwrap_or_default().shape,
         })
     }
 
@@ -163,6 +175,75 @@ impl NodeResourcesFit {
             }
         }
     }
+}
+
+fn ignored_faults(args: &Arguments) -> Vec<field::Error> {
+    let mut faults = Vec::new();
+    for (field, names) in
+        [("ignoredResources", &args.ignored_resources), ("ignoredResourceGroups", &args.ignored_resource_groups)]
+    {
+        for (index, name) in names.iter().enumerate() {
+            let path = Path::new(field).index(index);
+            let invalid = |why: String| field::Error::invalid(&path, name.as_str(), why);
+            if field == "ignoredResourceGroups" && name.contains('/') {
+                faults.push(invalid("resource group name can't contain '/'".to_owned()));
+            }
+            faults.extend(qualified_name(name).into_iter().map(invalid));
+        }
+    }
+    faults
+}
+
+fn strategy_faults(
+    named: &str,
+    kind: Option<Kind>,
+    resources: &[ResourceSpec],
+    ratio: Option<&Ratio>,
+) -> Vec<field::Error> {
+    let path = Path::new("scoringStrategy");
+    let mut faults = Vec::new();
+    if kind.is_none() {
+        faults.push(field::Error::not_supported(&path.child("type"), named, KINDS.map(|(name, _)| name)));
+    }
+    for (index, spec) in resources.iter().enumerate() {
+        if !(1..=100).contains(&spec.weight) {
+            let why = format!("resource weight of {} not in valid range (0, 100]", spec.name);
+            let path = path.child("resources").index(index).child("weight");
+            faults.push(field::Error::invalid(&path, spec.weight, why));
+        }
+    }
+    let path = path.child("requestedToCapacityRatio");
+    match (kind == Some(Kind::RequestedToCapacityRatio), ratio) {
+        (true, None) => {
+            faults.push(field::Error::required(&path, "must be specified when type is RequestedToCapacityRatio"));
+        }
+        (true, Some(ratio)) => faults.extend(shape_faults(&path.child("shape"), &ratio.shape)),
+        (false, Some(_)) => {
+            faults.push(field::Error::forbidden(&path, "must be nil when type is not RequestedToCapacityRatio"));
+        }
+        (false, None) => {}
+    }
+    faults
+}
+
+fn shape_faults(path: &Path, shape: &[Point]) -> Vec<field::Error> {
+    if shape.is_empty() {
+        return vec![field::Error::required(path, "at least one point must be specified")];
+    }
+    let mut faults = Vec::new();
+    if let Some(before) = shape.windows(2).position(|two| two[0].utilization >= two[1].utilization) {
+        let (path, value) = (path.index(before + 1).child("utilization"), shape[before + 1].utilization);
+        faults.push(field::Error::invalid(&path, value, "values must be sorted in increasing order"));
+    }
+    for (index, point) in shape.iter().enumerate() {
+        for (name, value, most) in [("utilization", point.utilization, 100), ("score", point.score, 10)] {
+            if !(0..=most).contains(&value) {
+                let why = format!("not in valid range [0, {most}]");
+                faults.push(field::Error::invalid(&path.index(index).child(name), value, why));
+            }
+        }
+    }
+    faults
 }
 
 /// The piecewise linear function through the points; scores go to 10 there, to 100 here.

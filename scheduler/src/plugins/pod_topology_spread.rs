@@ -8,10 +8,14 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::TopologySpreadConstraint;
+use machinery::{
+    field::{self, Path},
+    names::qualified_name,
+};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::arguments;
+use super::{arguments, faultless};
 use crate::{
     cache::{
         Snapshot,
@@ -44,6 +48,46 @@ struct Arguments {
     defaulting_type: Option<String>,
 }
 
+fn faults(kind: &str, constraints: &[TopologySpreadConstraint]) -> Vec<field::Error> {
+    let mut faults = Vec::new();
+    let path = Path::new("defaultingType");
+    if !["System", "List"].contains(&kind) {
+        faults.push(field::Error::not_supported(&path, kind, ["System", "List"]));
+    } else if kind == "System" && !constraints.is_empty() {
+        faults.push(field::Error::invalid(&path, kind, "when .defaultConstraints are not empty"));
+    }
+    for (index, constraint) in constraints.iter().enumerate() {
+        let path = Path::new("defaultConstraints").index(index);
+        if constraint.max_skew <= 0 {
+            let path = path.child("maxSkew");
+            faults.push(field::Error::invalid(&path, constraint.max_skew, "not in valid range (0, inf)"));
+        }
+        let (key, key_path) = (&constraint.topology_key, path.child("topologyKey"));
+        if key.is_empty() {
+            faults.push(field::Error::required(&key_path, "can not be empty"));
+        } else {
+            let invalid = |why| field::Error::invalid(&key_path, key.as_str(), why);
+            faults.extend(qualified_name(key).into_iter().map(invalid));
+        }
+        let (action, action_path) = (&constraint.when_unsatisfiable, path.child("whenUnsatisfiable"));
+        let supported = ["DoNotSchedule", "ScheduleAnyway"];
+        if action.is_empty() {
+            faults.push(field::Error::required(&action_path, "can not be empty"));
+        } else if !supported.contains(&action.as_str()) {
+            faults.push(field::Error::not_supported(&action_path, action.as_str(), supported));
+        }
+        if constraint.label_selector.is_some() {
+            let why = "constraint must not define a selector, as they deduced for each pod";
+            faults.push(field::Error::forbidden(&path.child("labelSelector"), why));
+        }
+        let same = |other: &TopologySpreadConstraint| other.topology_key == *key && other.when_unsatisfiable == *action;
+        if constraints[..index].iter().any(same) {
+            faults.push(field::Error::duplicate(&path, format!("{{{key}, {action}}}")));
+        }
+    }
+    faults
+}
+
 impl PodTopologySpread {
     /// From PodTopologySpreadArgs.
     pub fn new(args: &Value, interner: &mut Interner) -> Result<Self, String> {
@@ -57,25 +101,13 @@ impl PodTopologySpread {
             };
             SpreadConstraint::new(&constraint, Selector::Nothing, interner)
         };
-        match args.defaulting_type.as_deref().unwrap_or("System") {
-            "System" if args.default_constraints.is_empty() => {
-                Ok(Self { defaults: vec![system(HOSTNAME, 3), system(ZONE, 5)], system_defaults: true })
-            }
-            "System" => {
-                Err("defaultingType: Invalid value: \"System\": when .defaultConstraints are not empty".to_owned())
-            }
-            "List" => Ok(Self {
-                defaults: args
-                    .default_constraints
-                    .iter()
-                    .map(|constraint| SpreadConstraint::new(constraint, Selector::Nothing, interner))
-                    .collect(),
-                system_defaults: false,
-            }),
-            other => {
-                Err(format!("defaultingType: Unsupported value: {other:?}: supported values: \"System\", \"List\""))
-            }
+        let kind = args.defaulting_type.as_deref().filter(|kind| !kind.is_empty()).unwrap_or("System");
+        faultless(&faults(kind, &args.default_constraints))?;
+        if kind == "System" {
+            return Ok(Self { defaults: vec![system(HOSTNAME, 3), system(ZONE, 5)], system_defaults: true });
         }
+        let own = |constraint| SpreadConstraint::new(constraint, Selector::Nothing, interner);
+        Ok(Self { defaults: args.default_constraints.iter().map(own).collect(), system_defaults: false })
     }
 
     fn constraints(&self, snapshot: &Snapshot, shape: &PodShape, hard: bool) -> Vec<SpreadConstraint> {

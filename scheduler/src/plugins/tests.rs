@@ -3,6 +3,7 @@
 //! Each file holds the facts of upstream's tests of the plugin (`pkg/scheduler/framework/plugins/<name>/*_test.go`). A
 //! [`World`] is one plugin of the catalogue over a real cache; objects are written as their manifests, shortened.
 
+mod arguments;
 mod default_binder;
 mod image_locality;
 mod inter_pod_affinity;
