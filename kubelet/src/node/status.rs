@@ -12,6 +12,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::Time},
 };
+use machinery::names::is_extended_resource;
 use proto::cri;
 use std::collections::BTreeMap;
 
@@ -68,15 +69,10 @@ pub(crate) fn allocatable(config: &Config, capacity: &quantity::List) -> quantit
 fn with_extended(old: &NodeStatus, capacity: &quantity::List, allocatable: &quantity::List) -> [quantity::List; 2] {
     let foreign = old.capacity.iter().flatten().filter(|(name, _)| !capacity.contains_key(*name));
     let foreign: quantity::List = foreign.map(|(name, amount)| (name.clone(), amount.clone())).collect();
-    let kept = old.allocatable.iter().flatten().filter(|(name, _)| !is_extended(name));
+    let kept = old.allocatable.iter().flatten().filter(|(name, _)| !is_extended_resource(name));
     let kept = kept.map(|(name, amount)| (name.clone(), amount.clone()));
     let both = |own: &quantity::List| own.clone().into_iter().chain(foreign.clone());
     [both(capacity).collect(), kept.chain(both(allocatable)).collect()]
-}
-
-/// Whether a resource is one that nodes have beside what Kubernetes knows itself.
-fn is_extended(name: &str) -> bool {
-    name.contains('/') && !name.contains("kubernetes.io/") && !name.starts_with("requests.")
 }
 
 /// A threshold is a quantity or a percentage of the capacity.

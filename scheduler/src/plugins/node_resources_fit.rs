@@ -2,7 +2,7 @@
 
 use machinery::{
     field::{self, Path},
-    names::qualified_name,
+    names::{is_native_resource, qualified_name},
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -124,8 +124,7 @@ impl NodeResourcesFit {
 
     fn is_ignored(&self, name: &str) -> bool {
         // Only extended resources can be: not those of Kubernetes itself.
-        name.contains('/')
-            && !name.contains("kubernetes.io/")
+        !is_native_resource(name)
             && (self.ignored.iter().any(|ignored| ignored == name)
                 || self.ignored_groups.iter().any(|group| name.split('/').next() == Some(group)))
     }

@@ -10,7 +10,7 @@ use machinery::quantity::{Format, Quantity};
 use model::check::Faults;
 use serde_json::Value;
 
-use super::pod::validation::resources::{container_resource_name, is_huge_page, is_native, resource_name};
+use super::pod::validation::resources::{container_resource_name, is_huge_page, resource_name};
 use crate::checked::Checked;
 
 /// LimitRanges.
@@ -99,7 +99,7 @@ fn of_resource(limit: &Value, kind: &str, name: &str, at: &Path, errors: &mut Er
     }
     if let (Some(default), Some(request)) = (&default, &request)
         && default != request
-        && (!is_native(name) || is_huge_page(name))
+        && (!names::is_native_resource(name) || is_huge_page(name))
     {
         let why = format!("default value {default} must equal to defaultRequest value {request} in {name}");
         errors.invalid(&at.child("defaultRequest").key(name), request.to_string(), why);

@@ -3,8 +3,6 @@
 use machinery::field::{Error, ErrorList, Path};
 use machinery::names;
 
-use crate::core::pod::validation::resources::is_extended;
-
 const POOL_MAX: usize = 253;
 const ID_MAX: usize = 32;
 
@@ -64,7 +62,11 @@ fn identifier(at: &Path, id: &str) -> ErrorList {
 
 /// The name of a resource that pods can ask for in place of a claim.
 pub(super) fn extended_resource(name: &str) -> Vec<String> {
-    if is_extended(name) { Vec::new() } else { vec!["must be a valid extended resource name".to_owned()] }
+    if names::is_extended_resource(name) {
+        Vec::new()
+    } else {
+        vec!["must be a valid extended resource name".to_owned()]
+    }
 }
 
 /// A UUID, in lower case.

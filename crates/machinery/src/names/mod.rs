@@ -13,7 +13,8 @@ pub use ip::{
 use pattern::{c_identifier_matches, dns1035_label_matches, label_matches, qualified_matches, subdomain_matches};
 pub use workload::{
     config_map_key, domain_prefixed_key, domain_prefixed_path, env_var_name, fully_qualified_domain_name,
-    fully_qualified_name, group_id, http_header_name, percent, port_name, port_num, relaxed_env_var_name, user_id,
+    fully_qualified_name, group_id, http_header_name, is_extended_resource, is_native_resource, percent, port_name,
+    port_num, relaxed_env_var_name, user_id,
 };
 
 /// Longest label.

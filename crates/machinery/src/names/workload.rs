@@ -6,6 +6,18 @@ use super::{
 };
 use crate::field::{Error, ErrorList, Path};
 
+/// Whether a resource is one that Kubernetes knows itself (`IsNativeResource`).
+pub fn is_native_resource(name: &str) -> bool {
+    !name.contains('/') || name.contains("kubernetes.io/")
+}
+
+/// Whether a resource is one that nodes have beside those, such as a device plugin's (`IsExtendedResourceName`).
+pub fn is_extended_resource(name: &str) -> bool {
+    !is_native_resource(name)
+        && !name.starts_with("requests.")
+        && qualified_name(&format!("requests.{name}")).is_empty()
+}
+
 /// A port's number.
 pub fn port_num(port: i64) -> Vec<String> {
     if (1..=65535).contains(&port) { Vec::new() } else { vec![inclusive_range_error(1, 65535)] }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use machinery::json::Fields;
 use machinery::meta;
+use machinery::names::is_native_resource;
 use machinery::quantity::{Format, Quantity};
 use model::resource::Resource;
 use serde_json::Value;
@@ -63,7 +64,7 @@ impl Counted {
                     OF_PODS.contains(&name)
                         || name.starts_with(HUGE_PAGES)
                         || asked.starts_with(HUGE_PAGES)
-                        || is_extended(asked)
+                        || !is_native_resource(asked)
                 }
                 Counted::Services => matches!(name, "services" | "services.nodeports" | "services.loadbalancers"),
                 Counted::Claims => {
@@ -128,11 +129,6 @@ fn whole(number: usize) -> Quantity {
     Quantity::new(i64::try_from(number).unwrap_or(i64::MAX), Format::DecimalSi)
 }
 
-/// A resource that nodes have beside what Kubernetes knows itself.
-fn is_extended(name: &str) -> bool {
-    name.contains('/') && !name.contains("kubernetes.io/")
-}
-
 fn is_empty(resources: Option<&Value>) -> bool {
     ["requests", "limits"].into_iter().all(|what| resources.entries(what).next().is_none())
 }
@@ -155,7 +151,7 @@ fn of_live_pod(pod: &Value, usage: &mut Amounts) {
     add(&mut limits, &limited);
     for (name, amount) in requests {
         let known = matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage") || name.starts_with(HUGE_PAGES);
-        if known || is_extended(&name) {
+        if known || !is_native_resource(&name) {
             usage.insert(format!("requests.{name}"), amount.clone());
         }
         if known {

@@ -49,16 +49,6 @@ pub fn is_huge_page(name: &str) -> bool {
     name.starts_with("hugepages-")
 }
 
-/// Whether a resource is one that Kubernetes knows itself.
-pub fn is_native(name: &str) -> bool {
-    !name.contains('/') || name.contains("kubernetes.io/")
-}
-
-/// Whether a resource is one that a device plugin or a device class offers.
-pub fn is_extended(name: &str) -> bool {
-    !is_native(name) && !name.starts_with("requests.") && names::qualified_name(&format!("requests.{name}")).is_empty()
-}
-
 /// The name of any resource.
 pub fn resource_name(name: &str, at: &Path, errors: &mut ErrorList) -> bool {
     let before = errors.len();
@@ -77,7 +67,7 @@ pub fn container_resource_name(name: &str, at: &Path, errors: &mut ErrorList) {
         if !["cpu", "memory", "ephemeral-storage"].contains(&name) && !is_huge_page(name) {
             errors.invalid(at, name, "must be a standard resource for containers");
         }
-    } else if !is_native(name) && !is_extended(name) {
+    } else if !names::is_native_resource(name) && !names::is_extended_resource(name) {
         errors.invalid(at, name, "doesn't follow extended resource name standard");
     }
 }
@@ -93,7 +83,7 @@ pub fn resource_quantity(name: &str, amount: &Quantity, at: &Path, errors: &mut 
     if amount.sign() < 0 {
         errors.invalid(at, amount.to_string(), "must be greater than or equal to 0");
     }
-    if (WHOLE.contains(&name) || is_extended(name)) && amount.milli_value() % 1000 != 0 {
+    if (WHOLE.contains(&name) || names::is_extended_resource(name)) && amount.milli_value() % 1000 != 0 {
         errors.invalid(at, amount.to_string(), "must be an integer");
     }
 }
@@ -132,7 +122,7 @@ fn requirements(
             compute |= matches!(name, "cpu" | "memory");
             huge |= is_huge_page(name);
             if list == "requests" {
-                let overcommit = is_native(name) && !is_huge_page(name);
+                let overcommit = names::is_native_resource(name) && !is_huge_page(name);
                 let limit = resources.sub("limits").and_then(|l| l.quantity(name));
                 match limit {
                     Some(limit) if !overcommit && amount != limit => {
