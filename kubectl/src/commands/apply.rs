@@ -232,7 +232,8 @@ fn make_patch(info: &Info, modified: &Value, current: &Value) -> Outcome<(&'stat
     Ok(("application/merge-patch+json", machinery::patch::merge::three_way(&original, modified, current)))
 }
 
-fn schema_of(gvk: &machinery::gvk::GroupVersionKind) -> Option<api::patch::TypeSchema> {
+/// The schema that strategic patches of a kind follow; none for custom resources.
+pub(super) fn schema_of(gvk: &machinery::gvk::GroupVersionKind) -> Option<api::patch::TypeSchema> {
     api::schema::of(gvk).map(api::patch::TypeSchema)
 }
 
@@ -334,7 +335,7 @@ async fn view(context: Context) -> Outcome {
         };
         let value: Value = serde_json::from_str(text).map_err(|error| Failure::new(error.to_string()))?;
         context.print(&if context.flags.or("output", "yaml") == "json" {
-            printers::to_json(&value).replace("    ", "  ")
+            printers::to_json_indented(&value, b"  ")
         } else {
             machinery::yaml::from_json(&value)
         })?;

@@ -10,7 +10,7 @@ use crate::{
         failure::{Failure, Outcome},
         flags::{switch, value},
     },
-    printers::to_json,
+    printers::to_json_indented,
 };
 
 /// The table row.
@@ -41,7 +41,7 @@ async fn run(context: Context) -> Outcome {
                 context.print(&format!("Server Version: {}\n", version.text("gitVersion")))?;
             }
         }
-        "json" => context.print(&to_json(&all).replace("    ", "  "))?,
+        "json" => context.print(&to_json_indented(&all, b"  "))?,
         "yaml" => context.print(&machinery::yaml::from_json(&all))?,
         _ => return Err(Failure::new("--output must be 'yaml' or 'json'")),
     }

@@ -121,8 +121,13 @@ fn drop_managed_fields(object: &mut Value) {
 
 /// As Go's encoder writes it: indented by four, with `<`, `>` and `&` escaped.
 pub fn to_json(value: &Value) -> String {
+    to_json_indented(value, b"    ")
+}
+
+/// The same with another indentation.
+pub fn to_json_indented(value: &Value, indentation: &[u8]) -> String {
     let mut out = Vec::new();
-    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(indentation);
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
     // A Value always serializes, and to UTF-8.
     let _ = serde::Serialize::serialize(value, &mut serializer);
