@@ -42,7 +42,8 @@ const FLAGS: &[Flag] = &[
     switch("interactive").short('i'),
 ];
 
-const NOTHING_NAMED: &str = "You must provide one or more resources by argument or filename.\nExample resource specifications include:\n   '-f rsrc.yaml'\n   '--filename=rsrc.json'\n   '<resource> <name>'\n   '<resource>'";
+/// Neither an argument nor a file.
+pub(super) const NOTHING_NAMED: &str = "You must provide one or more resources by argument or filename.\nExample resource specifications include:\n   '-f rsrc.yaml'\n   '--filename=rsrc.json'\n   '<resource> <name>'\n   '<resource>'";
 
 async fn run(context: Context) -> Outcome {
     let flags = &context.flags;
@@ -97,7 +98,7 @@ async fn run(context: Context) -> Outcome {
         options["gracePeriodSeconds"] = grace.into();
     }
     let dry = dry_run(&context)?;
-    let ignore_missing = flags.is_or("ignore-not-found", narrowed(&context));
+    let ignore_missing = flags.is_or("ignore-not-found", select::picked(&context));
     let found = infos.len();
     let mut waiting: Vec<(Info, String)> = Vec::new();
     for info in infos {
@@ -130,11 +131,6 @@ async fn run(context: Context) -> Outcome {
     Ok(())
 }
 
-/// Whether objects are picked, not named.
-fn narrowed(context: &Context) -> bool {
-    ["all", "selector", "field-selector"].iter().any(|flag| context.flags.given(flag))
-}
-
 async fn targets(context: &Context) -> Outcome<(Vec<Info>, Vec<Failure>)> {
     let (mut infos, mut failures) = (Vec::new(), Vec::new());
     if files::given(context) {
@@ -153,7 +149,7 @@ async fn targets(context: &Context) -> Outcome<(Vec<Info>, Vec<Failure>)> {
                 infos.push(Info { resource, namespace, name, object: Value::Null, source: String::new() });
             }
             Selection::All(resource) => {
-                if !narrowed(context) {
+                if !select::picked(context) {
                     return Err(Failure::new("resource(s) were provided, but no name was specified"));
                 }
                 if !resource.lists() {

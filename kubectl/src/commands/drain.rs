@@ -196,7 +196,8 @@ async fn empty(context: &Context, node: &Info) -> Outcome {
     };
     let left = if flags.is("disable-eviction") { leave.delete(pods).await } else { leave.evict(pods).await };
     if let Err(failure) = &left {
-        let (pending, _) = leaving(context, node).await?;
+        // What fails now must not hide what failed first.
+        let pending = leaving(context, node).await.map(|(pods, _)| pods).unwrap_or_default();
         if !pending.is_empty() {
             let names: String = pending.iter().map(|pod| format!("\npod/{}", pod.name)).collect();
             let why = failure.bare();

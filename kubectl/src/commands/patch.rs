@@ -6,7 +6,7 @@ use machinery::{
 };
 use serde_json::Value;
 
-use super::Command;
+use super::{Command, apply};
 use crate::{
     cli::{
         context::{Call, Context},
@@ -38,7 +38,7 @@ const FLAGS: &[Flag] = &[
 /// The patch that makes one object of the other, and its media type: strategic for kinds whose schema is known, a merge
 /// patch for others.
 pub(super) fn between(original: &Value, modified: &Value) -> Outcome<(&'static str, Value)> {
-    match api::schema::of(&GroupVersionKind::of(original)).map(api::patch::TypeSchema) {
+    match apply::schema_of(&GroupVersionKind::of(original)) {
         Some(schema) => {
             let patch = strategic::two_way(original, modified, &schema);
             Ok(("application/strategic-merge-patch+json", patch.map_err(|error| Failure::new(error.to_string()))?))

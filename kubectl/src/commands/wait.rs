@@ -7,7 +7,10 @@ use machinery::jsonpath::Template;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Command, delete::wait_gone};
+use super::{
+    Command,
+    delete::{NOTHING_NAMED, wait_gone},
+};
 use crate::{
     cli::{
         context::{Call, Context},
@@ -121,9 +124,7 @@ impl Condition {
 async fn run(context: Context) -> Outcome {
     let flags = &context.flags;
     if flags.args.is_empty() && !files::given(&context) {
-        return Err(Failure::new(
-            "You must provide one or more resources by argument or filename.\nExample resource specifications include:\n   '-f rsrc.yaml'\n   '--filename=rsrc.json'\n   '<resource> <name>'\n   '<resource>'",
-        ));
+        return Err(Failure::new(NOTHING_NAMED));
     }
     let Some(wanted) = flags.get("for").filter(|text| !text.is_empty()) else {
         return Err(Failure::new("unrecognized condition: []"));

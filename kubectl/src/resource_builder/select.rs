@@ -28,11 +28,16 @@ impl Selection {
     }
 }
 
+/// Whether the command line picks objects of a kind, and so names none.
+pub fn picked(context: &Context) -> bool {
+    ["selector", "field-selector", "all"].iter().any(|flag| context.flags.given(flag))
+}
+
 /// Reads the words. `default_kind` stands for the kind where words are names alone.
 pub async fn selections(context: &Context, args: &[String]) -> Outcome<Vec<Selection>> {
     let mapper = context.mapper().await?;
     let mut out = Vec::new();
-    let picked = ["selector", "field-selector", "all"].iter().any(|flag| context.flags.given(flag));
+    let picked = picked(context);
     if args.iter().any(|arg| arg.contains('/')) {
         if picked {
             return Err(Failure::new("selectors and the all flag cannot be used when passing resource/name arguments"));
