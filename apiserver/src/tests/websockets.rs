@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use component::tls::pki;
 use endpoints::connect::Nodes;
 use futures::{SinkExt, StreamExt};
 use http::{Method, StatusCode};
@@ -27,25 +26,8 @@ struct Kubelet {
 
 impl Kubelet {
     async fn start() -> Self {
-        let pair =
-            pki::self_signed("node", &["127.0.0.1".to_owned()], time::OffsetDateTime::now_utc()).expect("a pair");
-        let key = component::tls::certified_key(pair.cert_pem.as_bytes(), pair.key_pem.as_bytes()).expect("a key");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let server = rustls::ServerConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)));
-        let mut roots = rustls::RootCertStore::empty();
-        for certificate in component::tls::certificates(pair.cert_pem.as_bytes()).expect("a certificate") {
-            roots.add(certificate).expect("a root");
-        }
-        let client = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let client = Arc::new(client);
+        let resolver = component::tls::resolver(None, "node").expect("a pair");
+        let server = component::tls::server_config(resolver, None).expect("a server");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server));
@@ -55,7 +37,7 @@ impl Kubelet {
                 tokio::spawn(async move { answer(acceptor.accept(stream).await.expect("TLS")).await });
             }
         });
-        let nodes = Nodes { tls: client.clone(), backend_tls: client, address_types: vec!["InternalIP".into()] };
+        let nodes = Nodes { address_types: vec!["InternalIP".into()], ..super::no_nodes() };
         Self { port, nodes }
     }
 }
