@@ -41,8 +41,8 @@ pub enum Done {
 #[derive(Clone)]
 pub struct Actor(Arc<Inner>);
 
-/// Of a pod's status.
-type Fields = Map<String, Value>;
+/// Fields of a pod's status.
+type StatusFields = Map<String, Value>;
 
 struct Inner {
     client: kube::Client,
@@ -51,7 +51,7 @@ struct Inner {
     bindings: Semaphore,
     patches: Semaphore,
     /// By the uid of a pod whose status is being written: the fields to write next.
-    waiting: Mutex<HashMap<Arc<str>, Option<Fields>>>,
+    waiting: Mutex<HashMap<Arc<str>, Option<StatusFields>>>,
     done: Box<dyn Fn(Done) + Send + Sync>,
     tasks: Supervisor,
 }

@@ -1,3 +1,5 @@
+//! A server answers health checks and metrics, and ends in order.
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;

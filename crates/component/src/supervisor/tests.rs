@@ -1,3 +1,5 @@
+//! Panics, restarts, ends in order, and what is counted of them.
+
 use std::sync::{
     Arc,
     atomic::{AtomicU32, Ordering::Relaxed},
