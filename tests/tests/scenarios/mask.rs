@@ -7,7 +7,7 @@ const MASKS: &[(&str, &str)] = &[
     // The suffix of a generated name: five letters without vowels.
     (r"(-)[bcdfghjklmnpqrstvwxz2456789]{5}\b", "${1}xxxxx"),
     (r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "<uid>"),
-    (r#"(resourceVersion"?: "?)[0-9]+"#, "${1}<version>"),
+    (r#"(resourceVersion\\?"?: ?\\?"?)[0-9]+"#, "${1}<version>"),
     (r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]+)?Z", "<time>"),
     // Ages in tables: in the last column, and before others, where one of a digit is as wide as one of two.
     (r"(?m)(  )[0-9]+s$", "${1}<age>"),
