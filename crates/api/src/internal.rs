@@ -1,7 +1,13 @@
 //! Structs of the API as upstream's messages show them. Upstream validates its internal types, which have no JSON names:
 //! a fault of a whole struct prints it with Go's field names, in Go's order, with all that is not set. Types of meta/v1 are
 //! the same inside and outside, and are printed as clients write them.
+//!
+//! An internal type is almost always v1's with other names. [`differences`] lists where it is not (source: `pkg/apis` and
+//! `staging/src/k8s.io/api`, v1.36.2).
 
+mod differences;
+
+use machinery::field::{Error, Path};
 use machinery::go;
 use serde_json::Value;
 
@@ -9,26 +15,48 @@ use crate::encode;
 use crate::schema::{Field, Shape, Type};
 
 /// A struct as upstream's internal type of that name prints it.
-pub fn show(value: &Value, ty: &Type) -> String {
+pub fn show(value: &Value, ty: &'static Type) -> String {
     if ty.package.alias == "meta.v1" {
         return String::from_utf8_lossy(&encode::to_vec(value, ty)).into_owned();
     }
-    let mut out = String::from("{");
-    for field in ty.fields {
-        if out.len() > 1 {
-            out.push(',');
+    let value = differences::placed(value, ty);
+    let mut members = Vec::with_capacity(ty.fields.len());
+    for field in differences::fields(ty) {
+        let value = value.get(field.name);
+        // Go inlines embedded metadata, and leaves out what of it is not set.
+        if field.name == "metadata" {
+            let metadata = of_field(value, field);
+            members.extend(Some(metadata[1..metadata.len() - 1].to_owned()).filter(|inlined| !inlined.is_empty()));
+            continue;
         }
-        out.push_str(&format!("\"{}\":{}", go_name(field.name), of_field(value.get(field.name), field)));
+        members.push(format!("\"{}\":{}", differences::go_name(ty, field.name), of_field(value, field)));
     }
-    out.push('}');
-    out
+    format!("{{{}}}", members.join(","))
 }
 
 /// The same for a list of structs; a list that is not there is `null`.
-pub fn show_list(value: Option<&Value>, ty: &Type) -> String {
+pub fn show_list(value: Option<&Value>, ty: &'static Type) -> String {
     match value.and_then(Value::as_array) {
         None => "null".to_owned(),
         Some(items) => format!("[{}]", items.iter().map(|item| show(item, ty)).collect::<Vec<_>>().join(",")),
+    }
+}
+
+/// An invalid value of a field: structs are shown as [`show`] does.
+pub fn invalid(path: &Path, value: Option<&Value>, field: &Field, detail: impl Into<String>) -> Error {
+    if field.shape.object().is_some() {
+        return Error::invalid(path, Value::Null, detail).printed(&of_field(value, field));
+    }
+    Error::invalid(path, or_zero(value.unwrap_or(&Value::Null), field), detail)
+}
+
+/// A field's value as a message shows it: Go has zeros where nothing was given.
+pub(crate) fn or_zero(value: &Value, field: &Field) -> Value {
+    match (value, field.shape) {
+        (Value::Null, Shape::String(_)) if !field.pointer => "".into(),
+        (Value::Null, Shape::Int32(_) | Shape::Int64(_)) if !field.pointer => 0.into(),
+        (Value::Null, Shape::Bool) if !field.pointer => false.into(),
+        _ => value.clone(),
     }
 }
 
@@ -110,69 +138,5 @@ fn zero(shape: &Shape) -> &'static str {
     }
 }
 
-/// The Go name of a field: `apiGroups` is `APIGroups`.
-fn go_name(json: &str) -> String {
-    const INITIALISMS: [&str; 13] =
-        ["api", "ca", "cidr", "cidrs", "csi", "dns", "http", "id", "ip", "json", "tls", "uid", "url"];
-    let first = json.find(|c: char| c.is_ascii_uppercase()).unwrap_or(json.len());
-    let (word, rest) = json.split_at(first);
-    if INITIALISMS.contains(&word) {
-        let plural = word.strip_suffix('s').filter(|_| word == "cidrs");
-        return match plural {
-            Some(one) => format!("{}s{rest}", one.to_ascii_uppercase()),
-            None => format!("{}{rest}", word.to_ascii_uppercase()),
-        };
-    }
-    let mut letters = json.chars();
-    letters.next().map(|c| c.to_ascii_uppercase().to_string() + letters.as_str()).unwrap_or_default()
-}
-
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::schema;
-
-    #[test]
-    fn json_is_indented_as_go_does() {
-        assert_eq!(
-            indent(r#"[{"a":"x\":{,","b":[],"c":{},"d":[1,2]}]"#),
-            "[\n {\n  \"a\": \"x\\\":{,\",\n  \"b\": [],\n  \"c\": {},\n  \"d\": [\n   1,\n   2\n  ]\n }\n]"
-        );
-    }
-
-    #[test]
-    fn structs_are_shown_with_the_names_of_go_and_what_is_not_set() {
-        let check = |package: &str, ty: &str, value: Value, want: &str| {
-            let ty = schema::named(package, ty).expect("the table has the type");
-            assert_eq!(show(&value, ty), want);
-        };
-        check("networking.v1", "ServiceCIDRSpec", json!({"cidrs": ["10.0.0.0/8"]}), r#"{"CIDRs":["10.0.0.0/8"]}"#);
-        check(
-            "networking.v1",
-            "ParentReference",
-            json!({"resource": "services", "name": "a<b"}),
-            r#"{"Group":"","Resource":"services","Namespace":"","Name":"a\u003cb"}"#,
-        );
-        check(
-            "flowcontrol.v1",
-            "FlowSchemaSpec",
-            json!({"priorityLevelConfiguration": {"name": "exempt"}, "matchingPrecedence": 1, "rules": [{
-                "subjects": [{"kind": "Group", "group": {"name": "g"}}],
-                "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "clusterScope": true, "namespaces": []}],
-            }]}),
-            concat!(
-                r#"{"PriorityLevelConfiguration":{"Name":"exempt"},"MatchingPrecedence":1,"DistinguisherMethod":null,"#,
-                r#""Rules":[{"Subjects":[{"Kind":"Group","User":null,"Group":{"Name":"g"},"ServiceAccount":null}],"#,
-                r#""ResourceRules":[{"Verbs":["*"],"APIGroups":["*"],"Resources":["*"],"ClusterScope":true,"Namespaces":[]}],"#,
-                r#""NonResourceRules":null}]}"#
-            ),
-        );
-        check("meta.v1", "LabelSelector", json!({"matchLabels": {"a": "b"}}), r#"{"matchLabels":{"a":"b"}}"#);
-        assert_eq!(
-            ["caBundle", "ipBlock", "nonResourceURLs", "url", "path"].map(go_name),
-            ["CABundle", "IPBlock", "NonResourceURLs", "URL", "Path"]
-        );
-    }
-}
+mod tests;

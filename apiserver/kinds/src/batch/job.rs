@@ -1,7 +1,7 @@
 //! Jobs: a selector made of the job's own UID, and a spec of which little may change.
 
 use api::rules::{self, Here};
-use api::schema;
+use api::schema::{self, Type};
 use machinery::field::{ErrorList, Path};
 use machinery::json::Fields;
 use machinery::selector::LabelSelector;
@@ -274,7 +274,8 @@ pub(super) fn change(here: &Here<'_, '_>, errors: &mut ErrorList) {
     let (new, before) = (&here.value["spec"], &old["spec"]);
     errors.extend(table::part(("batch.v1", "JobSpec"), new, Some(before), &at));
     selector(here, errors);
-    let immutable = |field: &str| meta::validate_immutable(new.sub(field), before.sub(field), &at.child(field));
+    let spec = of("batch.v1", "JobSpec");
+    let immutable = |field: &str| rules::immutable(spec, field, new, before, &at.child(field));
     if new.text("completionMode") == "Indexed" {
         let changed = new.int("completions") != before.int("completions");
         if changed && new.has("completions") && new.int("completions") != new.int("parallelism") {
@@ -299,11 +300,8 @@ fn template_change(new: &Value, old: &Value, at: &Path, errors: &mut ErrorList) 
     let idle = !old["status"].has("startTime") || suspended_condition;
     let open = before.flag("suspend") == Some(true) && idle && old["status"].int("active").unwrap_or(0) == 0;
     let template = &new["template"];
-    let of = |name| schema::named("core.v1", name).expect("the table has templates");
     if !open {
-        if !rules::equal(of("PodTemplateSpec"), template, &before["template"]) {
-            errors.invalid(&at.child("template"), template.clone(), "field is immutable");
-        }
+        errors.extend(rules::immutable(of("batch.v1", "JobSpec"), "template", new, before, &at.child("template")));
         return;
     }
     let mut allowed = before["template"]["spec"].clone();
@@ -331,9 +329,13 @@ fn template_change(new: &Value, old: &Value, at: &Path, errors: &mut ErrorList) 
             }
         }
     }
-    if !rules::equal(of("PodSpec"), &template["spec"], &allowed) {
-        errors.invalid(&at.child("template.spec"), template["spec"].clone(), "field is immutable");
-    }
+    let allowed = json!({"spec": allowed});
+    let (ty, at) = (of("core.v1", "PodTemplateSpec"), at.child("template.spec"));
+    errors.extend(rules::immutable(ty, "spec", template, &allowed, &at));
+}
+
+fn of(package: &str, name: &str) -> &'static Type {
+    schema::named(package, name).expect("the table has jobs")
 }
 
 /// What a job's pods could not do, though it is accepted.

@@ -2,6 +2,7 @@
 //! old ones, and lets an update change nothing but the series. Faults are told by the stored fields' names, whichever
 //! group was written to. Follows `pkg/apis/core/validation/events.go`.
 
+use api::{rules, schema};
 use jiff::Timestamp;
 use machinery::field::{Error, ErrorList, Path};
 use machinery::json::Fields;
@@ -89,11 +90,9 @@ impl Events {
         if !same(event.sub("series"), old.sub("series")) {
             series(event, &mut errors);
         }
+        let ty = schema::named("events.v1", "Event").expect("the table has events");
         let mut kept = |field: &'static str, said: &str| {
-            let (new, before) = (event.sub(self.name(field)), old.sub(self.name(field)));
-            if !same(new, before) {
-                errors.extend(meta::validate_immutable(new, before, &Path::new(said)));
-            }
+            errors.extend(rules::immutable(ty, self.name(field), event, old, &Path::new(said)));
         };
         // The reason is compared twice, as upstream.
         for field in [

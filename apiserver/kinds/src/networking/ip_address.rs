@@ -1,14 +1,15 @@
 //! IPAddresses: the name is an address in canonical form, the parent the object that has it. The parent stays.
 
-use api::internal;
-use machinery::field::{Error, ErrorList, Path};
+use api::rules;
+use api::schema;
+use machinery::field::{ErrorList, Path};
 use machinery::json::Fields;
 use machinery::names;
 use serde_json::Value;
 
 use super::path_segment;
 use crate::checked::Checked;
-use model::check::{Faults, same};
+use model::check::Faults;
 
 /// IPAddresses.
 pub fn ip_addresses() -> Checked {
@@ -41,15 +42,9 @@ fn address(address: &Value) -> ErrorList {
 }
 
 fn unchanged(address: &Value, old: &Value) -> ErrorList {
-    let of = |address: &Value| address["spec"].get("parentRef").cloned().unwrap_or_default();
-    let (new, old) = (of(address), of(old));
-    if same(Some(&new), Some(&old)) {
-        return ErrorList::new();
-    }
-    let ty = api::schema::named("networking.v1", "ParentReference").expect("the table has the parent's type");
-    let printed = if new.is_null() { "null".to_owned() } else { internal::show(&new, ty) };
+    let ty = schema::named("networking.v1", "IPAddressSpec").expect("the table has addresses");
     let at = Path::new("spec").child("parentRef");
-    vec![Error::invalid(&at, Value::Null, "field is immutable").printed(&printed)]
+    rules::immutable(ty, "parentRef", &address["spec"], &old["spec"], &at).into_iter().collect()
 }
 
 #[cfg(test)]

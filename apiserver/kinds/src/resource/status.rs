@@ -61,11 +61,9 @@ pub(super) fn reservations(here: &Here<'_, '_>, errors: &mut ErrorList) {
 
 /// What it was given stays until it is given back.
 pub(super) fn allocation_stays(here: &Here<'_, '_>, errors: &mut ErrorList) {
-    let (Some(new), Some(old)) = (here.value.sub("allocation"), here.old.sub("allocation")) else { return };
-    let ty = schema::named("resource.v1", "AllocationResult").expect("the table has claims");
-    if !rules::equal(ty, new, old) {
-        errors.invalid(&here.child("allocation"), new.clone(), "field is immutable");
-    }
+    let Some(old) = here.old.filter(|old| old.has("allocation") && here.value.has("allocation")) else { return };
+    let ty = schema::named("resource.v1", "ResourceClaimStatus").expect("the table has claims");
+    errors.extend(rules::immutable(ty, "allocation", here.value, old, &here.child("allocation")));
 }
 
 pub(super) fn is_allocated_now(here: &Here<'_, '_>) -> bool {

@@ -294,8 +294,8 @@ fn claims_and_templates_stay() {
         &claim(),
         &[("/spec/devices/requests/0/name", json!("other"))],
         expect![[r#"
-        spec: Invalid value: {"devices":{"requests":[{"exactly":{"allocationMode":"ExactCount","count":1,"deviceClassName":"class"},"name":"other"}]}}: field is immutable
-    "#]],
+            spec: Invalid value: {"Devices":{"Requests":[{"Name":"other","Exactly":{"DeviceClassName":"class","Selectors":null,"AllocationMode":"ExactCount","Count":1,"AdminAccess":null,"Tolerations":null,"Capacity":null},"FirstAvailable":null}],"Constraints":null,"Config":null}}: field is immutable
+        "#]],
     );
     let template = json!({"metadata": {"name": "t", "namespace": "ns"}, "spec": {"metadata": {"labels": {"a": "b"}}, "spec": claim()["spec"]}});
     check(TEMPLATE, &template, &[], expect![[""]]);
@@ -319,8 +319,8 @@ fn claims_and_templates_stay() {
         &template,
         &[("/spec/spec/devices/requests/0/exactly/count", json!(2))],
         expect![[r#"
-        spec: Invalid value: {"metadata":{"labels":{"a":"b"}},"spec":{"devices":{"requests":[{"exactly":{"allocationMode":"ExactCount","count":2,"deviceClassName":"class"},"name":"req-0"}]}}}: field is immutable
-    "#]],
+            spec: Invalid value: {"labels":{"a":"b"},"Spec":{"Devices":{"Requests":[{"Name":"req-0","Exactly":{"DeviceClassName":"class","Selectors":null,"AllocationMode":"ExactCount","Count":2,"AdminAccess":null,"Tolerations":null,"Capacity":null},"FirstAvailable":null}],"Constraints":null,"Config":null}}}: field is immutable
+        "#]],
     );
 }
 
@@ -414,8 +414,8 @@ fn what_a_claim_was_given() {
         &allocated,
         &[("/status/allocation/devices/results/0/device", json!("e"))],
         expect![[r#"
-        status.allocation: Invalid value: {"devices":{"results":[{"device":"e","driver":"dra.example.com","pool":"p","request":"req-0"}]}}: field is immutable
-    "#]],
+            status.allocation: Invalid value: {"Devices":{"Results":[{"Request":"req-0","Driver":"dra.example.com","Pool":"p","Device":"e","AdminAccess":null,"Tolerations":null,"BindingConditions":null,"BindingFailureConditions":null,"ShareID":null,"ConsumedCapacity":null}],"Config":null},"NodeSelector":null,"AllocationTimestamp":null}: field is immutable
+        "#]],
     );
     check(&allocated, &[("/status/allocation", Value::Null)], expect![[""]]);
     let bad = json!({"devices": {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use api::internal;
 use api::rules::{self, Here};
 use api::schema;
 use machinery::field::{Error, ErrorList, Path};
@@ -109,7 +110,8 @@ pub(super) fn drivers_stay(here: &Here<'_, '_>, errors: &mut ErrorList) {
         for driver in new.iter().filter(|driver| driver.text("name") == before.text("name")) {
             let driver = fixed(driver);
             if !rules::equal(ty, &driver, &fixed(&before)) {
-                errors.invalid(&here.path(), driver, "field is immutable");
+                let shown = internal::show(&driver, ty);
+                errors.push(Error::invalid(&here.path(), Value::Null, "field is immutable").printed(&shown));
             }
         }
     }

@@ -401,8 +401,8 @@ fn nodes() {
         &node,
         &[("/spec/drivers/0/nodeID", json!("nodeB")), ("/spec/drivers/1/topologyKeys", json!(["a"]))],
         expect![[r#"
-            spec.drivers: Invalid value: {"name":"io.kubernetes.storage.csi.driver","nodeID":"nodeB","topologyKeys":["company.com/zone1","company.com/zone2"]}: field is immutable
-            spec.drivers: Invalid value: {"name":"Other.Driver","nodeID":"nodeB","topologyKeys":["a"]}: field is immutable
+            spec.drivers: Invalid value: {"Name":"io.kubernetes.storage.csi.driver","NodeID":"nodeB","TopologyKeys":["company.com/zone1","company.com/zone2"],"Allocatable":null}: field is immutable
+            spec.drivers: Invalid value: {"Name":"Other.Driver","NodeID":"nodeB","TopologyKeys":["a"],"Allocatable":null}: field is immutable
         "#]],
     );
 }
@@ -460,8 +460,8 @@ fn attachments() {
         &attachment,
         &[("/spec/nodeName", json!("other"))],
         expect![[r#"
-        spec: Invalid value: {"attacher":"myattacher","nodeName":"other","source":{"persistentVolumeName":"foo"}}: field is immutable
-    "#]],
+            spec: Invalid value: {"Attacher":"myattacher","Source":{"PersistentVolumeName":"foo","InlineVolumeSpec":null},"NodeName":"other"}: field is immutable
+        "#]],
     );
 }
 

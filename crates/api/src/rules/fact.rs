@@ -2,16 +2,32 @@
 
 use std::collections::HashSet;
 
-use machinery::field::{Error, ErrorList};
+use machinery::field::{Error, ErrorList, Path};
 use machinery::names;
 use machinery::quantity::Quantity;
 use serde_json::Value;
 
-use crate::schema::{Field, Shape};
+use crate::internal;
+use crate::schema::{Field, Shape, Type};
 
 use super::equal::same_field;
 use super::here::Here;
 use super::{Fact, walk};
+
+/// What upstream says of a field that may not change.
+const IMMUTABLE: &str = "field is immutable";
+
+/// That a field of a struct did not change (upstream's `ValidateImmutableField`), for code among the rows: there it is
+/// [`Fact::Immutable`].
+///
+/// # Panics
+/// When the type has no such field.
+pub fn immutable(ty: &'static Type, name: &str, new: &Value, old: &Value, path: &Path) -> Option<Error> {
+    let field = ty.field(name).unwrap_or_else(|| panic!("{} has no field {name}", ty.name));
+    let of = |object: &Value| object.get(name).cloned().unwrap_or_default();
+    let (new, old) = (of(new), of(old));
+    (!same_field(field, &new, &old)).then(|| internal::invalid(path, Some(&new), field, IMMUTABLE))
+}
 
 /// How the examination of a field goes on.
 #[derive(PartialEq, Eq)]
@@ -46,8 +62,7 @@ pub(super) fn all(facts: &'static [Fact], field: &Field, here: &Here<'_, '_>, er
             Fact::Required(_) | Fact::Needed(_) | Fact::Missing(_) | Fact::Optional | Fact::Forbidden(_) => {}
             Fact::Immutable => {
                 if changed(field, here) {
-                    let value = shown(field, here.value);
-                    errors.push(Error::invalid(&here.path(), value, "field is immutable"));
+                    errors.push(internal::invalid(&here.path(), Some(here.value), field, IMMUTABLE));
                 }
             }
             Fact::Fixed(detail) => {
@@ -57,7 +72,7 @@ pub(super) fn all(facts: &'static [Fact], field: &Field, here: &Here<'_, '_>, er
             }
             Fact::Unique if here.value.is_null() && !field.pointer => {
                 if here.repeated(std::ptr::from_ref(fact).addr()) {
-                    errors.push(Error::duplicate(&here.path(), shown(field, here.value)));
+                    errors.push(Error::duplicate(&here.path(), internal::or_zero(here.value, field)));
                 }
             }
             // Nothing is behind the pointer.
@@ -88,16 +103,6 @@ fn absent(field: &Field, value: &Value) -> bool {
 /// Whether a field is another than before; of an item that cannot be told from the others nothing is known.
 fn changed(field: &Field, here: &Here<'_, '_>) -> bool {
     here.old.is_some_and(|old| !same_field(field, here.value, old))
-}
-
-/// A field's value as a message shows it: Go has zeros where nothing was given.
-fn shown(field: &Field, value: &Value) -> Value {
-    match (value, field.shape) {
-        (Value::Null, Shape::String(_)) if !field.pointer => "".into(),
-        (Value::Null, Shape::Int32(_) | Shape::Int64(_)) if !field.pointer => 0.into(),
-        (Value::Null, Shape::Bool) if !field.pointer => false.into(),
-        _ => value.clone(),
-    }
 }
 
 /// A fact of a value.

@@ -25,6 +25,7 @@ mod walk;
 
 pub use compile::Rules;
 pub use equal::equal;
+pub use fact::immutable;
 pub use here::Here;
 
 /// The rules of one type.

@@ -34,6 +34,16 @@ fn what_of_a_job_may_change() {
     );
     update(
         &[],
+        &[(
+            "/spec/podFailurePolicy",
+            json!({"rules": [{"action": "Count", "onPodConditions": [{"type": "A", "status": "True"}]}]}),
+        )],
+        expect![[r#"
+            spec.podFailurePolicy: Invalid value: {"Rules":[{"Action":"Count","OnExitCodes":null,"OnPodConditions":[{"Type":"A","Status":"True"}]}]}: field is immutable
+        "#]],
+    );
+    update(
+        &[],
         &[("/spec/completions", json!(2))],
         expect![[r#"
         spec.completions: Invalid value: 2: field is immutable

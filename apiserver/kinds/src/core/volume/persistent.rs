@@ -1,6 +1,7 @@
 //! PersistentVolumes: one source, a capacity, and where it can be reached; and those that are described in a
 //! VolumeAttachment.
 
+use api::internal;
 use api::rules::{self, Here};
 use api::schema;
 use machinery::field::{ErrorList, Path};
@@ -184,7 +185,8 @@ pub(super) fn change(here: &Here<'_, '_>, errors: &mut ErrorList) {
     let terms = |spec: &Value| spec.sub("nodeAffinity").sub("required").list("nodeSelectorTerms").to_vec();
     if old.has("nodeAffinity") && !(new.has("nodeAffinity") && same_nodes(&terms(new), &terms(old))) {
         let detail = "field is immutable, except for updating from beta label to GA";
-        errors.invalid(&Path::new("nodeAffinity"), new.sub("nodeAffinity").cloned(), detail);
+        let field = spec.field("nodeAffinity").expect("volumes have a node affinity");
+        errors.push(internal::invalid(&Path::new("nodeAffinity"), new.sub("nodeAffinity"), field, detail));
     }
     if old.has("volumeAttributesClassName") && !new.has("volumeAttributesClassName") {
         let at = Path::new("spec").child("volumeAttributesClassName");

@@ -284,8 +284,8 @@ fn volumes_hardly_change() {
         &volume,
         &[("/spec/nodeAffinity", nodes("beta.kubernetes.io/arch"))],
         expect![[r#"
-        nodeAffinity: Invalid value: {"required":{"nodeSelectorTerms":[{"matchExpressions":[{"key":"beta.kubernetes.io/arch","operator":"In","values":["a"]}]}]}}: field is immutable, except for updating from beta label to GA
-    "#]],
+            nodeAffinity: Invalid value: {"Required":{"NodeSelectorTerms":[{"MatchExpressions":[{"Key":"beta.kubernetes.io/arch","Operator":"In","Values":["a"]}],"MatchFields":null}]}}: field is immutable, except for updating from beta label to GA
+        "#]],
     );
     update(
         VOLUME,
