@@ -136,7 +136,7 @@ impl Shell {
         let plan = if selector.is_empty() {
             sync::selects_all(&deployment)
         } else {
-            let candidates = self.sets.list_namespace(&key.namespace);
+            let candidates = owners::candidates(&self.sets, &deployment.metadata);
             let claim = owners::claim(&deployment.metadata, &selector, candidates);
             let fresh = || async { Ok(api.get(&key.name).await?.metadata) };
             let reference = controller_ref(&*deployment);
@@ -162,9 +162,10 @@ impl Shell {
 
     /// The UIDs of the sets that still have pods which may run.
     fn unfinished_pods(&self, key: &Key, sets: &[Arc<ReplicaSet>]) -> Vec<String> {
-        let pods = self.pods.list_namespace(&key.namespace);
-        let owners = pods.iter().filter(|p| !pods::is_finished(p)).filter_map(|p| controller_of(&p.metadata));
-        owners.map(|o| o.uid.clone()).filter(|uid| sets.iter().any(|s| s.metadata.uid.as_ref() == Some(uid))).collect()
+        let uids = sets.iter().map(|set| key::uid(&set.metadata));
+        let unfinished =
+            |uid: &&str| self.pods.controlled_by(&key.namespace, uid).iter().any(|p| !pods::is_finished(p));
+        uids.filter(unfinished).map(str::to_owned).collect()
     }
 
     async fn act(

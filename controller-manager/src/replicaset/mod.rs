@@ -178,15 +178,15 @@ impl<R: Replicas + 'static> Shell<R> {
         };
         let satisfied = self.expectations.satisfied(&key);
         let Some(selector) = set.selector() else { return Ok(()) };
-        let all = self.pods.list_namespace(&key.namespace);
-        let terminating = all.iter().filter(|p| sync::is_terminating_of(p, set.meta(), &selector)).count();
-        let active = all.iter().filter(|p| pods::is_active(p)).cloned().collect();
+        let candidates = owners::candidates(&self.pods, set.meta());
+        let terminating = candidates.iter().filter(|p| sync::is_terminating_of(p, set.meta(), &selector)).count();
+        let active = candidates.into_iter().filter(|p| pods::is_active(p)).collect();
         let claim = owners::claim(set.meta(), &selector, active);
         let fresh = || async { Ok(self.api(&key).get(&key.name).await?.meta().clone()) };
         let mine = owners::carry_out(&self.context.client, &controller_ref(&*set), claim, fresh).await?;
 
         let failure = match satisfied && set.meta().deletion_timestamp.is_none() {
-            true => self.manage(&key, &set, &mine, &all).await.err(),
+            true => self.manage(&key, &set, &mine).await.err(),
             false => None,
         };
         let now = Timestamp::now();
@@ -203,7 +203,7 @@ impl<R: Replicas + 'static> Shell<R> {
     }
 
     /// Creates or deletes what is missing or too much. The error is what the ReplicaFailure condition says.
-    async fn manage(&self, key: &Key, set: &Arc<R>, mine: &[Arc<Pod>], all: &[Arc<Pod>]) -> Result<(), String> {
+    async fn manage(&self, key: &Key, set: &Arc<R>, mine: &[Arc<Pod>]) -> Result<(), String> {
         let (client, recorder) = (&self.context.client, &self.context.recorder);
         let reference = object_reference(&**set);
         let control = PodControl { client, recorder, owner: &reference };
@@ -225,7 +225,7 @@ impl<R: Replicas + 'static> Shell<R> {
                 error.map_or(Ok(()), |e| Err(client::message(&e)))
             }
             Manage::Delete(n) => {
-                let related = self.related_pods(set, all);
+                let related = self.related_pods(set);
                 let doomed = sync::pods_to_delete(mine, &related, n, Timestamp::now());
                 self.expectations.expect_deletions(key, doomed.iter().map(|p| key::uid(&p.metadata).to_owned()));
                 let delete = |pod: Arc<Pod>| {
@@ -246,13 +246,13 @@ impl<R: Replicas + 'static> Shell<R> {
     }
 
     /// The pods of all sets with the same controller: a rolled Deployment is thinned out where it is thickest.
-    fn related_pods(&self, set: &R, all: &[Arc<Pod>]) -> Vec<Arc<Pod>> {
+    fn related_pods(&self, set: &R) -> Vec<Arc<Pod>> {
         let Some(owner) = controller_of(set.meta()) else { return vec![] };
         let siblings = self.sets.list_namespace(key::namespace(set.meta()));
         let same = |s: &&Arc<R>| controller_of(s.meta()).is_some_and(|o| o.uid == owner.uid);
         let selectors: Vec<_> = siblings.iter().filter(same).filter_map(|s| s.selector()).collect();
         let selected = |p: &&Arc<Pod>| selectors.iter().any(|s| s.matches(p.metadata.labels.as_ref()));
-        all.iter().filter(selected).cloned().collect()
+        self.pods.list_namespace(key::namespace(set.meta())).iter().filter(selected).cloned().collect()
     }
 
     async fn write_status(&self, key: &Key, set: &Arc<R>, mut status: Status) -> anyhow::Result<()> {

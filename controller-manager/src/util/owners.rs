@@ -6,6 +6,7 @@
 
 use std::{future::Future, sync::Arc};
 
+use client::Informer;
 use controller::controller_of;
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -26,6 +27,13 @@ pub(crate) struct Claim<K> {
     pub(crate) mine: Vec<Arc<K>>,
     pub(crate) adopt: Vec<Arc<K>>,
     pub(crate) release: Vec<Arc<K>>,
+}
+
+/// What a controller may have or take: what it controls, and what nobody does.
+pub(crate) fn candidates<K: Resource>(informer: &Informer<K>, owner: &ObjectMeta) -> Vec<Arc<K>> {
+    let mut candidates = informer.controlled_by(key::namespace(owner), key::uid(owner));
+    candidates.extend(informer.uncontrolled(key::namespace(owner)));
+    candidates
 }
 
 /// Sorts `candidates` into those that `owner` has, should take, and should let go.

@@ -152,6 +152,25 @@ impl<K> Informer<K> {
     }
 }
 
+impl<K: Resource> Informer<K> {
+    /// Everything in a namespace whose controller (of the owners the one that controls) has this UID, ordered by name.
+    ///
+    /// The first to ask has an index made, which is kept from then on.
+    pub fn controlled_by(&self, namespace: &str, uid: &str) -> Vec<Arc<K>> {
+        if let Some(found) = self.shared.store.read().controlled_by(namespace, uid) {
+            return found;
+        }
+        let mut store = self.shared.store.write();
+        store.index_controllers();
+        store.controlled_by(namespace, uid).unwrap_or_default()
+    }
+
+    /// Everything in a namespace that nobody controls, ordered by name. Indexed as [`Informer::controlled_by`] is.
+    pub fn uncontrolled(&self, namespace: &str) -> Vec<Arc<K>> {
+        self.controlled_by(namespace, "")
+    }
+}
+
 impl<K> Shared<K> {
     /// Tells those handlers whose owners still run, and drops the others.
     fn tell(handlers: &mut Vec<Handler<K>>, changes: &[Change<K>]) {
