@@ -23,6 +23,16 @@ const RETRY_MOST: Duration = Duration::from_secs(1000);
 const BUCKET_BURST: u32 = 100;
 const BUCKET_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How long a key waits after a failure.
+#[derive(Clone, Copy)]
+struct Retries {
+    /// After the first one; it doubles with each.
+    first: Duration,
+    most: Duration,
+    /// Whether all keys together have a limit, too.
+    shared: bool,
+}
+
 struct Delayed<T> {
     at: Instant,
     order: u64,
@@ -56,6 +66,7 @@ struct State<T> {
     due: HashMap<T, Instant>,
     order: u64,
     failures: HashMap<T, u32>,
+    retries: Retries,
     /// When the retry bucket is full again; before that, each interval missing is a token taken.
     bucket_full_at: Option<Instant>,
     shut_down: bool,
@@ -84,6 +95,15 @@ impl<T: Hash + Eq + Clone> Default for Queue<T> {
 impl<T: Hash + Eq + Clone> Queue<T> {
     /// An empty queue.
     pub fn new() -> Self {
+        Self::retrying(Retries { first: RETRY_FIRST, most: RETRY_MOST, shared: true })
+    }
+
+    /// An empty queue whose failing keys wait that long at first and at most, each for itself.
+    pub fn with_retries(first: Duration, most: Duration) -> Self {
+        Self::retrying(Retries { first, most, shared: false })
+    }
+
+    fn retrying(retries: Retries) -> Self {
         let state = State {
             ready: VecDeque::new(),
             dirty: HashSet::new(),
@@ -92,6 +112,7 @@ impl<T: Hash + Eq + Clone> Queue<T> {
             due: HashMap::new(),
             order: 0,
             failures: HashMap::new(),
+            retries,
             bucket_full_at: None,
             shut_down: false,
         };
@@ -118,10 +139,11 @@ impl<T: Hash + Eq + Clone> Queue<T> {
     pub fn add_rate_limited(&self, key: T) {
         let now = Instant::now();
         let mut state = self.0.state.lock();
+        let retries = state.retries;
         let failures = state.failures.entry(key.clone()).or_insert(0);
-        let own = RETRY_FIRST.saturating_mul(1u32.checked_shl(*failures).unwrap_or(u32::MAX)).min(RETRY_MOST);
+        let own = retries.first.saturating_mul(1u32.checked_shl(*failures).unwrap_or(u32::MAX)).min(retries.most);
         *failures = failures.saturating_add(1).min(30);
-        let shared = state.take_token(now);
+        let shared = if retries.shared { state.take_token(now) } else { Duration::ZERO };
         state.add_at(key, now + own.max(shared));
         drop(state);
         self.0.wake.notify_one();
@@ -292,6 +314,20 @@ mod tests {
         assert_eq!(q.num_requeues(&"a"), 4);
         q.forget(&"a");
         assert_eq!(q.num_requeues(&"a"), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_can_have_its_own_waits() {
+        let q = Queue::with_retries(Duration::from_secs(1), Duration::from_secs(3));
+        for want in [1, 2, 3, 3] {
+            let start = Instant::now();
+            (0..150).for_each(|key| q.add_rate_limited(key));
+            for _ in 0..150 {
+                let key = q.get().await.unwrap();
+                q.done(&key);
+            }
+            assert_eq!(start.elapsed().as_secs(), want);
+        }
     }
 
     #[tokio::test(start_paused = true)]
