@@ -3,6 +3,7 @@
 //! It knows what every Kubernetes object has in common, and nothing of a single kind: what a kind looks like reaches it
 //! through small traits (`patch::strategic::PatchSchema`, `managed_fields::MergeSchema`) that `crates/api` implements.
 
+pub mod cron;
 pub mod difflib;
 pub mod duration;
 pub mod field;

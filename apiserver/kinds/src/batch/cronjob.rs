@@ -1,5 +1,6 @@
-//! CronJobs. The schedule's form is checked; the time zone only by its characters.
+//! CronJobs. The schedule and the time zone are read by what the controller reads them with.
 
+use machinery::cron;
 use machinery::field::{ErrorList, Path};
 use machinery::json::Fields;
 use machinery::meta;
@@ -47,7 +48,7 @@ pub(super) fn spec(spec: &Value, old: Option<&Value>, at: &Path) -> ErrorList {
     if schedule.is_empty() {
         errors.required(&path, "");
     } else {
-        if let Err(fault) = parse(schedule) {
+        if let Err(fault) = cron::parse(schedule) {
             errors.invalid(&path, schedule, fault);
         }
         let allowed = old.is_some_and(|o| o.text("schedule").contains("TZ"));
@@ -86,95 +87,13 @@ fn time_zone(spec: &Value, at: &Path, errors: &mut ErrorList) {
             && part.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_+".contains(&b))
     };
     if !zone.split('/').all(good) {
-        errors.invalid(at, zone, format!("unknown time zone {zone}"));
-    } else if zone.eq_ignore_ascii_case("local") {
+        return errors.invalid(at, zone, format!("unknown time zone {zone}"));
+    }
+    if zone.eq_ignore_ascii_case("local") {
         let detail = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
         errors.invalid(at, zone, detail);
-    } else if zone != "UTC" && jiff::tz::TimeZone::get(zone).is_err() {
-        errors.invalid(at, zone, format!("unknown time zone {zone}"));
     }
-}
-
-const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
-const DAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
-
-/// The standard five fields, or a descriptor, in the words of robfig/cron.
-fn parse(schedule: &str) -> Result<(), String> {
-    let mut text = schedule;
-    if text.starts_with("TZ=") || text.starts_with("CRON_TZ=") {
-        text = text.split_once(' ').map_or("", |(_, rest)| rest).trim();
+    if let Err(fault) = cron::location(zone) {
+        errors.invalid(at, zone, fault);
     }
-    if let Some(word) = text.strip_prefix('@') {
-        return match word {
-            "yearly" | "annually" | "monthly" | "weekly" | "daily" | "midnight" | "hourly" => Ok(()),
-            _ if word.strip_prefix("every ").is_some_and(|d| d.ends_with(['h', 'm', 's'])) => Ok(()),
-            _ => Err(format!("unrecognized descriptor: {text}")),
-        };
-    }
-    let fields: Vec<&str> = text.split_whitespace().collect();
-    if fields.len() != 5 {
-        return Err(format!("expected exactly 5 fields, found {}: [{}]", fields.len(), fields.join(" ")));
-    }
-    let bounds: [(u32, u32, &[&str]); 5] = [(0, 59, &[]), (0, 23, &[]), (1, 31, &[]), (1, 12, &MONTHS), (0, 6, &DAYS)];
-    for (field, (low, high, words)) in fields.iter().zip(bounds) {
-        for part in field.split(',') {
-            range(part, low, high, words)?;
-        }
-    }
-    Ok(())
-}
-
-fn range(text: &str, low: u32, high: u32, words: &[&str]) -> Result<(), String> {
-    let number = |word: &str| -> Result<u32, String> {
-        if let Some(i) = words.iter().position(|w| w.eq_ignore_ascii_case(word)) {
-            return Ok(low + u32::try_from(i).unwrap_or(0));
-        }
-        word.parse::<u32>().map_err(|_| {
-            format!(
-                "failed to parse int from {word}: strconv.Atoi: parsing {}: invalid syntax",
-                machinery::go::quote(word)
-            )
-        })
-    };
-    let mut halves = text.split('/');
-    let (ends, step, more) = (halves.next().unwrap_or(""), halves.next(), halves.next());
-    let mut ends = ends.split('-');
-    let (first, last, surplus) = (ends.next().unwrap_or(""), ends.next(), ends.next());
-    let (start, mut end) = if first == "*" || first == "?" {
-        (low, high)
-    } else {
-        let start = number(first)?;
-        (start, last.map(number).transpose()?.unwrap_or(start))
-    };
-    if surplus.is_some() {
-        return Err(format!("too many hyphens: {text}"));
-    }
-    let step = match (step, more) {
-        (_, Some(_)) => return Err(format!("too many slashes: {text}")),
-        (None, None) => 1,
-        (Some(step), None) => {
-            if last.is_none() {
-                end = high;
-            }
-            number(step)?
-        }
-    };
-    if start < low {
-        return Err(format!("beginning of range ({start}) below minimum ({low}): {text}"));
-    }
-    if end > high {
-        return Err(format!("end of range ({end}) above maximum ({high}): {text}"));
-    }
-    if start > end {
-        return Err(format!("beginning of range ({start}) beyond end of range ({end}): {text}"));
-    }
-    if step == 0 {
-        return Err(format!("step of range should be a positive number: {text}"));
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-pub(super) fn check_schedule(schedule: &str) -> Result<(), String> {
-    parse(schedule)
 }

@@ -1,4 +1,4 @@
-//! The faults of upstream's tests of jobs (`pkg/apis/batch/validation/validation_test.go`), schedules.
+//! The faults of upstream's tests of jobs (`pkg/apis/batch/validation/validation_test.go`), and of cron jobs.
 
 use expect_test::{Expect, expect};
 use machinery::field::Path;
@@ -9,24 +9,6 @@ use super::cronjob;
 use crate::rules::{self, with};
 
 mod changes;
-
-#[test]
-fn schedules() {
-    for good in ["* * * * *", "*/5 0-6 1,15 jan-mar MON", "0 0 31 12 6", "@hourly", "@every 1h30m", "5/15 * * * ?"] {
-        assert_eq!(cronjob::check_schedule(good), Ok(()), "{good}");
-    }
-    for (bad, why) in [
-        ("* * * *", "expected exactly 5 fields, found 4: [* * * *]"),
-        ("60 * * * *", "end of range (60) above maximum (59): 60"),
-        ("* * 0 * *", "beginning of range (0) below minimum (1): 0"),
-        ("x * * * *", "failed to parse int from x: strconv.Atoi: parsing \"x\": invalid syntax"),
-        ("5-1 * * * *", "beginning of range (5) beyond end of range (1): 5-1"),
-        ("*/0 * * * *", "step of range should be a positive number: */0"),
-        ("@sometimes", "unrecognized descriptor: @sometimes"),
-    ] {
-        assert_eq!(cronjob::check_schedule(bad), Err(why.to_owned()), "{bad}");
-    }
-}
 
 #[test]
 fn cron_specs() {
@@ -44,6 +26,27 @@ fn cron_specs() {
             "spec.jobTemplate.spec.template.spec.restartPolicy: Required value: valid values: \"OnFailure\", \"Never\"",
         ]
     );
+}
+
+#[test]
+fn schedules_and_zones_are_what_the_controller_can_read() {
+    let fault = |schedule: &str, zone: &str| {
+        let spec = json!({"schedule": schedule, "timeZone": zone, "concurrencyPolicy": "Allow"});
+        let said = said(&cronjob::spec(&spec, None, &Path::new("spec")));
+        said.into_iter().filter(|said| !said.starts_with("spec.jobTemplate")).collect::<Vec<_>>()
+    };
+    assert_eq!(fault("0 4 * * 1", "Europe/Berlin"), Vec::<String>::new());
+    let explicit = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
+    assert_eq!(
+        fault("60 * * * *", "local"),
+        [
+            "spec.schedule: Invalid value: \"60 * * * *\": end of range (60) above maximum (59): 60".to_owned(),
+            format!("spec.timeZone: Invalid value: \"local\": {explicit}"),
+            "spec.timeZone: Invalid value: \"local\": unknown time zone local".to_owned(),
+        ]
+    );
+    let unknown = "spec.timeZone: Invalid value: \"europe/berlin\": unknown time zone europe/berlin";
+    assert_eq!(fault("@daily", "europe/berlin"), [unknown]);
 }
 
 type Kind = (&'static str, &'static str, &'static str);
