@@ -4,6 +4,7 @@ pub(crate) mod conditions;
 pub(crate) mod discovery;
 pub(crate) mod expectations;
 pub(crate) mod hash;
+pub(crate) mod jobs;
 pub(crate) mod key;
 pub(crate) mod namespaces;
 pub(crate) mod owners;

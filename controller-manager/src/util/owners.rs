@@ -66,6 +66,22 @@ where
     F: FnOnce() -> Fut,
     Fut: Future<Output = anyhow::Result<ObjectMeta>>,
 {
+    carry_out_with(client, reference, &[], claim, fresh).await
+}
+
+/// The same, where what is owned has `finalizers`: they come and go with the owner.
+pub(crate) async fn carry_out_with<K, F, Fut>(
+    client: &Client,
+    reference: &OwnerReference,
+    finalizers: &[&str],
+    claim: Claim<K>,
+    fresh: F,
+) -> anyhow::Result<Vec<Arc<K>>>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+    F: FnOnce() -> Fut,
+    Fut: Future<Output = anyhow::Result<ObjectMeta>>,
+{
     let mut mine = claim.mine;
     if !claim.adopt.is_empty() {
         let owner = fresh().await?;
@@ -78,7 +94,10 @@ where
         }
     }
     for k in claim.adopt {
-        let patch = json!({"metadata": {"ownerReferences": [reference], "uid": k.meta().uid}});
+        let mut patch = json!({"metadata": {"ownerReferences": [reference], "uid": k.meta().uid}});
+        if !finalizers.is_empty() {
+            patch["metadata"]["finalizers"] = json!(finalizers);
+        }
         match patch_meta(client, &*k, patch).await {
             Ok(adopted) => mine.push(Arc::new(adopted)),
             Err(e) if client::is_not_found(&e) => {}
@@ -87,7 +106,10 @@ where
     }
     for k in claim.release {
         let gone = json!({"$patch": "delete", "uid": reference.uid});
-        let patch = json!({"metadata": {"ownerReferences": [gone], "uid": k.meta().uid}});
+        let mut patch = json!({"metadata": {"ownerReferences": [gone], "uid": k.meta().uid}});
+        if !finalizers.is_empty() {
+            patch["metadata"]["$deleteFromPrimitiveList/finalizers"] = json!(finalizers);
+        }
         match patch_meta(client, &*k, patch).await {
             Err(e) if !client::is_not_found(&e) && !client::is_invalid(&e) => return Err(e.into()),
             _ => {}

@@ -61,16 +61,7 @@ pub(crate) fn next_availability(pod: &Pod, min_ready_seconds: i32, now: Timestam
 /// (upstream's `ActivePodsWithRanks`). `rank` is the number of related pods on the pod's node.
 pub(crate) fn deletion_order(a: (&Pod, usize), b: (&Pod, usize), now: Timestamp) -> Ordering {
     let ((a, rank_a), (b, rank_b)) = (a, b);
-    let unassigned = |p: &Pod| node_name(p).is_empty();
-    let phase_ordinal = |p: &Pod| match phase(p) {
-        "Pending" => 0,
-        "Unknown" => 1,
-        _ => 2,
-    };
-    unassigned(b)
-        .cmp(&unassigned(a))
-        .then_with(|| phase_ordinal(a).cmp(&phase_ordinal(b)))
-        .then_with(|| is_ready(a).cmp(&is_ready(b)))
+    by_stage(a, b)
         .then_with(|| deletion_cost(a).cmp(&deletion_cost(b)))
         .then_with(|| rank_b.cmp(&rank_a))
         .then_with(|| match (is_ready(a) && is_ready(b), ready_since(a), ready_since(b)) {
@@ -85,6 +76,34 @@ pub(crate) fn deletion_order(a: (&Pod, usize), b: (&Pod, usize), now: Timestamp)
                 (x, y) => by_age(a, x, b, y, now),
             }
         })
+}
+
+/// The same without regard to nodes and costs, and ages as they are (upstream's `ActivePods`).
+pub(crate) fn plain_deletion_order(a: &Pod, b: &Pod) -> Ordering {
+    let created = |p: &Pod| p.metadata.creation_timestamp.as_ref().map(|t| t.0);
+    // The younger first; before it what has no age.
+    let younger = |a: Option<Timestamp>, b: Option<Timestamp>| match (a, b) {
+        (Some(a), Some(b)) => b.cmp(&a),
+        (a, b) => a.is_some().cmp(&b.is_some()),
+    };
+    by_stage(a, b)
+        .then_with(|| younger(ready_since(a), ready_since(b)))
+        .then_with(|| restarts(b).cmp(&restarts(a)))
+        .then_with(|| younger(created(a), created(b)))
+}
+
+/// Without a node before with one, pending before running, not ready before ready.
+fn by_stage(a: &Pod, b: &Pod) -> Ordering {
+    let unassigned = |p: &Pod| node_name(p).is_empty();
+    let phase_ordinal = |p: &Pod| match phase(p) {
+        "Pending" => 0,
+        "Unknown" => 1,
+        _ => 2,
+    };
+    unassigned(b)
+        .cmp(&unassigned(a))
+        .then_with(|| phase_ordinal(a).cmp(&phase_ordinal(b)))
+        .then_with(|| is_ready(a).cmp(&is_ready(b)))
 }
 
 /// The younger first, but ages are compared by their order of magnitude and equals by UID: so that a scale-down after
@@ -160,6 +179,35 @@ mod tests {
         cheap.metadata.annotations =
             Some([("controller.kubernetes.io/pod-deletion-cost".to_owned(), "-5".to_owned())].into());
         assert_eq!(deletion_order((&cheap, 0), (a, 9), now), Ordering::Less, "cost goes before rank");
+    }
+
+    #[test]
+    fn without_nodes_and_costs_the_youngest_goes_first() {
+        let pod = |uid: &str, at: &str, ready: Option<&str>, restarts: i32| {
+            let container = json!({"name": "c", "image": "", "imageID": "", "ready": true, "restartCount": restarts});
+            let status = match ready {
+                Some(since) => json!({"phase": "Running", "containerStatuses": [container],
+                    "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": since}]}),
+                None => json!({"phase": "Running"}),
+            };
+            let meta = json!({"uid": uid, "creationTimestamp": at});
+            let spec = json!({"containers": [], "nodeName": "n"});
+            serde_json::from_value::<Pod>(json!({"metadata": meta, "spec": spec, "status": status})).unwrap()
+        };
+        let (day, noon, late) = ("2026-01-01T00:00:00Z", "2026-01-01T12:00:00Z", "2026-01-01T12:00:01Z");
+        let in_order = [
+            pod("z", day, None, 0),
+            pod("y", day, Some(late), 0),
+            pod("x", noon, Some(noon), 3),
+            pod("w", late, Some(noon), 1),
+            pod("v", noon, Some(noon), 1),
+            pod("u", day, Some(day), 9),
+        ];
+        for (i, a) in in_order.iter().enumerate() {
+            for (j, b) in in_order.iter().enumerate() {
+                assert_eq!(plain_deletion_order(a, b), i.cmp(&j), "{i} {j}");
+            }
+        }
     }
 
     #[test]
