@@ -32,6 +32,8 @@ pub struct Config {
     pub concurrent_service_endpoint_syncs: usize,
     /// Workers of the endpoints controller.
     pub concurrent_endpoint_syncs: usize,
+    /// Workers of the job controller.
+    pub concurrent_job_syncs: usize,
     /// Workers of the namespace controller.
     pub concurrent_namespace_syncs: usize,
     /// Workers of the garbage collector.
@@ -59,6 +61,7 @@ impl Default for Config {
             concurrent_rc_syncs: 5,
             concurrent_service_endpoint_syncs: 5,
             concurrent_endpoint_syncs: 5,
+            concurrent_job_syncs: 5,
             concurrent_namespace_syncs: 10,
             concurrent_gc_syncs: 20,
             max_endpoints_per_slice: 100,

@@ -14,6 +14,7 @@ mod endpoint;
 mod endpointslice;
 mod garbage_collector;
 mod identity;
+mod job;
 mod namespace;
 mod nodelifecycle;
 mod options;

@@ -53,6 +53,8 @@ pub(crate) struct Options {
     pub(crate) concurrent_service_endpoint_syncs: usize,
     #[arg(long, default_value_t = 5)]
     pub(crate) concurrent_endpoint_syncs: usize,
+    #[arg(long, default_value_t = 5)]
+    pub(crate) concurrent_job_syncs: usize,
     #[arg(long, default_value_t = 10)]
     pub(crate) concurrent_namespace_syncs: usize,
     #[arg(long, default_value_t = 20)]
@@ -125,7 +127,6 @@ pub(crate) const UNSUPPORTED: &[(&str, Unsupported)] = &[
     ("tls-min-version", Warn),
     ("logging-format", Warn),
     ("vmodule", Warn),
-    ("concurrent-job-syncs", Warn),
     ("concurrent-statefulset-syncs", Warn),
     ("concurrent-daemonset-syncs", Warn),
     ("concurrent-cron-job-syncs", Warn),
@@ -148,6 +149,7 @@ impl Options {
             concurrent_rc_syncs: self.concurrent_rc_syncs,
             concurrent_service_endpoint_syncs: self.concurrent_service_endpoint_syncs,
             concurrent_endpoint_syncs: self.concurrent_endpoint_syncs,
+            concurrent_job_syncs: self.concurrent_job_syncs,
             concurrent_namespace_syncs: self.concurrent_namespace_syncs,
             concurrent_gc_syncs: self.concurrent_gc_syncs,
             max_endpoints_per_slice: self.max_endpoints_per_slice,
