@@ -3,7 +3,7 @@
 use futures::future::BoxFuture;
 
 use crate::{
-    clusterrole_aggregation, context::Context, deployment, endpoint, endpointslice, garbage_collector, job,
+    clusterrole_aggregation, context::Context, cronjob, deployment, endpoint, endpointslice, garbage_collector, job,
     namespace, nodelifecycle, podgc, pvcprotection, pvprotection, replicaset, root_ca, serviceaccount, tainteviction,
     vacprotection,
 };
@@ -42,6 +42,7 @@ macro_rules! entries {
 /// All controllers there are.
 pub(crate) const CONTROLLERS: &[Entry] = entries! {
     "clusterrole-aggregation-controller"          "clusterrole-aggregation"                     "clusterrole-aggregation-controller"          clusterrole_aggregation::start;
+    "cronjob-controller"                          "cronjob"                                     "cronjob-controller"                          cronjob::start;
     "deployment-controller"                       "deployment"                                  "deployment-controller"                       deployment::start;
     "endpoints-controller"                        "endpoint"                                    "endpoint-controller"                         endpoint::start;
     "endpointslice-controller"                    "endpointslice"                               "endpointslice-controller"                    endpointslice::start;
@@ -62,8 +63,6 @@ pub(crate) const CONTROLLERS: &[Entry] = entries! {
 
 /// Upstream's controllers that are not here yet. Naming one on the command line is a warning, not an error.
 pub(crate) const MISSING: &[&str] = &[
-    "cronjob",
-    "cronjob-controller",
     "attachdetach",
     "bootstrap-signer-controller",
     "bootstrapsigner",

@@ -34,6 +34,8 @@ pub struct Config {
     pub concurrent_endpoint_syncs: usize,
     /// Workers of the job controller.
     pub concurrent_job_syncs: usize,
+    /// Workers of the CronJob controller.
+    pub concurrent_cron_job_syncs: usize,
     /// Workers of the namespace controller.
     pub concurrent_namespace_syncs: usize,
     /// Workers of the garbage collector.
@@ -62,6 +64,7 @@ impl Default for Config {
             concurrent_service_endpoint_syncs: 5,
             concurrent_endpoint_syncs: 5,
             concurrent_job_syncs: 5,
+            concurrent_cron_job_syncs: 5,
             concurrent_namespace_syncs: 10,
             concurrent_gc_syncs: 20,
             max_endpoints_per_slice: 100,

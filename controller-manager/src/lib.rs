@@ -9,6 +9,7 @@
 mod catalogue;
 mod clusterrole_aggregation;
 mod context;
+mod cronjob;
 mod deployment;
 mod endpoint;
 mod endpointslice;

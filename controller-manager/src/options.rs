@@ -55,6 +55,8 @@ pub(crate) struct Options {
     pub(crate) concurrent_endpoint_syncs: usize,
     #[arg(long, default_value_t = 5)]
     pub(crate) concurrent_job_syncs: usize,
+    #[arg(long, default_value_t = 5)]
+    pub(crate) concurrent_cron_job_syncs: usize,
     #[arg(long, default_value_t = 10)]
     pub(crate) concurrent_namespace_syncs: usize,
     #[arg(long, default_value_t = 20)]
@@ -129,7 +131,6 @@ pub(crate) const UNSUPPORTED: &[(&str, Unsupported)] = &[
     ("vmodule", Warn),
     ("concurrent-statefulset-syncs", Warn),
     ("concurrent-daemonset-syncs", Warn),
-    ("concurrent-cron-job-syncs", Warn),
     ("concurrent-resource-quota-syncs", Warn),
     ("concurrent-serviceaccount-token-syncs", Warn),
     ("concurrent-ttl-after-finished-syncs", Warn),
@@ -150,6 +151,7 @@ impl Options {
             concurrent_service_endpoint_syncs: self.concurrent_service_endpoint_syncs,
             concurrent_endpoint_syncs: self.concurrent_endpoint_syncs,
             concurrent_job_syncs: self.concurrent_job_syncs,
+            concurrent_cron_job_syncs: self.concurrent_cron_job_syncs,
             concurrent_namespace_syncs: self.concurrent_namespace_syncs,
             concurrent_gc_syncs: self.concurrent_gc_syncs,
             max_endpoints_per_slice: self.max_endpoints_per_slice,
