@@ -5,7 +5,7 @@ use futures::future::BoxFuture;
 use crate::{
     clusterrole_aggregation, context::Context, cronjob, deployment, endpoint, endpointslice, garbage_collector, job,
     namespace, nodelifecycle, podgc, pvcprotection, pvprotection, replicaset, root_ca, serviceaccount, tainteviction,
-    vacprotection,
+    ttlafterfinished, vacprotection,
 };
 
 /// A controller as the manager knows it.
@@ -58,6 +58,7 @@ pub(crate) const CONTROLLERS: &[Entry] = entries! {
     "root-ca-certificate-publisher-controller"    "root-ca-cert-publisher"                      "root-ca-cert-publisher"                      root_ca::start;
     "serviceaccount-controller"                   "serviceaccount"                              "service-account-controller"                  serviceaccount::start;
     "taint-eviction-controller"                   "taint-eviction"                              "node-controller"                             tainteviction::start;
+    "ttl-after-finished-controller"               "ttl-after-finished"                          "ttl-after-finished-controller"               ttlafterfinished::start;
     "volumeattributesclass-protection-controller" "volumeattributesclass-protection-controller" "volumeattributesclass-protection-controller" vacprotection::start;
 };
 
@@ -116,8 +117,6 @@ pub(crate) const MISSING: &[&str] = &[
     "token-cleaner-controller",
     "tokencleaner",
     "ttl",
-    "ttl-after-finished",
-    "ttl-after-finished-controller",
     "ttl-controller",
     "validatingadmissionpolicy-status-controller",
 ];

@@ -36,6 +36,8 @@ pub struct Config {
     pub concurrent_job_syncs: usize,
     /// Workers of the CronJob controller.
     pub concurrent_cron_job_syncs: usize,
+    /// Workers of the TTL-after-finished controller.
+    pub concurrent_ttl_syncs: usize,
     /// Workers of the namespace controller.
     pub concurrent_namespace_syncs: usize,
     /// Workers of the garbage collector.
@@ -65,6 +67,7 @@ impl Default for Config {
             concurrent_endpoint_syncs: 5,
             concurrent_job_syncs: 5,
             concurrent_cron_job_syncs: 5,
+            concurrent_ttl_syncs: 5,
             concurrent_namespace_syncs: 10,
             concurrent_gc_syncs: 20,
             max_endpoints_per_slice: 100,

@@ -26,6 +26,7 @@ mod replicaset;
 mod root_ca;
 mod serviceaccount;
 mod tainteviction;
+mod ttlafterfinished;
 mod util;
 mod vacprotection;
 

@@ -57,6 +57,8 @@ pub(crate) struct Options {
     pub(crate) concurrent_job_syncs: usize,
     #[arg(long, default_value_t = 5)]
     pub(crate) concurrent_cron_job_syncs: usize,
+    #[arg(long, default_value_t = 5)]
+    pub(crate) concurrent_ttl_after_finished_syncs: usize,
     #[arg(long, default_value_t = 10)]
     pub(crate) concurrent_namespace_syncs: usize,
     #[arg(long, default_value_t = 20)]
@@ -133,7 +135,6 @@ pub(crate) const UNSUPPORTED: &[(&str, Unsupported)] = &[
     ("concurrent-daemonset-syncs", Warn),
     ("concurrent-resource-quota-syncs", Warn),
     ("concurrent-serviceaccount-token-syncs", Warn),
-    ("concurrent-ttl-after-finished-syncs", Warn),
     ("enable-garbage-collector", Refuse),
 ];
 
@@ -152,6 +153,7 @@ impl Options {
             concurrent_endpoint_syncs: self.concurrent_endpoint_syncs,
             concurrent_job_syncs: self.concurrent_job_syncs,
             concurrent_cron_job_syncs: self.concurrent_cron_job_syncs,
+            concurrent_ttl_syncs: self.concurrent_ttl_after_finished_syncs,
             concurrent_namespace_syncs: self.concurrent_namespace_syncs,
             concurrent_gc_syncs: self.concurrent_gc_syncs,
             max_endpoints_per_slice: self.max_endpoints_per_slice,
