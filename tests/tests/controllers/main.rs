@@ -1,7 +1,9 @@
 //! The controllers on a real server, each under its own identity and role: what a user sees of them.
 
+mod cronjobs;
 mod deployments;
 mod endpoints;
+mod jobs;
 mod protection;
 mod replicas;
 mod world;

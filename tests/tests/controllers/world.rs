@@ -88,15 +88,27 @@ impl World {
         let config = Config {
             controllers: controllers.iter().map(|name| (*name).to_owned()).collect(),
             client_for: Some(Arc::new(client_for)),
+            concurrent_cron_job_syncs: 1,
             concurrent_deployment_syncs: 1,
             concurrent_endpoint_syncs: 1,
+            concurrent_job_syncs: 1,
             concurrent_replicaset_syncs: 1,
             concurrent_rc_syncs: 1,
+            concurrent_ttl_syncs: 1,
             ..Config::default()
         };
         let manager = self.cluster.caller("system:kube-controller-manager", &["system:authenticated"]).kube();
         let manager = lagging(manager, &self.lagging);
         self.running = Some(tokio::spawn(controller_manager::run(config, manager, self.cancel.clone())));
+    }
+
+    /// Stops the controllers; those that are started after it know nothing of them.
+    pub async fn stop(&mut self) -> anyhow::Result<()> {
+        std::mem::take(&mut self.cancel).cancel();
+        match self.running.take() {
+            Some(running) => running.await?,
+            None => Ok(()),
+        }
     }
 
     /// From now on this may answer the requests of the controllers.
@@ -201,14 +213,17 @@ impl Drop for World {
 
 /// The service accounts of the controllers under test.
 const ACCOUNTS: &[&str] = &[
+    "cronjob-controller",
     "deployment-controller",
     "endpoint-controller",
+    "job-controller",
     "namespace-controller",
     "pv-protection-controller",
     "pvc-protection-controller",
     "replicaset-controller",
     "replication-controller",
     "service-account-controller",
+    "ttl-after-finished-controller",
     "volumeattributesclass-protection-controller",
 ];
 
