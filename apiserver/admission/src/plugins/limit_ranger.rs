@@ -10,9 +10,9 @@ use machinery::quantity::Quantity;
 use machinery::status::StatusError;
 use model::resources::LIMIT_RANGES;
 use serde_json::{Map, Value};
+use usage::amounts::{Amounts, amounts, of_pod};
 use writes::admission::{Operation, Plugin, Request};
 
-use super::amounts::{Amounts, amounts, of_pod};
 use super::forbidden;
 
 const ANNOTATION: &str = "kubernetes.io/limit-ranger";

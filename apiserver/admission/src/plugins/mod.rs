@@ -6,7 +6,6 @@ use serde_json::Value;
 use writes::admission::Request;
 
 pub mod always_admit;
-pub mod amounts;
 pub mod certificates;
 pub mod default_classes;
 pub mod default_toleration_seconds;

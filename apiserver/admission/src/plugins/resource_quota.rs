@@ -3,7 +3,6 @@
 //! Follows `apiserver/pkg/admission/plugin/resourcequota`; no resource is limited where no quota names it.
 
 use async_trait::async_trait;
-use counted::Counted;
 use jiff::Timestamp;
 use machinery::json::Fields;
 use machinery::meta;
@@ -12,13 +11,11 @@ use model::check::same;
 use model::resource::Sort;
 use model::resources::RESOURCE_QUOTAS;
 use serde_json::{Value, json};
+use usage::amounts::{Amounts, add, amounts};
+use usage::{Counted, Evaluator, Facts};
 use writes::admission::{Operation, Plugin, Request};
 
-use super::amounts::{Amounts, add, amounts};
 use super::forbidden;
-
-mod counted;
-mod scopes;
 
 /// See the module.
 pub struct ResourceQuota;
@@ -28,13 +25,13 @@ impl Plugin for ResourceQuota {
     fn handles(&self, request: &Request<'_>) -> bool {
         // Events are not counted: whoever writes them is not whom a quota is for.
         let kept = request.resource.resource != "events" && !matches!(request.resource.sort, Sort::Virtual);
-        let counted = Counted::of(request.resource);
+        let counted = evaluator(request).counted;
         kept && request.namespace.is_some()
             && matches!(
                 (counted, request.operation, request.subresource),
                 (_, Operation::Create, None)
                     | (Counted::Pods, Operation::Update, None | Some("resize"))
-                    | (Counted::Services, Operation::Update, None)
+                    | (Counted::Services | Counted::DeviceClaims, Operation::Update, None)
                     | (Counted::Claims, Operation::Update, None | Some("status"))
             )
     }
@@ -45,16 +42,16 @@ impl Plugin for ResourceQuota {
             return Ok(());
         }
         let no = |why: String| Err(forbidden(request, obj, why));
-        let counted = Counted::of(request.resource);
+        let evaluator = evaluator(request);
+        let facts = Facts::of(evaluator.counted, obj);
         let mut concerned = Vec::new();
         for quota in &quotas {
             let (name, hard) = (meta::name(quota), hard(quota));
-            let named: Vec<&str> =
-                hard.keys().map(String::as_str).filter(|n| counted.names(request.resource, n)).collect();
-            if named.is_empty() || !scopes::fit(quota, counted, obj) {
+            let named: Vec<&str> = hard.keys().map(String::as_str).filter(|n| evaluator.names(n)).collect();
+            if named.is_empty() || !facts.fit(&quota["spec"]) {
                 continue;
             }
-            if let Some(why) = counted.lacks(&named, obj) {
+            if let Some(why) = evaluator.lacks(&named, obj) {
                 return no(format!("failed quota: {name}: {why}"));
             }
             let used = amounts(quota["status"].sub("used"));
@@ -63,7 +60,7 @@ impl Plugin for ResourceQuota {
             }
             concerned.push(quota);
         }
-        let usage = counted.usage(request.resource, obj, Timestamp::now());
+        let usage = evaluator.usage(obj, Timestamp::now());
         let negative: Vec<&str> = usage.iter().filter(|(_, v)| v.sign() < 0).map(|(n, _)| n.as_str()).collect();
         if !negative.is_empty() {
             return no(format!("quota usage is negative for resource(s): {}", negative.join(",")));
@@ -93,6 +90,10 @@ impl Plugin for ResourceQuota {
     }
 }
 
+fn evaluator<'a>(request: &'a Request<'_>) -> Evaluator<'a> {
+    Evaluator::of(&request.resource.group, &request.resource.resource)
+}
+
 fn hard(quota: &Value) -> Amounts {
     amounts(quota["status"].sub("hard"))
 }
@@ -100,10 +101,13 @@ fn hard(quota: &Value) -> Amounts {
 /// Whether this write can change what is used.
 fn counts(request: &Request<'_>, obj: &Value) -> bool {
     let Some(old) = request.old.filter(|_| request.operation == Operation::Update) else { return true };
-    match (Counted::of(request.resource), request.subresource) {
-        (Counted::Pods, None) => scopes::terminating(old) != scopes::terminating(obj),
+    let counted = evaluator(request).counted;
+    let facts = |obj: &Value| Facts::of(counted, obj);
+    match (counted, request.subresource) {
+        (Counted::Pods, None) => facts(old).terminating != facts(obj).terminating,
         (Counted::Claims, Some(_)) => {
             !same(old["status"].sub("allocatedResources"), obj["status"].sub("allocatedResources"))
+                || facts(old).attributes_classes != facts(obj).attributes_classes
         }
         _ => true,
     }
@@ -111,12 +115,13 @@ fn counts(request: &Request<'_>, obj: &Value) -> bool {
 
 /// What a write uses beyond what its object used before, of what a quota limits.
 fn increase(request: &Request<'_>, quota: &Value, usage: &Amounts) -> Amounts {
-    let counted = Counted::of(request.resource);
-    let before =
-        match request.old.filter(|old| request.operation == Operation::Update && scopes::fit(quota, counted, old)) {
-            Some(old) => counted.usage(request.resource, old, Timestamp::now()),
-            None => Amounts::new(),
-        };
+    let evaluator = evaluator(request);
+    let fits =
+        |old: &&Value| request.operation == Operation::Update && Facts::of(evaluator.counted, old).fit(&quota["spec"]);
+    let before = match request.old.filter(fits) {
+        Some(old) => evaluator.usage(old, Timestamp::now()),
+        None => Amounts::new(),
+    };
     let hard = hard(quota);
     let more = usage.iter().filter(|(name, _)| hard.contains_key(*name)).map(|(name, amount)| {
         let more = before.get(name).map_or_else(|| amount.clone(), |before| amount.sub(before));

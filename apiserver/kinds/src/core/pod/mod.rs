@@ -1,7 +1,6 @@
 //! Pods: the richest kind, hence its rules in several files.
 
 mod label_keys;
-pub mod qos;
 pub mod strategy;
 pub mod validation;
 pub mod warnings;

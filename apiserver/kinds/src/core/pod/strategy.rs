@@ -6,9 +6,10 @@ use machinery::json::Fields;
 use machinery::{meta, names};
 use model::check::keep;
 use serde_json::{Value, json};
+use usage::qos;
 use writes::strategy::{Grace, Strategy, WriteContext};
 
-use super::{label_keys, qos, validation, warnings};
+use super::{label_keys, validation, warnings};
 
 /// Pods.
 pub struct Pods;

@@ -6,9 +6,9 @@ use machinery::json::Fields;
 use machinery::{meta, names};
 use model::check::{Faults, keep, same};
 use serde_json::{Value, json};
+use usage::qos;
 
 use super::{annotations, metadata_and_spec, scheduling};
-use crate::core::pod::qos;
 
 const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 

@@ -1,19 +1,25 @@
-//! What objects use of what quotas limit: pods what they ask for, services ports, claims storage, and everything its own
-//! number. Follows `pkg/quota/v1/evaluator/core`; claims of devices are counted by number alone.
+//! What objects use of what quotas limit: pods what they ask for, services ports, claims storage or devices, and
+//! everything its own number. Follows `pkg/quota/v1/evaluator/core`; devices that a claim has for a pod's extended
+//! resources are counted by their class alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use machinery::json::Fields;
 use machinery::meta;
-use machinery::names::is_native_resource;
+use machinery::names::{is_extended_resource, is_native_resource};
 use machinery::quantity::{Format, Quantity};
-use model::resource::Resource;
 use serde_json::Value;
 
-use super::super::amounts::{Amounts, add, amounts, of_pod};
+use crate::amounts::{Amounts, add, amounts, of_running_pod};
 
 const STORAGE_CLASS: &str = ".storageclass.storage.k8s.io/";
+/// After a device class: how many devices of it.
+const DEVICES: &str = ".deviceclass.resource.k8s.io/devices";
+/// Before a device class: devices of it as an extended resource of a pod.
+const DEVICE_CLASS: &str = "deviceclass.resource.kubernetes.io/";
+/// The most devices that a request for all of them can get.
+const ALL_DEVICES: i64 = 32;
 const HUGE_PAGES: &str = "hugepages-";
 /// What a pod uses that has no limits of its own in a quota's words.
 const OF_PODS: [&str; 10] = [
@@ -31,6 +37,9 @@ const OF_PODS: [&str; 10] = [
 /// Where a quota limits these, every container must say what it wants of them: a mistake that clients rely on.
 const REQUIRED: [&str; 6] = ["cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"];
 
+/// Kinds that have an older name for their number: their plural.
+const ALIASED: [&str; 4] = ["configmaps", "resourcequotas", "replicationcontrollers", "secrets"];
+
 /// How a kind is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counted {
@@ -40,30 +49,65 @@ pub enum Counted {
     Services,
     /// PersistentVolumeClaims.
     Claims,
+    /// ResourceClaims.
+    DeviceClaims,
     /// Anything else: by number.
     Number,
 }
 
-impl Counted {
-    /// How objects of a row are.
-    pub fn of(row: &Resource) -> Self {
-        match (row.group.as_ref(), row.resource.as_ref()) {
-            ("", "pods") => Counted::Pods,
-            ("", "services") => Counted::Services,
-            ("", "persistentvolumeclaims") => Counted::Claims,
+/// Counts the objects of one resource.
+#[derive(Debug, Clone, Copy)]
+pub struct Evaluator<'a> {
+    group: &'a str,
+    resource: &'a str,
+    /// How they are counted.
+    pub counted: Counted,
+}
+
+impl<'a> Evaluator<'a> {
+    /// Of a resource by its plural and group.
+    pub const fn of(group: &'a str, resource: &'a str) -> Self {
+        let counted = match (group.as_bytes(), resource.as_bytes()) {
+            (b"", b"pods") => Counted::Pods,
+            (b"", b"services") => Counted::Services,
+            (b"", b"persistentvolumeclaims") => Counted::Claims,
+            (b"resource.k8s.io", b"resourceclaims") => Counted::DeviceClaims,
             _ => Counted::Number,
+        };
+        Self { group, resource, counted }
+    }
+
+    /// Of the resource whose number a quota limits by this name; none if the name is of something else.
+    pub fn by_number(name: &'a str) -> Option<Self> {
+        match name.strip_prefix("count/") {
+            Some(named) => {
+                let (resource, group) = named.split_once('.').unwrap_or((named, ""));
+                Some(Self::of(group, resource))
+            }
+            None => ALIASED.contains(&name).then(|| Self::of("", name)),
         }
     }
 
+    /// Its group.
+    pub fn group(&self) -> &'a str {
+        self.group
+    }
+
+    /// Its plural.
+    pub fn resource(&self) -> &'a str {
+        self.resource
+    }
+
     /// Whether a name in a quota is of something that these objects use.
-    pub fn names(self, row: &Resource, name: &str) -> bool {
-        name == number(row)
-            || match self {
+    pub fn names(&self, name: &str) -> bool {
+        name == self.number()
+            || match self.counted {
                 Counted::Pods => {
                     let asked = name.strip_prefix("requests.").unwrap_or_default();
                     OF_PODS.contains(&name)
                         || name.starts_with(HUGE_PAGES)
                         || asked.starts_with(HUGE_PAGES)
+                        || asked.starts_with(DEVICE_CLASS)
                         || !is_native_resource(asked)
                 }
                 Counted::Services => matches!(name, "services" | "services.nodeports" | "services.loadbalancers"),
@@ -71,13 +115,14 @@ impl Counted {
                     let name = name.split_once(STORAGE_CLASS).map_or(name, |(_, name)| name);
                     matches!(name, "persistentvolumeclaims" | "requests.storage")
                 }
-                Counted::Number => alias(row) == Some(name),
+                Counted::DeviceClaims => name.ends_with(DEVICES),
+                Counted::Number => self.alias() == Some(name),
             }
     }
 
     /// What a pod's containers do not say although they must.
-    pub fn lacks(self, named: &[&str], obj: &Value) -> Option<String> {
-        if self != Counted::Pods || !is_empty(obj["spec"].sub("resources")) {
+    pub fn lacks(&self, named: &[&str], obj: &Value) -> Option<String> {
+        if self.counted != Counted::Pods || !is_empty(obj["spec"].sub("resources")) {
             return None;
         }
         let mut missing: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -100,29 +145,34 @@ impl Counted {
     }
 
     /// What an object uses.
-    pub fn usage(self, row: &Resource, obj: &Value, now: Timestamp) -> Amounts {
-        let mut usage = Amounts::from([(number(row), whole(1))]);
-        match self {
+    pub fn usage(&self, obj: &Value, now: Timestamp) -> Amounts {
+        let mut usage = Amounts::from([(self.number(), whole(1))]);
+        match self.counted {
             Counted::Pods if lives(obj, now) => of_live_pod(obj, &mut usage),
             Counted::Pods => {}
             Counted::Services => of_service(obj, &mut usage),
             Counted::Claims => of_claim(obj, &mut usage),
-            Counted::Number => usage.extend(alias(row).map(|name| (name.to_owned(), whole(1)))),
+            Counted::DeviceClaims => of_device_claim(obj, &mut usage),
+            Counted::Number => usage.extend(self.alias().map(|name| (name.to_owned(), whole(1)))),
         }
         usage
     }
-}
 
-/// `count/plural`, `count/plural.group`.
-fn number(row: &Resource) -> String {
-    let dot = if row.group.is_empty() { "" } else { "." };
-    format!("count/{}{dot}{}", row.resource, row.group)
-}
+    /// When an object uses less although nobody changes it: a pod whose node does not end it.
+    pub fn overdue(&self, obj: &Value) -> Option<Timestamp> {
+        (self.counted == Counted::Pods).then(|| overdue(obj)).flatten()
+    }
 
-/// The older name for the number of some kinds.
-fn alias(row: &Resource) -> Option<&str> {
-    let old = ["configmaps", "resourcequotas", "replicationcontrollers", "secrets"];
-    (row.group.is_empty() && old.contains(&row.resource.as_ref())).then_some(row.resource.as_ref())
+    /// `count/plural`, `count/plural.group`.
+    fn number(&self) -> String {
+        let dot = if self.group.is_empty() { "" } else { "." };
+        format!("count/{}{dot}{}", self.resource, self.group)
+    }
+
+    /// The older name for the number of some kinds.
+    fn alias(&self) -> Option<&'a str> {
+        (self.group.is_empty() && ALIASED.contains(&self.resource)).then_some(self.resource)
+    }
 }
 
 fn whole(number: usize) -> Quantity {
@@ -136,22 +186,26 @@ fn is_empty(resources: Option<&Value>) -> bool {
 /// Whether a pod is counted: it has not ended, and is not overdue.
 fn lives(pod: &Value, now: Timestamp) -> bool {
     let over = matches!(pod["status"].text("phase"), "Failed" | "Succeeded");
-    let due = meta::deletion_timestamp(pod).zip(pod["metadata"].int("deletionGracePeriodSeconds"));
-    let overdue =
-        due.is_some_and(|(at, grace)| at.checked_add(SignedDuration::from_secs(grace)).is_ok_and(|last| now > last));
-    !over && !overdue
+    !over && overdue(pod).is_none_or(|last| now <= last)
+}
+
+/// The end of a deleted pod's grace.
+fn overdue(pod: &Value) -> Option<Timestamp> {
+    let (at, grace) = meta::deletion_timestamp(pod).zip(pod["metadata"].int("deletionGracePeriodSeconds"))?;
+    at.checked_add(SignedDuration::from_secs(grace)).ok()
 }
 
 fn of_live_pod(pod: &Value, usage: &mut Amounts) {
     usage.insert("pods".into(), whole(1));
-    let (mut requests, mut limits) = (of_pod(pod, "requests"), of_pod(pod, "limits"));
+    let (mut requests, mut limits) = (of_running_pod(pod, "requests"), of_running_pod(pod, "limits"));
     let overhead = amounts(pod["spec"].sub("overhead"));
     add(&mut requests, &overhead);
-    let limited: Amounts = overhead.into_iter().filter(|(name, _)| limits.contains_key(name)).collect();
+    let limited = overhead.into_iter().filter(|(name, _)| limits.get(name).is_some_and(|limit| !limit.is_zero()));
+    let limited: Amounts = limited.collect();
     add(&mut limits, &limited);
     for (name, amount) in requests {
         let known = matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage") || name.starts_with(HUGE_PAGES);
-        if known || !is_native_resource(&name) {
+        if known || is_extended_resource(&name) || name.starts_with(DEVICE_CLASS) {
             usage.insert(format!("requests.{name}"), amount.clone());
         }
         if known {
@@ -191,7 +245,37 @@ fn of_claim(claim: &Value, usage: &mut Amounts) {
     both("persistentvolumeclaims", whole(1));
     let asked = claim["spec"].sub("resources").sub("requests").quantity("storage");
     let given = claim["status"].sub("allocatedResources").quantity("storage");
-    if let Some(asked) = asked {
-        both("requests.storage", given.filter(|given| *given > asked).unwrap_or(asked));
+    if let Some(asked) = asked.map(whole_bytes) {
+        both("requests.storage", given.filter(|given| *given > asked).map_or(asked, whole_bytes));
     }
 }
+
+/// Quotas count whole bytes.
+fn whole_bytes(amount: Quantity) -> Quantity {
+    let rounded = Quantity::new(amount.value(), amount.format());
+    if rounded == amount { amount } else { rounded }
+}
+
+fn of_device_claim(claim: &Value, usage: &mut Amounts) {
+    let devices = |request: &Value| match request.text("allocationMode") {
+        "ExactCount" => request.int("count").unwrap_or(0),
+        "All" => ALL_DEVICES,
+        _ => 0,
+    };
+    for request in claim["spec"].sub("devices").list("requests") {
+        // Of alternatives one is taken: the most of each class counts.
+        let mut most: BTreeMap<&str, i64> = BTreeMap::new();
+        let exactly = request.sub("exactly").filter(|_| request.list("firstAvailable").is_empty());
+        for asked in request.list("firstAvailable").iter().chain(exactly) {
+            let of_class = most.entry(asked.text("deviceClassName")).or_default();
+            *of_class = devices(asked).max(*of_class);
+        }
+        let amounts =
+            most.into_iter().map(|(class, n)| (format!("{class}{DEVICES}"), Quantity::new(n, Format::DecimalSi)));
+        add(usage, &amounts.collect());
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
