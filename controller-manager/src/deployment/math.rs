@@ -1,21 +1,8 @@
 //! The numbers of a rollout: surge, unavailability, proportions.
 
-use k8s_openapi::{api::apps::v1::Deployment, apimachinery::pkg::util::intstr::IntOrString};
+use k8s_openapi::api::apps::v1::Deployment;
 
-/// An absolute number, or a percentage of `total` rounded up or down. What is no percentage counts as nothing;
-/// validation lets none through.
-pub(crate) fn scaled(value: Option<&IntOrString>, total: i32, round_up: bool) -> i32 {
-    match value {
-        None => 0,
-        Some(IntOrString::Int(n)) => *n,
-        Some(IntOrString::String(s)) => {
-            let percent = s.strip_suffix('%').and_then(|p| p.parse::<i64>().ok()).unwrap_or(0);
-            let product = percent * i64::from(total);
-            let value = if round_up { (product + 99).div_euclid(100) } else { product.div_euclid(100) };
-            i32::try_from(value).unwrap_or(i32::MAX)
-        }
-    }
-}
+use crate::util::int_or_percent::scaled;
 
 pub(crate) fn replicas(d: &Deployment) -> i32 {
     d.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1)

@@ -1,13 +1,18 @@
 //! The decisions: addresses grouped by the ports that they share.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use k8s_openapi::{
-    api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, ObjectReference, Pod, Service},
+    api::core::v1::{EndpointAddress, EndpointSubset, Endpoints, ObjectReference, Pod, Service},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
-use crate::util::{pods, selector::Labels, services};
+use crate::util::{
+    pods,
+    selector::Labels,
+    services,
+    subsets::{Port, Repacked},
+};
 
 const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
 const MANAGER: &str = "endpoint-controller";
@@ -52,18 +57,11 @@ fn labels(service: &Service) -> Labels {
     labels
 }
 
-/// Orders ports and addresses the same way each time.
-type Port = Option<(i32, Option<String>, Option<String>, Option<String>)>;
-type Address = (String, Option<String>);
-
 fn subsets(service: &Service, pods: &[Arc<Pod>]) -> Vec<EndpointSubset> {
     let publishes = services::publishes_not_ready(service);
-    let mut addresses: BTreeMap<Address, EndpointAddress> = BTreeMap::new();
-    let mut by_port: BTreeMap<Port, BTreeMap<Address, bool>> = BTreeMap::new();
+    let mut repacked = Repacked::default();
     for pod in pods.iter().filter(|p| services::eligible(p, publishes)) {
         let Some(address) = address(service, pod) else { continue };
-        let key = (address.ip.clone(), pod.metadata.uid.clone());
-        addresses.insert(key.clone(), address);
         let ready = publishes || pods::is_ready(pod);
         let named = services::ports(service).iter().filter_map(|p| {
             let number = services::find_port(pod, p)?;
@@ -74,33 +72,10 @@ fn subsets(service: &Service, pods: &[Arc<Pod>]) -> Vec<EndpointSubset> {
             ports.push(None);
         }
         for port in ports {
-            by_port.entry(port).or_default().insert(key.clone(), ready);
+            repacked.add(port, &address, ready);
         }
     }
-    // Ports with the same addresses in the same state share a subset.
-    let mut groups: BTreeMap<BTreeMap<Address, bool>, Vec<EndpointPort>> = BTreeMap::new();
-    for (port, of) in by_port {
-        let ports = groups.entry(of).or_default();
-        ports.extend(port.map(|(port, name, protocol, app_protocol)| EndpointPort {
-            port,
-            name,
-            protocol,
-            app_protocol,
-        }));
-    }
-    let some = |v: Vec<EndpointAddress>| (!v.is_empty()).then_some(v);
-    let subset = |(of, ports): (BTreeMap<Address, bool>, Vec<EndpointPort>)| {
-        let pick = |want: bool| {
-            let keys = of.iter().filter(|(_, ready)| **ready == want);
-            keys.filter_map(|(k, _)| addresses.get(k).cloned()).collect::<Vec<_>>()
-        };
-        EndpointSubset {
-            addresses: some(pick(true)),
-            not_ready_addresses: some(pick(false)),
-            ports: (!ports.is_empty()).then_some(ports),
-        }
-    };
-    groups.into_iter().map(subset).collect()
+    repacked.subsets()
 }
 
 fn address(service: &Service, pod: &Pod) -> Option<EndpointAddress> {

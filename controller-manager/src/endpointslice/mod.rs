@@ -5,7 +5,6 @@
 
 mod hints;
 mod sync;
-mod tracker;
 
 use std::sync::Arc;
 
@@ -16,24 +15,18 @@ use k8s_openapi::api::{
     core::v1::{Node, Pod, Service},
     discovery::v1::EndpointSlice,
 };
-use kube::{
-    Api,
-    api::{DeleteParams, PostParams},
-};
 
 use crate::{
     context::Context,
     util::{
         key::{self, Key},
         services,
+        slices::{self, Tracker},
     },
 };
-use tracker::Tracker;
 
 /// What slices made here say they are managed by.
 pub(crate) const MANAGER: &str = "endpointslice-controller.k8s.io";
-pub(crate) const SERVICE_LABEL: &str = "kubernetes.io/service-name";
-pub(crate) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 
 /// Runs the EndpointSlice controller.
 pub(crate) fn start(context: Context) -> BoxFuture<'static, anyhow::Result<()>> {
@@ -74,10 +67,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
 
 /// The Service of a slice that this controller manages.
 fn service_of(slice: &EndpointSlice) -> Option<Key> {
-    let labels = slice.metadata.labels.as_ref()?;
-    let managed = labels.get(MANAGED_BY).is_some_and(|m| m == MANAGER);
-    let service = labels.get(SERVICE_LABEL).filter(|_| managed)?;
-    Some(Key::new(key::namespace(&slice.metadata), service))
+    slices::service_of(slice, MANAGER)
 }
 
 impl Shell {
@@ -132,7 +122,14 @@ impl Shell {
         }
         let node = |name: &str| self.nodes.get(None, name);
         let plan = sync::sync(&service, &pods, node, &slices, self.context.config.max_endpoints_per_slice);
-        let result = self.carry_out(&key, &service, plan).await;
+        let mut writes = plan.writes;
+        if service.metadata.deletion_timestamp.is_some() {
+            writes.create.clear();
+        }
+        let mut result = writes.carry_out(&self.context.client, &self.tracker, &key, "Service").await;
+        if result.is_ok() && !plan.problems.is_empty() {
+            result = Err(anyhow::anyhow!(plan.problems.join(", ")));
+        }
         if let Err(error) = &result {
             let message =
                 format!("Error updating Endpoint Slices for Service {}/{}: {error:#}", key.namespace, key.name);
@@ -140,35 +137,5 @@ impl Shell {
             self.context.recorder.event(&reference, "Warning", "FailedToUpdateEndpointSlices", message);
         }
         result
-    }
-
-    async fn carry_out(&self, key: &Key, service: &Service, plan: sync::Plan) -> anyhow::Result<()> {
-        let api: Api<EndpointSlice> = Api::namespaced(self.context.client.clone(), &key.namespace);
-        let of = format!("for Service {}/{}", key.namespace, key.name);
-        let why = |e: &kube::Error| client::message(e);
-        for slice in plan.create.iter().filter(|_| service.metadata.deletion_timestamp.is_none()) {
-            match api.create(&PostParams::default(), slice).await {
-                Ok(created) => self.tracker.wrote(key, &created),
-                Err(e) if client::is_namespace_terminating(&e) => return Ok(()),
-                Err(e) => anyhow::bail!("failed to create EndpointSlice {of}: {}", why(&e)),
-            }
-        }
-        for slice in &plan.update {
-            let name = key::name(&slice.metadata);
-            match api.replace(name, &PostParams::default(), slice).await {
-                Ok(updated) => self.tracker.wrote(key, &updated),
-                Err(e) => anyhow::bail!("failed to update {name} EndpointSlice {of}: {}", why(&e)),
-            }
-        }
-        for slice in &plan.delete {
-            let name = key::name(&slice.metadata);
-            match api.delete(name, &DeleteParams::default()).await {
-                Ok(_) => self.tracker.deleted(key, slice),
-                Err(e) if client::is_not_found(&e) => {}
-                Err(e) => anyhow::bail!("failed to delete {name} EndpointSlice {of}: {}", why(&e)),
-            }
-        }
-        anyhow::ensure!(plan.problems.is_empty(), "{}", plan.problems.join(", "));
-        Ok(())
     }
 }

@@ -14,15 +14,18 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
-use super::{MANAGED_BY, MANAGER, SERVICE_LABEL, hints};
-use crate::util::{key, pods, selector::Labels, services};
+use super::{MANAGER, hints};
+use crate::util::{
+    key, pods,
+    selector::Labels,
+    services,
+    slices::{Identity, MANAGED_BY, Ports, SERVICE_LABEL, Writes, identity, ports_key, same},
+};
 
 /// What to write.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Plan {
-    pub(crate) create: Vec<EndpointSlice>,
-    pub(crate) update: Vec<EndpointSlice>,
-    pub(crate) delete: Vec<EndpointSlice>,
+    pub(crate) writes: Writes,
     /// What could not be decided now, and is worth another try.
     pub(crate) problems: Vec<String>,
 }
@@ -43,7 +46,7 @@ pub(crate) fn sync(
     let mut plan = Plan::default();
     let families = families(service);
     let unwanted = existing.iter().filter(|s| !families.contains(&s.address_type.as_str()));
-    plan.delete.extend(unwanted.map(|s| (**s).clone()));
+    plan.writes.delete.extend(unwanted.map(|s| (**s).clone()));
     for family in families {
         let existing: Vec<_> = existing.iter().filter(|s| s.address_type == family).cloned().collect();
         sync_family(service, pods, &node, &existing, family, max, &mut plan);
@@ -66,29 +69,6 @@ fn families(service: &Service) -> Vec<&'static str> {
         };
     }
     families
-}
-
-/// What makes two ports lists the same: pods may resolve a named port differently.
-type Ports = Vec<(Option<String>, Option<String>, Option<i32>, Option<String>)>;
-/// What makes two endpoints the same.
-type Identity = (String, Option<String>, Option<(Option<String>, Option<String>)>);
-
-fn ports_key(ports: Option<&Vec<EndpointPort>>) -> Ports {
-    let key = |p: &EndpointPort| (p.name.clone(), p.protocol.clone(), p.port, p.app_protocol.clone());
-    let mut keys: Ports = ports.into_iter().flatten().map(key).collect();
-    keys.sort();
-    keys
-}
-
-fn identity(e: &Endpoint) -> Identity {
-    let target = e.target_ref.as_ref().map(|t| (t.namespace.clone(), t.name.clone()));
-    (e.addresses.first().cloned().unwrap_or_default(), e.hostname.clone(), target)
-}
-
-/// Whether two endpoints of one identity say the same; hints are looked at later, resource versions never.
-fn same(a: &Endpoint, b: &Endpoint) -> bool {
-    let target = |e: &Endpoint| e.target_ref.as_ref().map(|t| (t.kind.clone(), t.uid.clone()));
-    a.node_name == b.node_name && a.zone == b.zone && a.conditions == b.conditions && target(a) == target(b)
 }
 
 fn sync_family(
@@ -170,9 +150,9 @@ fn sync_family(
             i += 1;
         }
     }
-    plan.create.append(&mut create);
-    plan.update.append(&mut update);
-    plan.delete.append(&mut delete);
+    plan.writes.create.append(&mut create);
+    plan.writes.update.append(&mut update);
+    plan.writes.delete.append(&mut delete);
 }
 
 /// Puts the wanted endpoints of one ports list into slices.

@@ -44,7 +44,7 @@ fn plan(service: &Service, pods: &[Arc<Pod>], existing: &[Arc<EndpointSlice>], m
 
 /// What the server would make of the slices in a plan.
 fn stored(plan: &Plan) -> Vec<Arc<EndpointSlice>> {
-    let named = plan.create.iter().chain(&plan.update).enumerate().map(|(i, s)| {
+    let named = plan.writes.create.iter().chain(&plan.writes.update).enumerate().map(|(i, s)| {
         let mut s = s.clone();
         s.metadata.name.get_or_insert(format!("s-{i}"));
         Arc::new(s)
@@ -53,14 +53,14 @@ fn stored(plan: &Plan) -> Vec<Arc<EndpointSlice>> {
 }
 
 fn counts(plan: &Plan) -> (usize, usize, usize) {
-    (plan.create.len(), plan.update.len(), plan.delete.len())
+    (plan.writes.create.len(), plan.writes.update.len(), plan.writes.delete.len())
 }
 
 #[test]
 fn a_slice_says_address_port_conditions_and_place() {
     let got = plan(&service(json!({})), &[pod(1, true, false)], &[], 100);
     assert_eq!(
-        serde_json::to_value(&got.create[0]).unwrap(),
+        serde_json::to_value(&got.writes.create[0]).unwrap(),
         json!({
             "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
             "metadata": {
@@ -88,7 +88,7 @@ fn readiness_termination_and_publishing() {
         (json!({"publishNotReadyAddresses": true}), true, true, (true, true, true)),
     ] {
         let got = plan(&service(more.clone()), &[pod(1, ready, terminating)], &[], 100);
-        let c = got.create[0].endpoints.as_ref().unwrap()[0].conditions.clone().unwrap();
+        let c = got.writes.create[0].endpoints.as_ref().unwrap()[0].conditions.clone().unwrap();
         assert_eq!((c.ready.unwrap(), c.serving.unwrap(), c.terminating.unwrap()), want, "{more}");
     }
 }
@@ -127,9 +127,9 @@ fn slices_are_filled_with_few_writes() {
 fn families_and_labels_follow_the_service() {
     let headless = service(json!({"clusterIP": "None", "ipFamilies": ["IPv4", "IPv6"]}));
     let got = plan(&headless, &[pod(1, true, false)], &[], 100);
-    let families: Vec<_> = got.create.iter().map(|s| s.address_type.as_str()).collect();
+    let families: Vec<_> = got.writes.create.iter().map(|s| s.address_type.as_str()).collect();
     assert_eq!(families, ["IPv4", "IPv6"]);
-    assert!(got.create[0].metadata.labels.as_ref().unwrap().contains_key(services::HEADLESS));
+    assert!(got.writes.create[0].metadata.labels.as_ref().unwrap().contains_key(services::HEADLESS));
     let single = service(json!({"clusterIP": "None"}));
     assert_eq!(counts(&plan(&single, &[pod(1, true, false)], &stored(&got), 100)), (0, 0, 1));
 }
@@ -148,7 +148,7 @@ fn hints_follow_the_traffic_distribution() {
     let slices = stored(&plan(&service(json!({})), &pods, &[], 100));
     let near = service(json!({"trafficDistribution": "PreferSameNode"}));
     let got = plan(&near, &pods, &slices, 100);
-    let hints = serde_json::to_value(&got.update[0].endpoints.as_ref().unwrap()[0].hints).unwrap();
+    let hints = serde_json::to_value(&got.writes.update[0].endpoints.as_ref().unwrap()[0].hints).unwrap();
     assert_eq!(hints, json!({"forNodes": [{"name": "n1"}], "forZones": [{"name": "z1"}]}));
     assert_eq!(counts(&plan(&service(json!({})), &pods, &stored(&got), 100)), (0, 1, 0));
 }

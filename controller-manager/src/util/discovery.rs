@@ -1,9 +1,17 @@
 //! What the server serves: for the controllers that deal with every kind there is.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use http::Request;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroupList, APIResourceList};
 use kube::Client;
+use tokio::{sync::Mutex, time::Instant};
+
+/// How long an answer is good for.
+const FRESH: Duration = Duration::from_secs(30);
+/// How long a kind that was looked for and not found is taken to be missing.
+const MISSED: Duration = Duration::from_secs(2);
 
 /// A kind as the server serves it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -94,6 +102,60 @@ fn promote(resources: &mut [Resource]) {
         let promoted = first && !resources.iter().any(|r| same(r) && r.preferred);
         resources[i].preferred |= promoted;
     }
+}
+
+/// Remembers what the server serves, and asks again when something is missing, or when that is a while ago.
+pub(crate) struct Served {
+    client: Client,
+    found: Mutex<Option<(Instant, Discovered)>>,
+}
+
+impl Served {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client, found: Mutex::default() }
+    }
+
+    /// The first resource that is `wanted`.
+    ///
+    /// # Errors
+    /// The server can't be asked, or only in part and it is not among what answered.
+    pub(crate) async fn find(&self, wanted: impl Fn(&Resource) -> bool) -> anyhow::Result<Option<Resource>> {
+        let mut found = self.found.lock().await;
+        let age = found.as_ref().map(|(at, _)| at.elapsed());
+        let known = |found: &Discovered| found.resources.iter().find(|r| wanted(r)).cloned();
+        if let Some((_, discovered)) = &*found {
+            let resource = known(discovered);
+            if age < Some(if resource.is_some() { FRESH } else { MISSED }) {
+                return Ok(resource);
+            }
+        }
+        let (_, discovered) = found.insert((Instant::now(), discover(&self.client).await?));
+        let resource = known(discovered);
+        anyhow::ensure!(
+            resource.is_some() || discovered.failed.is_empty(),
+            "unable to retrieve the complete list of server APIs: {}",
+            discovered.failed.join(", ")
+        );
+        Ok(resource)
+    }
+
+    /// Everything that is served; none if a part of the server does not answer.
+    pub(crate) async fn all(&self) -> Option<Vec<Resource>> {
+        let mut found = self.found.lock().await;
+        let (_, discovered) = found.insert((Instant::now(), discover(&self.client).await.ok()?));
+        discovered.failed.is_empty().then(|| discovered.resources.clone())
+    }
+}
+
+/// Whether a resource has a subresource.
+///
+/// # Errors
+/// Its group's version does not answer.
+pub(crate) async fn has_subresource(client: &Client, resource: &Resource, name: &str) -> kube::Result<bool> {
+    let path = if resource.group.is_empty() { "/api/" } else { "/apis/" };
+    let list: APIResourceList = get(client, &format!("{path}{}", resource.api_version())).await?;
+    let name = format!("{}/{name}", resource.plural);
+    Ok(list.resources.iter().any(|r| r.name == name))
 }
 
 async fn get<T: serde::de::DeserializeOwned>(client: &Client, path: &str) -> kube::Result<T> {

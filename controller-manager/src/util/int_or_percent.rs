@@ -1,0 +1,18 @@
+//! Numbers that users give as such or as a percentage.
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+/// An absolute number, or a percentage of `total` rounded up or down. What is no percentage counts as nothing;
+/// validation lets none through.
+pub(crate) fn scaled(value: Option<&IntOrString>, total: i32, round_up: bool) -> i32 {
+    match value {
+        None => 0,
+        Some(IntOrString::Int(n)) => *n,
+        Some(IntOrString::String(s)) => {
+            let percent = s.strip_suffix('%').and_then(|p| p.parse::<i64>().ok()).unwrap_or(0);
+            let product = percent * i64::from(total);
+            let value = if round_up { (product + 99).div_euclid(100) } else { product.div_euclid(100) };
+            i32::try_from(value).unwrap_or(i32::MAX)
+        }
+    }
+}
