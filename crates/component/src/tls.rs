@@ -17,6 +17,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 
+pub mod issue;
 pub mod pki;
 
 /// The certificates in a PEM file.
