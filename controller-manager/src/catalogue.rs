@@ -4,8 +4,8 @@ use futures::future::BoxFuture;
 
 use crate::{
     clusterrole_aggregation, context::Context, cronjob, deployment, endpoint, endpointslice, garbage_collector, job,
-    namespace, nodelifecycle, podgc, pvcprotection, pvprotection, replicaset, root_ca, serviceaccount, tainteviction,
-    ttlafterfinished, vacprotection,
+    namespace, nodelifecycle, podgc, pvcprotection, pvprotection, replicaset, resourcequota, root_ca, serviceaccount,
+    tainteviction, ttlafterfinished, vacprotection,
 };
 
 /// A controller as the manager knows it.
@@ -55,6 +55,7 @@ pub(crate) const CONTROLLERS: &[Entry] = entries! {
     "pod-garbage-collector-controller"            "podgc"                                       "pod-garbage-collector"                       podgc::start;
     "replicaset-controller"                       "replicaset"                                  "replicaset-controller"                       replicaset::start;
     "replicationcontroller-controller"            "replicationcontroller"                       "replication-controller"                      replicaset::start_replication_controller;
+    "resourcequota-controller"                    "resourcequota"                               "resourcequota-controller"                    resourcequota::start;
     "root-ca-certificate-publisher-controller"    "root-ca-cert-publisher"                      "root-ca-cert-publisher"                      root_ca::start;
     "serviceaccount-controller"                   "serviceaccount"                              "service-account-controller"                  serviceaccount::start;
     "taint-eviction-controller"                   "taint-eviction"                              "node-controller"                             tainteviction::start;
@@ -101,8 +102,6 @@ pub(crate) const MISSING: &[&str] = &[
     "resource-claim-controller",
     "resourceclaim-controller",
     "resourcepoolstatusrequest-controller",
-    "resourcequota",
-    "resourcequota-controller",
     "route",
     "selinux-warning-controller",
     "service-cidr-controller",

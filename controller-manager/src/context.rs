@@ -28,6 +28,10 @@ pub struct Config {
     pub concurrent_replicaset_syncs: usize,
     /// Workers of the ReplicationController controller.
     pub concurrent_rc_syncs: usize,
+    /// Workers of the ResourceQuota controller, for quotas that have figures and for those that have none each.
+    pub concurrent_resource_quota_syncs: usize,
+    /// How often all quotas are counted again; zero: never.
+    pub resource_quota_sync_period: Duration,
     /// Workers of the EndpointSlice controller.
     pub concurrent_service_endpoint_syncs: usize,
     /// Workers of the endpoints controller.
@@ -63,6 +67,8 @@ impl Default for Config {
             concurrent_deployment_syncs: 5,
             concurrent_replicaset_syncs: 5,
             concurrent_rc_syncs: 5,
+            concurrent_resource_quota_syncs: 5,
+            resource_quota_sync_period: Duration::from_secs(300),
             concurrent_service_endpoint_syncs: 5,
             concurrent_endpoint_syncs: 5,
             concurrent_job_syncs: 5,

@@ -23,6 +23,7 @@ mod podgc;
 mod pvcprotection;
 mod pvprotection;
 mod replicaset;
+mod resourcequota;
 mod root_ca;
 mod serviceaccount;
 mod tainteviction;

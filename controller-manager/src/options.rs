@@ -50,6 +50,11 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 5)]
     pub(crate) concurrent_rc_syncs: usize,
     #[arg(long, default_value_t = 5)]
+    pub(crate) concurrent_resource_quota_syncs: usize,
+    /// How often all quotas are counted again.
+    #[arg(long, value_parser = machinery::duration::length, default_value = "5m0s")]
+    pub(crate) resource_quota_sync_period: Duration,
+    #[arg(long, default_value_t = 5)]
     pub(crate) concurrent_service_endpoint_syncs: usize,
     #[arg(long, default_value_t = 5)]
     pub(crate) concurrent_endpoint_syncs: usize,
@@ -133,7 +138,6 @@ pub(crate) const UNSUPPORTED: &[(&str, Unsupported)] = &[
     ("vmodule", Warn),
     ("concurrent-statefulset-syncs", Warn),
     ("concurrent-daemonset-syncs", Warn),
-    ("concurrent-resource-quota-syncs", Warn),
     ("concurrent-serviceaccount-token-syncs", Warn),
     ("enable-garbage-collector", Refuse),
 ];
@@ -149,6 +153,8 @@ impl Options {
             concurrent_deployment_syncs: self.concurrent_deployment_syncs,
             concurrent_replicaset_syncs: self.concurrent_replicaset_syncs,
             concurrent_rc_syncs: self.concurrent_rc_syncs,
+            concurrent_resource_quota_syncs: self.concurrent_resource_quota_syncs,
+            resource_quota_sync_period: self.resource_quota_sync_period,
             concurrent_service_endpoint_syncs: self.concurrent_service_endpoint_syncs,
             concurrent_endpoint_syncs: self.concurrent_endpoint_syncs,
             concurrent_job_syncs: self.concurrent_job_syncs,

@@ -5,5 +5,6 @@ mod deployments;
 mod endpoints;
 mod jobs;
 mod protection;
+mod quotas;
 mod replicas;
 mod world;

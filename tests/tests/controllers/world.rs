@@ -71,6 +71,11 @@ impl World {
 
     /// Starts the controllers, each with one worker: keys are taken in the order in which they were queued.
     pub fn start(&mut self, controllers: &[&str]) {
+        self.start_with(controllers, |_| {});
+    }
+
+    /// The same, with what `change` makes of their configuration.
+    pub fn start_with(&mut self, controllers: &[&str], change: impl FnOnce(&mut Config)) {
         let groups = ["system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"];
         let clients: Vec<(&str, Caller)> = ACCOUNTS
             .iter()
@@ -85,18 +90,20 @@ impl World {
             let client = own.map(|client| noting(client, account, sent.clone(), refusal.clone()));
             Box::pin(async move { client.with_context(|| format!("no identity for {account}")) }) as _
         };
-        let config = Config {
+        let mut config = Config {
             controllers: controllers.iter().map(|name| (*name).to_owned()).collect(),
             client_for: Some(Arc::new(client_for)),
             concurrent_cron_job_syncs: 1,
             concurrent_deployment_syncs: 1,
             concurrent_endpoint_syncs: 1,
             concurrent_job_syncs: 1,
+            concurrent_resource_quota_syncs: 1,
             concurrent_replicaset_syncs: 1,
             concurrent_rc_syncs: 1,
             concurrent_ttl_syncs: 1,
             ..Config::default()
         };
+        change(&mut config);
         let manager = self.cluster.caller("system:kube-controller-manager", &["system:authenticated"]).kube();
         let manager = lagging(manager, &self.lagging);
         self.running = Some(tokio::spawn(controller_manager::run(config, manager, self.cancel.clone())));
@@ -134,6 +141,19 @@ impl World {
     /// Creates an object.
     pub async fn create(&self, collection: &str, object: Value) -> anyhow::Result<Value> {
         expect(201, self.admin.send(Method::POST, collection, Some(&object)).await?)
+    }
+
+    /// Defines a kind and waits until it is served.
+    pub async fn define(&self, definition: Value) -> anyhow::Result<()> {
+        let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        let made = self.create(definitions, definition).await?;
+        let established = |now: &Value| {
+            let conditions = now["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            conditions.iter().any(|c| c["type"] == "Established" && c["status"] == "True")
+        };
+        let name = made["metadata"]["name"].as_str().unwrap_or_default();
+        self.until(&format!("{definitions}/{name}"), established).await?;
+        Ok(())
     }
 
     /// Changes an object by a merge patch.
@@ -222,6 +242,7 @@ const ACCOUNTS: &[&str] = &[
     "pvc-protection-controller",
     "replicaset-controller",
     "replication-controller",
+    "resourcequota-controller",
     "service-account-controller",
     "ttl-after-finished-controller",
     "volumeattributesclass-protection-controller",
