@@ -3,9 +3,9 @@
 use futures::future::BoxFuture;
 
 use crate::{
-    clusterrole_aggregation, context::Context, cronjob, deployment, endpoint, endpointslice, garbage_collector, job,
-    namespace, nodelifecycle, podgc, pvcprotection, pvprotection, replicaset, resourcequota, root_ca, serviceaccount,
-    tainteviction, ttlafterfinished, vacprotection,
+    clusterrole_aggregation, context::Context, cronjob, deployment, disruption, endpoint, endpointslice,
+    garbage_collector, job, namespace, nodelifecycle, podgc, pvcprotection, pvprotection, replicaset, resourcequota,
+    root_ca, serviceaccount, tainteviction, ttlafterfinished, vacprotection,
 };
 
 /// A controller as the manager knows it.
@@ -24,6 +24,7 @@ impl Entry {
     /// The component that its events name: older than the controllers' present names.
     pub(crate) fn event_source(&self) -> &'static str {
         match self.name {
+            "disruption-controller" => "controllermanager",
             "endpoints-controller" => "endpoint-controller",
             "endpointslice-controller" => "endpoint-slice-controller",
             "node-lifecycle-controller" => "node-controller",
@@ -44,6 +45,7 @@ pub(crate) const CONTROLLERS: &[Entry] = entries! {
     "clusterrole-aggregation-controller"          "clusterrole-aggregation"                     "clusterrole-aggregation-controller"          clusterrole_aggregation::start;
     "cronjob-controller"                          "cronjob"                                     "cronjob-controller"                          cronjob::start;
     "deployment-controller"                       "deployment"                                  "deployment-controller"                       deployment::start;
+    "disruption-controller"                       "disruption"                                  "disruption-controller"                       disruption::start;
     "endpoints-controller"                        "endpoint"                                    "endpoint-controller"                         endpoint::start;
     "endpointslice-controller"                    "endpointslice"                               "endpointslice-controller"                    endpointslice::start;
     "garbage-collector-controller"                "garbagecollector"                            "generic-garbage-collector"                   garbage_collector::start;
@@ -78,8 +80,6 @@ pub(crate) const MISSING: &[&str] = &[
     "daemonset",
     "daemonset-controller",
     "device-taint-eviction-controller",
-    "disruption",
-    "disruption-controller",
     "endpointslice-mirroring-controller",
     "endpointslicemirroring",
     "ephemeral-volume",

@@ -11,6 +11,7 @@ mod clusterrole_aggregation;
 mod context;
 mod cronjob;
 mod deployment;
+mod disruption;
 mod endpoint;
 mod endpointslice;
 mod garbage_collector;

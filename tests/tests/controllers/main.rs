@@ -2,6 +2,7 @@
 
 mod cronjobs;
 mod deployments;
+mod disruption;
 mod endpoints;
 mod jobs;
 mod protection;

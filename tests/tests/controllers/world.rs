@@ -235,6 +235,7 @@ impl Drop for World {
 const ACCOUNTS: &[&str] = &[
     "cronjob-controller",
     "deployment-controller",
+    "disruption-controller",
     "endpoint-controller",
     "job-controller",
     "namespace-controller",
