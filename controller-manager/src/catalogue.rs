@@ -4,8 +4,8 @@ use futures::future::BoxFuture;
 
 use crate::{
     clusterrole_aggregation, context::Context, cronjob, deployment, disruption, endpoint, endpointslice,
-    garbage_collector, job, namespace, nodelifecycle, podgc, pvcprotection, pvprotection, replicaset, resourcequota,
-    root_ca, serviceaccount, tainteviction, ttlafterfinished, vacprotection,
+    endpointslicemirroring, garbage_collector, job, namespace, nodelifecycle, podgc, pvcprotection, pvprotection,
+    replicaset, resourcequota, root_ca, serviceaccount, tainteviction, ttlafterfinished, vacprotection,
 };
 
 /// A controller as the manager knows it.
@@ -27,6 +27,7 @@ impl Entry {
             "disruption-controller" => "controllermanager",
             "endpoints-controller" => "endpoint-controller",
             "endpointslice-controller" => "endpoint-slice-controller",
+            "endpointslice-mirroring-controller" => "endpoint-slice-mirroring-controller",
             "node-lifecycle-controller" => "node-controller",
             "replicationcontroller-controller" => "replication-controller",
             name => name,
@@ -48,6 +49,7 @@ pub(crate) const CONTROLLERS: &[Entry] = entries! {
     "disruption-controller"                       "disruption"                                  "disruption-controller"                       disruption::start;
     "endpoints-controller"                        "endpoint"                                    "endpoint-controller"                         endpoint::start;
     "endpointslice-controller"                    "endpointslice"                               "endpointslice-controller"                    endpointslice::start;
+    "endpointslice-mirroring-controller"          "endpointslicemirroring"                      "endpointslicemirroring-controller"           endpointslicemirroring::start;
     "garbage-collector-controller"                "garbagecollector"                            "generic-garbage-collector"                   garbage_collector::start;
     "job-controller"                              "job"                                         "job-controller"                              job::start;
     "namespace-controller"                        "namespace"                                   "namespace-controller"                        namespace::start;
@@ -80,8 +82,6 @@ pub(crate) const MISSING: &[&str] = &[
     "daemonset",
     "daemonset-controller",
     "device-taint-eviction-controller",
-    "endpointslice-mirroring-controller",
-    "endpointslicemirroring",
     "ephemeral-volume",
     "ephemeral-volume-controller",
     "horizontal-pod-autoscaler-controller",

@@ -34,6 +34,12 @@ pub struct Config {
     pub resource_quota_sync_period: Duration,
     /// Workers of the EndpointSlice controller.
     pub concurrent_service_endpoint_syncs: usize,
+    /// Workers of the EndpointSlice mirroring controller.
+    pub mirroring_concurrent_service_endpoint_syncs: usize,
+    /// How long changes of mirrored slices are waited for, so that several are one.
+    pub mirroring_endpointslice_updates_batch_period: Duration,
+    /// Most addresses of a subset of Endpoints that are mirrored.
+    pub mirroring_max_endpoints_per_subset: usize,
     /// Workers of the endpoints controller.
     pub concurrent_endpoint_syncs: usize,
     /// Workers of the job controller.
@@ -70,6 +76,9 @@ impl Default for Config {
             concurrent_resource_quota_syncs: 5,
             resource_quota_sync_period: Duration::from_secs(300),
             concurrent_service_endpoint_syncs: 5,
+            mirroring_concurrent_service_endpoint_syncs: 5,
+            mirroring_endpointslice_updates_batch_period: Duration::ZERO,
+            mirroring_max_endpoints_per_subset: 1000,
             concurrent_endpoint_syncs: 5,
             concurrent_job_syncs: 5,
             concurrent_cron_job_syncs: 5,

@@ -14,6 +14,7 @@ mod deployment;
 mod disruption;
 mod endpoint;
 mod endpointslice;
+mod endpointslicemirroring;
 mod garbage_collector;
 mod identity;
 mod job;

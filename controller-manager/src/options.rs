@@ -57,6 +57,12 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 5)]
     pub(crate) concurrent_service_endpoint_syncs: usize,
     #[arg(long, default_value_t = 5)]
+    pub(crate) mirroring_concurrent_service_endpoint_syncs: usize,
+    #[arg(long, value_parser = machinery::duration::length, default_value = "0s")]
+    pub(crate) mirroring_endpointslice_updates_batch_period: Duration,
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) mirroring_max_endpoints_per_subset: usize,
+    #[arg(long, default_value_t = 5)]
     pub(crate) concurrent_endpoint_syncs: usize,
     #[arg(long, default_value_t = 5)]
     pub(crate) concurrent_job_syncs: usize,
@@ -156,6 +162,9 @@ impl Options {
             concurrent_resource_quota_syncs: self.concurrent_resource_quota_syncs,
             resource_quota_sync_period: self.resource_quota_sync_period,
             concurrent_service_endpoint_syncs: self.concurrent_service_endpoint_syncs,
+            mirroring_concurrent_service_endpoint_syncs: self.mirroring_concurrent_service_endpoint_syncs,
+            mirroring_endpointslice_updates_batch_period: self.mirroring_endpointslice_updates_batch_period,
+            mirroring_max_endpoints_per_subset: self.mirroring_max_endpoints_per_subset,
             concurrent_endpoint_syncs: self.concurrent_endpoint_syncs,
             concurrent_job_syncs: self.concurrent_job_syncs,
             concurrent_cron_job_syncs: self.concurrent_cron_job_syncs,

@@ -5,6 +5,7 @@ mod deployments;
 mod disruption;
 mod endpoints;
 mod jobs;
+mod mirroring;
 mod protection;
 mod quotas;
 mod replicas;
