@@ -5,7 +5,7 @@ use futures::future::BoxFuture;
 use crate::{
     clusterrole_aggregation, context::Context, cronjob, deployment, disruption, endpoint, endpointslice,
     endpointslicemirroring, garbage_collector, job, namespace, nodelifecycle, podgc, pvcprotection, pvprotection,
-    replicaset, resourcequota, root_ca, serviceaccount, tainteviction, ttlafterfinished, vacprotection,
+    replicaset, resourcequota, root_ca, serviceaccount, tainteviction, ttl, ttlafterfinished, vacprotection,
 };
 
 /// A controller as the manager knows it.
@@ -64,6 +64,7 @@ pub(crate) const CONTROLLERS: &[Entry] = entries! {
     "serviceaccount-controller"                   "serviceaccount"                              "service-account-controller"                  serviceaccount::start;
     "taint-eviction-controller"                   "taint-eviction"                              "node-controller"                             tainteviction::start;
     "ttl-after-finished-controller"               "ttl-after-finished"                          "ttl-after-finished-controller"               ttlafterfinished::start;
+    "ttl-controller"                              "ttl"                                         "ttl-controller"                              ttl::start;
     "volumeattributesclass-protection-controller" "volumeattributesclass-protection-controller" "volumeattributesclass-protection-controller" vacprotection::start;
 };
 
@@ -115,8 +116,6 @@ pub(crate) const MISSING: &[&str] = &[
     "storageversion-garbage-collector-controller",
     "token-cleaner-controller",
     "tokencleaner",
-    "ttl",
-    "ttl-controller",
     "validatingadmissionpolicy-status-controller",
 ];
 

@@ -29,6 +29,7 @@ mod resourcequota;
 mod root_ca;
 mod serviceaccount;
 mod tainteviction;
+mod ttl;
 mod ttlafterfinished;
 mod util;
 mod vacprotection;

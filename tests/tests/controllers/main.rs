@@ -6,6 +6,7 @@ mod disruption;
 mod endpoints;
 mod jobs;
 mod mirroring;
+mod nodes;
 mod protection;
 mod quotas;
 mod replicas;

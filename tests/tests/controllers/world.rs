@@ -248,6 +248,7 @@ const ACCOUNTS: &[&str] = &[
     "resourcequota-controller",
     "service-account-controller",
     "ttl-after-finished-controller",
+    "ttl-controller",
     "volumeattributesclass-protection-controller",
 ];
 
