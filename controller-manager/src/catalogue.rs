@@ -3,7 +3,7 @@
 use futures::future::BoxFuture;
 
 use crate::{
-    clusterrole_aggregation, context::Context, cronjob, deployment, disruption, endpoint, endpointslice,
+    certificates, clusterrole_aggregation, context::Context, cronjob, deployment, disruption, endpoint, endpointslice,
     endpointslicemirroring, garbage_collector, job, namespace, nodelifecycle, podgc, pvcprotection, pvprotection,
     replicaset, resourcequota, root_ca, serviceaccount, tainteviction, ttl, ttlafterfinished, vacprotection,
 };
@@ -43,29 +43,32 @@ macro_rules! entries {
 
 /// All controllers there are.
 pub(crate) const CONTROLLERS: &[Entry] = entries! {
-    "clusterrole-aggregation-controller"          "clusterrole-aggregation"                     "clusterrole-aggregation-controller"          clusterrole_aggregation::start;
-    "cronjob-controller"                          "cronjob"                                     "cronjob-controller"                          cronjob::start;
-    "deployment-controller"                       "deployment"                                  "deployment-controller"                       deployment::start;
-    "disruption-controller"                       "disruption"                                  "disruption-controller"                       disruption::start;
-    "endpoints-controller"                        "endpoint"                                    "endpoint-controller"                         endpoint::start;
-    "endpointslice-controller"                    "endpointslice"                               "endpointslice-controller"                    endpointslice::start;
-    "endpointslice-mirroring-controller"          "endpointslicemirroring"                      "endpointslicemirroring-controller"           endpointslicemirroring::start;
-    "garbage-collector-controller"                "garbagecollector"                            "generic-garbage-collector"                   garbage_collector::start;
-    "job-controller"                              "job"                                         "job-controller"                              job::start;
-    "namespace-controller"                        "namespace"                                   "namespace-controller"                        namespace::start;
-    "node-lifecycle-controller"                   "nodelifecycle"                               "node-controller"                             nodelifecycle::start;
-    "persistentvolume-protection-controller"      "pv-protection"                               "pv-protection-controller"                    pvprotection::start;
-    "persistentvolumeclaim-protection-controller" "pvc-protection"                              "pvc-protection-controller"                   pvcprotection::start;
-    "pod-garbage-collector-controller"            "podgc"                                       "pod-garbage-collector"                       podgc::start;
-    "replicaset-controller"                       "replicaset"                                  "replicaset-controller"                       replicaset::start;
-    "replicationcontroller-controller"            "replicationcontroller"                       "replication-controller"                      replicaset::start_replication_controller;
-    "resourcequota-controller"                    "resourcequota"                               "resourcequota-controller"                    resourcequota::start;
-    "root-ca-certificate-publisher-controller"    "root-ca-cert-publisher"                      "root-ca-cert-publisher"                      root_ca::start;
-    "serviceaccount-controller"                   "serviceaccount"                              "service-account-controller"                  serviceaccount::start;
-    "taint-eviction-controller"                   "taint-eviction"                              "node-controller"                             tainteviction::start;
-    "ttl-after-finished-controller"               "ttl-after-finished"                          "ttl-after-finished-controller"               ttlafterfinished::start;
-    "ttl-controller"                              "ttl"                                         "ttl-controller"                              ttl::start;
-    "volumeattributesclass-protection-controller" "volumeattributesclass-protection-controller" "volumeattributesclass-protection-controller" vacprotection::start;
+    "certificatesigningrequest-approving-controller" "csrapproving"                                "certificate-controller"                      certificates::start_approving;
+    "certificatesigningrequest-cleaner-controller"   "csrcleaner"                                  "certificate-controller"                      certificates::start_cleaning;
+    "certificatesigningrequest-signing-controller"   "csrsigning"                                  "certificate-controller"                      certificates::start_signing;
+    "clusterrole-aggregation-controller"             "clusterrole-aggregation"                     "clusterrole-aggregation-controller"          clusterrole_aggregation::start;
+    "cronjob-controller"                             "cronjob"                                     "cronjob-controller"                          cronjob::start;
+    "deployment-controller"                          "deployment"                                  "deployment-controller"                       deployment::start;
+    "disruption-controller"                          "disruption"                                  "disruption-controller"                       disruption::start;
+    "endpoints-controller"                           "endpoint"                                    "endpoint-controller"                         endpoint::start;
+    "endpointslice-controller"                       "endpointslice"                               "endpointslice-controller"                    endpointslice::start;
+    "endpointslice-mirroring-controller"             "endpointslicemirroring"                      "endpointslicemirroring-controller"           endpointslicemirroring::start;
+    "garbage-collector-controller"                   "garbagecollector"                            "generic-garbage-collector"                   garbage_collector::start;
+    "job-controller"                                 "job"                                         "job-controller"                              job::start;
+    "namespace-controller"                           "namespace"                                   "namespace-controller"                        namespace::start;
+    "node-lifecycle-controller"                      "nodelifecycle"                               "node-controller"                             nodelifecycle::start;
+    "persistentvolume-protection-controller"         "pv-protection"                               "pv-protection-controller"                    pvprotection::start;
+    "persistentvolumeclaim-protection-controller"    "pvc-protection"                              "pvc-protection-controller"                   pvcprotection::start;
+    "pod-garbage-collector-controller"               "podgc"                                       "pod-garbage-collector"                       podgc::start;
+    "replicaset-controller"                          "replicaset"                                  "replicaset-controller"                       replicaset::start;
+    "replicationcontroller-controller"               "replicationcontroller"                       "replication-controller"                      replicaset::start_replication_controller;
+    "resourcequota-controller"                       "resourcequota"                               "resourcequota-controller"                    resourcequota::start;
+    "root-ca-certificate-publisher-controller"       "root-ca-cert-publisher"                      "root-ca-cert-publisher"                      root_ca::start;
+    "serviceaccount-controller"                      "serviceaccount"                              "service-account-controller"                  serviceaccount::start;
+    "taint-eviction-controller"                      "taint-eviction"                              "node-controller"                             tainteviction::start;
+    "ttl-after-finished-controller"                  "ttl-after-finished"                          "ttl-after-finished-controller"               ttlafterfinished::start;
+    "ttl-controller"                                 "ttl"                                         "ttl-controller"                              ttl::start;
+    "volumeattributesclass-protection-controller"    "volumeattributesclass-protection-controller" "volumeattributesclass-protection-controller" vacprotection::start;
 };
 
 /// Upstream's controllers that are not here yet. Naming one on the command line is a warning, not an error.
@@ -73,13 +76,7 @@ pub(crate) const MISSING: &[&str] = &[
     "attachdetach",
     "bootstrap-signer-controller",
     "bootstrapsigner",
-    "certificatesigningrequest-approving-controller",
-    "certificatesigningrequest-cleaner-controller",
-    "certificatesigningrequest-signing-controller",
     "cloud-node-lifecycle-controller",
-    "csrapproving",
-    "csrcleaner",
-    "csrsigning",
     "daemonset",
     "daemonset-controller",
     "device-taint-eviction-controller",

@@ -1,6 +1,6 @@
 //! What a controller is given: shared informers, a client under its own identity, a recorder, the end.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use client::Informers;
@@ -10,8 +10,33 @@ use futures::future::BoxFuture;
 use kube::Client;
 use tokio_util::sync::CancellationToken;
 
+use crate::certificates::SIGNERS;
+
 /// Makes the client of one controller: it gets the name of a service account in kube-system.
 pub type ClientFor = Arc<dyn Fn(&'static str) -> BoxFuture<'static, anyhow::Result<Client>> + Send + Sync>;
+
+/// What signs certificates, and for how long.
+#[derive(Clone)]
+pub struct Signing {
+    /// The certificate and the key of each signer, by the signer's name; those without sign nothing.
+    pub files: BTreeMap<&'static str, (PathBuf, PathBuf)>,
+    /// The longest that a certificate is valid.
+    pub duration: Duration,
+}
+
+impl Default for Signing {
+    fn default() -> Self {
+        Self { files: BTreeMap::new(), duration: Duration::from_secs(365 * 24 * 3600) }
+    }
+}
+
+impl Signing {
+    /// All signers sign with the same.
+    pub fn with(cert: PathBuf, key: PathBuf) -> Self {
+        let files = SIGNERS.iter().map(|(signer, _)| (*signer, (cert.clone(), key.clone()))).collect();
+        Self { files, ..Self::default() }
+    }
+}
 
 /// What can be chosen about the controllers, in upstream's terms; the defaults are upstream's.
 #[derive(Clone)]
@@ -22,6 +47,8 @@ pub struct Config {
     pub client_for: Option<ClientFor>,
     /// The CA that pods get to verify the API server with (PEM); none: the publisher does not run.
     pub root_ca: Option<String>,
+    /// How certificate signing requests are signed.
+    pub signing: Signing,
     /// Workers of the deployment controller.
     pub concurrent_deployment_syncs: usize,
     /// Workers of the ReplicaSet controller.
@@ -70,6 +97,7 @@ impl Default for Config {
             controllers: vec!["*".into()],
             client_for: None,
             root_ca: None,
+            signing: Signing::default(),
             concurrent_deployment_syncs: 5,
             concurrent_replicaset_syncs: 5,
             concurrent_rc_syncs: 5,

@@ -7,6 +7,7 @@
 //! restarting task: one that panics or fails to start is run again after a back-off, and the others go on.
 
 mod catalogue;
+mod certificates;
 mod clusterrole_aggregation;
 mod context;
 mod cronjob;
@@ -49,7 +50,7 @@ use tokio_util::sync::CancellationToken;
 
 use catalogue::Entry;
 use context::Context;
-pub use context::{ClientFor, Config, read_root_ca};
+pub use context::{ClientFor, Config, Signing, read_root_ca};
 
 /// The program that upstream has for us: what the server notes as the manager of the fields that controllers write.
 pub const COMPONENT: &str = "kube-controller-manager";

@@ -1,10 +1,14 @@
 //! Upstream's flags of kube-controller-manager: those that do something here, and what becomes of the others.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use anyhow::Context as _;
 use component::flags::{Refuse, Unsupported, Warn};
 
-use crate::context::Config;
+use crate::{
+    certificates::{SIGNERS, authority},
+    context::{Config, Signing},
+};
 
 /// The controllers, with the flags of kube-controller-manager.
 #[derive(clap::Args, Debug)]
@@ -34,6 +38,35 @@ pub(crate) struct Options {
     /// CA that goes into every namespace's kube-root-ca.crt.
     #[arg(long)]
     pub(crate) root_ca_file: Option<PathBuf>,
+    /// CA that signs certificates for all signers.
+    #[arg(long)]
+    pub(crate) cluster_signing_cert_file: Option<PathBuf>,
+    /// The key of that CA.
+    #[arg(long)]
+    pub(crate) cluster_signing_key_file: Option<PathBuf>,
+    /// CA that signs for kubernetes.io/kubelet-serving.
+    #[arg(long)]
+    pub(crate) cluster_signing_kubelet_serving_cert_file: Option<PathBuf>,
+    #[arg(long)]
+    pub(crate) cluster_signing_kubelet_serving_key_file: Option<PathBuf>,
+    /// CA that signs for kubernetes.io/kube-apiserver-client-kubelet.
+    #[arg(long)]
+    pub(crate) cluster_signing_kubelet_client_cert_file: Option<PathBuf>,
+    #[arg(long)]
+    pub(crate) cluster_signing_kubelet_client_key_file: Option<PathBuf>,
+    /// CA that signs for kubernetes.io/kube-apiserver-client.
+    #[arg(long)]
+    pub(crate) cluster_signing_kube_apiserver_client_cert_file: Option<PathBuf>,
+    #[arg(long)]
+    pub(crate) cluster_signing_kube_apiserver_client_key_file: Option<PathBuf>,
+    /// CA that signs for kubernetes.io/legacy-unknown.
+    #[arg(long)]
+    pub(crate) cluster_signing_legacy_unknown_cert_file: Option<PathBuf>,
+    #[arg(long)]
+    pub(crate) cluster_signing_legacy_unknown_key_file: Option<PathBuf>,
+    /// The longest that a certificate is valid.
+    #[arg(long, value_parser = machinery::duration::length, default_value = "8760h0m0s")]
+    pub(crate) cluster_signing_duration: Duration,
     /// Where /healthz and /metrics are served; 0: nowhere.
     #[arg(long, default_value_t = 10257)]
     pub(crate) secure_port: u16,
@@ -104,9 +137,6 @@ pub(crate) const UNSUPPORTED: &[(&str, Unsupported)] = &[
     ("node-cidr-mask-size", Warn),
     ("service-cluster-ip-range", Warn),
     ("cluster-name", Warn),
-    ("cluster-signing-cert-file", Warn),
-    ("cluster-signing-key-file", Warn),
-    ("cluster-signing-duration", Warn),
     ("service-account-private-key-file", Warn),
     ("client-ca-file", Warn),
     ("requestheader-client-ca-file", Warn),
@@ -155,6 +185,7 @@ impl Options {
         Ok(Config {
             controllers: self.controllers.clone(),
             client_for: None,
+            signing: self.signing()?,
             root_ca: self.root_ca_file.as_ref().map(crate::context::read_root_ca).transpose()?,
             concurrent_deployment_syncs: self.concurrent_deployment_syncs,
             concurrent_replicaset_syncs: self.concurrent_replicaset_syncs,
@@ -180,21 +211,100 @@ impl Options {
     }
 }
 
+impl Options {
+    /// Either one authority for all signers, or one for each that signs.
+    fn signing(&self) -> anyhow::Result<Signing> {
+        let own = [
+            (&self.cluster_signing_kubelet_serving_cert_file, &self.cluster_signing_kubelet_serving_key_file),
+            (&self.cluster_signing_kubelet_client_cert_file, &self.cluster_signing_kubelet_client_key_file),
+            (
+                &self.cluster_signing_kube_apiserver_client_cert_file,
+                &self.cluster_signing_kube_apiserver_client_key_file,
+            ),
+            (&self.cluster_signing_legacy_unknown_cert_file, &self.cluster_signing_legacy_unknown_key_file),
+        ];
+        let mut signing = Signing { files: BTreeMap::new(), duration: self.cluster_signing_duration };
+        for ((signer, flag), files) in SIGNERS.into_iter().zip(own) {
+            match files {
+                (Some(cert), Some(key)) => drop(signing.files.insert(signer, (cert.clone(), key.clone()))),
+                (None, Some(_)) => anyhow::bail!("\"cluster-signing-{flag}\": cannot specify key without cert"),
+                (Some(_), None) => anyhow::bail!("\"cluster-signing-{flag}\": cannot specify cert without key"),
+                (None, None) => {}
+            }
+        }
+        let shared = (&self.cluster_signing_cert_file, &self.cluster_signing_key_file);
+        anyhow::ensure!(
+            signing.files.is_empty() || shared == (&None, &None),
+            "cannot specify --cluster-signing-{{cert,key}}-file and other --cluster-signing-*-file flags at the same time"
+        );
+        if let (Some(cert), Some(key)) = shared {
+            signing.files = Signing::with(cert.clone(), key.clone()).files;
+        }
+        // Told now rather than when the first request comes.
+        for (signer, files) in &signing.files {
+            authority(files).with_context(|| format!("failed to init {signer} certificate controller"))?;
+        }
+        Ok(signing)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn parsed(argv: &str) -> Options {
+        let argv: Vec<_> = argv.split_whitespace().map(str::to_owned).collect();
+        component::flags::parse("controller-manager", &argv, UNSUPPORTED).unwrap()
+    }
+
     #[test]
     fn the_flags_of_a_cluster_that_is_set_up_by_hand_are_taken() {
-        let argv = "--kubeconfig=kcm.conf --authentication-kubeconfig=kcm.conf --authorization-kubeconfig=kcm.conf \
+        let o = parsed(
+            "--kubeconfig=kcm.conf --authentication-kubeconfig=kcm.conf --authorization-kubeconfig=kcm.conf \
             --service-account-private-key-file=pki/sa.key --use-service-account-credentials=true \
-            --cluster-signing-cert-file=pki/ca.crt --cluster-signing-key-file=pki/ca.key --allocate-node-cidrs=false \
+            --cluster-signing-duration=1h --allocate-node-cidrs=false \
             --service-cluster-ip-range=10.96.0.0/16 --leader-elect=false --kube-api-content-type=application/json \
-            --controllers=*,-ttl-controller -v=4";
-        let argv: Vec<_> = argv.split_whitespace().map(str::to_owned).collect();
-        let o: Options = component::flags::parse("controller-manager", &argv, UNSUPPORTED).unwrap();
+            --controllers=*,-ttl-controller -v=4",
+        );
         assert!(o.use_service_account_credentials && !o.leader_elect && !o.allocate_node_cidrs);
         assert_eq!((o.v, o.controllers.len()), (4, 2));
-        o.config().unwrap();
+        let config = o.config().unwrap();
+        assert_eq!((config.signing.files.len(), config.signing.duration.as_secs()), (0, 3600));
+    }
+
+    #[test]
+    fn signers_have_one_authority_or_several() {
+        let dir = tempfile::tempdir().unwrap();
+        let ca = component::tls::pki::Ca::new("ca", time::OffsetDateTime::now_utc()).unwrap();
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let (cert, key) = (path("ca.crt"), path("ca.key"));
+        std::fs::write(&cert, &ca.pair().cert_pem).unwrap();
+        std::fs::write(&key, &ca.pair().key_pem).unwrap();
+        let check = |argv: String, want: Result<&[&str], &str>| {
+            let got = parsed(&argv).config().map(|config| config.signing.files.into_keys().collect::<Vec<_>>());
+            match (got, want) {
+                (Ok(signers), Ok(want)) => assert_eq!(signers, want, "{argv}"),
+                (got, want) => assert_eq!(got.unwrap_err().to_string(), want.unwrap_err(), "{argv}"),
+            }
+        };
+        let all = [
+            "kubernetes.io/kube-apiserver-client",
+            "kubernetes.io/kube-apiserver-client-kubelet",
+            "kubernetes.io/kubelet-serving",
+            "kubernetes.io/legacy-unknown",
+        ];
+        let shared = format!("--cluster-signing-cert-file={cert} --cluster-signing-key-file={key}");
+        check(shared.clone(), Ok(&all));
+        check(format!("--cluster-signing-cert-file={cert}"), Ok(&[]));
+        let own = format!(
+            "--cluster-signing-kubelet-serving-cert-file={cert} --cluster-signing-kubelet-serving-key-file={key}"
+        );
+        check(own.clone(), Ok(&all[2..3]));
+        let both = "cannot specify --cluster-signing-{cert,key}-file and other --cluster-signing-*-file flags at the same time";
+        check(format!("{own} {shared}"), Err(both));
+        let half = format!("--cluster-signing-legacy-unknown-key-file={key}");
+        check(half, Err("\"cluster-signing-legacy-unknown\": cannot specify key without cert"));
+        let wrong = format!("--cluster-signing-cert-file={key} --cluster-signing-key-file={key}");
+        check(wrong, Err("failed to init kubernetes.io/kube-apiserver-client certificate controller"));
     }
 }

@@ -1,5 +1,6 @@
 //! The controllers on a real server, each under its own identity and role: what a user sees of them.
 
+mod certificates;
 mod cronjobs;
 mod deployments;
 mod disruption;

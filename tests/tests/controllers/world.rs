@@ -234,6 +234,7 @@ impl Drop for World {
 
 /// The service accounts of the controllers under test.
 const ACCOUNTS: &[&str] = &[
+    "certificate-controller",
     "cronjob-controller",
     "deployment-controller",
     "disruption-controller",
