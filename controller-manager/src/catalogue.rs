@@ -5,7 +5,8 @@ use futures::future::BoxFuture;
 use crate::{
     certificates, clusterrole_aggregation, context::Context, cronjob, deployment, disruption, endpoint, endpointslice,
     endpointslicemirroring, garbage_collector, job, namespace, nodelifecycle, podgc, pvcprotection, pvprotection,
-    replicaset, resourcequota, root_ca, serviceaccount, tainteviction, ttl, ttlafterfinished, vacprotection,
+    replicaset, resourcequota, root_ca, serviceaccount, serviceaccount_token, tainteviction, ttl, ttlafterfinished,
+    vacprotection,
 };
 
 /// A controller as the manager knows it.
@@ -14,7 +15,8 @@ pub(crate) struct Entry {
     pub(crate) name: &'static str,
     /// The name before v1.27's renaming, which the flag still takes.
     pub(crate) alias: &'static str,
-    /// The service account in kube-system under which it writes; RBAC's bootstrap has a role for each.
+    /// The service account in kube-system under which it writes; RBAC's bootstrap has a role for each. Empty: it writes as
+    /// the manager.
     pub(crate) service_account: &'static str,
     /// Runs it until its context is cancelled.
     pub(crate) start: fn(Context) -> BoxFuture<'static, anyhow::Result<()>>,
@@ -55,6 +57,7 @@ pub(crate) const CONTROLLERS: &[Entry] = entries! {
     "endpointslice-mirroring-controller"             "endpointslicemirroring"                      "endpointslicemirroring-controller"           endpointslicemirroring::start;
     "garbage-collector-controller"                   "garbagecollector"                            "generic-garbage-collector"                   garbage_collector::start;
     "job-controller"                                 "job"                                         "job-controller"                              job::start;
+    "legacy-serviceaccount-token-cleaner-controller" "legacy-service-account-token-cleaner"        "legacy-service-account-token-cleaner"        serviceaccount_token::start_cleaning;
     "namespace-controller"                           "namespace"                                   "namespace-controller"                        namespace::start;
     "node-lifecycle-controller"                      "nodelifecycle"                               "node-controller"                             nodelifecycle::start;
     "persistentvolume-protection-controller"         "pv-protection"                               "pv-protection-controller"                    pvprotection::start;
@@ -65,6 +68,7 @@ pub(crate) const CONTROLLERS: &[Entry] = entries! {
     "resourcequota-controller"                       "resourcequota"                               "resourcequota-controller"                    resourcequota::start;
     "root-ca-certificate-publisher-controller"       "root-ca-cert-publisher"                      "root-ca-cert-publisher"                      root_ca::start;
     "serviceaccount-controller"                      "serviceaccount"                              "service-account-controller"                  serviceaccount::start;
+    "serviceaccount-token-controller"                "serviceaccount-token"                        ""                                            serviceaccount_token::start;
     "taint-eviction-controller"                      "taint-eviction"                              "node-controller"                             tainteviction::start;
     "ttl-after-finished-controller"                  "ttl-after-finished"                          "ttl-after-finished-controller"               ttlafterfinished::start;
     "ttl-controller"                                 "ttl"                                         "ttl-controller"                              ttl::start;
@@ -85,8 +89,6 @@ pub(crate) const MISSING: &[&str] = &[
     "horizontal-pod-autoscaler-controller",
     "horizontalpodautoscaling",
     "kube-apiserver-serving-clustertrustbundle-publisher-controller",
-    "legacy-service-account-token-cleaner",
-    "legacy-serviceaccount-token-cleaner-controller",
     "node-ipam-controller",
     "node-route-controller",
     "nodeipam",
@@ -104,8 +106,6 @@ pub(crate) const MISSING: &[&str] = &[
     "selinux-warning-controller",
     "service-cidr-controller",
     "service-lb-controller",
-    "serviceaccount-token",
-    "serviceaccount-token-controller",
     "statefulset",
     "statefulset-controller",
     "storage-version-gc",

@@ -47,6 +47,8 @@ pub struct Config {
     pub client_for: Option<ClientFor>,
     /// The CA that pods get to verify the API server with (PEM); none: the publisher does not run.
     pub root_ca: Option<String>,
+    /// The key that signs tokens in Secrets (PEM); none: no such tokens are made.
+    pub service_account_key: Option<String>,
     /// How certificate signing requests are signed.
     pub signing: Signing,
     /// Workers of the deployment controller.
@@ -59,6 +61,10 @@ pub struct Config {
     pub concurrent_resource_quota_syncs: usize,
     /// How often all quotas are counted again; zero: never.
     pub resource_quota_sync_period: Duration,
+    /// Workers of the controller of tokens in Secrets.
+    pub concurrent_serviceaccount_token_syncs: usize,
+    /// For how long a token in a Secret that was made by itself may be unused.
+    pub legacy_service_account_token_clean_up_period: Duration,
     /// Workers of the EndpointSlice controller.
     pub concurrent_service_endpoint_syncs: usize,
     /// Workers of the EndpointSlice mirroring controller.
@@ -97,7 +103,10 @@ impl Default for Config {
             controllers: vec!["*".into()],
             client_for: None,
             root_ca: None,
+            service_account_key: None,
             signing: Signing::default(),
+            concurrent_serviceaccount_token_syncs: 5,
+            legacy_service_account_token_clean_up_period: Duration::from_secs(365 * 24 * 3600),
             concurrent_deployment_syncs: 5,
             concurrent_replicaset_syncs: 5,
             concurrent_rc_syncs: 5,

@@ -29,6 +29,7 @@ mod replicaset;
 mod resourcequota;
 mod root_ca;
 mod serviceaccount;
+mod serviceaccount_token;
 mod tainteviction;
 mod ttl;
 mod ttlafterfinished;
@@ -89,8 +90,8 @@ impl Manager {
         let Self { config, informers, client: manager } = self;
         let make = || async {
             match &config.client_for {
-                Some(client_for) => client_for(entry.service_account).await,
-                None => Ok(manager),
+                Some(client_for) if !entry.service_account.is_empty() => client_for(entry.service_account).await,
+                _ => Ok(manager),
             }
         };
         let Some(client) = run.until_stopped(own.get_or_try_init(make)).await.transpose()?.cloned() else {

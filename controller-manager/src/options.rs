@@ -1,6 +1,10 @@
 //! Upstream's flags of kube-controller-manager: those that do something here, and what becomes of the others.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use component::flags::{Refuse, Unsupported, Warn};
@@ -38,6 +42,9 @@ pub(crate) struct Options {
     /// CA that goes into every namespace's kube-root-ca.crt.
     #[arg(long)]
     pub(crate) root_ca_file: Option<PathBuf>,
+    /// Key that signs tokens in Secrets.
+    #[arg(long)]
+    pub(crate) service_account_private_key_file: Option<PathBuf>,
     /// CA that signs certificates for all signers.
     #[arg(long)]
     pub(crate) cluster_signing_cert_file: Option<PathBuf>,
@@ -88,6 +95,10 @@ pub(crate) struct Options {
     #[arg(long, value_parser = machinery::duration::length, default_value = "5m0s")]
     pub(crate) resource_quota_sync_period: Duration,
     #[arg(long, default_value_t = 5)]
+    pub(crate) concurrent_serviceaccount_token_syncs: usize,
+    #[arg(long, value_parser = machinery::duration::length, default_value = "8760h0m0s")]
+    pub(crate) legacy_service_account_token_clean_up_period: Duration,
+    #[arg(long, default_value_t = 5)]
     pub(crate) concurrent_service_endpoint_syncs: usize,
     #[arg(long, default_value_t = 5)]
     pub(crate) mirroring_concurrent_service_endpoint_syncs: usize,
@@ -137,7 +148,6 @@ pub(crate) const UNSUPPORTED: &[(&str, Unsupported)] = &[
     ("node-cidr-mask-size", Warn),
     ("service-cluster-ip-range", Warn),
     ("cluster-name", Warn),
-    ("service-account-private-key-file", Warn),
     ("client-ca-file", Warn),
     ("requestheader-client-ca-file", Warn),
     ("requestheader-allowed-names", Warn),
@@ -174,7 +184,6 @@ pub(crate) const UNSUPPORTED: &[(&str, Unsupported)] = &[
     ("vmodule", Warn),
     ("concurrent-statefulset-syncs", Warn),
     ("concurrent-daemonset-syncs", Warn),
-    ("concurrent-serviceaccount-token-syncs", Warn),
     ("enable-garbage-collector", Refuse),
 ];
 
@@ -185,7 +194,10 @@ impl Options {
         Ok(Config {
             controllers: self.controllers.clone(),
             client_for: None,
+            service_account_key: self.service_account_private_key_file.as_deref().map(key).transpose()?,
             signing: self.signing()?,
+            concurrent_serviceaccount_token_syncs: self.concurrent_serviceaccount_token_syncs,
+            legacy_service_account_token_clean_up_period: self.legacy_service_account_token_clean_up_period,
             root_ca: self.root_ca_file.as_ref().map(crate::context::read_root_ca).transpose()?,
             concurrent_deployment_syncs: self.concurrent_deployment_syncs,
             concurrent_replicaset_syncs: self.concurrent_replicaset_syncs,
@@ -209,6 +221,16 @@ impl Options {
             node_monitor_period: self.node_monitor_period,
         })
     }
+}
+
+/// A key that signs tokens.
+fn key(path: &Path) -> anyhow::Result<String> {
+    let pem = std::fs::read_to_string(path);
+    let pem =
+        pem.with_context(|| format!("error reading key for service account token controller: {}", path.display()))?;
+    tokens::keys::SigningKey::from_pem(pem.as_bytes())
+        .with_context(|| format!("error reading key for service account token controller: {}", path.display()))?;
+    Ok(pem)
 }
 
 impl Options {
@@ -261,7 +283,7 @@ mod tests {
     fn the_flags_of_a_cluster_that_is_set_up_by_hand_are_taken() {
         let o = parsed(
             "--kubeconfig=kcm.conf --authentication-kubeconfig=kcm.conf --authorization-kubeconfig=kcm.conf \
-            --service-account-private-key-file=pki/sa.key --use-service-account-credentials=true \
+            --use-service-account-credentials=true \
             --cluster-signing-duration=1h --allocate-node-cidrs=false \
             --service-cluster-ip-range=10.96.0.0/16 --leader-elect=false --kube-api-content-type=application/json \
             --controllers=*,-ttl-controller -v=4",

@@ -8,6 +8,7 @@ use access::authn::bearer::{Token, Tokens};
 use access::authn::bootstrap_token::BootstrapToken;
 use access::authn::ca::CaPool;
 use access::authn::client_certificates;
+use access::authn::legacy_token::{LegacyToken, Uses};
 use access::authn::request_header::{Headers, RequestHeader};
 use access::authn::service_account::{Issuer, ServiceAccount};
 use access::authn::token_file::TokenFile;
@@ -30,6 +31,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ResolvesServerCert;
 use time::OffsetDateTime;
 
+use super::noted::Noted;
 use super::{Flags, kubelet_client, read, read_text};
 use crate::bootstrap::{self, kubernetes_service};
 use crate::listener::Tls;
@@ -120,6 +122,8 @@ impl Assembly {
                 sorts.push(Box::new(TokenFile::new(&read_text(file)?).map_err(anyhow::Error::msg)?));
             }
             if let Some(issuer) = &issuer {
+                let uses: Arc<dyn Uses> = Arc::new(Noted(registry.clone()));
+                sorts.push(Box::new(LegacyToken::new(issuer.clone(), lookup.clone(), uses)));
                 sorts.push(Box::new(ServiceAccount::new(issuer.clone(), lookup.clone())));
             }
             if flags.enable_bootstrap_token_auth {

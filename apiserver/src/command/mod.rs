@@ -2,6 +2,7 @@
 
 mod assemble;
 mod flags;
+mod noted;
 mod own;
 
 use std::net::{IpAddr, SocketAddr};

@@ -43,6 +43,7 @@ pub fn start(api: &Api, layout: &Layout, node: &str, endpoint: &str, parts: &Sup
 
     let controllers = controller_manager::Config {
         root_ca: Some(api.pki.ca_pem().to_string()),
+        service_account_key: Some(std::fs::read_to_string(api.pki.path("sa.key"))?),
         signing: controller_manager::Signing::with(api.pki.path("ca.crt"), api.pki.path("ca.key")),
         client_for: Some(api.service_accounts()),
         ..Default::default()

@@ -11,4 +11,5 @@ mod nodes;
 mod protection;
 mod quotas;
 mod replicas;
+mod tokens;
 mod world;

@@ -10,11 +10,11 @@ use jiff::Timestamp;
 use model::lookup::Lookup;
 use model::values::quoted_list;
 use serde_json::{Value, json};
+use tokens::jwt;
+use tokens::keys::{self, PublicKey, SigningKey};
 
 use super::bearer::{Bearer, Token};
 use super::claims::{Claims, validate};
-use super::jwt;
-use super::keys::{self, PublicKey, SigningKey};
 
 /// Issuers, keys and audiences: the `--service-account-*` and `--api-audiences` flags.
 pub struct Issuer {
@@ -70,6 +70,18 @@ impl Issuer {
         jwt::sign(key, &claims.payload(now))
     }
 
+    /// The audiences of a token, of those asked for; one that names none is for the API server.
+    pub(super) fn both(&self, own: Vec<String>, asked: &[String]) -> Result<Vec<String>, String> {
+        let own = if own.is_empty() { self.audiences.clone() } else { own };
+        let asked = if asked.is_empty() { &self.audiences } else { asked };
+        let both: Vec<String> = own.iter().filter(|a| asked.contains(a)).cloned().collect();
+        if both.is_empty() && !self.audiences.is_empty() {
+            let (own, asked) = (quoted_list(&own), quoted_list(asked));
+            return Err(format!("token audiences {own} is invalid for the target audiences {asked}"));
+        }
+        Ok(both)
+    }
+
     /// `/.well-known/openid-configuration`.
     pub fn configuration(&self) -> String {
         let mut algorithms: Vec<_> = self.keys.iter().map(|k| k.algorithm.as_str()).collect();
@@ -119,14 +131,7 @@ impl Token for ServiceAccount {
             return Ok(None);
         }
         jwt::verify(token, &self.issuer.keys)?;
-        let own = audience(&claims);
-        let own = if own.is_empty() { self.issuer.audiences.clone() } else { own };
-        let asked = if audiences.is_empty() { &self.issuer.audiences } else { audiences };
-        let both: Vec<String> = own.iter().filter(|a| asked.contains(a)).cloned().collect();
-        if both.is_empty() && !self.issuer.audiences.is_empty() {
-            let (own, asked) = (quoted_list(&own), quoted_list(asked));
-            return Err(format!("token audiences {own} is invalid for the target audiences {asked}"));
-        }
+        let both = self.issuer.both(audience(&claims), audiences)?;
         let user = validate(&claims, &*self.lookup, now).await?;
         Ok(Some(Bearer { user, audiences: both }))
     }

@@ -191,7 +191,6 @@ mod tests {
     use rcgen::KeyPair;
 
     use super::*;
-    use access::authn::jwt;
     use access::testing::Objects;
 
     fn issuer() -> Issuer {
@@ -218,7 +217,7 @@ mod tests {
         assert_eq!(answer["metadata"]["uid"], "sa");
         assert_eq!(answer["spec"]["audiences"], json!(["https://k"]));
         assert_eq!(answer["status"]["expirationTimestamp"], "2027-01-15T09:00:07Z");
-        let claims = jwt::claims(answer.sub("status").text("token")).unwrap();
+        let claims = tokens::jwt::claims(answer.sub("status").text("token")).unwrap();
         assert_eq!(claims["exp"].as_i64(), Some(1_800_000_000 + EXTENDED_SECONDS));
         assert_eq!(claims["sub"], "system:serviceaccount:ns:web");
         let kubernetes = &claims["kubernetes.io"];
