@@ -73,6 +73,7 @@ impl Writes {
         let api: Api<EndpointSlice> = Api::namespaced(client.clone(), &key.namespace);
         let of = format!("for {owner} {}/{}", key.namespace, key.name);
         let why = |e: &kube::Error| client::message(e);
+        let _writing = tracker.writing(key);
         for slice in &self.create {
             match api.create(&PostParams::default(), slice).await {
                 Ok(created) => tracker.wrote(key, &created),
