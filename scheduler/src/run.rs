@@ -201,7 +201,7 @@ impl Loop {
             Input::Pod(Seen::Delete(pod)) => {
                 self.core.pod_deleted(pod.metadata.uid.as_deref().unwrap_or_default(), now)
             }
-            Input::Pod(Seen::Restarted) => {
+            Input::Pod(Seen::Restarted(_)) => {
                 let seen = self.seen_pods.take().unwrap_or_default();
                 for uid in self.core.known_pods() {
                     if !seen.contains(&*uid) {
@@ -220,7 +220,7 @@ impl Loop {
             Input::Node(Seen::Delete(node)) => {
                 self.core.node_deleted(node.metadata.name.as_deref().unwrap_or_default(), now);
             }
-            Input::Node(Seen::Restarted) => {
+            Input::Node(Seen::Restarted(_)) => {
                 let seen = self.seen_nodes.take().unwrap_or_default();
                 for name in self.core.cache().node_names() {
                     if !seen.contains(&*name) {
@@ -254,7 +254,7 @@ impl Loop {
         let cache = self.core.cache_mut();
         match seen {
             Seen::Restart => cache.snapshot_mut().namespaces.clear(),
-            Seen::Restarted => self.synced("namespaces", synced),
+            Seen::Restarted(_) => self.synced("namespaces", synced),
             Seen::Apply(namespace) => {
                 let name = cache.interner().intern(namespace.metadata.name.as_deref().unwrap_or_default());
                 let labels = Labels::new(namespace.metadata.labels.as_ref(), cache.interner());
@@ -276,7 +276,7 @@ impl Loop {
         let cache = self.core.cache_mut();
         let (object, present) = match &seen {
             Seen::Restart => return cache.snapshot_mut().owners.clear(kind),
-            Seen::Restarted => {
+            Seen::Restarted(_) => {
                 let name = match kind {
                     OwnerKind::Service => "services",
                     OwnerKind::ReplicaSet => "replicasets",
@@ -299,7 +299,7 @@ impl Loop {
         let cache = self.core.cache_mut();
         let (object, present) = match &seen {
             Seen::Restart => return cache.snapshot_mut().budgets.clear(),
-            Seen::Restarted => return self.synced("poddisruptionbudgets", synced),
+            Seen::Restarted(_) => return self.synced("poddisruptionbudgets", synced),
             Seen::Apply(object) => (object, true),
             Seen::Delete(object) => (object, false),
         };

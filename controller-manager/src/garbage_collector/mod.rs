@@ -221,7 +221,7 @@ impl Shell {
                 self.graph.lock().apply(kind, identity, &item.metadata)
             }
             Event::Delete(item) => self.graph.lock().delete(Uid::new(&item.metadata.uid)),
-            Event::Restarted => {
+            Event::Restarted(_) => {
                 let work = self.graph.lock().retain(kind, &seen.take().unwrap_or_default());
                 done.send_replace(true);
                 work

@@ -149,7 +149,7 @@ fn apply(
             }
             return vec![Some(namespace)];
         }
-        Event::Restarted => {
+        Event::Restarted(_) => {
             *names.lock() = listing.take().unwrap_or_default();
             done.send_replace(true);
             return vec![None];
@@ -178,7 +178,7 @@ mod tests {
         tell(Event::Apply(item("a", "1")));
         tell(Event::Apply(item("a", "2")));
         assert_eq!((number("a"), *synced.borrow()), (0, false), "a list that is not complete says nothing");
-        assert_eq!(tell(Event::Restarted), [None]);
+        assert_eq!(tell(Event::Restarted("1".into())), [None]);
         assert_eq!((number("a"), *synced.borrow()), (2, true));
         assert!(tell(Event::Apply(item("a", "2"))).is_empty(), "a change is no more");
         tell(Event::Apply(item("b", "1")));
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!((number("a"), number("b")), (1, 1));
         tell(Event::Restart);
         assert_eq!(number("a"), 1, "what was known holds until the list is in");
-        assert_eq!(tell(Event::Restarted), [None]);
+        assert_eq!(tell(Event::Restarted("1".into())), [None]);
         assert_eq!((number("a"), number("b")), (0, 0));
     }
 

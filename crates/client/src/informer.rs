@@ -10,7 +10,10 @@ use std::{
     any::{Any, TypeId},
     collections::{HashMap, HashSet},
     fmt::Debug,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use component::{
@@ -91,6 +94,8 @@ struct Shared<K> {
     /// Held while a change is applied and told, so that a replay and a change can't overtake each other.
     handlers: Mutex<Vec<Handler<K>>>,
     synced: watch::Sender<bool>,
+    /// The resourceVersion that the store is at, as far as it is a number.
+    version: AtomicU64,
     /// Cancelled when the informer's task is over.
     over: CancellationToken,
 }
@@ -146,6 +151,11 @@ impl<K> Informer<K> {
         }
     }
 
+    /// The resourceVersion up to which everything is shown; 0 before the first list, and where versions are no numbers.
+    pub fn version(&self) -> u64 {
+        self.shared.version.load(Ordering::Acquire)
+    }
+
     /// True once the first list is in.
     pub fn is_synced(&self) -> bool {
         *self.shared.synced.borrow()
@@ -172,6 +182,13 @@ impl<K: Resource> Informer<K> {
 }
 
 impl<K> Shared<K> {
+    /// What comes up to that version is in the store. Versions are the server's, which counts up.
+    fn reached(&self, version: Option<&str>) {
+        if let Some(version) = version.and_then(|v| v.parse().ok()) {
+            self.version.fetch_max(version, Ordering::Release);
+        }
+    }
+
     /// Tells those handlers whose owners still run, and drops the others.
     fn tell(handlers: &mut Vec<Handler<K>>, changes: &[Change<K>]) {
         handlers.retain(|h| !h.owner.until.is_cancelled());
@@ -180,12 +197,14 @@ impl<K> Shared<K> {
 }
 
 impl<K: Resource + DeserializeOwned + Clone + Send + Sync + 'static> Shared<K> {
-    fn apply(&self, object: K) -> (String, String) {
+    /// `listed`: as part of a list, which is in no order of versions.
+    fn apply(&self, object: K, listed: bool) -> (String, String) {
         let meta = object.meta();
         let key = (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
         let new = Arc::new(object);
         let mut handlers = self.handlers.lock();
         let old = self.store.write().insert(&key.0, &key.1, new.clone());
+        self.reached(new.meta().resource_version.as_deref().filter(|_| !listed));
         let changes = match old {
             None => vec![Change::Added(new)],
             Some(old) if old.meta().resource_version == new.meta().resource_version => vec![],
@@ -201,6 +220,7 @@ impl<K: Resource + DeserializeOwned + Clone + Send + Sync + 'static> Shared<K> {
     fn delete(&self, namespace: &str, name: &str, last: Option<K>) {
         let mut handlers = self.handlers.lock();
         let old = self.store.write().remove(namespace, name);
+        self.reached(last.as_ref().and_then(|k| k.meta().resource_version.as_deref()));
         if let Some(gone) = last.map(Arc::new).or(old) {
             Self::tell(&mut handlers, &[Change::Deleted(gone)]);
         }
@@ -212,7 +232,7 @@ impl<K: Resource + DeserializeOwned + Clone + Send + Sync + 'static> Shared<K> {
             Event::Restart => seen = Some(HashSet::new()),
             Event::Apply(mut k) => {
                 k.meta_mut().managed_fields = None;
-                let key = self.apply(k);
+                let key = self.apply(k, seen.is_some());
                 if let Some(seen) = &mut seen {
                     seen.insert(key);
                 }
@@ -222,7 +242,7 @@ impl<K: Resource + DeserializeOwned + Clone + Send + Sync + 'static> Shared<K> {
                 let (ns, name) = (k.meta().namespace.clone(), k.meta().name.clone());
                 self.delete(&ns.unwrap_or_default(), &name.unwrap_or_default(), Some(k));
             }
-            Event::Restarted => {
+            Event::Restarted(version) => {
                 let seen = seen.take().unwrap_or_default();
                 let keys = self.store.read().keys();
                 for (ns, name) in keys {
@@ -230,6 +250,7 @@ impl<K: Resource + DeserializeOwned + Clone + Send + Sync + 'static> Shared<K> {
                         self.delete(&ns, &name, None);
                     }
                 }
+                self.reached(Some(&version));
                 self.synced.send_replace(true);
             }
         };
@@ -292,7 +313,13 @@ impl Informers {
         let (synced, _) = watch::channel(false);
         let over = CancellationToken::new();
         let ended = over.clone().drop_guard();
-        let shared = Arc::new(Shared { store: RwLock::default(), handlers: Mutex::default(), synced, over });
+        let shared = Arc::new(Shared {
+            store: RwLock::default(),
+            handlers: Mutex::default(),
+            synced,
+            version: AtomicU64::new(0),
+            over,
+        });
         let selectors = [("fieldSelector", &scope.field_selector), ("labelSelector", &scope.label_selector)];
         let query: Vec<_> =
             selectors.iter().filter_map(|(k, v)| v.as_ref().map(|v| format!("{k}={}", escape(v)))).collect();

@@ -41,8 +41,8 @@ pub enum Event<K> {
     Apply(K),
     /// The object was deleted; this was its last state.
     Delete(K),
-    /// The list is complete.
-    Restarted,
+    /// The list is complete, as of that resourceVersion.
+    Restarted(String),
 }
 
 /// Keeps telling `sink` about the objects at `target`.
@@ -130,8 +130,9 @@ impl Reflector {
                     }
                     token = page.metadata.continue_token.filter(|t| !t.is_empty());
                     if token.is_none() {
-                        sink(Event::Restarted);
-                        return Ok(page.metadata.resource_version);
+                        let version = page.metadata.resource_version;
+                        sink(Event::Restarted(version.clone()));
+                        return Ok(version);
                     }
                 }
                 // A token can expire under a long list; then everything at once, as upstream's pager does.
