@@ -1,12 +1,6 @@
 //! One pass over a job: observes it, and carries out what `sync` and `track` decide.
 
-use std::{
-    collections::HashSet,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{collections::HashSet, sync::Arc};
 
 use controller::{controller_ref, object_reference};
 use futures::future::join_all;
@@ -164,9 +158,8 @@ impl Shell {
         let (client, recorder) = (&self.context.client, &self.context.recorder);
         let control = &PodControl { client, recorder, owner: &owner };
         self.expectations.expect_creations(key, indexes.len());
-        let next = AtomicUsize::new(0);
-        let create = || {
-            let index = indexes.get(next.fetch_add(1, Ordering::Relaxed)).copied().flatten();
+        let create = |i: usize| {
+            let index = indexes.get(i).copied().flatten();
             let replaced = index.and_then(|index| pass.indexes.awaiting_successor.get(&index));
             let pod = member::new_pod(job, &pass.wanted, index, replaced);
             async move {

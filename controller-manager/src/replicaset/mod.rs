@@ -212,7 +212,7 @@ impl<R: Replicas + 'static> Shell<R> {
             Manage::Create(n) => {
                 self.expectations.expect_creations(key, n);
                 let pod = pod_from_template(&set.template(), &key.name, controller_ref(&**set));
-                let create = || async {
+                let create = |_| async {
                     match control.create(&pod).await {
                         Ok(_) => Ok(()),
                         // Nothing will ever show up here; the expectation expires with the namespace.

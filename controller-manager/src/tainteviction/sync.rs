@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
+use k8s_openapi::api::core::v1::{Node, Pod, Taint};
+
+use crate::util::taints::tolerates;
 
 #[derive(Debug, PartialEq)]
 pub(crate) enum Stay {
@@ -14,21 +16,6 @@ pub(crate) enum Stay {
 pub(crate) fn no_execute(node: &Node) -> Vec<&Taint> {
     let taints = node.spec.as_ref().and_then(|s| s.taints.as_ref()).into_iter().flatten();
     taints.filter(|t| t.effect == "NoExecute").collect()
-}
-
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let set = |s: &Option<String>| s.clone().filter(|s| !s.is_empty());
-    let effect = set(&toleration.effect).is_none_or(|e| e == taint.effect);
-    let key = set(&toleration.key).is_none_or(|k| k == taint.key);
-    effect
-        && key
-        && match toleration.operator.as_deref() {
-            Some("Exists") => true,
-            None | Some("" | "Equal") => {
-                toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default()
-            }
-            Some(_) => false,
-        }
 }
 
 /// As long as the shortest of the tolerations that are needed; not at all if one taint is not tolerated.

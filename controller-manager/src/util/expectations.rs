@@ -37,13 +37,17 @@ impl Expectations {
     }
 
     pub(crate) fn expect_creations(&self, key: &Key, n: usize) {
-        let expected = Expected { creations: n as i64, deletions: HashSet::new(), since: Instant::now() };
-        self.0.lock().insert(key.clone(), expected);
+        self.expect(key, n, []);
     }
 
     pub(crate) fn expect_deletions(&self, key: &Key, uids: impl IntoIterator<Item = String>) {
-        let expected = Expected { creations: 0, deletions: uids.into_iter().collect(), since: Instant::now() };
-        self.0.lock().insert(key.clone(), expected);
+        self.expect(key, 0, uids);
+    }
+
+    /// What is about to be asked for, in place of what was expected before.
+    pub(crate) fn expect(&self, key: &Key, creations: usize, deletions: impl IntoIterator<Item = String>) {
+        let (creations, deletions) = (creations as i64, deletions.into_iter().collect());
+        self.0.lock().insert(key.clone(), Expected { creations, deletions, since: Instant::now() });
     }
 
     /// One creation was seen, or failed, or was skipped.

@@ -23,6 +23,11 @@ pub(crate) fn fnv1a(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash: u32, b| (hash ^ u32::from(*b)).wrapping_mul(0x0100_0193))
 }
 
+/// FNV-1, 32 bits.
+pub(crate) fn fnv1(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash: u32, b| hash.wrapping_mul(0x0100_0193) ^ u32::from(*b))
+}
+
 /// Upstream's encoding of a number in letters that spell no words.
 pub(crate) fn safe(text: &str) -> String {
     text.bytes().map(|b| char::from(ALPHABET[usize::from(b) % ALPHABET.len()])).collect()
@@ -34,7 +39,7 @@ mod tests {
 
     #[test]
     fn numbers_are_spelled_as_upstream_spells_them() {
-        assert_eq!(fnv1a(b"hello"), 0x4f9f_2cab);
+        assert_eq!((fnv1a(b"hello"), fnv1(b"hello")), (0x4f9f_2cab, 0xb6fa_7167));
         assert_eq!(safe("0123456789"), "456789bcdf");
         let template = PodTemplateSpec::default();
         assert_ne!(pod_template(&template, None), pod_template(&template, Some(1)));

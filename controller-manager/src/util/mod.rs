@@ -1,13 +1,17 @@
-//! What several controllers share: keys, selectors, pods, ownership, expectations, protection.
+//! What several controllers share: keys, selectors, pods, nodes, ownership, history, expectations, protection.
 
+pub(crate) mod backoff;
 pub(crate) mod conditions;
 pub(crate) mod discovery;
 pub(crate) mod expectations;
+pub(crate) mod freshness;
 pub(crate) mod hash;
+pub(crate) mod history;
 pub(crate) mod int_or_percent;
 pub(crate) mod jobs;
 pub(crate) mod key;
 pub(crate) mod namespaces;
+pub(crate) mod node_affinity;
 pub(crate) mod owners;
 pub(crate) mod pod_control;
 pub(crate) mod pods;
@@ -16,3 +20,4 @@ pub(crate) mod selector;
 pub(crate) mod services;
 pub(crate) mod slices;
 pub(crate) mod subsets;
+pub(crate) mod taints;

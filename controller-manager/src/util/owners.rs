@@ -38,11 +38,20 @@ pub(crate) fn candidates<K: Resource>(informer: &Informer<K>, owner: &ObjectMeta
 
 /// Sorts `candidates` into those that `owner` has, should take, and should let go.
 pub(crate) fn claim<K: Resource>(owner: &ObjectMeta, selector: &Selector, candidates: Vec<Arc<K>>) -> Claim<K> {
+    claim_where(owner, |k| selector.matches(k.meta().labels.as_ref()), candidates)
+}
+
+/// As [`claim`], where more than the labels may decide whether an object belongs to `owner`.
+pub(crate) fn claim_where<K: Resource>(
+    owner: &ObjectMeta,
+    belongs: impl Fn(&K) -> bool,
+    candidates: Vec<Arc<K>>,
+) -> Claim<K> {
     let mut claim = Claim { mine: vec![], adopt: vec![], release: vec![] };
     let deleting = owner.deletion_timestamp.is_some();
     for k in candidates {
         let meta = k.meta();
-        let matches = selector.matches(meta.labels.as_ref());
+        let matches = belongs(&k);
         match controller_of(meta) {
             Some(c) if Some(&c.uid) != owner.uid.as_ref() => {}
             Some(_) if matches => claim.mine.push(k),

@@ -80,17 +80,17 @@ pub(crate) fn pod_from_template(template: &PodTemplateSpec, owner: &str, referen
     }
 }
 
-/// Calls `f` `count` times, in batches of 1, 2, 4, ...: when the server refuses (quota, say), few calls are wasted.
+/// Calls `f` with 0 to `count`, in batches of 1, 2, 4, ...: when the server refuses (quota, say), few calls are wasted.
 /// Returns how many succeeded and the first error.
-pub(crate) async fn slow_start<F, Fut>(count: usize, f: F) -> (usize, Option<kube::Error>)
+pub(crate) async fn slow_start<F, Fut, E>(count: usize, f: F) -> (usize, Option<E>)
 where
-    F: Fn() -> Fut,
-    Fut: Future<Output = kube::Result<()>>,
+    F: Fn(usize) -> Fut,
+    Fut: Future<Output = Result<(), E>>,
 {
     let (mut done, mut batch) = (0, 1);
     while done < count {
         let size = batch.min(count - done);
-        let results = join_all((0..size).map(|_| f())).await;
+        let results = join_all((done..done + size).map(&f)).await;
         let failures: Vec<_> = results.into_iter().filter_map(Result::err).collect();
         done += size - failures.len();
         if let Some(first) = failures.into_iter().next() {
@@ -112,7 +112,8 @@ mod tests {
         let calls = Cell::new(0);
         let f = |limit: usize| {
             let calls = &calls;
-            move || {
+            move |i| {
+                assert_eq!(i, calls.get());
                 calls.set(calls.get() + 1);
                 let ok = calls.get() <= limit;
                 async move { if ok { Ok(()) } else { Err(kube::Error::LinesCodecMaxLineLengthExceeded) } }
