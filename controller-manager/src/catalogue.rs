@@ -3,10 +3,10 @@
 use futures::future::BoxFuture;
 
 use crate::{
-    certificates, clusterrole_aggregation, context::Context, cronjob, deployment, disruption, endpoint, endpointslice,
-    endpointslicemirroring, garbage_collector, job, namespace, nodelifecycle, podgc, pvcprotection, pvprotection,
-    replicaset, resourcequota, root_ca, serviceaccount, serviceaccount_token, tainteviction, ttl, ttlafterfinished,
-    vacprotection,
+    certificates, clusterrole_aggregation, context::Context, cronjob, daemonset, deployment, disruption, endpoint,
+    endpointslice, endpointslicemirroring, garbage_collector, job, namespace, nodelifecycle, podgc, pvcprotection,
+    pvprotection, replicaset, resourcequota, root_ca, serviceaccount, serviceaccount_token, tainteviction, ttl,
+    ttlafterfinished, vacprotection,
 };
 
 /// A controller as the manager knows it.
@@ -50,6 +50,7 @@ pub(crate) const CONTROLLERS: &[Entry] = entries! {
     "certificatesigningrequest-signing-controller"   "csrsigning"                                  "certificate-controller"                      certificates::start_signing;
     "clusterrole-aggregation-controller"             "clusterrole-aggregation"                     "clusterrole-aggregation-controller"          clusterrole_aggregation::start;
     "cronjob-controller"                             "cronjob"                                     "cronjob-controller"                          cronjob::start;
+    "daemonset-controller"                           "daemonset"                                   "daemon-set-controller"                       daemonset::start;
     "deployment-controller"                          "deployment"                                  "deployment-controller"                       deployment::start;
     "disruption-controller"                          "disruption"                                  "disruption-controller"                       disruption::start;
     "endpoints-controller"                           "endpoint"                                    "endpoint-controller"                         endpoint::start;
@@ -81,8 +82,6 @@ pub(crate) const MISSING: &[&str] = &[
     "bootstrap-signer-controller",
     "bootstrapsigner",
     "cloud-node-lifecycle-controller",
-    "daemonset",
-    "daemonset-controller",
     "device-taint-eviction-controller",
     "ephemeral-volume",
     "ephemeral-volume-controller",
@@ -106,8 +105,6 @@ pub(crate) const MISSING: &[&str] = &[
     "selinux-warning-controller",
     "service-cidr-controller",
     "service-lb-controller",
-    "statefulset",
-    "statefulset-controller",
     "storage-version-gc",
     "storage-version-migrator-controller",
     "storageversion-garbage-collector-controller",

@@ -11,6 +11,7 @@ mod certificates;
 mod clusterrole_aggregation;
 mod context;
 mod cronjob;
+mod daemonset;
 mod deployment;
 mod disruption;
 mod endpoint;

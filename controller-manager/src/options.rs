@@ -85,6 +85,8 @@ pub(crate) struct Options {
     pub(crate) tls_private_key_file: Option<PathBuf>,
     #[arg(long, default_value_t = 5)]
     pub(crate) concurrent_deployment_syncs: usize,
+    #[arg(long, default_value_t = 2)]
+    pub(crate) concurrent_daemonset_syncs: usize,
     #[arg(long, default_value_t = 5)]
     pub(crate) concurrent_replicaset_syncs: usize,
     #[arg(long, default_value_t = 5)]
@@ -182,8 +184,6 @@ pub(crate) const UNSUPPORTED: &[(&str, Unsupported)] = &[
     ("tls-min-version", Warn),
     ("logging-format", Warn),
     ("vmodule", Warn),
-    ("concurrent-statefulset-syncs", Warn),
-    ("concurrent-daemonset-syncs", Warn),
     ("enable-garbage-collector", Refuse),
 ];
 
@@ -200,6 +200,7 @@ impl Options {
             legacy_service_account_token_clean_up_period: self.legacy_service_account_token_clean_up_period,
             root_ca: self.root_ca_file.as_ref().map(crate::context::read_root_ca).transpose()?,
             concurrent_deployment_syncs: self.concurrent_deployment_syncs,
+            concurrent_daemonset_syncs: self.concurrent_daemonset_syncs,
             concurrent_replicaset_syncs: self.concurrent_replicaset_syncs,
             concurrent_rc_syncs: self.concurrent_rc_syncs,
             concurrent_resource_quota_syncs: self.concurrent_resource_quota_syncs,

@@ -1,4 +1,3 @@
-//! Numbers that users give as such or as a percentage.
 //! Numbers that may be given as a percentage, as of how many pods may be missing.
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;

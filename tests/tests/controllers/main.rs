@@ -2,6 +2,7 @@
 
 mod certificates;
 mod cronjobs;
+mod daemons;
 mod deployments;
 mod disruption;
 mod endpoints;

@@ -94,6 +94,7 @@ impl World {
             controllers: controllers.iter().map(|name| (*name).to_owned()).collect(),
             client_for: Some(Arc::new(client_for)),
             concurrent_cron_job_syncs: 1,
+            concurrent_daemonset_syncs: 1,
             concurrent_deployment_syncs: 1,
             concurrent_endpoint_syncs: 1,
             concurrent_job_syncs: 1,
@@ -160,6 +161,27 @@ impl World {
     /// Changes an object by a merge patch.
     pub async fn patch(&self, path: &str, patch: Value) -> anyhow::Result<Value> {
         expect(200, self.admin.send_as(Method::PATCH, path, "application/merge-patch+json", Some(&patch)).await?)
+    }
+
+    /// Changes an object by a strategic merge patch, as `kubectl rollout undo` does.
+    pub async fn merge(&self, path: &str, patch: &Value) -> anyhow::Result<Value> {
+        let kind = "application/strategic-merge-patch+json";
+        expect(200, self.admin.send_as(Method::PATCH, path, kind, Some(patch)).await?)
+    }
+
+    /// Says of a pod what its kubelet would: that it is in this phase, and since when it is ready if it is.
+    pub async fn report(&self, pod: &str, phase: &str, ready_since: Option<&str>) -> anyhow::Result<()> {
+        let status = if ready_since.is_some() { "True" } else { "False" };
+        let since = ready_since.unwrap_or("2020-01-01T00:00:00Z");
+        let ready = json!({"type": "Ready", "status": status, "lastTransitionTime": since});
+        self.patch(&format!("{pod}/status"), json!({"status": {"phase": phase, "conditions": [ready]}})).await?;
+        Ok(())
+    }
+
+    /// The objects of a collection that are not on their way out.
+    pub async fn list(&self, collection: &str) -> anyhow::Result<Vec<Value>> {
+        let items = self.get(collection).await?["items"].as_array().cloned().unwrap_or_default();
+        Ok(items.into_iter().filter(|object| object["metadata"]["deletionTimestamp"].is_null()).collect())
     }
 
     /// Deletes an object, or asks for it.
@@ -236,6 +258,7 @@ impl Drop for World {
 const ACCOUNTS: &[&str] = &[
     "certificate-controller",
     "cronjob-controller",
+    "daemon-set-controller",
     "deployment-controller",
     "disruption-controller",
     "endpoint-controller",
