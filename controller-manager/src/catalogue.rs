@@ -5,8 +5,8 @@ use futures::future::BoxFuture;
 use crate::{
     certificates, clusterrole_aggregation, context::Context, cronjob, daemonset, deployment, disruption, endpoint,
     endpointslice, endpointslicemirroring, garbage_collector, job, namespace, nodelifecycle, podgc, pvcprotection,
-    pvprotection, replicaset, resourcequota, root_ca, serviceaccount, serviceaccount_token, tainteviction, ttl,
-    ttlafterfinished, vacprotection,
+    pvprotection, replicaset, resourcequota, root_ca, serviceaccount, serviceaccount_token, statefulset, tainteviction,
+    ttl, ttlafterfinished, vacprotection,
 };
 
 /// A controller as the manager knows it.
@@ -70,6 +70,7 @@ pub(crate) const CONTROLLERS: &[Entry] = entries! {
     "root-ca-certificate-publisher-controller"       "root-ca-cert-publisher"                      "root-ca-cert-publisher"                      root_ca::start;
     "serviceaccount-controller"                      "serviceaccount"                              "service-account-controller"                  serviceaccount::start;
     "serviceaccount-token-controller"                "serviceaccount-token"                        ""                                            serviceaccount_token::start;
+    "statefulset-controller"                         "statefulset"                                 "statefulset-controller"                      statefulset::start;
     "taint-eviction-controller"                      "taint-eviction"                              "node-controller"                             tainteviction::start;
     "ttl-after-finished-controller"                  "ttl-after-finished"                          "ttl-after-finished-controller"               ttlafterfinished::start;
     "ttl-controller"                                 "ttl"                                         "ttl-controller"                              ttl::start;

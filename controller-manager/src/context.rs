@@ -55,6 +55,8 @@ pub struct Config {
     pub concurrent_deployment_syncs: usize,
     /// Workers of the DaemonSet controller.
     pub concurrent_daemonset_syncs: usize,
+    /// Workers of the StatefulSet controller.
+    pub concurrent_statefulset_syncs: usize,
     /// Workers of the ReplicaSet controller.
     pub concurrent_replicaset_syncs: usize,
     /// Workers of the ReplicationController controller.
@@ -111,6 +113,7 @@ impl Default for Config {
             legacy_service_account_token_clean_up_period: Duration::from_secs(365 * 24 * 3600),
             concurrent_deployment_syncs: 5,
             concurrent_daemonset_syncs: 2,
+            concurrent_statefulset_syncs: 5,
             concurrent_replicaset_syncs: 5,
             concurrent_rc_syncs: 5,
             concurrent_resource_quota_syncs: 5,

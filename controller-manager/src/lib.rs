@@ -31,6 +31,7 @@ mod resourcequota;
 mod root_ca;
 mod serviceaccount;
 mod serviceaccount_token;
+mod statefulset;
 mod tainteviction;
 mod ttl;
 mod ttlafterfinished;

@@ -88,6 +88,8 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 2)]
     pub(crate) concurrent_daemonset_syncs: usize,
     #[arg(long, default_value_t = 5)]
+    pub(crate) concurrent_statefulset_syncs: usize,
+    #[arg(long, default_value_t = 5)]
     pub(crate) concurrent_replicaset_syncs: usize,
     #[arg(long, default_value_t = 5)]
     pub(crate) concurrent_rc_syncs: usize,
@@ -201,6 +203,7 @@ impl Options {
             root_ca: self.root_ca_file.as_ref().map(crate::context::read_root_ca).transpose()?,
             concurrent_deployment_syncs: self.concurrent_deployment_syncs,
             concurrent_daemonset_syncs: self.concurrent_daemonset_syncs,
+            concurrent_statefulset_syncs: self.concurrent_statefulset_syncs,
             concurrent_replicaset_syncs: self.concurrent_replicaset_syncs,
             concurrent_rc_syncs: self.concurrent_rc_syncs,
             concurrent_resource_quota_syncs: self.concurrent_resource_quota_syncs,

@@ -12,5 +12,6 @@ mod nodes;
 mod protection;
 mod quotas;
 mod replicas;
+mod stateful;
 mod tokens;
 mod world;

@@ -102,6 +102,7 @@ impl World {
             mirroring_concurrent_service_endpoint_syncs: 1,
             concurrent_replicaset_syncs: 1,
             concurrent_rc_syncs: 1,
+            concurrent_statefulset_syncs: 1,
             concurrent_ttl_syncs: 1,
             ..Config::default()
         };
@@ -271,6 +272,7 @@ const ACCOUNTS: &[&str] = &[
     "replication-controller",
     "resourcequota-controller",
     "service-account-controller",
+    "statefulset-controller",
     "ttl-after-finished-controller",
     "ttl-controller",
     "volumeattributesclass-protection-controller",
