@@ -56,11 +56,14 @@ impl Shell {
         }
         let revisions =
             self.owned_revisions(&key, &set, &selector).await.context("failed to construct revisions of DaemonSet")?;
+        // Before the pods are looked at: what is seen later than that is not among them.
+        let satisfied = self.expectations.satisfied(&key);
         let mine = self.owned_pods(&key, &set, &selector).await?;
         let keeper = Keeper { client: &self.context.client, set: &set, pods: &mine };
-        let (hash, old) = keeper.keep(revisions).await.context("failed to construct revisions of DaemonSet")?;
+        let kept = keeper.keep(revisions).await.context("failed to construct revisions of DaemonSet")?;
+        // Relabelled pods come back as changes; as they are here, they would pass for old ones.
+        let Some((hash, old)) = kept else { return Ok(()) };
         let seen = Observed::new(set.clone(), &self.nodes.list(), &mine, hash, Timestamp::now());
-        let satisfied = self.expectations.satisfied(&key);
         let done = match satisfied {
             true => self.update(&key, &seen, &keeper, old).await,
             false => Ok(()),

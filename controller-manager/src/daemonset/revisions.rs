@@ -69,14 +69,14 @@ impl Keeper<'_> {
     }
 
     /// Makes sure that there is one revision of the present template, with the highest number. Returns its hash, and the
-    /// old ones.
+    /// old ones; nothing if pods were relabelled, which are not what was seen any more.
     ///
     /// # Errors
     /// Whatever the server refuses, and that another revision has the new one's name: then the next pass has another.
     pub(crate) async fn keep(
         &self,
         all: Vec<Arc<ControllerRevision>>,
-    ) -> anyhow::Result<(String, Vec<Arc<ControllerRevision>>)> {
+    ) -> anyhow::Result<Option<(String, Vec<Arc<ControllerRevision>>)>> {
         let spec = self.set.spec.as_ref().context("a DaemonSet without specification")?;
         let mut labelled = Vec::with_capacity(all.len());
         for revision in all {
@@ -87,14 +87,17 @@ impl Keeper<'_> {
         let current = match current.is_empty() {
             true => Arc::new(self.create(number).await?),
             false => {
-                let current = self.only(current).await?;
+                let (current, relabelled) = self.only(current).await?;
+                if relabelled {
+                    return Ok(None);
+                }
                 if current.revision < number {
                     self.history().renumber(&current, number).await?;
                 }
                 current
             }
         };
-        Ok((label(&current).cloned().unwrap_or_default(), old))
+        Ok(Some((label(&current).cloned().unwrap_or_default(), old)))
     }
 
     /// A revision from before there was the label is known by its name.
@@ -108,24 +111,25 @@ impl Keeper<'_> {
         Ok(Arc::new(self.history().replace(&revision).await?))
     }
 
-    /// The one to stay; the pods are made its own before the others go.
-    async fn only(&self, current: Vec<Arc<ControllerRevision>>) -> anyhow::Result<Arc<ControllerRevision>> {
+    /// The one to stay; the pods are made its own before the others go. True if there was one to be made so.
+    async fn only(&self, current: Vec<Arc<ControllerRevision>>) -> anyhow::Result<(Arc<ControllerRevision>, bool)> {
         let keep = current.iter().max_by_key(|r| r.revision).cloned().context("no revision to keep")?;
         if current.len() == 1 {
-            return Ok(keep);
+            return Ok((keep, false));
         }
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), key::namespace(&self.set.metadata));
-        let hash = label(&keep);
+        let (hash, mut relabelled) = (label(&keep), false);
         for pod in self.pods {
             if pod.metadata.labels.as_ref().and_then(|l| l.get(REVISION_LABEL)) != hash {
                 let patch = json!({"metadata": {"labels": {REVISION_LABEL: hash}}});
                 pods.patch(key::name(&pod.metadata), &PatchParams::default(), &Patch::Merge(patch)).await?;
+                relabelled = true;
             }
         }
         for other in current.iter().filter(|r| r.metadata.name != keep.metadata.name) {
             self.history().delete(other).await?;
         }
-        Ok(keep)
+        Ok((keep, relabelled))
     }
 
     async fn create(&self, number: i64) -> anyhow::Result<ControllerRevision> {

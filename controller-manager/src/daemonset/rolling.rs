@@ -26,9 +26,12 @@ pub(crate) fn roll(seen: &Observed) -> anyhow::Result<Plan> {
     }
 }
 
-/// The pods of a node that are not on their way out: one of the present template and one of another; nothing if there
-/// are several of a sort, which is for the next pass to mend.
-fn pair<'a>(seen: &Observed, pods: &'a [Arc<Pod>]) -> Option<(Option<&'a Arc<Pod>>, Option<&'a Arc<Pod>>)> {
+/// A pod of the present template, and one of another.
+type Pair<'a> = (Option<&'a Arc<Pod>>, Option<&'a Arc<Pod>>);
+
+/// The pods of a node that are not on their way out; nothing if there are several of a sort, which is for the next pass to
+/// mend.
+fn pair<'a>(seen: &Observed, pods: &'a [Arc<Pod>]) -> Option<Pair<'a>> {
     let here = pods.iter().filter(|p| !pods::is_terminating(p));
     let (new, old): (Vec<_>, Vec<_>) = here.partition(|p| seen.is_updated(p));
     (new.len() <= 1 && old.len() <= 1).then(|| (new.first().copied(), old.first().copied()))

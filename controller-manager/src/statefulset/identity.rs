@@ -77,7 +77,7 @@ pub(crate) fn storage_matches(set: &StatefulSet, pod: &Pod) -> bool {
     let Some(ordinal) = ordinal(pod) else { return false };
     let volumes = || pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
     claim_templates(set).iter().all(|template| {
-        let volume = volumes().filter(|v| v.name == key::name(&template.metadata)).last();
+        let volume = volumes().rfind(|v| v.name == key::name(&template.metadata));
         let claim = volume.and_then(|v| v.persistent_volume_claim.as_ref());
         claim.is_some_and(|c| c.claim_name == claim_name(set, template, ordinal))
     })

@@ -282,7 +282,7 @@ impl Shell {
             proposed.metadata.name = Some(name.clone());
             // It would be the last thing made for a set that goes.
             if set.metadata.deletion_timestamp.is_some() {
-                return Ok((Arc::new(proposed), collisions));
+                return Ok((Arc::new(*proposed), collisions));
             }
             match self.history(key).create(&proposed).await {
                 Err(error) if client::is_already_exists(&error) => {}

@@ -20,7 +20,7 @@ pub(crate) enum Update {
     /// The template was that of an earlier one, which becomes the newest by this number.
     Renumber(Arc<ControllerRevision>, i64),
     /// There is none yet. It lacks a name.
-    Create(ControllerRevision),
+    Create(Box<ControllerRevision>),
 }
 
 /// Decides. `revisions` are in the order of [`history::by_number`].
@@ -35,7 +35,7 @@ pub(crate) fn update(set: &StatefulSet, revisions: &[Arc<ControllerRevision>]) -
         }
         (Some(equal), _) => Update::Renumber(equal.clone(), number),
         (None, Some(newest)) if means_the_same(set, newest, &proposed) => Update::Newest(newest.clone()),
-        (None, _) => Update::Create(proposed),
+        (None, _) => Update::Create(Box::new(proposed)),
     }
 }
 
