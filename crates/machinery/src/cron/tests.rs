@@ -53,6 +53,7 @@ fn what_upstream_refuses_in_its_words() {
         ("@every 5", "failed to parse duration @every 5: time: missing unit in duration \"5\""),
         ("TZ=0", "invalid schedule format: runtime error: slice bounds out of range [:-1]"),
         ("TZ=Invalid/Zone * * * * *", "provided bad location Invalid/Zone: unknown time zone Invalid/Zone"),
+        ("TZ=Etc/Unknown * * * * *", "provided bad location Etc/Unknown: unknown time zone Etc/Unknown"),
         ("TZ=../etc * * * * *", "provided bad location ../etc: time: invalid location name"),
         ("TZ=europe/berlin * * * * *", "provided bad location europe/berlin: unknown time zone europe/berlin"),
     ] {

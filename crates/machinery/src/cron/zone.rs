@@ -2,8 +2,8 @@
 
 use jiff::tz::TimeZone;
 
-/// The time zone of this name: the empty one is UTC, `Local` is none. The system's database is asked first, then the one in
-/// the program. Names are taken as they are spelled there.
+/// The time zone of this name: the empty one is UTC, `Local` is none. Asked is the system's database, or the one in the
+/// program where the system has none. Names are taken as they are spelled there.
 ///
 /// # Errors
 /// Go's sentence: there is none.
@@ -16,7 +16,7 @@ pub fn location(name: &str) -> Result<Option<TimeZone>, String> {
     }
     match TimeZone::get(name) {
         // Found in any spelling; Go looks for a file.
-        Ok(zone) if zone.iana_name() == Some(name) => Ok(Some(zone)),
+        Ok(zone) if zone.iana_name() == Some(name) && !zone.is_unknown() => Ok(Some(zone)),
         _ => Err(format!("unknown time zone {name}")),
     }
 }
