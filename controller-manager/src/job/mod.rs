@@ -100,8 +100,11 @@ impl Shell {
                 self.wake_orphans(job);
                 self.queue.add(key);
             }
-            // All its pods should have been released before.
-            Change::Updated { .. } if jobs::is_finished(job) => self.wake_orphans(job),
+            Change::Updated { .. } if jobs::is_finished(job) => {
+                self.memory.forget(&key);
+                // All its pods should have been released before.
+                self.wake_orphans(job);
+            }
             Change::Updated { old, new } => {
                 let delay = if old.metadata.generation == new.metadata.generation { BATCH } else { Duration::ZERO };
                 self.queue.add_after(key.clone(), delay);

@@ -49,10 +49,11 @@ impl Shell {
             self.say(&job, vec![Said("Warning", "UnknownCompletionMode".into(), message.into())]);
             return Ok(());
         }
-        // Before the pods are listed: one more that is seen in between makes the next pass.
+        // Before the pods are listed: one more that is seen in between makes the next pass, and one whose finalizer is seen
+        // to be gone in between, but is listed with it, must not be counted again.
         let satisfied = self.expectations.satisfied(&key);
-        let pods = self.pods_of(&key, &job).await?;
         let removing = self.memory.removing(&key);
+        let pods = self.pods_of(&key, &job).await?;
         let failures = self.memory.failures(&key);
         let now = Timestamp::now();
         let observed = Observed { job: &job, pods, removing: &removing, satisfied, failures, now };
