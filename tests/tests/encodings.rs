@@ -259,7 +259,11 @@ async fn long_lists_are_made_in_pieces_in_every_form() -> anyhow::Result<()> {
     for (accept, member) in [("application/json", "items"), (TABLE, "rows"), (PARTIAL, "items")] {
         let ask = async |query: &str| -> anyhow::Result<(Vec<u8>, Value)> {
             let raw = get(&admin, &format!("{maps}?{query}"), accept).await?;
-            Ok((raw.bytes.clone(), serde_json::from_slice(&raw.bytes)?))
+            let mut list: Value = serde_json::from_slice(&raw.bytes)?;
+            // The age, which goes on while they are asked for.
+            let rows = list["rows"].as_array_mut().into_iter().flatten();
+            rows.filter_map(|row| row["cells"].as_array_mut()).for_each(|cells| drop(cells.pop()));
+            Ok((raw.bytes.clone(), list))
         };
         let (whole, parsed) = ask("").await?;
         assert!(whole.len() > 128 * 1024, "{accept}: more than one piece");
