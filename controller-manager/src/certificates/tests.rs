@@ -1,3 +1,5 @@
+//! Requests for certificates by table: who is approved, what is signed, what is cleaned up.
+
 use std::time::Duration;
 
 use component::tls::issue::Request;

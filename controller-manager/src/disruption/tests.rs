@@ -1,3 +1,5 @@
+//! Disruption budgets by table: how many pods may be evicted, and what the status says of it.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! EndpointSlices by table: what Services and pods make of them.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Mirrored EndpointSlices by table: what Endpoints make of them.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Quotas by table: what is counted, and when a change is worth a count.
+
 use serde_json::json;
 use usage::Evaluator;
 

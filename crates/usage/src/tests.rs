@@ -1,3 +1,5 @@
+//! What objects use by table, with upstream's cases.
+
 use serde_json::json;
 
 use super::*;
