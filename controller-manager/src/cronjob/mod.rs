@@ -25,7 +25,10 @@ use kube::{
 
 use crate::{
     context::Context,
-    util::key::{self, Key},
+    util::{
+        key::{self, Key},
+        owners,
+    },
 };
 use machinery::cron;
 use sync::{Decision, Observed, Said};
@@ -84,9 +87,8 @@ impl Shell {
         };
         for job in old.into_iter().chain([change.object()]) {
             let namespace = job.metadata.namespace.as_deref();
-            let Some(owner) = controller_of(&job.metadata).filter(|o| o.kind == "CronJob") else { continue };
-            let cron = self.crons.get(namespace, &owner.name).filter(|c| c.metadata.uid.as_ref() == Some(&owner.uid));
-            cron.into_iter().for_each(|cron| self.queue.add(Key::of(cron.meta())));
+            let cron = controller_of(&job.metadata).and_then(|owner| owners::resolve(&self.crons, namespace, owner));
+            cron.into_iter().for_each(|(key, _)| self.queue.add(key));
         }
     }
 

@@ -33,7 +33,7 @@ use crate::{
         expectations::Expectations,
         freshness::Freshness,
         key::{self, Key},
-        pods,
+        owners, pods,
         selector::Selector,
     },
 };
@@ -185,12 +185,7 @@ impl Shell {
         if controller_of(meta).is_some() {
             return self.wake_owner(meta);
         }
-        for set in self.sets.list_namespace(key::namespace(meta)) {
-            let selects = |s: Selector| !s.is_empty() && s.matches(meta.labels.as_ref());
-            if selector(&set).is_some_and(selects) {
-                self.queue.add(Key::of(&set.metadata));
-            }
-        }
+        owners::selecting(&self.sets, meta, selector).into_iter().for_each(|key| self.queue.add(key));
     }
 
     fn wake_owner(&self, meta: &ObjectMeta) {
@@ -200,11 +195,7 @@ impl Shell {
     }
 
     fn resolve(&self, meta: &ObjectMeta, owner: &OwnerReference) -> Option<(Key, Arc<DaemonSet>)> {
-        if owner.kind != "DaemonSet" {
-            return None;
-        }
-        let set = self.sets.get(meta.namespace.as_deref(), &owner.name)?;
-        (set.metadata.uid.as_ref() == Some(&owner.uid)).then(|| (Key::of(&set.metadata), set))
+        owners::resolve(&self.sets, meta.namespace.as_deref(), owner)
     }
 
     fn node_changed(&self, change: &Change<Node>) {

@@ -140,28 +140,16 @@ impl Shell {
             let mut pod = pod.clone();
             nodes::pin(&mut pod, &create[i]);
             async move {
-                match control.create(&pod).await {
-                    Ok(created) => self.written.note(key, Written::Pod as usize, &created.metadata),
-                    // Nothing will ever show up here; the expectation expires with the namespace.
-                    Err(e) if client::is_namespace_terminating(&e) => {}
-                    Err(e) => return Err(e),
+                if let Some(created) = control.create_expected(&pod).await? {
+                    self.written.note(key, Written::Pod as usize, &created.metadata);
                 }
                 Ok(())
             }
         };
         let (created, failure) = slow_start(create.len(), on_node).await;
         (created..create.len()).for_each(|_| self.expectations.creation_observed(key));
-        let delete = |pod: &Arc<Pod>| {
-            let pod = pod.clone();
-            async move {
-                let deleted = control.delete(key::name(&pod.metadata)).await;
-                if deleted.is_err() {
-                    self.expectations.deletion_observed(key, key::uid(&pod.metadata));
-                }
-                deleted.or_else(|e| if client::is_not_found(&e) { Ok(()) } else { Err(e) })
-            }
-        };
-        let deleted = join_all(plan.delete.iter().map(delete)).await;
+        let delete = |pod| control.delete_expected(pod, &self.expectations, key);
+        let deleted = join_all(plan.delete.iter().map(|pod| delete(pod))).await;
         match failure.or_else(|| deleted.into_iter().find_map(Result::err)) {
             Some(error) => Err(error.into()),
             None => Ok(()),

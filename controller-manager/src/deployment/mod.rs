@@ -94,23 +94,15 @@ impl Shell {
             (owner @ Some(_), _) => self.wake_owner(&set.metadata, owner),
             (None, Change::Deleted(_)) => {}
             (None, _) => {
-                for d in self.deployments.list_namespace(key::namespace(&set.metadata)) {
-                    let selects = |s: Selector| !s.is_empty() && s.matches(set.metadata.labels.as_ref());
-                    if selector(&d).is_some_and(selects) {
-                        self.queue.add(Key::of(&d.metadata));
-                    }
-                }
+                let interested = owners::selecting(&self.deployments, &set.metadata, selector);
+                interested.into_iter().for_each(|key| self.queue.add(key));
             }
         }
     }
 
     fn wake_owner(&self, set: &ObjectMeta, owner: Option<&OwnerReference>) {
-        if let Some(owner) = owner.filter(|o| o.kind == "Deployment")
-            && let Some(d) = self.deployments.get(set.namespace.as_deref(), &owner.name)
-            && d.metadata.uid.as_ref() == Some(&owner.uid)
-        {
-            self.queue.add(Key::of(&d.metadata));
-        }
+        let found = owner.and_then(|owner| owners::resolve(&self.deployments, set.namespace.as_deref(), owner));
+        found.into_iter().for_each(|(key, _)| self.queue.add(key));
     }
 
     /// A Deployment that recreates waits for its last old pod to go.

@@ -35,7 +35,7 @@ use crate::{
         expectations::Expectations,
         jobs,
         key::{self, Key},
-        pods,
+        owners, pods,
         selector::Selector,
     },
 };
@@ -185,11 +185,8 @@ impl Shell {
         if !adoptable || pod.metadata.labels.is_none() {
             return;
         }
-        for job in self.jobs.list_namespace(key::namespace(&pod.metadata)) {
-            if selector(&job).is_some_and(|s| s.matches(pod.metadata.labels.as_ref())) {
-                self.queue.add_after(Key::of(job.meta()), BATCH);
-            }
-        }
+        let interested = owners::selecting(&self.jobs, &pod.metadata, selector);
+        interested.into_iter().for_each(|key| self.queue.add_after(key, BATCH));
     }
 
     fn wake_orphans(&self, job: &Job) {
@@ -197,11 +194,7 @@ impl Shell {
     }
 
     fn resolve(&self, pod: &Pod, owner: &OwnerReference) -> Option<(Key, Arc<Job>)> {
-        if owner.kind != "Job" {
-            return None;
-        }
-        let job = self.jobs.get(pod.metadata.namespace.as_deref(), &owner.name)?;
-        (job.metadata.uid.as_ref() == Some(&owner.uid)).then(|| (Key::of(&job.metadata), job))
+        owners::resolve(&self.jobs, pod.metadata.namespace.as_deref(), owner)
     }
 }
 

@@ -163,14 +163,7 @@ impl Shell {
             let index = indexes.get(i).copied().flatten();
             let replaced = index.and_then(|index| pass.indexes.awaiting_successor.get(&index));
             let pod = member::new_pod(job, &pass.wanted, index, replaced);
-            async move {
-                match control.create(&pod).await {
-                    Ok(_) => Ok(()),
-                    // Nothing will ever show up here; the expectation expires with the namespace.
-                    Err(e) if client::is_namespace_terminating(&e) => Ok(()),
-                    Err(e) => Err(e),
-                }
-            }
+            async move { control.create_expected(&pod).await.map(drop) }
         };
         let (created, error) = slow_start(indexes.len(), create).await;
         (created..indexes.len()).for_each(|_| self.expectations.creation_observed(key));

@@ -151,20 +151,12 @@ impl<R: Replicas + 'static> Shell<R> {
 
     /// An orphan interests every set that selects it.
     fn wake_candidates(&self, pod: &Pod) {
-        for set in self.sets.list_namespace(key::namespace(&pod.metadata)) {
-            let selects = |s: Selector| !s.is_empty() && s.matches(pod.metadata.labels.as_ref());
-            if set.selector().is_some_and(selects) {
-                self.queue.add(Key::of(set.meta()));
-            }
-        }
+        let interested = owners::selecting(&self.sets, &pod.metadata, R::selector);
+        interested.into_iter().for_each(|key| self.queue.add(key));
     }
 
     fn resolve(&self, pod: &Pod, owner: &OwnerReference) -> Option<(Key, Arc<R>)> {
-        if owner.kind != R::kind(&()) {
-            return None;
-        }
-        let set = self.sets.get(pod.metadata.namespace.as_deref(), &owner.name)?;
-        (set.meta().uid.as_ref() == Some(&owner.uid)).then(|| (Key::of(set.meta()), set))
+        owners::resolve(&self.sets, pod.metadata.namespace.as_deref(), owner)
     }
 
     fn api(&self, key: &Key) -> Api<R> {
@@ -212,14 +204,7 @@ impl<R: Replicas + 'static> Shell<R> {
             Manage::Create(n) => {
                 self.expectations.expect_creations(key, n);
                 let pod = pod_from_template(&set.template(), &key.name, controller_ref(&**set));
-                let create = |_| async {
-                    match control.create(&pod).await {
-                        Ok(_) => Ok(()),
-                        // Nothing will ever show up here; the expectation expires with the namespace.
-                        Err(e) if client::is_namespace_terminating(&e) => Ok(()),
-                        Err(e) => Err(e),
-                    }
-                };
+                let create = |_| async { control.create_expected(&pod).await.map(drop) };
                 let (created, error) = slow_start(n, create).await;
                 (created..n).for_each(|_| self.expectations.creation_observed(key));
                 error.map_or(Ok(()), |e| Err(client::message(&e)))
@@ -228,17 +213,8 @@ impl<R: Replicas + 'static> Shell<R> {
                 let related = self.related_pods(set);
                 let doomed = sync::pods_to_delete(mine, &related, n, Timestamp::now());
                 self.expectations.expect_deletions(key, doomed.iter().map(|p| key::uid(&p.metadata).to_owned()));
-                let delete = |pod: Arc<Pod>| {
-                    let control = &control;
-                    async move {
-                        let deleted = control.delete(key::name(&pod.metadata)).await;
-                        if deleted.is_err() {
-                            self.expectations.deletion_observed(key, key::uid(&pod.metadata));
-                        }
-                        deleted.or_else(|e| if client::is_not_found(&e) { Ok(()) } else { Err(e) })
-                    }
-                };
-                let results = join_all(doomed.into_iter().map(delete)).await;
+                let delete = |pod| control.delete_expected(pod, &self.expectations, key);
+                let results = join_all(doomed.iter().map(|pod| delete(pod))).await;
                 let first = results.into_iter().find_map(Result::err);
                 first.map_or(Ok(()), |e| Err(format!("unable to delete pods: {}", client::message(&e))))
             }

@@ -146,12 +146,7 @@ impl Shell {
         if controller_of(pod).is_some() {
             return self.wake_owner(pod);
         }
-        for set in self.sets.list_namespace(key::namespace(pod)) {
-            let selects = |s: Selector| !s.is_empty() && s.matches(pod.labels.as_ref());
-            if selector(&set).is_some_and(selects) {
-                self.queue.add(Key::of(&set.metadata));
-            }
-        }
+        owners::selecting(&self.sets, pod, selector).into_iter().for_each(|key| self.queue.add(key));
     }
 
     fn wake_owner(&self, pod: &ObjectMeta) {
@@ -161,11 +156,7 @@ impl Shell {
     }
 
     fn resolve(&self, pod: &ObjectMeta, owner: &OwnerReference) -> Option<(Key, Arc<StatefulSet>)> {
-        if owner.kind != "StatefulSet" {
-            return None;
-        }
-        let set = self.sets.get(pod.namespace.as_deref(), &owner.name)?;
-        (set.metadata.uid.as_ref() == Some(&owner.uid)).then(|| (Key::of(&set.metadata), set))
+        owners::resolve(&self.sets, pod.namespace.as_deref(), owner)
     }
 
     fn api(&self, key: &Key) -> Api<StatefulSet> {

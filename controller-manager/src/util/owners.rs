@@ -19,7 +19,10 @@ use kube::{
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::{key, selector::Selector};
+use super::{
+    key::{self, Key},
+    selector::Selector,
+};
 
 /// What to do about each candidate.
 #[derive(Debug, PartialEq)]
@@ -27,6 +30,31 @@ pub(crate) struct Claim<K> {
     pub(crate) mine: Vec<Arc<K>>,
     pub(crate) adopt: Vec<Arc<K>>,
     pub(crate) release: Vec<Arc<K>>,
+}
+
+/// The object that an owner reference of something in `namespace` names, and its key; nothing if it is of another kind or
+/// another one has its name now.
+pub(crate) fn resolve<K: Resource<DynamicType = ()>>(
+    informer: &Informer<K>,
+    namespace: Option<&str>,
+    owner: &OwnerReference,
+) -> Option<(Key, Arc<K>)> {
+    if owner.kind != K::kind(&()) {
+        return None;
+    }
+    let found = informer.get(namespace, &owner.name)?;
+    (found.meta().uid.as_ref() == Some(&owner.uid)).then(|| (Key::of(found.meta()), found))
+}
+
+/// Those that an orphan interests: whose selector matches it. A selector that is empty or invalid matches nothing.
+pub(crate) fn selecting<K: Resource>(
+    informer: &Informer<K>,
+    orphan: &ObjectMeta,
+    selector: impl Fn(&K) -> Option<Selector>,
+) -> Vec<Key> {
+    let selects = |k: &K| selector(k).is_some_and(|s| !s.is_empty() && s.matches(orphan.labels.as_ref()));
+    let all = informer.list_namespace(key::namespace(orphan));
+    all.iter().filter(|k| selects(k)).map(|k| Key::of(k.meta())).collect()
 }
 
 /// What a controller may have or take: what it controls, and what nobody does.

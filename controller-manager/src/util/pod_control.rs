@@ -13,6 +13,11 @@ use kube::{
     api::{DeleteParams, PostParams},
 };
 
+use super::{
+    expectations::Expectations,
+    key::{self, Key},
+};
+
 /// Creates and deletes pods of one workload.
 pub(crate) struct PodControl<'a> {
     pub(crate) client: &'a Client,
@@ -40,6 +45,25 @@ impl PodControl<'_> {
             }
         }
         created
+    }
+
+    /// Creates a pod that is expected. None in a namespace that is going away: nothing will ever show up there, and the
+    /// expectation expires with it.
+    pub(crate) async fn create_expected(&self, pod: &Pod) -> kube::Result<Option<Pod>> {
+        match self.create(pod).await {
+            Err(e) if client::is_namespace_terminating(&e) => Ok(None),
+            created => created.map(Some),
+        }
+    }
+
+    /// Deletes a pod whose deletion is expected by the owner `key`; one that is gone already is as good.
+    pub(crate) async fn delete_expected(&self, pod: &Pod, expectations: &Expectations, key: &Key) -> kube::Result<()> {
+        let deleted = self.delete(key::name(&pod.metadata)).await;
+        if deleted.is_err() {
+            // The informer will not see it go.
+            expectations.deletion_observed(key, key::uid(&pod.metadata));
+        }
+        deleted.or_else(|e| if client::is_not_found(&e) { Ok(()) } else { Err(e) })
     }
 
     /// Deletes a pod and says so. It being gone already is told to the caller, not to the user.
