@@ -8,13 +8,17 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use component::Supervisor;
+use proto::cri::VersionRequest;
 use tokio::process::{Child, Command};
 
 use super::flags::Layout;
-use super::{image, network};
+use super::{cri, image, network};
 
 /// How long containerd may take to listen.
 const START: Duration = Duration::from_secs(20);
+
+/// How long one that is found may take to say its version.
+const ANSWER: Duration = Duration::from_secs(2);
 
 /// The endpoint of the private containerd, and its process if it had to be started.
 pub async fn containerd(layout: &Layout) -> anyhow::Result<(String, Option<Child>)> {
@@ -23,10 +27,34 @@ pub async fn containerd(layout: &Layout) -> anyhow::Result<(String, Option<Child
     fs::write(dir.join("cni/10-ferry.conflist"), network::conflist(&dir.join("ipam")))?;
     fs::write(layout.containerd_config(), config(&dir))?;
     let endpoint = format!("unix://{}", socket.display());
-    if answers(&socket).await {
-        return Ok((endpoint, None));
+    let deadline = tokio::time::Instant::now() + START;
+    let mut child: Option<Child> = None;
+    loop {
+        let listening = listens(&socket).await;
+        // One that is being killed takes connections until it is dead, so one that was found has to answer.
+        if listening && (child.is_some() || answers(&socket).await) {
+            return Ok((endpoint, child));
+        }
+        let log = dir.join("containerd.log");
+        match &mut child {
+            None if !listening => child = Some(start(layout, &log)?),
+            None => {}
+            Some(child) => {
+                if let Some(status) = child.try_wait()? {
+                    bail!("containerd ended with {status}; see {}", log.display());
+                }
+            }
+        }
+        if tokio::time::Instant::now() > deadline {
+            let what = if listening { "answer" } else { "listen" };
+            bail!("containerd does not {what} after {} s; see {}", START.as_secs(), log.display());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("containerd.log"))?;
+}
+
+fn start(layout: &Layout, log: &Path) -> anyhow::Result<Child> {
+    let log = fs::OpenOptions::new().create(true).append(true).open(log)?;
     let mut command = Command::new("containerd");
     command.arg("-c").arg(layout.containerd_config());
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
@@ -36,23 +64,9 @@ pub async fn containerd(layout: &Layout) -> anyhow::Result<(String, Option<Child
     for name in component::notify::VARIABLES {
         command.env_remove(name);
     }
-    let mut child = command.spawn().context("starting containerd")?;
+    let child = command.spawn().context("starting containerd")?;
     fs::write(layout.containerd_pid_file(), child.id().map(|id| id.to_string()).unwrap_or_default())?;
-    let deadline = tokio::time::Instant::now() + START;
-    while !answers(&socket).await {
-        if let Some(status) = child.try_wait()? {
-            bail!("containerd ended with {status}; see {}", dir.join("containerd.log").display());
-        }
-        if tokio::time::Instant::now() > deadline {
-            bail!(
-                "containerd does not listen after {} s; see {}",
-                START.as_secs(),
-                dir.join("containerd.log").display()
-            );
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    Ok((endpoint, Some(child)))
+    Ok(child)
 }
 
 /// Says so if it ends while `tasks` go on.
@@ -65,9 +79,14 @@ pub fn watch(mut containerd: Child, layout: &Layout, tasks: &Supervisor) {
     tasks.one_shot("containerd", tasks.token().run_until_cancelled_owned(watching));
 }
 
-/// Whether somebody listens there.
-pub async fn answers(socket: &Path) -> bool {
+async fn listens(socket: &Path) -> bool {
     tokio::net::UnixStream::connect(socket).await.is_ok()
+}
+
+/// Whether a container runtime answers there.
+async fn answers(socket: &Path) -> bool {
+    let version = async { Some(cri::connect(socket).await.ok()?.version(VersionRequest::default()).await.is_ok()) };
+    tokio::time::timeout(ANSWER, version).await.ok().flatten().unwrap_or(false)
 }
 
 fn config(dir: &Path) -> String {
