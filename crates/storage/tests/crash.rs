@@ -1,7 +1,7 @@
 //! The embedded store on a disk that crashes at every step there is, and loses what was not synced.
 //!
 //! `kill -9` proves little: what was written survives in the page cache. Here a crash keeps what was synced, and of the rest
-//! nothing, all, or any sectors and names at random.
+//! nothing, all, or any sectors and names at random. A process that is killed first, and the machine after it, is one more way.
 
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
@@ -147,7 +147,7 @@ async fn check(store: &EmbeddedStore, told: &mut Told, context: &str) {
     told.seen.clear();
 }
 
-async fn run(crash_at: usize, loss: Loss) -> bool {
+async fn run(crash_at: usize, first: Loss, second: Loss) -> bool {
     let disk = SimDisk::default();
     disk.crash_at(crash_at);
     let mut told = Told::default();
@@ -157,14 +157,14 @@ async fn run(crash_at: usize, loss: Loss) -> bool {
     }
     let crashed = disk.crashed();
     // And once more, early in the second life: recovering must survive a crash too.
-    let again = disk.after_crash(loss);
+    let again = disk.after_crash(first);
     again.crash_at(1 + crash_at % 13);
-    let context = format!("crash at step {crash_at}, {loss:?}");
+    let context = format!("crash at step {crash_at}, {first:?}, {second:?}");
     if let Ok(store) = open(&again) {
         check(&store, &mut told, &context).await;
         work(&store, &mut told, &mut random, 5).await;
     }
-    let last = again.after_crash(loss);
+    let last = again.after_crash(second);
     let store = open(&last).unwrap_or_else(|e| panic!("{context}: {e}"));
     check(&store, &mut told, &context).await;
     work(&store, &mut told, &mut random, 5).await;
@@ -177,8 +177,12 @@ async fn nothing_acknowledged_is_lost_at_any_crash_point() {
     let mut step = 1;
     loop {
         let mut crashed = false;
-        for loss in [Loss::Everything, Loss::Nothing, Loss::Random(step as u64), Loss::Random(!step as u64)] {
-            crashed |= run(step, loss).await;
+        let (some, others) = (Loss::Random(step as u64), Loss::Random(!step as u64));
+        for loss in [Loss::Everything, Loss::Nothing, some, others] {
+            crashed |= run(step, loss, loss).await;
+        }
+        for second in [Loss::Everything, some, others] {
+            crashed |= run(step, Loss::Process, second).await;
         }
         if !crashed {
             break;

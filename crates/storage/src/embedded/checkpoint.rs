@@ -23,7 +23,7 @@ const BATCH_BYTES: usize = 1 << 20;
 /// Synced after so much.
 const SYNC_BYTES: u64 = 4 << 20;
 
-/// Writes and syncs the checkpoint under its temporary name. Stops early, with an error, when `stop` is set.
+/// Writes and syncs the checkpoint and its temporary name. Stops early, with an error, when `stop` is set.
 pub(super) fn write(
     disk: &dyn Disk,
     state: &RwLock<State>,
@@ -61,6 +61,8 @@ pub(super) fn write(
             synced = end;
         }
         if done {
+            // The temporary name may have been another file's, of a checkpoint that failed: nobody may rename that one.
+            disk.sync_directory()?;
             return Ok(Checkpoint { revision, bytes: end });
         }
     }

@@ -107,6 +107,8 @@ impl Log {
                 sealed.push(Segment { number, last_revision, bytes: segment.end });
             }
         })?;
+        // As for the last segment's contents: before anything goes that these names stand for.
+        disk.sync_directory().map_err(io)?;
         // Left by a crash: what was being written, and what the checkpoint made superfluous. Nothing depends on them.
         for name in names
             .iter()

@@ -53,7 +53,14 @@ pub(super) fn segments(
         for (at, &number) in numbers.iter().enumerate() {
             let decoded = decoders[at % threads].recv().expect("a decoder sends until it has sent an error")?;
             if let Some(decoded) = decoded {
-                done(apply(decoded, number, state)?, at == last);
+                let segment = apply(decoded, number, state)?;
+                if at == last {
+                    // A process that was killed leaves what the system has and the disk may not: before anybody is shown
+                    // it, it is made to last.
+                    let name = segment_name(number);
+                    segment.file.sync().map_err(|e| disk_error(&format!("syncing {name}"), &e))?;
+                }
+                done(segment, at == last);
             }
         }
         Ok(())
@@ -70,9 +77,7 @@ fn apply(decoded: Decoded, number: u64, state: &mut State) -> Result<Active> {
     if cut {
         let name = segment_name(number);
         tracing::info!(file = %name, offset = segment.end, "cutting off a write that a crash interrupted");
-        let io = |e| disk_error(&format!("cutting {name}"), &e);
-        segment.file.truncate(segment.end).map_err(io)?;
-        segment.file.sync().map_err(io)?;
+        segment.file.truncate(segment.end).map_err(|e| disk_error(&format!("cutting {name}"), &e))?;
     }
     Ok(segment)
 }

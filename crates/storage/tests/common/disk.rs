@@ -10,6 +10,8 @@ use storage::disk::{Disk, DiskFile};
 /// What becomes of what was not synced.
 #[derive(Debug, Clone, Copy)]
 pub enum Loss {
+    /// Only the process was killed: the system still has all of it, and the disk still has not.
+    Process,
     /// All of it is lost.
     Everything,
     /// Nothing is lost.
@@ -136,10 +138,13 @@ impl SimDisk {
     /// The disk as the next start of the machine finds it.
     pub fn after_crash(&self, loss: Loss) -> SimDisk {
         let inner = self.0.lock().unwrap();
+        if let Loss::Process = loss {
+            return SimDisk(Arc::new(Mutex::new(inner.of_next_process())));
+        }
         let mut random = Random(if let Loss::Random(seed) = loss { seed } else { 0 });
         let mut survives = || match loss {
             Loss::Everything => false,
-            Loss::Nothing => true,
+            Loss::Nothing | Loss::Process => true,
             Loss::Random(_) => random.next().is_multiple_of(2),
         };
         let mut names = inner.durable_names.clone();
@@ -188,6 +193,16 @@ impl SimDisk {
 }
 
 impl Inner {
+    fn of_next_process(&self) -> Self {
+        Self {
+            files: self.files.clone(),
+            names: self.names.clone(),
+            durable_names: self.durable_names.clone(),
+            pending_names: self.pending_names.clone(),
+            ..Self::default()
+        }
+    }
+
     fn used(&self) -> usize {
         self.names.values().map(|file| self.files[*file].content.len()).sum()
     }
