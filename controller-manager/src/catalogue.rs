@@ -4,9 +4,9 @@ use futures::future::BoxFuture;
 
 use crate::{
     certificates, clusterrole_aggregation, context::Context, cronjob, daemonset, deployment, disruption, endpoint,
-    endpointslice, endpointslicemirroring, garbage_collector, job, namespace, nodelifecycle, podgc, pvcprotection,
-    pvprotection, replicaset, resourcequota, root_ca, serviceaccount, serviceaccount_token, statefulset, tainteviction,
-    ttl, ttlafterfinished, vacprotection,
+    endpointslice, endpointslicemirroring, garbage_collector, job, local_volumes, namespace, nodelifecycle, podgc,
+    pvcprotection, pvprotection, replicaset, resourcequota, root_ca, serviceaccount, serviceaccount_token, statefulset,
+    tainteviction, ttl, ttlafterfinished, vacprotection,
 };
 
 /// A controller as the manager knows it.
@@ -23,6 +23,11 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// Whether `*` means it, too.
+    fn is_on(&self) -> bool {
+        !matches!(self.name, "local-volume-provisioner-controller")
+    }
+
     /// The component that its events name: older than the controllers' present names.
     pub(crate) fn event_source(&self) -> &'static str {
         match self.name {
@@ -59,6 +64,7 @@ pub(crate) const CONTROLLERS: &[Entry] = entries! {
     "garbage-collector-controller"                   "garbagecollector"                            "generic-garbage-collector"                   garbage_collector::start;
     "job-controller"                                 "job"                                         "job-controller"                              job::start;
     "legacy-serviceaccount-token-cleaner-controller" "legacy-service-account-token-cleaner"        "legacy-service-account-token-cleaner"        serviceaccount_token::start_cleaning;
+    "local-volume-provisioner-controller"            "local-volume-provisioner"                    "local-volume-provisioner"                    local_volumes::start;
     "namespace-controller"                           "namespace"                                   "namespace-controller"                        namespace::start;
     "node-lifecycle-controller"                      "nodelifecycle"                               "node-controller"                             nodelifecycle::start;
     "persistentvolume-protection-controller"         "pv-protection"                               "pv-protection-controller"                    pvprotection::start;
@@ -133,7 +139,7 @@ pub(crate) fn selected(wanted: &[String]) -> anyhow::Result<Vec<&'static Entry>>
             Some(off) => is(e, off).then_some(false),
             None => is(e, w).then_some(true),
         });
-        named.unwrap_or_else(|| wanted.iter().any(|w| w == "*"))
+        named.unwrap_or_else(|| e.is_on() && wanted.iter().any(|w| w == "*"))
     };
     Ok(CONTROLLERS.iter().filter(enabled).collect())
 }

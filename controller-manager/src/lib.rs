@@ -20,6 +20,7 @@ mod endpointslicemirroring;
 mod garbage_collector;
 mod identity;
 mod job;
+mod local_volumes;
 mod namespace;
 mod nodelifecycle;
 mod options;

@@ -65,6 +65,9 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     if unmounted > 0 {
         println!("unmounted {unmounted}");
     }
+    if let Err(error) = loop_devices(&layout.data) {
+        faults.push(format!("detaching loop devices: {error:#}"));
+    }
     if let Err(error) = proxy::cleanup(&proxy::Nft::default()).await {
         faults.push(format!("removing the proxy's rules: {error:#}"));
     }
@@ -148,6 +151,21 @@ fn unmount(data: &Path) -> usize {
     let below =
         mounts.lines().rev().filter_map(|line| line.split(' ').nth(1)).filter(|point| point.starts_with(&prefix));
     below.filter(|point| umount2(*point, MntFlags::MNT_DETACH).is_ok()).count()
+}
+
+/// Detaches the loop devices of files below the data directory: volumes that pods had as devices.
+fn loop_devices(data: &Path) -> anyhow::Result<()> {
+    for device in fs::read_dir("/sys/block").into_iter().flatten().flatten() {
+        let file = fs::read_to_string(device.path().join("loop/backing_file")).unwrap_or_default();
+        if !Path::new(file.trim_end()).starts_with(data) {
+            continue;
+        }
+        let output = Command::new("losetup").arg("-d").arg(Path::new("/dev").join(device.file_name())).output()?;
+        if !output.status.success() {
+            bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+    }
+    Ok(())
 }
 
 /// Removes the pods' cgroups; those of others have other names. Processes that were killed take a moment to leave.

@@ -42,6 +42,7 @@ pub fn start(api: &Api, layout: &Layout, node: &str, endpoint: &str, parts: &Sup
     part(parts, "scheduler", move |own| scheduler::run(config, client, own.token()));
 
     let controllers = controller_manager::Config {
+        controllers: ["*", rights::PROVISIONER].map(String::from).to_vec(),
         root_ca: Some(api.pki.ca_pem().to_string()),
         service_account_key: Some(std::fs::read_to_string(api.pki.path("sa.key"))?),
         signing: controller_manager::Signing::with(api.pki.path("ca.crt"), api.pki.path("ca.key")),

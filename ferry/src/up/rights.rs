@@ -1,16 +1,23 @@
 //! What a new cluster of `ferry up` has beyond the API server's own bootstrap: the right of the DNS to keep its Service and
-//! the endpoints of that. It is asked for as the administrator who brings the cluster up, by server-side apply, so that each
+//! the endpoints of that, and a class of volumes with the right of its provisioner. It is asked for as the administrator who brings the cluster up, by server-side apply, so that each
 //! start brings it to what this version needs.
 
-use anyhow::Context;
-use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject};
+use anyhow::{Context, bail};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject};
+use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use machinery::yaml;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 const NAMESPACE: &str = "kube-system";
 /// The DNS's user, its role and the binding between them.
 pub const DNS: &str = "ferry:dns";
+
+/// The controller that provisions volumes on nodes.
+pub const PROVISIONER: &str = "local-volume-provisioner-controller";
+/// Its class and its role.
+const VOLUMES: &str = include_str!("../../../deploy/local-volumes.yaml");
 
 /// Applies them.
 pub async fn apply(administrator: kube::Client) -> anyhow::Result<()> {
@@ -39,7 +46,36 @@ pub async fn apply(administrator: kube::Client) -> anyhow::Result<()> {
     let how = PatchParams::apply("ferry-up").force();
     let roles: Api<Role> = Api::namespaced(administrator.clone(), NAMESPACE);
     roles.patch(DNS, &how, &Patch::Apply(&role)).await.context("making the DNS's role")?;
-    let bindings: Api<RoleBinding> = Api::namespaced(administrator, NAMESPACE);
+    let bindings: Api<RoleBinding> = Api::namespaced(administrator.clone(), NAMESPACE);
     bindings.patch(DNS, &how, &Patch::Apply(&binding)).await.context("making the DNS's role binding")?;
+    volumes(administrator).await.context("making the class of local volumes")
+}
+
+async fn volumes(administrator: kube::Client) -> anyhow::Result<()> {
+    let how = PatchParams::apply("ferry-up").force();
+    for document in yaml::documents(VOLUMES) {
+        let object = yaml::to_json(document.as_bytes()).map_err(anyhow::Error::msg)?;
+        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        match object["kind"].as_str() {
+            Some("ClusterRole") => {
+                let roles: Api<ClusterRole> = Api::all(administrator.clone());
+                roles.patch(&name, &how, &Patch::Apply(&object)).await?;
+            }
+            Some("ClusterRoleBinding") => {
+                let bindings: Api<ClusterRoleBinding> = Api::all(administrator.clone());
+                bindings.patch(&name, &how, &Patch::Apply(&object)).await?;
+            }
+            // Whoever has changed it, to have another default, has it so.
+            Some("StorageClass") => {
+                let classes: Api<StorageClass> = Api::all(administrator.clone());
+                let class = serde_json::from_value(object)?;
+                match classes.create(&PostParams::default(), &class).await {
+                    Err(error) if !client::is_already_exists(&error) => return Err(error.into()),
+                    _ => {}
+                }
+            }
+            other => bail!("{other:?} is not expected here"),
+        }
+    }
     Ok(())
 }

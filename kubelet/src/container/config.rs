@@ -21,6 +21,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) image_user: &'a ImageUser,
     pub(crate) env: &'a Env,
     pub(crate) mounts: Vec<cri::Mount>,
+    pub(crate) devices: Vec<cri::Device>,
     /// The container whose processes an ephemeral container sees.
     pub(crate) target: Option<&'a str>,
     pub(crate) cpu: Cpu,
@@ -56,7 +57,7 @@ pub(crate) fn config(pod: &Pod, container: &Container, parts: Parts) -> Result<c
             .map(|(key, value)| cri::KeyValue { key: key.clone(), value: value.clone().into_bytes() })
             .collect(),
         mounts: parts.mounts,
-        devices: Vec::new(),
+        devices: parts.devices,
         labels: labels::container(pod, container),
         annotations: labels::annotations(pod, container, parts.restart_count),
         log_path: log_path(&container.name, parts.restart_count),

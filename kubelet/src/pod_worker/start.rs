@@ -9,7 +9,7 @@ use crate::{
     node_agent::Agent,
     objects::Objects,
     pod::{self, Kind},
-    volumes::{self, mounts},
+    volumes::{self, block, mounts},
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
@@ -253,7 +253,9 @@ impl Worker {
         let env = env::environment(pod, container, &services, &facts, agent.objects.as_ref()).await?;
         let folder = volumes::pod_dir(&agent.config.root_dir, pod::uid(pod));
         let empty = volumes::Volumes::new();
-        let mut list = mounts::mounts(&folder, container, self.volumes.as_ref().map_or(&empty, |v| &v.0), &env)?;
+        let volumes = self.volumes.as_ref().map_or(&empty, |v| &v.0);
+        let devices = block::devices(container, volumes)?;
+        let mut list = mounts::mounts(&folder, container, volumes, &env)?;
         self.own_files(pod, container, &folder, &pod_ips, &mut list)?;
         let status = agent.runtime.image_status(image).await.map_err(|e| e.to_string())?;
         let user = security::ImageUser::of(status.as_ref());
@@ -277,6 +279,7 @@ impl Worker {
             image_user: &user,
             env: &env,
             mounts: list,
+            devices,
             target: target.as_deref(),
             cpu: agent.cpu(),
             memory_bytes: agent.machine.memory_bytes,

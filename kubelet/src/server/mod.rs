@@ -2,6 +2,7 @@
 
 mod auth;
 mod files;
+mod local_volumes;
 mod logs;
 mod pods;
 mod stats;
@@ -55,7 +56,7 @@ pub(crate) async fn serve(agent: Arc<Agent>, listener: TcpListener, own: Supervi
 /// Everything that is served to those who may ask for it.
 fn routes(agent: Arc<Agent>) -> Router {
     let file = &agent.config.file;
-    let always = Router::new().merge(pods::routes()).merge(stats::routes());
+    let always = Router::new().merge(pods::routes()).merge(stats::routes()).merge(local_volumes::routes());
     let routes = if file.enable_debugging_handlers {
         let files = if file.enable_system_log_handler {
             files::routes()

@@ -1,7 +1,8 @@
-//! Claims: bound to a volume that is a folder of this node (`hostPath` or `local`). Drivers come with the storage issue.
+//! Claims: bound to a volume that is of this node (`hostPath` or `local`). Upstream: the checks of
+//! pkg/kubelet/volumemanager/populator.
 
-use crate::objects::api_message;
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use crate::{objects::api_message, pod};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::{Api, Client};
 use std::path::PathBuf;
 
@@ -14,7 +15,8 @@ impl Claims {
         Self { client }
     }
 
-    pub(crate) async fn path(&self, namespace: &str, claim: &str) -> Result<PathBuf, String> {
+    /// The volume that the claim is bound to.
+    pub(crate) async fn volume(&self, namespace: &str, claim: &str) -> Result<PersistentVolume, String> {
         let claims = Api::<PersistentVolumeClaim>::namespaced(self.client.clone(), namespace);
         let found = claims
             .get(claim)
@@ -24,13 +26,45 @@ impl Claims {
         let Some(volume) = found.spec.and_then(|s| s.volume_name).filter(|_| bound) else {
             return Err(format!("error processing PVC {namespace}/{claim}: PVC is not bound"));
         };
-        let volume =
-            Api::<PersistentVolume>::all(self.client.clone()).get(&volume).await.map_err(|e| api_message(&e))?;
-        let spec = volume.spec.unwrap_or_default();
-        if let Some(source) = spec.host_path {
-            super::host_path::prepare(&source.path, source.type_.as_deref().unwrap_or_default())?;
-            return Ok(source.path.into());
-        }
-        spec.local.map(|source| source.path.into()).ok_or_else(|| "no volume plugin matched".into())
+        Api::<PersistentVolume>::all(self.client.clone()).get(&volume).await.map_err(|e| api_message(&e))
     }
+}
+
+/// A volume that is a folder, a file or a device of this node.
+pub(crate) enum Source {
+    /// A path, and what must be there.
+    HostPath { path: String, kind: String },
+    /// What somebody has put there.
+    Local { path: PathBuf },
+}
+
+/// What the volume is, and whether containers get it as a device. Both say where it has to be listed in a container.
+pub(crate) fn source(pod: &Pod, name: &str, volume: &PersistentVolume) -> Result<(Source, bool), String> {
+    let spec = volume.spec.as_ref().ok_or("no volume plugin matched")?;
+    let block = spec.volume_mode.as_deref() == Some("Block");
+    let (mounted, as_device) = uses(pod, name);
+    if block && mounted {
+        return Err(format!("volume {name} has volumeMode Block, but is specified in volumeMounts"));
+    }
+    if !block && as_device {
+        return Err(format!("volume {name} has volumeMode Filesystem, but is specified in volumeDevices"));
+    }
+    match (&spec.host_path, &spec.local) {
+        (Some(found), _) if !block => {
+            let kind = found.type_.clone().unwrap_or_default();
+            Ok((Source::HostPath { path: found.path.clone(), kind }, false))
+        }
+        (_, Some(found)) => Ok((Source::Local { path: found.path.clone().into() }, block)),
+        _ => Err("no volume plugin matched".into()),
+    }
+}
+
+/// Whether any container mounts the volume, and whether any has it as a device.
+fn uses(pod: &Pod, name: &str) -> (bool, bool) {
+    let spec = pod::spec(pod);
+    let containers = || spec.init_containers.iter().flatten().chain(&spec.containers);
+    (
+        containers().flat_map(|c| c.volume_mounts.iter().flatten()).any(|m| m.name == name),
+        containers().flat_map(|c| c.volume_devices.iter().flatten()).any(|d| d.name == name),
+    )
 }

@@ -4,12 +4,15 @@
 //! by a kubelet that knows nothing about the pod.
 
 pub(crate) mod atomic_writer;
+pub(crate) mod block;
 pub(crate) mod claims;
 pub(crate) mod content;
 pub(crate) mod host_path;
+pub(crate) mod local;
 pub(crate) mod mount;
 pub(crate) mod mounts;
 pub(crate) mod ownership;
+mod quota;
 pub(crate) mod subpath;
 
 use crate::{
@@ -126,14 +129,48 @@ async fn mount_one(
         _ => None,
     };
     if let Some((claim, read_only)) = claim {
-        let path = claims.path(pod::namespace(pod), &claim).await?;
-        if let Some(group) = group.filter(|g| !ownership::matches(&path, *g)) {
-            let target = path.clone();
-            blocking(move || ownership::give(&target, group, false)).await?;
-        }
-        return Ok(Mounted { path, read_only, managed: false });
+        return claimed(root, pod, &volume.name, (&claim, read_only), group, claims).await;
     }
     Err("no volume plugin matched".into())
+}
+
+/// A volume that a claim is bound to.
+async fn claimed(
+    root: &Path,
+    pod: &Pod,
+    name: &str,
+    (claim, read_only): (&str, bool),
+    group: Option<i64>,
+    claims: &claims::Claims,
+) -> Result<Mounted, String> {
+    let volume = claims.volume(pod::namespace(pod), claim).await?;
+    let path = match claims::source(pod, name, &volume)? {
+        (claims::Source::HostPath { path, kind }, _) => {
+            let target = path.clone();
+            let prepare = move || host_path::prepare(&target, &kind);
+            supervisor::blocking("volume", prepare).await.map_err(|e| e.to_string())??;
+            PathBuf::from(path)
+        }
+        (claims::Source::Local { path }, block) => {
+            let (target, pod_dir) = (path.clone(), pod_dir(root, pod::uid(pod)));
+            let volume = volume.metadata.name.clone().unwrap_or_default();
+            if block {
+                let work = move || block::attach(&pod_dir, &volume, &target);
+                let path = supervisor::blocking("volume", work).await.map_err(|e| e.to_string())?;
+                let path = path.map_err(|e| e.to_string())?;
+                return Ok(Mounted { path, read_only, managed: false });
+            }
+            if !target.is_dir() {
+                return Err(format!("path {:?} does not exist", target.display()));
+            }
+            path
+        }
+    };
+    if let Some(group) = group.filter(|g| !ownership::matches(&path, *g)) {
+        let target = path.clone();
+        blocking(move || ownership::give(&target, group, false)).await?;
+    }
+    Ok(Mounted { path, read_only, managed: false })
 }
 
 async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), String> {
@@ -176,10 +213,10 @@ pub(crate) fn remove_pod_dir(root: &Path, uid: &str) -> io::Result<()> {
         return Ok(());
     }
     mount::unmount_below(&folder)?;
-    match fs::remove_dir_all(&folder) {
+    block::detach(root, &folder, || match fs::remove_dir_all(&folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
-    }
+    })
 }
 
 /// The uids that have a folder.

@@ -10,3 +10,4 @@ mod parts;
 mod restart;
 mod rollout;
 mod service;
+mod storage;
