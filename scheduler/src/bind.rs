@@ -20,7 +20,12 @@ use crate::{
     cache::pod::PodInfo,
     core::Effect,
     events::{Note, Recorder},
-    framework::{Framework, extension::Binding},
+    framework::{
+        Failure, Framework,
+        extension::{Binding, PreBind},
+        status::{Code, Status},
+        under_way::Stopped,
+    },
 };
 
 /// Bindings under way at a time; more wait their turn.
@@ -32,7 +37,7 @@ const PATCHES_AT_ONCE: usize = 64;
 #[derive(Debug)]
 pub enum Done {
     /// A binding of the pod with that uid, or not.
-    Bound(Arc<str>, Result<(), String>),
+    Bound(Arc<str>, Result<(), Failure>),
     /// An eviction for the pod with that uid.
     Evicted(Arc<str>),
 }
@@ -81,8 +86,9 @@ impl Actor {
     pub fn act(&self, effect: Effect) {
         let inner = self.0.clone();
         match effect {
-            Effect::Bind { pod, profile, node_name } => {
-                self.0.tasks.one_shot("binding", async move { inner.bind(pod, profile, node_name).await });
+            Effect::Bind { pod, profile, node_name, kept, under_way } => {
+                let binding = Binding { client: inner.client.clone(), pod, node_name, kept, under_way };
+                self.0.tasks.one_shot("binding", async move { inner.bind(binding, profile).await });
             }
             Effect::Failed { pod, reason, message, nominate } => inner.failed(&pod, reason, message, nominate),
             Effect::Skipped { pod } => {
@@ -95,6 +101,10 @@ impl Actor {
                     let _ = guarded_future(("preemption", victim.key()), preempting).await;
                     (inner.done)(Done::Evicted(preemptor.uid.clone()));
                 });
+            }
+            Effect::Preempted { victim, preemptor, node_name } => {
+                let note = format!("Preempted by pod {} on node {node_name} (in kube-scheduler memory).", preemptor.uid);
+                inner.note(&victim, Some(preemptor), "Preempted", "Preempting", note);
             }
         }
     }
@@ -120,46 +130,95 @@ impl Inner {
         });
     }
 
-    async fn bind(&self, pod: Arc<PodInfo>, profile: usize, node_name: Arc<str>) {
-        let binding = Binding { client: self.client.clone(), pod: pod.clone(), node_name: node_name.clone() };
-        let running = async {
-            let _slot = self.bindings.acquire().await;
-            self.run_bind_plugins(&binding, profile).await
-        };
+    async fn bind(&self, binding: Binding, profile: usize) {
+        let framework = &self.profiles[profile];
+        let pod = &binding.pod;
         // Why it panicked is in the log; it is not for the pod's readers.
-        let panicked = |_| Err(format!("the scheduler failed while it bound the pod to {node_name}; see its log"));
+        let panicked = |_| {
+            let node = &binding.node_name;
+            Err(Failure::error(format!("the scheduler failed while it bound the pod to {node}; see its log")))
+        };
+        let running = self.run_binding(&binding, framework);
         let result = guarded_future(("binding", pod.key()), running).await.unwrap_or_else(panicked);
-        let _ = guarded(("binding", pod.key()), || self.after_binding(&pod, profile, &node_name, result.is_ok()));
+        framework.waiting.remove(&pod.uid);
+        let _ = guarded(("binding", pod.key()), || self.after_binding(&binding, framework, result.is_ok()));
         (self.done)(Done::Bound(pod.uid.clone(), result));
     }
 
-    fn after_binding(&self, pod: &Arc<PodInfo>, profile: usize, node_name: &str, bound: bool) {
+    fn after_binding(&self, binding: &Binding, framework: &Framework, bound: bool) {
+        let Binding { pod, node_name, .. } = binding;
         if bound {
             let note = format!("Successfully assigned {} to {node_name}", pod.key());
             self.note(pod, None, "Scheduled", "Binding", note);
-            for plugin in &self.profiles[profile].plugins {
+            for plugin in &framework.plugins {
                 if let Some(post_bind) = plugin.post_bind() {
                     post_bind.post_bind(pod, node_name);
                 }
             }
         } else {
-            self.profiles[profile].unreserve(pod, node_name);
+            framework.unreserve(&binding.kept, pod, node_name);
         }
     }
 
-    async fn run_bind_plugins(&self, binding: &Binding, profile: usize) -> Result<(), String> {
-        let plugins = &self.profiles[profile].plugins;
-        for plugin in plugins {
-            if let Some(pre_bind) = plugin.pre_bind() {
-                let done = pre_bind.pre_bind(binding).await;
-                done.map_err(|error| format!("running PreBind plugin {:?}: {error}", plugin.name()))?;
+    /// Waits for permissions, prepares, binds.
+    async fn run_binding(&self, binding: &Binding, framework: &Framework) -> Result<(), Failure> {
+        let (pod, under_way) = (&binding.pod, &binding.under_way);
+        let preparing: Vec<_> = framework
+            .plugins
+            .iter()
+            .filter_map(|plugin| Some((plugin.name(), plugin.pre_bind()?)))
+            .filter(|(_, pre_bind)| pre_bind.needed(&binding.kept))
+            .collect();
+        let told = (!preparing.is_empty() || under_way.waits()) && pod.nominated_node != binding.node_name;
+        if told {
+            // It may take long: whoever adds nodes shall know that the pod needs none.
+            self.nominate(pod, Value::from(&*binding.node_name)).await;
+        }
+        let result = self.prepare_and_bind(binding, framework, preparing).await;
+        if told && result.is_err() {
+            self.nominate(pod, Value::Null).await;
+        }
+        result
+    }
+
+    async fn nominate(&self, pod: &PodInfo, node_name: Value) {
+        let patch = json!({"metadata": {"uid": &*pod.uid}, "status": {"nominatedNodeName": node_name}});
+        self.patch_status(pod, &patch).await;
+    }
+
+    async fn prepare_and_bind(
+        &self,
+        binding: &Binding,
+        framework: &Framework,
+        preparing: Vec<(&str, &dyn PreBind)>,
+    ) -> Result<(), Failure> {
+        let under_way = &binding.under_way;
+        under_way.permitted().await.map_err(|why| framework.not_permitted(why))?;
+        framework.waiting.remove(&binding.pod.uid);
+        for (name, pre_bind) in preparing {
+            let status = under_way.unless_stopped(pre_bind.pre_bind(binding)).await.unwrap_or_else(|why| match why {
+                Stopped::Rejected(_, message) | Stopped::Cancelled(message) => Status::new(Code::Error, message),
+            });
+            if status.is_rejected() {
+                // Such a pod backs off, whatever events its plugins wait for.
+                let failure = Failure::error(status.message());
+                return Err(Failure { reason: "Unschedulable", ..failure });
+            }
+            if !status.is_success() {
+                return Err(Failure::error(format!("running PreBind plugin {name:?}: {}", status.message())));
             }
         }
-        let (plugin, bind) = plugins
+        under_way.begin_binding().map_err(|why| match why {
+            Stopped::Rejected(_, message) | Stopped::Cancelled(message) => Failure::error(message),
+        })?;
+        let _slot = self.bindings.acquire().await;
+        let (plugin, bind) = framework
+            .plugins
             .iter()
             .find_map(|plugin| Some((plugin, plugin.bind()?)))
-            .ok_or_else(|| "at least one bind plugin is needed".to_owned())?;
-        bind.bind(binding).await.map_err(|error| format!("running Bind plugin {:?}: {error}", plugin.name()))
+            .ok_or_else(|| Failure::error("at least one bind plugin is needed"))?;
+        let bound = bind.bind(binding).await;
+        bound.map_err(|error| Failure::error(format!("running Bind plugin {:?}: {error}", plugin.name())))
     }
 
     fn failed(self: &Arc<Self>, pod: &Arc<PodInfo>, reason: &'static str, message: String, nominate: Option<Arc<str>>) {

@@ -17,11 +17,11 @@ use k8s_openapi::api::core::v1::{Node as ApiNode, Pod as ApiPod};
 use crate::{
     cache::{Cache, labels::Interner, pod::PodInfo},
     cycle::{Decision, Workspace, schedule_one},
-    fit_error::FitError,
     framework::{
-        Framework, PluginSet,
+        FAILED, Failure, Framework, PluginSet,
         events::{Action, Change, Event, HintContext, node_events, pod_events},
-        status::Status,
+        state::CycleState,
+        under_way::UnderWay,
     },
     preemption,
     queue::{Queue, QueuedPod},
@@ -38,6 +38,10 @@ pub enum Effect {
         profile: usize,
         /// The node chosen.
         node_name: Arc<str>,
+        /// What plugins set aside for it.
+        kept: Arc<CycleState>,
+        /// How far it is.
+        under_way: Arc<UnderWay>,
     },
     /// Tell the world that a pod could not be placed: an event and the PodScheduled condition.
     Failed {
@@ -57,6 +61,15 @@ pub enum Effect {
     },
     /// Evict a pod to make room.
     Preempt {
+        /// Who goes.
+        victim: Arc<PodInfo>,
+        /// For whom.
+        preemptor: Arc<PodInfo>,
+        /// From where.
+        node_name: Arc<str>,
+    },
+    /// Tell the world that a pod that was not bound yet gave its node up for another: an event.
+    Preempted {
         /// Who goes.
         victim: Arc<PodInfo>,
         /// For whom.
@@ -92,9 +105,14 @@ pub struct Core {
     workspace: Workspace,
     chance: Box<dyn FnMut(usize) -> usize + Send>,
     /// Pods whose binding is under way, as they came from the queue.
-    binding: HashMap<Arc<str>, QueuedPod>,
+    binding: HashMap<Arc<str>, Binding>,
     /// Pods for which others are being evicted: not tried again before that is done.
     held: HashMap<Arc<str>, Held>,
+}
+
+struct Binding {
+    queued: QueuedPod,
+    under_way: Arc<UnderWay>,
 }
 
 struct Held {
@@ -154,7 +172,7 @@ impl Core {
     }
 
     fn wake(&mut self, event: &Event, now: Instant, may: &dyn Fn(&PodInfo) -> bool) {
-        let context = HintContext { namespaces: &self.cache.snapshot().namespaces };
+        let context = HintContext { snapshot: self.cache.snapshot() };
         self.queue.on_event(event, &context, now, may);
         for held in self.held.values_mut() {
             held.woken = held.woken
@@ -198,8 +216,8 @@ impl Core {
             {
                 self.wake(&Event::pod_deleted(gone), now, &|_| true);
             }
-            if let Some(queued) = self.binding.get_mut(&pod.uid) {
-                queued.pod = pod;
+            if let Some(binding) = self.binding.get_mut(&pod.uid) {
+                binding.queued.pod = pod;
             }
             return;
         }
@@ -220,7 +238,7 @@ impl Core {
             return;
         }
         let events = pod_events(&old, &pod);
-        let context = HintContext { namespaces: &self.cache.snapshot().namespaces };
+        let context = HintContext { snapshot: self.cache.snapshot() };
         self.queue.update(&pod, &events, &context, now);
         if old.nominated_node != pod.nominated_node {
             self.cache.nominate(&pod, &pod.nominated_node);
@@ -239,7 +257,9 @@ impl Core {
 
     /// A pod is gone.
     pub fn pod_deleted(&mut self, uid: &str, now: Instant) {
-        self.binding.remove(uid);
+        if let Some(binding) = self.binding.remove(uid) {
+            binding.under_way.cancel("pod does not exist any more");
+        }
         let nominated = self.cache.clear_nomination(uid);
         let held = self.held.remove(uid).map(|held| held.queued.pod);
         let waited = self.queue.delete(uid).or(held).or(nominated);
@@ -270,6 +290,9 @@ impl Core {
 
     /// A node is gone.
     pub fn node_deleted(&mut self, name: &str, now: Instant) {
+        for binding in self.binding.values().filter(|binding| &*binding.under_way.node_name == name) {
+            binding.under_way.cancel(format!("failed to get node {name:?}: node {name:?} not found"));
+        }
         if let Some(old) = self.cache.remove_node(name) {
             let change = Change::Node { old: Some(old), new: None };
             self.wake(&Event { action: Action::NODE_DELETE, change }, now, &|_| true);
@@ -285,28 +308,21 @@ impl Core {
     }
 
     /// A binding was written, or not.
-    pub fn bound(&mut self, uid: &str, result: Result<(), String>, now: Instant) -> Vec<Effect> {
+    pub fn bound(&mut self, uid: &str, result: Result<(), Failure>, now: Instant) -> Vec<Effect> {
         match result {
             Ok(()) => {
                 self.cache.finish_binding(uid, now);
                 self.binding.remove(uid);
                 Vec::new()
             }
-            Err(message) => {
+            Err(failure) => {
                 if let Some(gone) = self.cache.forget(uid) {
                     self.wake(&Event::pod_deleted(gone), now, &|_| true);
                 }
                 // Deleted, or bound after all, meanwhile: there is nothing to try again.
                 match self.binding.remove(uid) {
-                    Some(queued) if self.cache.pod(uid).is_none() => {
-                        vec![self.fail(
-                            queued,
-                            PluginSet::default(),
-                            "SchedulerError",
-                            message,
-                            Some(Arc::default()),
-                            now,
-                        )]
+                    Some(binding) if self.cache.pod(uid).is_none() => {
+                        vec![self.fail(binding.queued, failure, Some(Arc::default()), now)]
                     }
                     _ => Vec::new(),
                 }
@@ -332,13 +348,12 @@ impl Core {
     fn fail(
         &mut self,
         queued: QueuedPod,
-        rejectors: PluginSet,
-        reason: &'static str,
-        message: String,
+        failure: Failure,
         nominate: Option<Arc<str>>,
         now: Instant,
     ) -> Effect {
         let pod = queued.pod.clone();
+        let Failure { reason, message, plugins: rejectors } = failure;
         if let Some(node) = &nominate {
             self.cache.nominate(&pod, node);
         }
@@ -349,31 +364,35 @@ impl Core {
     /// One cycle; `None` when no pod is ready. A cycle that panics is one that failed, for its pod alone.
     pub fn step(&mut self, now: Instant) -> Option<Vec<Effect>> {
         let queued = self.queue.pop(now)?;
-        let (again, mut reserving) = (queued.clone(), None);
-        let effects = guarded("scheduling_cycle", || self.cycle(queued, &mut reserving, now));
-        Some(effects.unwrap_or_else(|_| vec![self.panicked(again, reserving, now)]))
+        let (again, mut reserved) = (queued.clone(), None);
+        let effects = guarded("scheduling_cycle", || self.cycle(queued, &mut reserved, now));
+        Some(effects.unwrap_or_else(|_| vec![self.panicked(again, reserved, now)]))
     }
 
     /// Takes back whatever a cycle did before it panicked, and puts its pod back.
-    fn panicked(&mut self, queued: QueuedPod, reserving: Option<Arc<str>>, now: Instant) -> Effect {
+    fn panicked(&mut self, queued: QueuedPod, reserved: Option<(Arc<str>, Arc<CycleState>)>, now: Instant) -> Effect {
         tracing::error!(pod = queued.pod.key(), "the scheduling cycle panicked");
         let uid = queued.pod.uid.clone();
         self.workspace = Workspace::default();
         self.binding.remove(&uid);
         self.held.remove(&uid);
         self.queue.delete(&uid);
-        if let Some(node_name) = reserving {
-            self.profiles[queued.profile].unreserve(&queued.pod, &node_name);
+        if let Some((node_name, kept)) = reserved {
+            self.profiles[queued.profile].unreserve(&kept, &queued.pod, &node_name);
         }
         if let Some(gone) = self.cache.forget(&uid) {
             self.wake(&Event::pod_deleted(gone), now, &|_| true);
         }
-        let message = "the scheduler failed while it tried the pod; see its log".to_owned();
-        self.fail(queued, PluginSet::default(), "SchedulerError", message, Some(Arc::default()), now)
+        self.fail(queued, Failure::error(FAILED), Some(Arc::default()), now)
     }
 
-    /// `reserving` tells the node on which plugins set something aside for the pod.
-    fn cycle(&mut self, queued: QueuedPod, reserving: &mut Option<Arc<str>>, now: Instant) -> Vec<Effect> {
+    /// `reserved` tells the node on which plugins set something aside for the pod, and what.
+    fn cycle(
+        &mut self,
+        queued: QueuedPod,
+        reserved: &mut Option<(Arc<str>, Arc<CycleState>)>,
+        now: Instant,
+    ) -> Vec<Effect> {
         let pod = queued.pod.clone();
         if pod.terminating {
             return vec![Effect::Skipped { pod }];
@@ -386,34 +405,38 @@ impl Core {
         let clear = Some(Arc::default());
         match decision {
             Decision::Bind { place, feasible, evaluated } => {
-                let node = snapshot.node(place);
-                let node_name = node.object().name.clone();
-                *reserving = Some(node_name.clone());
-                if let Err((plugin, status)) = reserve_and_permit(framework, &mut cycle, place) {
-                    let mut error = FitError { all_nodes: 1, ..Default::default() };
-                    error.plugins.insert(plugin);
-                    error.refuse(place, status);
-                    let (plugins, message) = (error.plugins, error.to_string());
-                    return vec![self.fail(queued, plugins, "Unschedulable", message, clear, now)];
-                }
+                let node_name = snapshot.node(place).object().name.clone();
+                let permitted =
+                    framework.reserve(&mut cycle, place).and_then(|()| framework.permit(&cycle, place));
+                let kept = Arc::new(std::mem::take(&mut cycle.kept));
                 drop(cycle);
+                let pending = match permitted {
+                    Ok(pending) => pending,
+                    Err(failure) => return vec![self.fail(queued, failure, clear, now)],
+                };
+                *reserved = Some((node_name.clone(), kept.clone()));
                 tracing::debug!(pod = pod.key(), node = &*node_name, evaluated, feasible, "placed pod");
                 self.cache.clear_nomination(&pod.uid);
                 let mut assumed = (*pod).clone();
                 assumed.node_name = node_name.clone();
                 self.cache.assume(Arc::new(assumed), &node_name);
                 let profile = queued.profile;
-                self.binding.insert(pod.uid.clone(), queued);
-                vec![Effect::Bind { pod, profile, node_name }]
+                let under_way = Arc::new(UnderWay::new(pod.clone(), node_name.clone(), pending));
+                if under_way.waits() {
+                    framework.waiting.add(under_way.clone());
+                }
+                self.binding.insert(pod.uid.clone(), Binding { queued, under_way: under_way.clone() });
+                vec![Effect::Bind { pod, profile, node_name, kept, under_way }]
             }
             Decision::NoNodes => {
                 drop(cycle);
                 let message = "no nodes available to schedule pods".to_owned();
-                vec![self.fail(queued, PluginSet::default(), "Unschedulable", message, clear, now)]
+                let failure = Failure { reason: "Unschedulable", message, plugins: PluginSet::default() };
+                vec![self.fail(queued, failure, clear, now)]
             }
             Decision::Error(message) => {
                 drop(cycle);
-                vec![self.fail(queued, PluginSet::default(), "SchedulerError", message, clear, now)]
+                vec![self.fail(queued, Failure::error(message), clear, now)]
             }
             Decision::Unschedulable(mut error) => {
                 let preemption = match framework.post_filter {
@@ -433,58 +456,36 @@ impl Core {
                     (None, true) => clear,
                     (None, false) => None,
                 };
-                let (plugins, message) = (error.plugins, error.to_string());
+                let failure =
+                    Failure { reason: "Unschedulable", message: error.to_string(), plugins: error.plugins };
                 let mut effects = Vec::new();
+                let mut evictions = 0;
                 if let Some(node_name) = preemption.node {
-                    effects.extend(preemption.victims.into_iter().filter(|victim| !victim.terminating).map(|victim| {
-                        Effect::Preempt { victim, preemptor: pod.clone(), node_name: node_name.clone() }
-                    }));
+                    for victim in preemption.victims.into_iter().filter(|victim| !victim.terminating) {
+                        let (preemptor, node_name) = (pod.clone(), node_name.clone());
+                        // One that is not bound yet gives its place up here; nobody else needs to know.
+                        let binding = self.binding.get(&victim.uid);
+                        effects.push(match binding.is_some_and(|b| b.under_way.preempt("DefaultPreemption")) {
+                            true => Effect::Preempted { victim, preemptor, node_name },
+                            false => {
+                                evictions += 1;
+                                Effect::Preempt { victim, preemptor, node_name }
+                            }
+                        });
+                    }
                 }
-                if effects.is_empty() {
-                    effects.push(self.fail(queued, plugins, "Unschedulable", message, nominate, now));
+                if evictions == 0 {
+                    effects.push(self.fail(queued, failure, nominate, now));
                 } else {
                     if let Some(node) = &nominate {
                         self.cache.nominate(&pod, node);
                     }
-                    let held = Held { queued, rejectors: plugins, evictions: effects.len(), woken: false };
-                    self.held.insert(pod.uid.clone(), held);
-                    effects.push(Effect::Failed { pod, reason: "Unschedulable", message, nominate });
+                    let Failure { reason, message, plugins: rejectors } = failure;
+                    self.held.insert(pod.uid.clone(), Held { queued, rejectors, evictions, woken: false });
+                    effects.push(Effect::Failed { pod, reason, message, nominate });
                 }
                 effects
             }
-        }
-    }
-}
-
-/// Runs Reserve and Permit; on a refusal everything is undone.
-fn reserve_and_permit(
-    framework: &Framework,
-    cycle: &mut crate::framework::extension::Cycle<'_>,
-    place: u32,
-) -> Result<(), (usize, Status)> {
-    let node = cycle.snapshot.node(place);
-    let name = &node.object().name;
-    let mut refused = None;
-    for (index, plugin) in framework.plugins.iter().enumerate() {
-        if let Some(reserve) = plugin.reserve() {
-            let status = reserve.reserve(cycle, node);
-            if !status.is_success() {
-                refused = Some((index, status));
-                break;
-            }
-        }
-    }
-    if refused.is_none() {
-        refused = framework.plugins.iter().enumerate().find_map(|(index, plugin)| {
-            let status = plugin.permit()?.permit(cycle.pod, name);
-            (!status.is_success()).then_some((index, status))
-        });
-    }
-    match refused {
-        None => Ok(()),
-        Some(refusal) => {
-            framework.unreserve(cycle.pod, name);
-            Err(refusal)
         }
     }
 }

@@ -94,7 +94,7 @@ pub fn schedule_one<'a>(
     workspace: &mut Workspace,
     chance: &mut dyn FnMut(usize) -> usize,
 ) -> (Decision, Cycle<'a>, PluginSet) {
-    let mut cycle = Cycle { pod, snapshot, state: Default::default() };
+    let mut cycle = Cycle::new(pod, snapshot);
     let mut skipped = PluginSet::default();
     let decision = decide(framework, &mut cycle, &mut skipped, workspace, chance);
     (decision, cycle, skipped)

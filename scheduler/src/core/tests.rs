@@ -13,7 +13,10 @@ use crate::{
     bind::{Actor, Done},
     cache::node::Node,
     config::Config,
-    framework::extension::{Binding, Cycle, Filter, Plugin, PreBind, Reserve, Scope},
+    framework::{
+        extension::{Binding, Cycle, Filter, Plugin, PreBind, Reserve, Scope},
+        status::{Code, Status},
+    },
 };
 
 fn core() -> Core {
@@ -78,6 +81,9 @@ fn drain(core: &mut Core, now: Instant) -> String {
                 Effect::Skipped { pod } => lines.push(format!("{} skipped", pod.name)),
                 Effect::Preempt { victim, node_name, .. } => {
                     lines.push(format!("evict {} from {node_name}", victim.name))
+                }
+                Effect::Preempted { victim, node_name, .. } => {
+                    lines.push(format!("{} gives {node_name} up", victim.name))
                 }
             }
         }
@@ -311,7 +317,7 @@ fn a_failed_binding_gives_the_place_back_and_tries_again() {
     core.pod_changed(&pod("q", "1", json!({})), now);
     expect!["q Unschedulable: 0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."]
         .assert_eq(&drain(&mut core, now));
-    let failed = core.bound("p", Err("running Bind plugin \"DefaultBinder\": gone".to_owned()), now);
+    let failed = core.bound("p", Err(Failure::error("running Bind plugin \"DefaultBinder\": gone")), now);
     assert!(matches!(failed.as_slice(), [Effect::Failed { reason: "SchedulerError", .. }]));
     // The place is free again, so q is woken; p waits after an error.
     expect!["q -> a"].assert_eq(&drain(&mut core, now + Duration::from_millis(500)));
@@ -364,16 +370,19 @@ impl Reserve for Fragile {
         self.touch("reserve", cycle.pod);
         Status::success()
     }
-    fn unreserve(&self, _: &PodInfo, _: &str) {
+    fn unreserve(&self, _: &CycleState, _: &PodInfo, _: &str) {
         self.unreserved.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 #[async_trait::async_trait]
 impl PreBind for Fragile {
-    async fn pre_bind(&self, binding: &Binding) -> Result<(), String> {
+    fn needed(&self, _: &CycleState) -> bool {
+        self.at == "pre_bind"
+    }
+    async fn pre_bind(&self, binding: &Binding) -> Status {
         self.touch("pre_bind", &binding.pod);
-        Err("made to fail".to_owned())
+        Status::new(Code::Error, "made to fail")
     }
 }
 
@@ -432,7 +441,7 @@ async fn a_binding_that_panics_is_one_that_failed() {
         assert!(matches!(effects.as_slice(), [Effect::Bind { .. }]));
         effects.into_iter().for_each(|effect| actor.act(effect));
         let Some(Done::Bound(uid, result)) = done.recv().await else { panic!("nothing done") };
-        assert_eq!(result, Err(why.to_owned()));
+        assert_eq!(result, Err(Failure::error(why)));
         assert!(matches!(core.bound(&uid, result, at).as_slice(), [Effect::Failed { reason: "SchedulerError", .. }]));
         assert!(core.cache().pod("bad").is_none(), "what was assumed is forgotten");
         assert_eq!(core.queue_lengths(), (0, 1, 0));
@@ -448,7 +457,7 @@ fn a_pod_deleted_while_it_is_bound_frees_its_place() {
     core.pod_changed(&pod("p", "1", json!({})), now);
     assert!(core.step(now).is_some());
     core.pod_deleted("p", now);
-    assert!(core.bound("p", Err("not found".to_owned()), now).is_empty());
+    assert!(core.bound("p", Err(Failure::error("not found")), now).is_empty());
     core.pod_changed(&pod("q", "1", json!({})), now);
     expect!["q -> a"].assert_eq(&drain(&mut core, now));
 }

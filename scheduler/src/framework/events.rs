@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use crate::cache::{labels::Labels, node::NodeObject, pod::PodInfo};
+use crate::cache::{Snapshot, node::NodeObject, pod::PodInfo};
 
 /// Kinds of change, as bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Action(pub u32);
+pub struct Action(pub u64);
 
 #[allow(missing_docs, reason = "upstream's names of actions, one bit each")]
 impl Action {
@@ -28,7 +28,7 @@ impl Action {
     pub const NODE_UPDATE_CONDITION: Self = Self(1 << 13);
     pub const NODE_UPDATE_ANNOTATION: Self = Self(1 << 14);
     /// Everything: the periodic retry.
-    pub const ANY: Self = Self(u32::MAX);
+    pub const ANY: Self = Self(u64::MAX);
 
     /// Both.
     pub const fn or(self, other: Self) -> Self {
@@ -149,6 +149,6 @@ impl From<bool> for Hint {
 
 /// What a hint may look at besides the pod and the event.
 pub struct HintContext<'a> {
-    /// Labels of namespaces.
-    pub namespaces: &'a std::collections::HashMap<Arc<str>, Labels>,
+    /// The cluster.
+    pub snapshot: &'a Snapshot,
 }

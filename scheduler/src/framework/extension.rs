@@ -4,12 +4,13 @@
 //! depend on: those that look at nothing but the pod's shape and the node's object are asked once per shape and node
 //! object, and the answer is kept.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
     events::{Action, Event, Hint, HintContext},
     state::CycleState,
     status::Status,
+    under_way::{UnderWay, WaitingPods},
 };
 use crate::cache::{Snapshot, node::Node, pod::PodInfo};
 
@@ -24,6 +25,15 @@ pub struct Cycle<'a> {
     pub snapshot: &'a Snapshot,
     /// What plugins worked out for this pod.
     pub state: CycleState,
+    /// What Reserve set aside for it: it outlives the cycle, for Unreserve and PreBind.
+    pub kept: CycleState,
+}
+
+impl<'a> Cycle<'a> {
+    /// One that begins.
+    pub fn new(pod: &'a PodInfo, snapshot: &'a Snapshot) -> Self {
+        Self { pod, snapshot, state: CycleState::default(), kept: CycleState::default() }
+    }
 }
 
 /// What an answer depends on.
@@ -82,16 +92,24 @@ pub trait Score: Send + Sync {
 
 /// Sets something aside for a pod on the node chosen.
 pub trait Reserve: Send + Sync {
-    /// Not `Success`: the pod fails, and all are undone.
+    /// Not `Success`: the pod fails, and all are undone. What undoing and PreBind need goes to `cycle.kept`.
     fn reserve(&self, cycle: &mut Cycle<'_>, node: &Node) -> Status;
-    /// Undoes it; called even where `reserve` was not.
-    fn unreserve(&self, pod: &PodInfo, node_name: &str);
+    /// Undoes it, from any thread; called even where `reserve` was not, and then there is nothing in `kept`.
+    fn unreserve(&self, kept: &CycleState, pod: &PodInfo, node_name: &str);
 }
 
-/// A last word before binding. Waiting is not offered: no plugin of ours waits.
+/// What a Permit plugin says.
+pub enum Permission {
+    /// Go on, or not.
+    Now(Status),
+    /// Not before the plugin allows it ([`UnderWay::allow`]); after so long the pod is turned away.
+    Wait(Duration),
+}
+
+/// A last word before binding.
 pub trait Permit: Send + Sync {
-    /// Not `Success`: the pod fails.
-    fn permit(&self, pod: &PodInfo, node_name: &str) -> Status;
+    /// `waiting` are the pods that wait for a permission, whom a plugin may allow or turn away.
+    fn permit(&self, pod: &PodInfo, node_name: &str, waiting: &WaitingPods) -> Permission;
 }
 
 /// What a binding needs.
@@ -103,13 +121,21 @@ pub struct Binding {
     pub pod: Arc<PodInfo>,
     /// Its node.
     pub node_name: Arc<str>,
+    /// What Reserve set aside.
+    pub kept: Arc<CycleState>,
+    /// How far it is.
+    pub under_way: Arc<UnderWay>,
 }
 
-/// Work before binding (volumes, say), outside the cycle.
+/// Work before binding (volumes, say), outside the cycle. It ends early when the pod or its node is gone.
 #[async_trait::async_trait]
 pub trait PreBind: Send + Sync {
-    /// An error puts the pod back.
-    async fn pre_bind(&self, binding: &Binding) -> Result<(), String>;
+    /// Whether there is anything to do for this pod. If so, it is told beforehand which node it is about to get.
+    fn needed(&self, _kept: &CycleState) -> bool {
+        true
+    }
+    /// Not `Success`: the pod is tried again, after its backoff.
+    async fn pre_bind(&self, binding: &Binding) -> Status;
 }
 
 /// Writes the decision.

@@ -4,17 +4,20 @@ pub mod events;
 pub mod extension;
 pub mod state;
 pub mod status;
+pub mod under_way;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use component::supervisor::guarded;
 
 use self::{
     events::{Event, Hint, HintContext},
-    extension::{Plugin, Scope},
-    status::Status,
+    extension::{Cycle, Permission, Plugin, Scope},
+    state::CycleState,
+    status::{Code, Status},
+    under_way::{Stopped, WaitingPods},
 };
-use crate::cache::pod::PodInfo;
+use crate::{cache::pod::PodInfo, fit_error::FitError};
 
 /// A set of plugins of one profile, by their index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,6 +65,34 @@ pub struct Framework {
     pub pod_scores: Vec<(usize, i64)>,
     /// The index of the plugin that preempts, if one does.
     pub post_filter: Option<usize>,
+    /// Pods that wait for the permission of a plugin.
+    pub waiting: Arc<WaitingPods>,
+}
+
+/// Why a pod that had found a node did not get it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// `Unschedulable` or `SchedulerError`.
+    pub reason: &'static str,
+    /// For the event and the condition.
+    pub message: String,
+    /// Those that turned it away, for whose events it then waits; with none it backs off.
+    pub plugins: PluginSet,
+}
+
+impl Failure {
+    /// Something went wrong.
+    pub fn error(message: impl Into<String>) -> Self {
+        Self { reason: "SchedulerError", message: message.into(), plugins: PluginSet::default() }
+    }
+
+    /// A plugin turned the pod away from the node it had found.
+    pub fn rejected(plugin: usize, status: Status) -> Self {
+        let mut error = FitError { all_nodes: 1, ..Default::default() };
+        error.plugins.insert(plugin);
+        error.refuse(0, status);
+        Self { reason: "Unschedulable", message: error.to_string(), plugins: error.plugins }
+    }
 }
 
 /// At most this many raw scores are kept a node and shape.
@@ -81,6 +112,7 @@ impl Framework {
             object_scores: Vec::new(),
             pod_scores: Vec::new(),
             post_filter: None,
+            waiting: Arc::default(),
         };
         for (index, (plugin, weight)) in plugins.into_iter().enumerate() {
             if plugin.pre_filter().is_some() {
@@ -144,12 +176,62 @@ impl Framework {
             })
     }
 
+    /// Has all plugins set aside what the pod needs on the node, in order, until one will not or panics: then everything
+    /// is undone.
+    pub fn reserve(&self, cycle: &mut Cycle<'_>, place: u32) -> Result<(), Failure> {
+        let node = cycle.snapshot.node(place);
+        for (index, plugin) in self.plugins.iter().enumerate() {
+            let Some(reserve) = plugin.reserve() else { continue };
+            let failure = match guarded("reserve", || reserve.reserve(cycle, node)) {
+                Ok(status) if status.is_success() => continue,
+                Ok(status) => refused(index, "Reserve", plugin.name(), status),
+                Err(_) => Failure::error(FAILED),
+            };
+            self.unreserve(&cycle.kept, cycle.pod, &node.object().name);
+            return Err(failure);
+        }
+        Ok(())
+    }
+
+    /// Asks all plugins for their permission, in order; returns those that make the pod wait, and for how long.
+    pub fn permit(&self, cycle: &Cycle<'_>, place: u32) -> Result<Vec<(&'static str, Duration)>, Failure> {
+        let name = &cycle.snapshot.node(place).object().name;
+        let mut pending = Vec::new();
+        for (index, plugin) in self.plugins.iter().enumerate() {
+            let Some(permit) = plugin.permit() else { continue };
+            let asked = guarded("permit", || permit.permit(cycle.pod, name, &self.waiting));
+            let failure = match asked {
+                Ok(Permission::Wait(longest)) => {
+                    pending.push((plugin.name(), longest));
+                    continue;
+                }
+                Ok(Permission::Now(status)) if status.is_success() => continue,
+                Ok(Permission::Now(status)) => refused(index, "Permit", plugin.name(), status),
+                Err(_) => Failure::error(FAILED),
+            };
+            self.unreserve(&cycle.kept, cycle.pod, name);
+            return Err(failure);
+        }
+        Ok(pending)
+    }
+
     /// Has all plugins undo what they set aside for a pod on a node, the last first. One that panics keeps no other from it.
-    pub fn unreserve(&self, pod: &PodInfo, node_name: &str) {
+    pub fn unreserve(&self, kept: &CycleState, pod: &PodInfo, node_name: &str) {
         for plugin in self.plugins.iter().rev() {
             if let Some(reserve) = plugin.reserve() {
-                let _ = guarded("unreserve", || reserve.unreserve(pod, node_name));
+                let _ = guarded("unreserve", || reserve.unreserve(kept, pod, node_name));
             }
+        }
+    }
+
+    /// What came of a pod that was stopped while it waited for a permission.
+    pub fn not_permitted(&self, why: Stopped) -> Failure {
+        match why {
+            Stopped::Rejected(by, message) => {
+                let plugin = self.plugins.iter().position(|plugin| plugin.name() == by).unwrap_or_default();
+                Failure::rejected(plugin, Status::new(Code::Unschedulable, message))
+            }
+            Stopped::Cancelled(message) => Failure::error(format!("waiting on permit for pod: {message}")),
         }
     }
 
@@ -159,4 +241,14 @@ impl Framework {
         names.sort_unstable();
         names
     }
+}
+
+/// What is said of a pod in whose cycle something panicked: why is in the log, it is not for the pod's readers.
+pub const FAILED: &str = "the scheduler failed while it tried the pod; see its log";
+
+fn refused(index: usize, point: &str, plugin: &str, status: Status) -> Failure {
+    if status.is_rejected() {
+        return Failure::rejected(index, status);
+    }
+    Failure::error(format!("running {point} plugin {plugin:?}: {}", status.message()))
 }

@@ -3,7 +3,7 @@
 use std::any::Any;
 
 /// A plugin's memory of a cycle. Preemption tries changes on a copy.
-pub trait StateData: Any + Send {
+pub trait StateData: Any + Send + Sync {
     /// A copy.
     fn copy(&self) -> Box<dyn StateData>;
     /// For reading it back.
@@ -12,7 +12,7 @@ pub trait StateData: Any + Send {
     fn as_any_mut(&mut self) -> &mut dyn Any;
 }
 
-impl<T: Any + Clone + Send> StateData for T {
+impl<T: Any + Clone + Send + Sync> StateData for T {
     fn copy(&self) -> Box<dyn StateData> {
         Box::new(self.clone())
     }
@@ -53,5 +53,11 @@ impl CycleState {
 impl Clone for CycleState {
     fn clone(&self) -> Self {
         Self(self.0.iter().map(|data| (**data).copy()).collect())
+    }
+}
+
+impl std::fmt::Debug for CycleState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CycleState({} entries)", self.0.len())
     }
 }

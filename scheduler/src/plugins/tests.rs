@@ -30,7 +30,6 @@ use crate::{
     framework::{
         events::{Action, Change, Event, Hint, HintContext, node_events, pod_events},
         extension::{Cycle, Plugin},
-        state::CycleState,
         status::Status,
     },
 };
@@ -162,7 +161,7 @@ impl World {
         let pod = self.cache.read_pod(pod);
         let trials: Vec<_> = trials.iter().map(|(added, pod)| (*added, self.cache.read_pod(pod))).collect();
         let snapshot = self.cache.snapshot();
-        let mut cycle = Cycle { pod: &pod, snapshot, state: CycleState::default() };
+        let mut cycle = Cycle::new(&pod, snapshot);
         let mut lines = Vec::new();
         if let Some(pre_filter) = self.plugin.pre_filter() {
             let (status, names) = pre_filter.pre_filter(&mut cycle);
@@ -192,7 +191,7 @@ impl World {
     fn score_on(&mut self, pod: &ApiPod, feasible: impl Fn(&str) -> bool) -> String {
         let pod = self.cache.read_pod(pod);
         let snapshot = self.cache.snapshot();
-        let mut cycle = Cycle { pod: &pod, snapshot, state: CycleState::default() };
+        let mut cycle = Cycle::new(&pod, snapshot);
         let name = |place: u32| &*snapshot.node(place).object().name;
         let places: Vec<u32> = snapshot.order.iter().copied().filter(|place| feasible(name(*place))).collect();
         let score = self.plugin.score().expect("it scores");
@@ -228,7 +227,7 @@ impl World {
                 [old, new] => vec![node_came_or_went(old, new)],
             },
         };
-        let context = HintContext { namespaces: &self.cache.snapshot().namespaces };
+        let context = HintContext { snapshot: self.cache.snapshot() };
         let looked: Vec<Hint> = events
             .iter()
             .filter(|event| self.plugin.events().overlaps(event.action))

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::{World, pod};
-use crate::framework::extension::Binding;
+use crate::framework::{extension::Binding, under_way::UnderWay};
 
 /// Binds a pod on a server that gives this answer; returns the request, and what the plugin says.
 async fn bound(code: u16, answer: Value) -> (String, Result<(), String>) {
@@ -29,7 +29,9 @@ async fn bound(code: u16, answer: Value) -> (String, Result<(), String>) {
     let mut world = World::new("DefaultBinder", json!(null));
     let pod = world.cache.read_pod(&pod("foo", json!({"namespace": "ns", "uid": "1-2-3"})));
     let client = kube::Client::new(service, "default");
-    let binding = Binding { client, pod, node_name: Arc::from("foohost.kubernetes.mydomain.com") };
+    let node_name: Arc<str> = Arc::from("foohost.kubernetes.mydomain.com");
+    let under_way = Arc::new(UnderWay::new(pod.clone(), node_name.clone(), Vec::new()));
+    let binding = Binding { client, pod, node_name, kept: Arc::default(), under_way };
     let result = world.plugin.bind().expect("it binds").bind(&binding).await;
     (seen.lock().clone(), result)
 }
