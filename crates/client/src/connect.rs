@@ -42,21 +42,38 @@ pub fn from_kubeconfig(path: &Path, user_agent: &str) -> anyhow::Result<Client> 
 pub fn from_token(path: &Path, token: watch::Receiver<String>, user_agent: &str) -> anyhow::Result<Client> {
     let mut config = config_of(path)?;
     config.auth_info = kube::config::AuthInfo::default();
-    client_with(config, user_agent, Some(token))
+    client_with(config, user_agent, Some(token), true)
+}
+
+/// A client for a server that is no API server and may know nothing newer than HTTP/1.1. Where it is, who it is and who
+/// the client is are said as in a kubeconfig. Must be called inside a tokio runtime.
+///
+/// # Errors
+/// As [`from_kubeconfig`].
+pub fn over_http1(kubeconfig: serde_json::Value, user_agent: &str) -> anyhow::Result<Client> {
+    client_with(loaded(serde_json::from_value(kubeconfig)?)?, user_agent, None, false)
 }
 
 fn config_of(path: &Path) -> anyhow::Result<Config> {
     let kubeconfig = Kubeconfig::read_from(path).with_context(|| format!("kubeconfig {}", path.display()))?;
+    loaded(kubeconfig).with_context(|| format!("kubeconfig {}", path.display()))
+}
+
+fn loaded(kubeconfig: Kubeconfig) -> anyhow::Result<Config> {
     // The loader is async by type only; it reads files and nothing else.
-    futures::executor::block_on(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()))
-        .with_context(|| format!("kubeconfig {}", path.display()))
+    Ok(futures::executor::block_on(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()))?)
 }
 
 fn client_of(config: Config, user_agent: &str) -> anyhow::Result<Client> {
-    client_with(config, user_agent, None)
+    client_with(config, user_agent, None, true)
 }
 
-fn client_with(config: Config, user_agent: &str, token: Option<watch::Receiver<String>>) -> anyhow::Result<Client> {
+fn client_with(
+    config: Config,
+    user_agent: &str,
+    token: Option<watch::Receiver<String>>,
+    http2: bool,
+) -> anyhow::Result<Client> {
     // The one provider of the workspace; an earlier installation of it is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let https = config.cluster_url.scheme_str() == Some("https");
@@ -77,8 +94,9 @@ fn client_with(config: Config, user_agent: &str, token: Option<watch::Receiver<S
             false => b.enable_http1().wrap_connector(tcp.clone()),
         })
     };
-    let protocol = if https { Protocol::Http2 { keep_alive: true } } else { Protocol::Http1 };
-    let transport = Transport::new(connector(https)?, connector(false)?, protocol);
+    let http2 = https && http2;
+    let protocol = if http2 { Protocol::Http2 { keep_alive: true } } else { Protocol::Http1 };
+    let transport = Transport::new(connector(http2)?, connector(false)?, protocol);
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)

@@ -5,6 +5,7 @@
 
 mod agent;
 mod connect;
+pub mod delegated;
 mod error;
 mod informer;
 mod lenient;
@@ -13,7 +14,7 @@ mod store;
 mod transport;
 
 pub use agent::user_agent;
-pub use connect::{from_kubeconfig, from_token, over_stream};
+pub use connect::{from_kubeconfig, from_token, over_http1, over_stream};
 pub use error::{
     is_already_exists, is_conflict, is_forbidden, is_invalid, is_namespace_terminating, is_not_found, message, reason,
 };
