@@ -4,7 +4,11 @@
 //! what comes meanwhile joins what waits, field by field. A binding that panics is a binding that failed: the core is
 //! told so.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use component::{
     Supervisor,
@@ -26,8 +30,11 @@ use crate::{
         status::{Code, Status},
         under_way::Stopped,
     },
+    metrics::Point,
 };
 
+/// How long a pod may take to be told the node that it is about to get.
+const NOMINATION_TAKES: Duration = Duration::from_secs(5);
 /// Bindings under way at a time; more wait their turn.
 const BINDINGS_AT_ONCE: usize = 256;
 /// Status patches and evictions likewise.
@@ -103,7 +110,8 @@ impl Actor {
                 });
             }
             Effect::Preempted { victim, preemptor, node_name } => {
-                let note = format!("Preempted by pod {} on node {node_name} (in kube-scheduler memory).", preemptor.uid);
+                let note =
+                    format!("Preempted by pod {} on node {node_name} (in kube-scheduler memory).", preemptor.uid);
                 inner.note(&victim, Some(preemptor), "Preempted", "Preempting", note);
             }
         }
@@ -138,8 +146,10 @@ impl Inner {
             let node = &binding.node_name;
             Err(Failure::error(format!("the scheduler failed while it bound the pod to {node}; see its log")))
         };
+        framework.metrics.all().bindings.add(1);
         let running = self.run_binding(&binding, framework);
         let result = guarded_future(("binding", pod.key()), running).await.unwrap_or_else(panicked);
+        framework.metrics.all().bindings.add(-1);
         framework.waiting.remove(&pod.uid);
         let _ = guarded(("binding", pod.key()), || self.after_binding(&binding, framework, result.is_ok()));
         (self.done)(Done::Bound(pod.uid.clone(), result));
@@ -150,11 +160,13 @@ impl Inner {
         if bound {
             let note = format!("Successfully assigned {} to {node_name}", pod.key());
             self.note(pod, None, "Scheduled", "Binding", note);
+            let begun = Instant::now();
             for plugin in &framework.plugins {
                 if let Some(post_bind) = plugin.post_bind() {
                     post_bind.post_bind(pod, node_name);
                 }
             }
+            framework.metrics.ran(Point::PostBind, Code::Success, begun.elapsed());
         } else {
             framework.unreserve(&binding.kept, pod, node_name);
         }
@@ -183,7 +195,8 @@ impl Inner {
 
     async fn nominate(&self, pod: &PodInfo, node_name: Value) {
         let patch = json!({"metadata": {"uid": &*pod.uid}, "status": {"nominatedNodeName": node_name}});
-        self.patch_status(pod, &patch).await;
+        // Nobody depends on it: a server that does not answer does not keep the pod from going on.
+        let _ = tokio::time::timeout(NOMINATION_TAKES, self.patch_status(pod, &patch)).await;
     }
 
     async fn prepare_and_bind(
@@ -193,12 +206,22 @@ impl Inner {
         preparing: Vec<(&str, &dyn PreBind)>,
     ) -> Result<(), Failure> {
         let under_way = &binding.under_way;
-        under_way.permitted().await.map_err(|why| framework.not_permitted(why))?;
-        framework.waiting.remove(&binding.pod.uid);
+        if under_way.waits() {
+            let begun = Instant::now();
+            let permitted = under_way.permitted().await.map_err(|why| framework.not_permitted(why));
+            let code = permitted.as_ref().map_or_else(Failure::code, |_| Code::Success);
+            framework.metrics.all().permit_waited(code, begun.elapsed());
+            framework.waiting.remove(&binding.pod.uid);
+            permitted?;
+        }
+        let begun = Instant::now();
         for (name, pre_bind) in preparing {
             let status = under_way.unless_stopped(pre_bind.pre_bind(binding)).await.unwrap_or_else(|why| match why {
                 Stopped::Rejected(_, message) | Stopped::Cancelled(message) => Status::new(Code::Error, message),
             });
+            if !status.is_success() {
+                framework.metrics.ran(Point::PreBind, status.code, begun.elapsed());
+            }
             if status.is_rejected() {
                 // Such a pod backs off, whatever events its plugins wait for.
                 let failure = Failure::error(status.message());
@@ -208,16 +231,29 @@ impl Inner {
                 return Err(Failure::error(format!("running PreBind plugin {name:?}: {}", status.message())));
             }
         }
+        framework.metrics.ran(Point::PreBind, Code::Success, begun.elapsed());
         under_way.begin_binding().map_err(|why| match why {
             Stopped::Rejected(_, message) | Stopped::Cancelled(message) => Failure::error(message),
         })?;
         let _slot = self.bindings.acquire().await;
+        for extender in framework.extenders.iter().filter(|extender| extender.binds()) {
+            if !extender.is_interested(&binding.pod) {
+                continue;
+            }
+            match extender.bind(&binding.pod, &binding.node_name).await {
+                Err(why) if extender.is_ignorable() => tracing::info!(why, "skipping an extender that failed"),
+                bound => return bound.map_err(Failure::error),
+            }
+        }
         let (plugin, bind) = framework
             .plugins
             .iter()
             .find_map(|plugin| Some((plugin, plugin.bind()?)))
             .ok_or_else(|| Failure::error("at least one bind plugin is needed"))?;
+        let begun = Instant::now();
         let bound = bind.bind(binding).await;
+        let code = if bound.is_ok() { Code::Success } else { Code::Error };
+        framework.metrics.ran(Point::Bind, code, begun.elapsed());
         bound.map_err(|error| Failure::error(format!("running Bind plugin {:?}: {error}", plugin.name())))
     }
 

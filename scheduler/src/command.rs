@@ -4,8 +4,8 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use clap::Args;
+use client::delegated::{Delegated, Lasting};
 use component::{
-    Supervisor,
     flags::{self, Refuse, Warn},
     serving::{Checks, Server},
     tls,
@@ -14,7 +14,10 @@ use controller::leader_election::{self, Election, Outcome};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::{
+    config::Config,
+    serving::{self, Gate},
+};
 
 /// The scheduler, with the flags of kube-scheduler.
 #[derive(Args, Debug)]
@@ -40,6 +43,33 @@ struct Flags {
     /// File containing the default x509 private key matching --tls-cert-file.
     #[arg(long)]
     tls_private_key_file: Option<PathBuf>,
+    /// Kubeconfig of the server to ask whose a token is; without it those who bear one are anonymous.
+    #[arg(long, default_value = "")]
+    authentication_kubeconfig: String,
+    /// Take nothing that is missing from the cluster: with it, client certificates need --client-ca-file.
+    #[arg(long)]
+    authentication_skip_lookup: bool,
+    /// Start even if what is missing can't be taken from the cluster.
+    #[arg(long, default_value_t = true)]
+    authentication_tolerate_lookup_failure: bool,
+    /// How long it is remembered whose a token is.
+    #[arg(long, default_value = "10s")]
+    authentication_token_webhook_cache_ttl: String,
+    /// Kubeconfig of the server to ask who may; without it nobody may what is not always allowed.
+    #[arg(long, default_value = "")]
+    authorization_kubeconfig: String,
+    /// Paths that everybody may ask; one with * at its end stands for all that begin so.
+    #[arg(long, value_delimiter = ',', default_value = "/healthz,/readyz,/livez")]
+    authorization_always_allow_paths: Vec<String>,
+    /// How long it is remembered that somebody may.
+    #[arg(long, default_value = "10s")]
+    authorization_webhook_cache_authorized_ttl: String,
+    /// How long it is remembered that somebody may not.
+    #[arg(long, default_value = "10s")]
+    authorization_webhook_cache_unauthorized_ttl: String,
+    /// Who signs certificates of clients; by default the authorities that the cluster names.
+    #[arg(long)]
+    client_ca_file: Option<PathBuf>,
     /// Start a leader election client and gain leadership before executing the main loop.
     #[arg(long, default_value_t = true)]
     leader_elect: bool,
@@ -67,7 +97,7 @@ struct Flags {
 }
 
 /// Flags of upstream's that have no effect here: encodings and rates of a client that has neither, metrics and logs in
-/// forms that are not offered, and access to metrics, which are not served yet.
+/// forms that are not offered, and users whom a proxy in front names.
 const UNSUPPORTED: &[(&str, flags::Unsupported)] = &[
     ("write-config-to", Refuse),
     ("feature-gates", Warn),
@@ -77,15 +107,6 @@ const UNSUPPORTED: &[(&str, flags::Unsupported)] = &[
     ("profiling", Warn),
     ("contention-profiling", Warn),
     ("pod-max-in-unschedulable-pods-duration", Warn),
-    ("authentication-kubeconfig", Warn),
-    ("authentication-skip-lookup", Warn),
-    ("authentication-token-webhook-cache-ttl", Warn),
-    ("authentication-tolerate-lookup-failure", Warn),
-    ("authorization-always-allow-paths", Warn),
-    ("authorization-kubeconfig", Warn),
-    ("authorization-webhook-cache-authorized-ttl", Warn),
-    ("authorization-webhook-cache-unauthorized-ttl", Warn),
-    ("client-ca-file", Warn),
     ("requestheader-allowed-names", Warn),
     ("requestheader-client-ca-file", Warn),
     ("requestheader-extra-headers-prefix", Warn),
@@ -148,10 +169,11 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
         election.leader_elect = flags.leader_elect;
     }
     if flags.config.is_empty() {
-        config.client_connection.kubeconfig = flags.kubeconfig;
+        config.client_connection.kubeconfig.clone_from(&flags.kubeconfig);
     }
     // A configuration that can't work is said before anything is started.
     config.frameworks(&mut Default::default()).map_err(anyhow::Error::msg)?;
+    config.extenders()?;
     config.host =
         std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "localhost".into(), |h| h.trim().into());
 
@@ -167,7 +189,18 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     if flags.secure_port != 0 {
         let address = SocketAddr::new(flags.bind_address, flags.secure_port);
         let certificate = (flags.tls_cert_file.as_deref(), flags.tls_private_key_file.as_deref());
-        serve(address, certificate, &tasks).await?;
+        let gate = gate(&flags, &user_agent)?;
+        let client_ca = client_ca(&flags, &user_agent).await?;
+        let (metrics, why) = (config.metrics.clone(), config.why.clone());
+        let resolver = resolver(certificate)?;
+        let server = Server::new(Checks::new(), Checks::new())
+            .tls(Arc::new(tls::server_config(resolver, client_ca.as_deref())?))
+            .metrics(move |out| metrics.write(out))
+            .guarded(serving::routes(why));
+        let server = gate.guard(server);
+        let listener =
+            TcpListener::bind(address).await.with_context(|| format!("failed to create listener: {address}"))?;
+        tasks.vital("serving", move |own| server.serve(listener, own));
     }
     tasks.vital("scheduler", move |own| async move {
         match config.leader_election.leader_elect {
@@ -209,12 +242,10 @@ fn duration(field: &str, text: &str) -> anyhow::Result<Duration> {
     machinery::duration::length(text).map_err(anyhow::Error::msg).with_context(|| format!("leaderElection.{field}"))
 }
 
-async fn serve(
-    address: SocketAddr,
+fn resolver(
     certificate: (Option<&std::path::Path>, Option<&std::path::Path>),
-    tasks: &Supervisor,
-) -> anyhow::Result<()> {
-    let resolver: Arc<dyn rustls::server::ResolvesServerCert> = match certificate {
+) -> anyhow::Result<Arc<dyn rustls::server::ResolvesServerCert>> {
+    Ok(match certificate {
         (Some(cert), Some(key)) => Arc::new(tls::Reloading::new(cert, key)?),
         (None, None) => {
             let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
@@ -222,11 +253,56 @@ async fn serve(
             Arc::new(tls::Fixed(Arc::new(tls::certified_key(pair.cert_pem.as_bytes(), pair.key_pem.as_bytes())?)))
         }
         _ => bail!("--tls-cert-file and --tls-private-key-file belong together"),
+    })
+}
+
+/// Who may ask what is guarded, as the flags say.
+fn gate(flags: &Flags, user_agent: &str) -> anyhow::Result<Gate> {
+    let length = |flag: &str, text: &str| {
+        machinery::duration::length(text).map_err(anyhow::Error::msg).with_context(|| format!("--{flag}"))
     };
-    let server = Server::new(Checks::new(), Checks::new()).tls(Arc::new(tls::server_config(resolver, None)?));
-    let listener = TcpListener::bind(address).await.with_context(|| format!("failed to create listener: {address}"))?;
-    tasks.vital("serving", move |own| server.serve(listener, own));
-    Ok(())
+    let lasting = Lasting {
+        token: length("authentication-token-webhook-cache-ttl", &flags.authentication_token_webhook_cache_ttl)?,
+        allowed: length(
+            "authorization-webhook-cache-authorized-ttl",
+            &flags.authorization_webhook_cache_authorized_ttl,
+        )?,
+        denied: length(
+            "authorization-webhook-cache-unauthorized-ttl",
+            &flags.authorization_webhook_cache_unauthorized_ttl,
+        )?,
+    };
+    let asking = |kubeconfig: &str| -> anyhow::Result<Option<Delegated>> {
+        if kubeconfig.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Delegated::new(client::from_kubeconfig(kubeconfig.as_ref(), user_agent)?, lasting)))
+    };
+    Ok(Gate::new(
+        asking(&flags.authentication_kubeconfig)?,
+        asking(&flags.authorization_kubeconfig)?,
+        flags.authorization_always_allow_paths.clone(),
+    ))
+}
+
+/// The authorities of clients' certificates: those of the file, or those that the cluster names.
+async fn client_ca(flags: &Flags, user_agent: &str) -> anyhow::Result<Option<Vec<u8>>> {
+    if let Some(file) = &flags.client_ca_file {
+        return Ok(Some(std::fs::read(file).with_context(|| format!("--client-ca-file {}", file.display()))?));
+    }
+    if flags.authentication_skip_lookup || flags.authentication_kubeconfig.is_empty() {
+        return Ok(None);
+    }
+    let client = client::from_kubeconfig(flags.authentication_kubeconfig.as_ref(), user_agent)?;
+    let maps: kube::Api<k8s_openapi::api::core::v1::ConfigMap> = kube::Api::namespaced(client, "kube-system");
+    match maps.get("extension-apiserver-authentication").await {
+        Ok(map) => Ok(map.data.unwrap_or_default().remove("client-ca-file").map(String::into_bytes)),
+        Err(error) if flags.authentication_tolerate_lookup_failure => {
+            tracing::warn!(%error, "could not look up who signs certificates of clients");
+            Ok(None)
+        }
+        Err(error) => Err(error).context("looking up who signs certificates of clients"),
+    }
 }
 
 #[cfg(test)]
@@ -259,7 +335,9 @@ mod tests {
             ("profiles: [{schedulerName: a}, {schedulerName: a}]\n", "Duplicate value"),
             ("podMaxBackoffSeconds: 0\n", "podMaxBackoffSeconds: Invalid value"),
             ("nonsense: 1\n", "unknown field"),
-            ("extenders: [{urlPrefix: x}]\n", "extenders are not supported"),
+            ("extenders: [{urlPrefix: x, prioritizeVerb: rate}]\n", "must have a positive weight applied to it"),
+            ("extenders: [{bindVerb: one}, {bindVerb: other}]\n", "only one extender can implement bind"),
+            ("extenders: [{managedResources: [{name: cpu}]}]\n", "is an invalid extended resource name"),
             ("profiles: [{plugins: {multiPoint: {enabled: [{name: Mine}]}}}]\n", "does not exist"),
             ("profiles: [{pluginConfig: [{name: NodeResourcesFit, args: {typo: 1}}]}]\n", "unknown field"),
         ] {

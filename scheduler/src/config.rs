@@ -1,18 +1,21 @@
 //! `KubeSchedulerConfiguration` (kubescheduler.config.k8s.io/v1), as far as it is supported, and what is made of it.
 //!
-//! Fields of upstream's that mean nothing here (parallelism, profiling) are read and ignored; extenders, which would
-//! change decisions, are refused.
+//! Fields of upstream's that mean nothing here (parallelism, profiling) are read and ignored.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use anyhow::Context;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
     cache::labels::Interner,
     core::Settings,
-    framework::Framework,
+    extender::{self, Extender, ExtenderConfig, Http},
+    framework::{Framework, under_way::WaitingPods},
+    metrics::Metrics,
     plugins::{CATALOGUE, MISSING},
+    why::Why,
 };
 
 /// See the module. The default is upstream's: one profile, `default-scheduler`.
@@ -37,8 +40,8 @@ pub struct Config {
     pub pod_max_backoff_seconds: Option<u64>,
     /// Profiles.
     pub profiles: Vec<Profile>,
-    /// Not supported.
-    pub extenders: Vec<Value>,
+    /// Programs that have a say besides the plugins.
+    pub extenders: Vec<ExtenderConfig>,
     /// Upstream's pprof.
     pub enable_profiling: Option<bool>,
     /// Upstream's pprof.
@@ -48,6 +51,12 @@ pub struct Config {
     /// The host's name in events; not of the file.
     #[serde(skip)]
     pub host: String,
+    /// What is counted; not of the file.
+    #[serde(skip)]
+    pub metrics: Arc<Metrics>,
+    /// Where decisions are explained; not of the file.
+    #[serde(skip)]
+    pub why: Arc<Why>,
 }
 
 impl Default for Config {
@@ -67,6 +76,8 @@ impl Default for Config {
             enable_contention_profiling: None,
             delay_cache_until_active: false,
             host: "localhost".to_owned(),
+            metrics: Arc::default(),
+            why: Arc::default(),
         }
     }
 }
@@ -183,14 +194,14 @@ impl Config {
             initial_backoff: self.pod_initial_backoff_seconds.map_or(defaults.initial_backoff, Duration::from_secs),
             max_backoff: self.pod_max_backoff_seconds.map_or(defaults.max_backoff, Duration::from_secs),
             assume_ttl: defaults.assume_ttl,
+            metrics: self.metrics.clone(),
+            why: self.why.clone(),
         }
     }
 
     /// The profiles' frameworks; an error says what in the configuration is wrong.
     pub fn frameworks(&self, interner: &mut Interner) -> Result<Vec<Framework>, String> {
-        if !self.extenders.is_empty() {
-            return Err("extenders: extenders are not supported".to_owned());
-        }
+        extender::validate(&self.extenders)?;
         let (initial, longest) = (self.settings().initial_backoff, self.settings().max_backoff);
         if initial.is_zero() {
             return Err("podInitialBackoffSeconds: Invalid value: 0: must be greater than 0".to_owned());
@@ -219,9 +230,33 @@ impl Config {
                     "percentageOfNodesToScore: Invalid value: {percentage}: not in valid range [0-100]"
                 ));
             }
-            frameworks.push(profile.framework(name, percentage, interner)?);
+            frameworks.push(profile.framework(name, percentage, &self.ignored_resources(), interner)?);
         }
+        // A pod waits in one place, whatever its profile.
+        let waiting = Arc::<WaitingPods>::default();
+        frameworks.iter_mut().for_each(|framework| framework.waiting = waiting.clone());
         Ok(frameworks)
+    }
+
+    /// The extenders, those that may be out of order last. To be called within the runtime.
+    ///
+    /// # Errors
+    /// A URL can't be used, or certificates and keys don't load.
+    pub fn extenders(&self) -> anyhow::Result<Arc<[Extender]>> {
+        let mut configs = self.extenders.clone();
+        configs.sort_by_key(|config| config.ignorable);
+        let made = configs.into_iter().map(|config| {
+            let http =
+                Http::new(&config).with_context(|| format!("couldn't build extender {:?}", config.url_prefix))?;
+            Ok(Extender::new(config, Arc::new(http)))
+        });
+        made.collect()
+    }
+
+    /// Resources that extenders look after alone.
+    fn ignored_resources(&self) -> Vec<String> {
+        let managed = self.extenders.iter().flat_map(|extender| &extender.managed_resources);
+        managed.filter(|resource| resource.ignored_by_scheduler).map(|resource| resource.name.clone()).collect()
     }
 }
 
@@ -230,7 +265,13 @@ impl Profile {
     ///
     /// A plugin is on or off as a whole here: switching it off at one extension point of several (upstream allows it
     /// for each) is honoured for `score`, where people use it, by weight 0, and refused elsewhere.
-    fn framework(&self, name: &str, percentage: u32, interner: &mut Interner) -> Result<Framework, String> {
+    fn framework(
+        &self,
+        name: &str,
+        percentage: u32,
+        ignored_resources: &[String],
+        interner: &mut Interner,
+    ) -> Result<Framework, String> {
         let off = |changes: &PluginChanges, plugin: &str| {
             changes.disabled.iter().any(|disabled| disabled.name == plugin || disabled.name == "*")
         };
@@ -294,8 +335,14 @@ impl Profile {
                     "initializing profiles: creating profile for scheduler name {name}: {plugin:?} does not exist"
                 ));
             };
-            let args = self.plugin_config.iter().find(|config| config.name == *known).map_or(&Value::Null, |c| &c.args);
-            let made = make(args, interner).map_err(|error| format!("initializing plugin {known:?}: {error}"))?;
+            let args = self.plugin_config.iter().find(|config| config.name == *known);
+            let mut args = args.map_or(Value::Null, |config| config.args.clone());
+            if *known == "NodeResourcesFit" && !ignored_resources.is_empty() {
+                let given = args["ignoredResources"].as_array().into_iter().flatten().filter_map(Value::as_str);
+                let all: BTreeSet<String> = given.map(str::to_owned).chain(ignored_resources.iter().cloned()).collect();
+                args["ignoredResources"] = all.into_iter().collect();
+            }
+            let made = make(&args, interner).map_err(|error| format!("initializing plugin {known:?}: {error}"))?;
             let set = points.score.enabled.iter().find(|enabled| enabled.name == *known).map_or(weight, |e| e.weight);
             let weight = match set {
                 _ if off(&points.score, known) && !points.score.enabled.iter().any(|e| e.name == *known) => 0,

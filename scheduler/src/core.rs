@@ -2,6 +2,7 @@
 //!
 //! Nothing here waits, sleeps, or speaks to the API; time and chance are handed in. `run.rs` is the shell around it.
 
+mod attempt;
 #[cfg(test)]
 mod tests;
 
@@ -11,20 +12,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use component::supervisor::guarded;
 use k8s_openapi::api::core::v1::{Node as ApiNode, Pod as ApiPod};
 
 use crate::{
-    cache::{Cache, labels::Interner, pod::PodInfo},
-    cycle::{Decision, Workspace, schedule_one},
+    cache::{Cache, labels::Interner, pod::PodInfo, volumes::Stored},
+    cycle::Workspace,
     framework::{
-        FAILED, Failure, Framework, PluginSet,
+        Failure, Framework, PluginSet,
         events::{Action, Change, Event, HintContext, node_events, pod_events},
         state::CycleState,
         under_way::UnderWay,
     },
-    preemption,
+    metrics::{Metrics, Outcome},
     queue::{Queue, QueuedPod},
+    why::Why,
 };
 
 /// What is to be done.
@@ -88,11 +89,21 @@ pub struct Settings {
     pub max_backoff: Duration,
     /// When an assumed pod is given up that was bound but never seen; upstream's default is never.
     pub assume_ttl: Option<Duration>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Where decisions are explained.
+    pub why: Arc<Why>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { initial_backoff: Duration::from_secs(1), max_backoff: Duration::from_secs(10), assume_ttl: None }
+        Self {
+            initial_backoff: Duration::from_secs(1),
+            max_backoff: Duration::from_secs(10),
+            assume_ttl: None,
+            metrics: Arc::default(),
+            why: Arc::default(),
+        }
     }
 }
 
@@ -108,11 +119,15 @@ pub struct Core {
     binding: HashMap<Arc<str>, Binding>,
     /// Pods for which others are being evicted: not tried again before that is done.
     held: HashMap<Arc<str>, Held>,
+    metrics: Arc<Metrics>,
+    why: Arc<Why>,
 }
 
 struct Binding {
     queued: QueuedPod,
     under_way: Arc<UnderWay>,
+    /// When the attempt began.
+    begun: Instant,
 }
 
 struct Held {
@@ -131,7 +146,12 @@ impl Core {
         make: impl FnOnce(&mut Interner) -> Result<Vec<Framework>, E>,
     ) -> Result<Self, E> {
         let mut cache = Cache::new(settings.assume_ttl);
-        let profiles: Arc<[Framework]> = make(cache.interner())?.into();
+        let mut profiles = make(cache.interner())?;
+        profiles.iter_mut().for_each(|framework| framework.measure(settings.metrics.clone()));
+        let profiles: Arc<[Framework]> = profiles.into();
+        if profiles.iter().any(|framework| !framework.extenders.is_empty()) {
+            cache.keep_whole();
+        }
         let by_name =
             profiles.iter().enumerate().map(|(index, framework)| (framework.profile.clone(), index)).collect();
         Ok(Self {
@@ -143,6 +163,8 @@ impl Core {
             chance: Box::new(chance),
             binding: HashMap::new(),
             held: HashMap::new(),
+            metrics: settings.metrics.clone(),
+            why: settings.why.clone(),
         })
     }
 
@@ -299,6 +321,14 @@ impl Core {
         }
     }
 
+    /// A claim, a volume or something else that the volume plugins look at came, changed or (`None`) went.
+    pub fn stored<K: Stored>(&mut self, key: &str, object: Option<K>, now: Instant) {
+        let (old, new) = self.cache.snapshot().volumes.show::<K>(key, object);
+        if let Some(event) = K::event(old, new) {
+            self.wake(&event, now, &|_| true);
+        }
+    }
+
     /// Tries pods again that have waited long, and gives up assumed pods that never came.
     pub fn tick(&mut self, now: Instant) {
         self.queue.flush(now);
@@ -312,7 +342,12 @@ impl Core {
         match result {
             Ok(()) => {
                 self.cache.finish_binding(uid, now);
-                self.binding.remove(uid);
+                if let Some(Binding { queued, begun, .. }) = self.binding.remove(uid) {
+                    self.why.bound(&queued.pod, Ok(()));
+                    self.attempted(&queued, Outcome::Scheduled, begun);
+                    let first = queued.first_tried.unwrap_or(begun);
+                    self.metrics.bound(queued.attempts, Instant::now().saturating_duration_since(first));
+                }
                 Vec::new()
             }
             Err(failure) => {
@@ -322,6 +357,8 @@ impl Core {
                 // Deleted, or bound after all, meanwhile: there is nothing to try again.
                 match self.binding.remove(uid) {
                     Some(binding) if self.cache.pod(uid).is_none() => {
+                        self.why.bound(&binding.queued.pod, Err(failure.message.clone()));
+                        self.attempted(&binding.queued, Outcome::of(failure.reason), binding.begun);
                         vec![self.fail(binding.queued, failure, Some(Arc::default()), now)]
                     }
                     _ => Vec::new(),
@@ -341,150 +378,6 @@ impl Core {
             self.queue.failed(held.queued, held.rejectors, now);
             if held.woken {
                 self.queue.wake(preemptor, now);
-            }
-        }
-    }
-
-    fn fail(
-        &mut self,
-        queued: QueuedPod,
-        failure: Failure,
-        nominate: Option<Arc<str>>,
-        now: Instant,
-    ) -> Effect {
-        let pod = queued.pod.clone();
-        let Failure { reason, message, plugins: rejectors } = failure;
-        if let Some(node) = &nominate {
-            self.cache.nominate(&pod, node);
-        }
-        self.queue.failed(queued, rejectors, now);
-        Effect::Failed { pod, reason, message, nominate }
-    }
-
-    /// One cycle; `None` when no pod is ready. A cycle that panics is one that failed, for its pod alone.
-    pub fn step(&mut self, now: Instant) -> Option<Vec<Effect>> {
-        let queued = self.queue.pop(now)?;
-        let (again, mut reserved) = (queued.clone(), None);
-        let effects = guarded("scheduling_cycle", || self.cycle(queued, &mut reserved, now));
-        Some(effects.unwrap_or_else(|_| vec![self.panicked(again, reserved, now)]))
-    }
-
-    /// Takes back whatever a cycle did before it panicked, and puts its pod back.
-    fn panicked(&mut self, queued: QueuedPod, reserved: Option<(Arc<str>, Arc<CycleState>)>, now: Instant) -> Effect {
-        tracing::error!(pod = queued.pod.key(), "the scheduling cycle panicked");
-        let uid = queued.pod.uid.clone();
-        self.workspace = Workspace::default();
-        self.binding.remove(&uid);
-        self.held.remove(&uid);
-        self.queue.delete(&uid);
-        if let Some((node_name, kept)) = reserved {
-            self.profiles[queued.profile].unreserve(&kept, &queued.pod, &node_name);
-        }
-        if let Some(gone) = self.cache.forget(&uid) {
-            self.wake(&Event::pod_deleted(gone), now, &|_| true);
-        }
-        self.fail(queued, Failure::error(FAILED), Some(Arc::default()), now)
-    }
-
-    /// `reserved` tells the node on which plugins set something aside for the pod, and what.
-    fn cycle(
-        &mut self,
-        queued: QueuedPod,
-        reserved: &mut Option<(Arc<str>, Arc<CycleState>)>,
-        now: Instant,
-    ) -> Vec<Effect> {
-        let pod = queued.pod.clone();
-        if pod.terminating {
-            return vec![Effect::Skipped { pod }];
-        }
-        let profiles = self.profiles.clone();
-        let framework = &profiles[queued.profile];
-        let snapshot = self.cache.snapshot();
-        let (decision, mut cycle, skipped) =
-            schedule_one(framework, snapshot, &pod, &mut self.workspace, &mut self.chance);
-        let clear = Some(Arc::default());
-        match decision {
-            Decision::Bind { place, feasible, evaluated } => {
-                let node_name = snapshot.node(place).object().name.clone();
-                let permitted =
-                    framework.reserve(&mut cycle, place).and_then(|()| framework.permit(&cycle, place));
-                let kept = Arc::new(std::mem::take(&mut cycle.kept));
-                drop(cycle);
-                let pending = match permitted {
-                    Ok(pending) => pending,
-                    Err(failure) => return vec![self.fail(queued, failure, clear, now)],
-                };
-                *reserved = Some((node_name.clone(), kept.clone()));
-                tracing::debug!(pod = pod.key(), node = &*node_name, evaluated, feasible, "placed pod");
-                self.cache.clear_nomination(&pod.uid);
-                let mut assumed = (*pod).clone();
-                assumed.node_name = node_name.clone();
-                self.cache.assume(Arc::new(assumed), &node_name);
-                let profile = queued.profile;
-                let under_way = Arc::new(UnderWay::new(pod.clone(), node_name.clone(), pending));
-                if under_way.waits() {
-                    framework.waiting.add(under_way.clone());
-                }
-                self.binding.insert(pod.uid.clone(), Binding { queued, under_way: under_way.clone() });
-                vec![Effect::Bind { pod, profile, node_name, kept, under_way }]
-            }
-            Decision::NoNodes => {
-                drop(cycle);
-                let message = "no nodes available to schedule pods".to_owned();
-                let failure = Failure { reason: "Unschedulable", message, plugins: PluginSet::default() };
-                vec![self.fail(queued, failure, clear, now)]
-            }
-            Decision::Error(message) => {
-                drop(cycle);
-                vec![self.fail(queued, Failure::error(message), clear, now)]
-            }
-            Decision::Unschedulable(mut error) => {
-                let preemption = match framework.post_filter {
-                    Some(_) => preemption::preempt(framework, &mut cycle, skipped, &error, &mut self.chance),
-                    None => preemption::Preemption { clears_nomination: true, ..Default::default() },
-                };
-                drop(cycle);
-                error.post_filter_message = match preemption.message.as_str() {
-                    "" => String::new(),
-                    // Upstream asks its plugin for resource claims first, which says so when there are none, and which
-                    // fails with these words when the pod was turned away before nodes were looked at.
-                    _ if !error.pre_filter_message.is_empty() => "not found".to_owned(),
-                    message => format!("no new claims to deallocate, {message}"),
-                };
-                let nominate = match (&preemption.node, preemption.clears_nomination) {
-                    (Some(node), _) => Some(node.clone()),
-                    (None, true) => clear,
-                    (None, false) => None,
-                };
-                let failure =
-                    Failure { reason: "Unschedulable", message: error.to_string(), plugins: error.plugins };
-                let mut effects = Vec::new();
-                let mut evictions = 0;
-                if let Some(node_name) = preemption.node {
-                    for victim in preemption.victims.into_iter().filter(|victim| !victim.terminating) {
-                        let (preemptor, node_name) = (pod.clone(), node_name.clone());
-                        // One that is not bound yet gives its place up here; nobody else needs to know.
-                        let binding = self.binding.get(&victim.uid);
-                        effects.push(match binding.is_some_and(|b| b.under_way.preempt("DefaultPreemption")) {
-                            true => Effect::Preempted { victim, preemptor, node_name },
-                            false => {
-                                evictions += 1;
-                                Effect::Preempt { victim, preemptor, node_name }
-                            }
-                        });
-                    }
-                }
-                if evictions == 0 {
-                    effects.push(self.fail(queued, failure, nominate, now));
-                } else {
-                    if let Some(node) = &nominate {
-                        self.cache.nominate(&pod, node);
-                    }
-                    let Failure { reason, message, plugins: rejectors } = failure;
-                    self.held.insert(pod.uid.clone(), Held { queued, rejectors, evictions, woken: false });
-                    effects.push(Effect::Failed { pod, reason, message, nominate });
-                }
-                effects
             }
         }
     }

@@ -8,16 +8,20 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use crate::{
     cache::{Snapshot, node::Node, pod::PodInfo},
+    extender,
     fit_error::FitError,
     framework::{
         Framework, KEPT_SCORES, PluginSet,
         extension::{Cycle, MAX_NODE_SCORE},
         status::{Code, Status},
     },
+    metrics::{Point, SAMPLE},
+    why::Score,
 };
 
 /// Fewer nodes than this are all looked at.
@@ -38,6 +42,8 @@ pub enum Decision {
         feasible: usize,
         /// Nodes looked at.
         evaluated: usize,
+        /// What each plugin gave it; none if there was no other.
+        scores: Vec<Score>,
     },
     /// No node admits the pod.
     Unschedulable(Box<FitError>),
@@ -95,6 +101,7 @@ pub fn schedule_one<'a>(
     chance: &mut dyn FnMut(usize) -> usize,
 ) -> (Decision, Cycle<'a>, PluginSet) {
     let mut cycle = Cycle::new(pod, snapshot);
+    cycle.measured = workspace.cycles.is_multiple_of(SAMPLE);
     let mut skipped = PluginSet::default();
     let decision = decide(framework, &mut cycle, &mut skipped, workspace, chance);
     (decision, cycle, skipped)
@@ -113,22 +120,78 @@ fn decide(
         return Decision::NoNodes;
     }
     let mut error = FitError { all_nodes: all, ..Default::default() };
-    let mut only: Option<BTreeSet<Arc<str>>> = None;
+    let begun = Instant::now();
+    let only = match pre_filters(framework, cycle, skipped, &mut error) {
+        Ok(only) => only,
+        Err((code, message)) => {
+            framework.metrics.ran(Point::PreFilter, code, begun.elapsed());
+            return message.map_or_else(|| Decision::Unschedulable(Box::new(error)), Decision::Error);
+        }
+    };
+    framework.metrics.ran(Point::PreFilter, Code::Success, begun.elapsed());
+
+    workspace.cycles += 1;
+    let mut memo = take_memo(workspace, cycle.pod.shape.serial);
+    memo.nodes.resize(snapshot.nodes.len(), Memo::default());
+    let begun = Instant::now();
+    let found = find(framework, cycle, *skipped, workspace, &mut memo, &mut error, only.as_ref());
+    let code = if found.is_ok() { Code::Success } else { Code::Error };
+    framework.metrics.ran(Point::Filter, code, begun.elapsed());
+    for &index in framework.object_filters.iter().chain(&framework.pod_filters) {
+        if !skipped.contains(index) {
+            framework.metrics.evaluated(index, Point::Filter);
+        }
+    }
+    let evaluated = workspace.feasible.len() + error.by_node.len();
+    let decision = match (found, workspace.feasible.as_slice()) {
+        (Err(message), _) => return Decision::Error(message),
+        (Ok(()), []) => Decision::Unschedulable(Box::new(error)),
+        (Ok(()), [place]) => Decision::Bind { place: *place, feasible: 1, evaluated, scores: Vec::new() },
+        (Ok(()), several) => {
+            let feasible = several.len();
+            match choose(framework, cycle, workspace, &memo, chance) {
+                Ok((place, scores)) => Decision::Bind { place, feasible, evaluated, scores },
+                Err(message) => Decision::Error(message),
+            }
+        }
+    };
+    workspace.memos.insert(cycle.pod.shape.serial, memo);
+    decision
+}
+
+/// Nodes by name.
+type Names = BTreeSet<Arc<str>>;
+
+/// Runs all PreFilters: the nodes that they narrow the search to, or the code with which they end the cycle, with a
+/// message where that is an error.
+fn pre_filters(
+    framework: &Framework,
+    cycle: &mut Cycle<'_>,
+    skipped: &mut PluginSet,
+    error: &mut FitError,
+) -> Result<Option<Names>, (Code, Option<String>)> {
+    let mut only: Option<Names> = None;
     for &index in &framework.pre_filters {
         let plugin = &framework.plugins[index];
         let Some(pre_filter) = plugin.pre_filter() else { continue };
+        let begun = cycle.measured.then(Instant::now);
         let (status, names) = pre_filter.pre_filter(cycle);
+        if let Some(begun) = begun {
+            framework.metrics.plugin_ran(index, Point::PreFilter, status.code, begun.elapsed());
+        }
         match status.code {
             Code::Skip => skipped.insert(index),
-            Code::Success => {}
+            Code::Success => framework.metrics.evaluated(index, Point::PreFilter),
             Code::Error => {
-                return Decision::Error(format!("running PreFilter plugin {:?}: {}", plugin.name(), status.message()));
+                let message = format!("running PreFilter plugin {:?}: {}", plugin.name(), status.message());
+                return Err((Code::Error, Some(message)));
             }
-            _ => {
+            code => {
+                error.plugins = PluginSet::default();
                 error.plugins.insert(index);
                 error.pre_filter_message = status.message();
                 error.absent = Some(status);
-                return Decision::Unschedulable(Box::new(error));
+                return Err((code, None));
             }
         }
         if let Some(names) = names {
@@ -145,74 +208,64 @@ fn decide(
                 };
                 error.pre_filter_message = message.clone();
                 error.absent = Some(Status::new(Code::UnschedulableAndUnresolvable, message));
-                return Decision::Unschedulable(Box::new(error));
+                return Err((Code::UnschedulableAndUnresolvable, None));
             }
         }
     }
+    Ok(only)
+}
 
-    workspace.cycles += 1;
-    workspace.feasible.clear();
-    let mut memo = take_memo(workspace, cycle.pod.shape.serial);
-    memo.nodes.resize(snapshot.nodes.len(), Memo::default());
-
+/// Looks for nodes that admit the pod, until there are enough; an error is a plugin's or an extender's.
+fn find(
+    framework: &Framework,
+    cycle: &mut Cycle<'_>,
+    skipped: PluginSet,
+    workspace: &mut Workspace,
+    memo: &mut ShapeMemo,
+    error: &mut FitError,
+    only: Option<&Names>,
+) -> Result<(), String> {
+    let (snapshot, all) = (cycle.snapshot, cycle.snapshot.order.len());
+    let Workspace { feasible, start, .. } = workspace;
+    feasible.clear();
+    let mut look = |cycle: &mut Cycle<'_>, error: &mut FitError, feasible: &mut Vec<u32>, place: u32| {
+        match evaluate(framework, cycle, skipped, memo, place) {
+            Verdict::Yes => feasible.push(place),
+            Verdict::No(status, plugin) => error.refuse_by(plugin, place, status),
+            Verdict::Failed(message) => return Err(message),
+        }
+        Ok(())
+    };
     // A pod that made room for itself tries that node first.
     if let Some(place) = snapshot.place(&cycle.pod.nominated_node).filter(|place| snapshot.is_present(*place)) {
-        match evaluate(framework, cycle, *skipped, &mut memo, place) {
-            Verdict::Yes => workspace.feasible.push(place),
-            Verdict::No(status, plugin) => {
-                error.plugins.insert(plugin);
-                error.refuse(place, status);
-            }
-            Verdict::Failed(message) => return Decision::Error(message),
+        look(cycle, error, feasible, place)?;
+        extender::filter(framework, snapshot, cycle.pod, feasible, error)?;
+        if !feasible.is_empty() {
+            return Ok(());
         }
     }
-    if workspace.feasible.is_empty() {
-        error.by_node.clear();
-        if let Some(names) = &only {
-            error.absent = Some(Status::new(
-                Code::UnschedulableAndUnresolvable,
-                format!("node(s) didn't satisfy plugin(s) {}", go_list(&framework.names(error.plugins))),
-            ));
-            for name in names {
-                let Some(place) = snapshot.place(name).filter(|place| snapshot.is_present(*place)) else { continue };
-                match evaluate(framework, cycle, *skipped, &mut memo, place) {
-                    Verdict::Yes => workspace.feasible.push(place),
-                    Verdict::No(status, plugin) => {
-                        error.plugins.insert(plugin);
-                        error.refuse(place, status);
-                    }
-                    Verdict::Failed(message) => return Decision::Error(message),
-                }
+    error.by_node.clear();
+    if let Some(names) = only {
+        error.absent = Some(Status::new(
+            Code::UnschedulableAndUnresolvable,
+            format!("node(s) didn't satisfy plugin(s) {}", go_list(&framework.names(error.plugins))),
+        ));
+        for name in names {
+            if let Some(place) = snapshot.place(name).filter(|place| snapshot.is_present(*place)) {
+                look(cycle, error, feasible, place)?;
             }
-        } else {
-            let wanted = nodes_to_find(framework.percentage_of_nodes_to_score, all);
-            let mut visited = 0;
-            while visited < all && workspace.feasible.len() < wanted {
-                let place = snapshot.order[(workspace.start + visited) % all];
-                visited += 1;
-                match evaluate(framework, cycle, *skipped, &mut memo, place) {
-                    Verdict::Yes => workspace.feasible.push(place),
-                    Verdict::No(status, plugin) => {
-                        error.plugins.insert(plugin);
-                        error.refuse(place, status);
-                    }
-                    Verdict::Failed(message) => return Decision::Error(message),
-                }
-            }
-            workspace.start = (workspace.start + visited) % all;
         }
+    } else {
+        let wanted = nodes_to_find(framework.percentage_of_nodes_to_score, all);
+        let mut visited = 0;
+        while visited < all && feasible.len() < wanted {
+            let place = snapshot.order[(*start + visited) % all];
+            visited += 1;
+            look(cycle, error, feasible, place)?;
+        }
+        *start = (*start + visited) % all;
     }
-    let evaluated = workspace.feasible.len() + error.by_node.len();
-    let decision = match workspace.feasible.as_slice() {
-        [] => Decision::Unschedulable(Box::new(error)),
-        [place] => Decision::Bind { place: *place, feasible: 1, evaluated },
-        _ => match choose(framework, cycle, workspace, &memo, chance) {
-            Ok(place) => Decision::Bind { place, feasible: workspace.feasible.len(), evaluated },
-            Err(message) => Decision::Error(message),
-        },
-    };
-    workspace.memos.insert(cycle.pod.shape.serial, memo);
-    decision
+    extender::filter(framework, snapshot, cycle.pod, feasible, error)
 }
 
 fn take_memo(workspace: &mut Workspace, serial: u64) -> ShapeMemo {
@@ -340,7 +393,11 @@ fn pod_filters(framework: &Framework, cycle: &Cycle<'_>, skipped: PluginSet, nod
         }
         let plugin = &framework.plugins[index];
         let Some(filter) = plugin.filter() else { continue };
+        let begun = cycle.measured.then(Instant::now);
         let status = filter.filter(cycle, node);
+        if let Some(begun) = begun {
+            framework.metrics.plugin_ran(index, Point::Filter, status.code, begun.elapsed());
+        }
         match status.code {
             Code::Success => {}
             Code::Error => {
@@ -352,34 +409,50 @@ fn pod_filters(framework: &Framework, cycle: &Cycle<'_>, skipped: PluginSet, nod
     Verdict::Yes
 }
 
+/// The best of the nodes found, and what each plugin gave it.
 fn choose(
     framework: &Framework,
     cycle: &mut Cycle<'_>,
     workspace: &mut Workspace,
     memo: &ShapeMemo,
     chance: &mut dyn FnMut(usize) -> usize,
-) -> Result<u32, String> {
+) -> Result<(u32, Vec<Score>), String> {
     let Workspace { feasible, totals, raw, .. } = workspace;
     totals.clear();
     totals.resize(feasible.len(), 0);
+    raw.clear();
+    let mut scored: Vec<(usize, i64)> = Vec::with_capacity(framework.plugins.len());
+    let (begun, mut preparing) = (Instant::now(), Duration::ZERO);
     let mut add = |cycle: &mut Cycle<'_>, index: usize, weight: i64, kept: Option<usize>| -> Result<(), String> {
         let plugin = &framework.plugins[index];
         let Some(score) = plugin.score() else { return Ok(()) };
+        let begun = Instant::now();
         let status = score.pre_score(cycle, feasible);
+        let prepared = begun.elapsed();
+        preparing += prepared;
+        if cycle.measured {
+            framework.metrics.plugin_ran(index, Point::PreScore, status.code, prepared);
+        }
         match status.code {
-            Code::Success => {}
+            Code::Success => framework.metrics.evaluated(index, Point::PreScore),
             Code::Skip => return Ok(()),
             _ => return Err(format!("running PreScore plugin {:?}: {}", plugin.name(), status.message())),
         }
-        raw.clear();
+        let from = raw.len();
         raw.extend(feasible.iter().map(|place| match kept {
             Some(slot) => i64::from(memo.nodes[*place as usize].scores[slot]),
             None => score.score(cycle, cycle.snapshot.node(*place)),
         }));
-        score.normalize(cycle, feasible, raw);
-        for (total, raw) in totals.iter_mut().zip(raw.iter()) {
+        let own = &mut raw[from..];
+        score.normalize(cycle, feasible, own);
+        for (total, raw) in totals.iter_mut().zip(own.iter()) {
             debug_assert!((0..=MAX_NODE_SCORE).contains(raw), "{} scored {raw}", plugin.name());
             *total += raw * weight;
+        }
+        scored.push((index, weight));
+        framework.metrics.evaluated(index, Point::Score);
+        if cycle.measured {
+            framework.metrics.plugin_ran(index, Point::Score, Code::Success, begun.elapsed() - prepared);
         }
         Ok(())
     };
@@ -389,11 +462,20 @@ fn choose(
     for &(index, weight) in &framework.pod_scores {
         add(cycle, index, weight, None)?;
     }
+    extender::prioritize(framework, cycle.snapshot, cycle.pod, feasible, totals);
+    framework.metrics.ran(Point::PreScore, Code::Success, preparing);
+    framework.metrics.ran(Point::Score, Code::Success, begun.elapsed().saturating_sub(preparing));
     let best = totals.iter().copied().max().unwrap_or(0);
     let ties = totals.iter().filter(|total| **total == best).count();
     let lucky = if ties > 1 { chance(ties) } else { 0 };
     let winner = totals.iter().enumerate().filter(|(_, total)| **total == best).nth(lucky);
-    Ok(feasible[winner.map_or(0, |(index, _)| index)])
+    let winner = winner.map_or(0, |(index, _)| index);
+    let given = scored.iter().enumerate().map(|(at, &(plugin, weight))| Score {
+        plugin: framework.plugins[plugin].name(),
+        score: raw[at * feasible.len() + winner],
+        weight,
+    });
+    Ok((feasible[winner], given.collect()))
 }
 
 /// As Go prints a slice of strings.

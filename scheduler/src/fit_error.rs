@@ -16,6 +16,8 @@ pub struct FitError {
     pub pre_filter_message: String,
     /// Different refusals, and for each place the one it gave.
     pub statuses: Vec<Status>,
+    /// The plugin behind each of them; `None`: none.
+    pub refused_by: Vec<Option<usize>>,
     /// Places with an index into `statuses`.
     pub by_node: Vec<(u32, u16)>,
     /// What is said of the nodes not looked at.
@@ -27,19 +29,26 @@ pub struct FitError {
 }
 
 impl FitError {
-    /// Notes a refusal.
+    /// Notes a refusal by no plugin.
     pub fn refuse(&mut self, place: u32, status: Status) {
-        let index = self.intern(status);
-        self.by_node.push((place, index));
+        self.note(place, status, None);
     }
 
-    /// The index of a status, adding it when it is new.
-    pub fn intern(&mut self, status: Status) -> u16 {
-        let index = self.statuses.iter().position(|known| *known == status).unwrap_or_else(|| {
+    /// Notes a plugin's refusal.
+    pub fn refuse_by(&mut self, plugin: usize, place: u32, status: Status) {
+        self.plugins.insert(plugin);
+        self.note(place, status, Some(plugin));
+    }
+
+    fn note(&mut self, place: u32, status: Status, by: Option<usize>) {
+        let known = self.statuses.iter().zip(&self.refused_by);
+        let index = known.into_iter().position(|(known, known_by)| *known == status && *known_by == by);
+        let index = index.unwrap_or_else(|| {
             self.statuses.push(status);
+            self.refused_by.push(by);
             self.statuses.len() - 1
         });
-        index as u16
+        self.by_node.push((place, index as u16));
     }
 
     /// What a node said, or what is said of nodes not looked at.

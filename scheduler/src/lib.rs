@@ -10,12 +10,16 @@ pub mod config;
 pub mod core;
 pub mod cycle;
 pub mod events;
+pub mod extender;
 pub mod fit_error;
 pub mod framework;
+pub mod metrics;
 pub mod plugins;
 pub mod preemption;
 pub mod queue;
 mod run;
+pub mod serving;
+pub mod why;
 
 pub use command::main;
 pub use config::Config;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::{
     cache::{Snapshot, node::Node, pod::PodInfo},
     cycle::{filters, trial},
+    extender,
     fit_error::FitError,
     framework::{
         Framework, PluginSet,
@@ -36,10 +37,14 @@ pub struct Preemption {
     pub clears_nomination: bool,
 }
 
-struct Candidate {
-    place: u32,
-    victims: Vec<Arc<PodInfo>>,
-    violations: usize,
+/// A node on which removing pods makes room.
+pub struct Candidate {
+    /// The node.
+    pub place: u32,
+    /// Who would have to go, the most important first.
+    pub victims: Vec<Arc<PodInfo>>,
+    /// How many of them a disruption budget protects.
+    pub violations: usize,
 }
 
 /// Decides.
@@ -82,6 +87,10 @@ pub fn preempt(
             break;
         }
     }
+    let candidates = match extender::preempt(framework, snapshot, pod, candidates) {
+        Ok(candidates) => candidates,
+        Err(why) => return Preemption { message: format!("preemption: {why}"), ..Default::default() },
+    };
     match choose(candidates) {
         Some(best) => Preemption {
             node: Some(snapshot.node(best.place).object().name.clone()),

@@ -5,7 +5,7 @@
 //! objects: what scheduling needs of them is in the core's cache, and nowhere else.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fmt::Debug,
     sync::{
         Arc,
@@ -18,8 +18,9 @@ use client::{Event as Seen, Reflector, Target};
 use component::{Supervisor, supervisor::guarded};
 use k8s_openapi::api::{
     apps::v1::{ReplicaSet, StatefulSet},
-    core::v1::{Namespace, Node, Pod, ReplicationController, Service},
+    core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ReplicationController, Service},
     policy::v1::PodDisruptionBudget,
+    storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment},
 };
 use kube::Resource;
 use serde::de::DeserializeOwned;
@@ -29,8 +30,9 @@ use crate::{
     bind::{Actor, Done},
     cache::{
         Budget,
-        labels::{Labels, Selector},
+        labels::{Interner, Labels, Selector},
         owners::OwnerKind,
+        volumes,
     },
     config::Config,
     core::{Core, Effect},
@@ -52,9 +54,25 @@ enum Input {
     ReplicationController(Seen<ReplicationController>),
     StatefulSet(Seen<StatefulSet>),
     Budget(Seen<PodDisruptionBudget>),
+    /// What the volume plugins look at.
+    Stored(Stored),
     Done(Done),
     Stop,
 }
+
+/// Kinds that the volume plugins look at.
+enum Stored {
+    Claim(Seen<PersistentVolumeClaim>),
+    Volume(Box<Seen<PersistentVolume>>),
+    Class(Seen<StorageClass>),
+    CsiNode(Seen<CSINode>),
+    CsiDriver(Seen<CSIDriver>),
+    Capacity(Seen<CSIStorageCapacity>),
+    Attachment(Box<Seen<VolumeAttachment>>),
+}
+
+/// The plugins that look at them: without any of these nothing of it is watched.
+const OF_VOLUMES: [&str; 4] = ["VolumeRestrictions", "NodeVolumeLimits", "VolumeBinding", "VolumeZone"];
 
 fn watch<K>(
     client: &kube::Client,
@@ -83,8 +101,13 @@ fn watch<K>(
 /// # Errors
 /// The configuration can't work, or the scheduling thread ended.
 pub async fn run(config: Config, client: kube::Client, cancel: CancellationToken) -> anyhow::Result<()> {
-    let core = Core::new(&config.settings(), |n| rand::random_range(0..n), |interner| config.frameworks(interner))
-        .map_err(anyhow::Error::msg)?;
+    let extenders = config.extenders()?;
+    let make = |interner: &mut Interner| {
+        let mut frameworks = config.frameworks(interner)?;
+        frameworks.iter_mut().for_each(|framework| framework.extend(extenders.clone()));
+        Ok::<_, String>(frameworks)
+    };
+    let core = Core::new(&config.settings(), |n| rand::random_range(0..n), make).map_err(anyhow::Error::msg)?;
     let stop = cancel.child_token();
     let _ended = stop.clone().drop_guard();
     let tasks = Supervisor::under(&stop);
@@ -105,9 +128,20 @@ pub async fn run(config: Config, client: kube::Client, cancel: CancellationToken
     watch(&client, &tasks, "", &inputs, Input::ReplicationController);
     watch(&client, &tasks, "", &inputs, Input::StatefulSet);
     watch(&client, &tasks, "", &inputs, Input::Budget);
+    let mut unsynced = 8;
+    if core.profiles().iter().flat_map(|framework| &framework.plugins).any(|p| OF_VOLUMES.contains(&p.name())) {
+        unsynced += 7;
+        watch(&client, &tasks, "", &inputs, |seen| Input::Stored(Stored::Claim(seen)));
+        watch(&client, &tasks, "", &inputs, |seen| Input::Stored(Stored::Volume(Box::new(seen))));
+        watch(&client, &tasks, "", &inputs, |seen| Input::Stored(Stored::Class(seen)));
+        watch(&client, &tasks, "", &inputs, |seen| Input::Stored(Stored::CsiNode(seen)));
+        watch(&client, &tasks, "", &inputs, |seen| Input::Stored(Stored::CsiDriver(seen)));
+        watch(&client, &tasks, "", &inputs, |seen| Input::Stored(Stored::Capacity(seen)));
+        watch(&client, &tasks, "", &inputs, |seen| Input::Stored(Stored::Attachment(Box::new(seen))));
+    }
     // Below them: it ends before they do.
     actions.vital("scheduling", move |own| async move {
-        let decide = Loop { core, actor, unsynced: 8, seen_pods: None, seen_nodes: None };
+        let decide = Loop { core, actor, unsynced, seen_pods: None, seen_nodes: None, seen_stored: HashMap::new() };
         let mut thread = own.thread("scheduler", move || decide.run(&received))?;
         if let Some(ended) = own.until_stopped(&mut thread).await {
             return ended.map_err(anyhow::Error::from);
@@ -126,6 +160,8 @@ struct Loop {
     /// While a list is coming in: what it has shown so far.
     seen_pods: Option<HashSet<String>>,
     seen_nodes: Option<HashSet<String>>,
+    /// The same for what the volume plugins look at, by kind.
+    seen_stored: HashMap<&'static str, HashSet<String>>,
 }
 
 impl Loop {
@@ -247,6 +283,43 @@ impl Loop {
                 });
             }
             Input::Budget(seen) => self.budget(seen, synced),
+            Input::Stored(stored) => match stored {
+                Stored::Claim(seen) => self.stored("persistentvolumeclaims", seen, synced, now),
+                Stored::Volume(seen) => self.stored("persistentvolumes", *seen, synced, now),
+                Stored::Class(seen) => self.stored("storageclasses", seen, synced, now),
+                Stored::CsiNode(seen) => self.stored("csinodes", seen, synced, now),
+                Stored::CsiDriver(seen) => self.stored("csidrivers", seen, synced, now),
+                Stored::Capacity(seen) => self.stored("csistoragecapacities", seen, synced, now),
+                Stored::Attachment(seen) => self.stored("volumeattachments", *seen, synced, now),
+            },
+        }
+    }
+
+    fn stored<K: volumes::Stored>(
+        &mut self,
+        kind: &'static str,
+        seen: Seen<K>,
+        synced: &mut HashSet<&'static str>,
+        now: Instant,
+    ) {
+        match seen {
+            Seen::Restart => drop(self.seen_stored.insert(kind, HashSet::new())),
+            Seen::Apply(object) => {
+                let key = object.key();
+                self.core.stored(&key, Some(object), now);
+                if let Some(shown) = self.seen_stored.get_mut(kind) {
+                    shown.insert(key);
+                }
+            }
+            Seen::Delete(object) => self.core.stored::<K>(&object.key(), None, now),
+            Seen::Restarted(_) => {
+                let shown = self.seen_stored.remove(kind).unwrap_or_default();
+                let known = K::keys(&self.core.cache().snapshot().volumes.read());
+                for gone in known.iter().filter(|key| !shown.contains(&***key)) {
+                    self.core.stored::<K>(gone, None, now);
+                }
+                self.synced(kind, synced);
+            }
         }
     }
 
@@ -271,7 +344,7 @@ impl Loop {
         kind: OwnerKind,
         seen: Seen<K>,
         synced: &mut HashSet<&'static str>,
-        selector: impl Fn(&K, &mut crate::cache::labels::Interner) -> Option<Selector>,
+        selector: impl Fn(&K, &mut Interner) -> Option<Selector>,
     ) {
         let cache = self.core.cache_mut();
         let (object, present) = match &seen {

@@ -64,6 +64,12 @@ impl Labels {
     }
 }
 
+impl machinery::selector::Labels for Labels {
+    fn value_of(&self, name: &str) -> Option<&str> {
+        self.get(name).map(|value| &**value)
+    }
+}
+
 /// What a requirement asks of a label's value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Op {

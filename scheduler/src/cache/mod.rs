@@ -9,10 +9,12 @@ pub mod labels;
 pub mod node;
 pub mod owners;
 pub mod pod;
+pub mod pod_volumes;
 pub mod resources;
 pub mod shape;
 #[cfg(test)]
 mod tests;
+pub mod volumes;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -28,6 +30,7 @@ use self::{
     owners::Owners,
     pod::PodInfo,
     shape::ShapeTable,
+    volumes::{Volumes, claim_key},
 };
 
 /// What a decision is made on.
@@ -52,6 +55,10 @@ pub struct Snapshot {
     pub with_anti_affinity: u32,
     /// Pods on any node with any affinity to pods.
     pub with_affinity: u32,
+    /// Claims, volumes and what belongs to them.
+    pub volumes: Arc<Volumes>,
+    /// By how many pods on nodes a claim is used, by `namespace/name`; those that are made for their pod do not count.
+    pub claims_in_use: HashMap<String, u32>,
     /// Disruption budgets, for preemption.
     pub budgets: BTreeMap<(Arc<str>, Arc<str>), Budget>,
 }
@@ -111,12 +118,21 @@ pub struct Cache {
     zones: Vec<(Arc<str>, Vec<u32>)>,
     generation: u64,
     assume_ttl: Option<Duration>,
+    /// Whether whole objects are kept, for extenders.
+    whole: bool,
+    /// How many pods are only assumed.
+    assumed: usize,
 }
 
 impl Cache {
     /// With an expiry of assumed pods, or none as upstream.
     pub fn new(assume_ttl: Option<Duration>) -> Self {
         Self { assume_ttl, ..Self::default() }
+    }
+
+    /// From now on whole objects are kept besides what decisions need of them.
+    pub fn keep_whole(&mut self) {
+        self.whole = true;
     }
 
     /// To decide on.
@@ -136,12 +152,16 @@ impl Cache {
 
     /// Reads a pod.
     pub fn read_pod(&mut self, pod: &ApiPod) -> Arc<PodInfo> {
-        Arc::new(PodInfo::new(pod, &mut self.interner, &mut self.snapshot.shapes))
+        let mut info = PodInfo::new(pod, &mut self.interner, &mut self.snapshot.shapes);
+        info.object = self.whole.then(|| Arc::new(pod.clone()));
+        Arc::new(info)
     }
 
     /// Reads a node.
     pub fn read_node(&mut self, node: &ApiNode) -> Arc<NodeObject> {
-        Arc::new(NodeObject::new(node, &mut self.interner))
+        let mut object = NodeObject::new(node, &mut self.interner);
+        object.object = self.whole.then(|| Arc::new(node.clone()));
+        Arc::new(object)
     }
 
     fn place_for(&mut self, name: &Arc<str>) -> u32 {
@@ -233,19 +253,37 @@ impl Cache {
         let affinity = &pod.shape.shape.affinity;
         self.snapshot.with_affinity += u32::from(affinity.any);
         self.snapshot.with_anti_affinity += u32::from(!affinity.anti_required.is_empty());
+        self.count_claims(&pod, true);
         self.snapshot.nodes[place as usize].add(pod.clone());
+        self.assumed += usize::from(assumed);
         self.pods.insert(pod.uid.clone(), Known { pod, place, assumed, expires: None });
     }
 
     fn take(&mut self, uid: &str) -> Option<Known> {
         let known = self.pods.remove(uid)?;
+        self.assumed -= usize::from(known.assumed);
         if self.snapshot.nodes[known.place as usize].remove(uid) {
             let affinity = &known.pod.shape.shape.affinity;
             self.snapshot.with_affinity -= u32::from(affinity.any);
             self.snapshot.with_anti_affinity -= u32::from(!affinity.anti_required.is_empty());
+            self.count_claims(&known.pod, false);
         }
         self.drop_if_empty(known.place);
         Some(known)
+    }
+
+    fn count_claims(&mut self, pod: &PodInfo, add: bool) {
+        for name in pod.volumes.iter().flat_map(|volumes| volumes.lasting()) {
+            let key = claim_key(&pod.namespace, name);
+            if add {
+                *self.snapshot.claims_in_use.entry(key).or_default() += 1;
+            } else if let Some(count) = self.snapshot.claims_in_use.get_mut(&key) {
+                *count -= 1;
+                if *count == 0 {
+                    self.snapshot.claims_in_use.remove(&key);
+                }
+            }
+        }
     }
 
     /// The pod by uid, if it counts on a node, and whether it is only assumed there.
@@ -261,6 +299,11 @@ impl Cache {
     /// The names of all nodes that have an object.
     pub fn node_names(&self) -> Vec<Arc<str>> {
         self.snapshot.order.iter().map(|place| self.snapshot.node(*place).object().name.clone()).collect()
+    }
+
+    /// How many nodes, pods, and pods that are only assumed there are.
+    pub fn sizes(&self) -> [usize; 3] {
+        [self.snapshot.order.len(), self.pods.len(), self.assumed]
     }
 
     /// Counts a pod on a node before the API server knows.

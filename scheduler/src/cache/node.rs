@@ -37,6 +37,8 @@ pub struct NodeObject {
     pub conditions_digest: u64,
     /// Changes with any annotation.
     pub annotations_digest: u64,
+    /// The whole object, if extenders may want to see it.
+    pub object: Option<Arc<ApiNode>>,
 }
 
 impl NodeObject {
@@ -91,6 +93,7 @@ impl NodeObject {
                 all.hash(hasher);
             }),
             annotations_digest: digest(&|hasher| node.metadata.annotations.hash(hasher)),
+            object: None,
             labels,
         }
     }

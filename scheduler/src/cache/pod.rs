@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm};
 
 use super::{
     labels::{Interner, Labels, NodeTerm, Selector},
+    pod_volumes::PodVolumes,
     resources,
     shape::{
         AffinityTerm, Effect, HostPort, Owner, PodAffinity, PodShape, ShapeRef, ShapeTable, SpreadConstraint,
@@ -49,6 +50,10 @@ pub struct PodInfo {
     pub started: Option<Timestamp>,
     /// The PodScheduled condition: status, reason, message.
     pub scheduled_condition: Option<Box<(String, String, String)>>,
+    /// Volumes that matter for where it may run; not of the shape, for the pods of a StatefulSet differ in them.
+    pub volumes: Option<Box<PodVolumes>>,
+    /// The whole object, if extenders may want to see it.
+    pub object: Option<Arc<Pod>>,
     /// What decisions depend on.
     pub shape: ShapeRef,
 }
@@ -89,6 +94,8 @@ impl PodInfo {
             started: status.and_then(|s| s.start_time.as_ref()).map(|time| time.0),
             scheduled_condition: condition("PodScheduled")
                 .map(|c| Box::new((c.status.clone(), text(&c.reason), text(&c.message)))),
+            volumes: PodVolumes::new(pod, interner),
+            object: None,
             shape: shapes.add(shape),
         }
     }

@@ -1,7 +1,9 @@
 //! The core as its users see it: objects in, decisions and messages out. The messages are upstream's, compared with
 //! kube-scheduler v1.36.2 on the same objects.
 
+mod claims;
 mod nominations;
+mod permits;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -419,7 +421,7 @@ fn a_cycle_that_panics_fails_its_pod_alone_and_for_a_while() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_binding_that_panics_is_one_that_failed() {
     let (now, fragile) = (Instant::now(), Fragile::at("pre_bind"));
     let mut core = fragile.core();

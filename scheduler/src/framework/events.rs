@@ -5,7 +5,17 @@
 
 use std::sync::Arc;
 
-use crate::cache::{Snapshot, node::NodeObject, pod::PodInfo};
+use k8s_openapi::api::{
+    core::v1::PersistentVolumeClaim,
+    storage::v1::{CSIDriver, CSINode, StorageClass},
+};
+
+use crate::cache::{
+    Snapshot,
+    node::NodeObject,
+    pod::PodInfo,
+    volumes::{Attachment, Capacity, Volume},
+};
 
 /// Kinds of change, as bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +37,18 @@ impl Action {
     pub const NODE_UPDATE_TAINT: Self = Self(1 << 12);
     pub const NODE_UPDATE_CONDITION: Self = Self(1 << 13);
     pub const NODE_UPDATE_ANNOTATION: Self = Self(1 << 14);
+    pub const CLAIM_ADD: Self = Self(1 << 16);
+    pub const CLAIM_UPDATE: Self = Self(1 << 17);
+    pub const VOLUME_ADD: Self = Self(1 << 18);
+    pub const VOLUME_UPDATE: Self = Self(1 << 19);
+    pub const CLASS_ADD: Self = Self(1 << 20);
+    pub const CLASS_UPDATE: Self = Self(1 << 21);
+    pub const CSI_NODE_ADD: Self = Self(1 << 22);
+    pub const CSI_NODE_UPDATE: Self = Self(1 << 23);
+    pub const CSI_DRIVER_UPDATE: Self = Self(1 << 24);
+    pub const CAPACITY_ADD: Self = Self(1 << 25);
+    pub const CAPACITY_UPDATE: Self = Self(1 << 26);
+    pub const ATTACHMENT_DELETE: Self = Self(1 << 27);
     /// Everything: the periodic retry.
     pub const ANY: Self = Self(u64::MAX);
 
@@ -58,6 +80,55 @@ pub enum Change {
         /// After.
         new: Option<Arc<NodeObject>>,
     },
+    /// A PersistentVolumeClaim.
+    Claim {
+        /// Before.
+        old: Option<Arc<PersistentVolumeClaim>>,
+        /// After.
+        new: Option<Arc<PersistentVolumeClaim>>,
+    },
+    /// A PersistentVolume.
+    Volume {
+        /// Before.
+        old: Option<Arc<Volume>>,
+        /// After.
+        new: Option<Arc<Volume>>,
+    },
+    /// A StorageClass.
+    Class {
+        /// Before.
+        old: Option<Arc<StorageClass>>,
+        /// After.
+        new: Option<Arc<StorageClass>>,
+    },
+    /// What storage drivers say of a node.
+    CsiNode {
+        /// Before.
+        old: Option<Arc<CSINode>>,
+        /// After.
+        new: Option<Arc<CSINode>>,
+    },
+    /// A storage driver.
+    CsiDriver {
+        /// Before.
+        old: Option<Arc<CSIDriver>>,
+        /// After.
+        new: Option<Arc<CSIDriver>>,
+    },
+    /// How much storage there is.
+    Capacity {
+        /// Before.
+        old: Option<Arc<Capacity>>,
+        /// After.
+        new: Option<Arc<Capacity>>,
+    },
+    /// A volume's attachment to a node.
+    Attachment {
+        /// Before.
+        old: Option<Arc<Attachment>>,
+        /// After.
+        new: Option<Arc<Attachment>>,
+    },
     /// Nothing particular: every pod that waited long enough is tried again.
     Flush,
 }
@@ -72,6 +143,49 @@ pub struct Event {
 }
 
 impl Event {
+    /// What it is called in metrics.
+    pub fn label(&self) -> &'static str {
+        let assigned = match &self.change {
+            Change::Pod { old, new } => [new, old].into_iter().flatten().next().is_some_and(|pod| pod.is_assigned()),
+            _ => false,
+        };
+        match (self.action, assigned) {
+            (Action::POD_ADD, true) => "AssignedPodAdd",
+            (Action::POD_ADD, false) => "UnschedulablePodAdd",
+            (Action::POD_DELETE, true) => "AssignedPodDelete",
+            (Action::POD_DELETE, false) => "UnschedulablePodDelete",
+            (Action::POD_UPDATE_LABEL, true) => "AssignedPodUpdatePodLabel",
+            (Action::POD_UPDATE_LABEL, false) => "UnschedulablePodUpdatePodLabel",
+            (Action::POD_UPDATE_SCALE_DOWN, true) => "AssignedPodUpdatePodScaleDown",
+            (Action::POD_UPDATE_SCALE_DOWN, false) => "UnschedulablePodUpdatePodScaleDown",
+            (Action::POD_UPDATE_TOLERATION, true) => "AssignedPodUpdatePodToleration",
+            (Action::POD_UPDATE_TOLERATION, false) => "UnschedulablePodUpdatePodToleration",
+            (Action::POD_UPDATE_GATES_ELIMINATED, _) => "UnschedulablePodUpdatePodSchedulingGatesEliminated",
+            (Action::POD_UPDATE_OTHER, true) => "AssignedPodUpdate",
+            (Action::POD_UPDATE_OTHER, false) => "UnschedulablePodUpdate",
+            (Action::NODE_ADD, _) => "NodeAdd",
+            (Action::NODE_DELETE, _) => "NodeDelete",
+            (Action::NODE_UPDATE_ALLOCATABLE, _) => "NodeUpdateNodeAllocatable",
+            (Action::NODE_UPDATE_LABEL, _) => "NodeUpdateNodeLabel",
+            (Action::NODE_UPDATE_TAINT, _) => "NodeUpdateNodeTaint",
+            (Action::NODE_UPDATE_CONDITION, _) => "NodeUpdateNodeCondition",
+            (Action::NODE_UPDATE_ANNOTATION, _) => "NodeUpdateNodeAnnotation",
+            (Action::CLAIM_ADD, _) => "PersistentVolumeClaimAdd",
+            (Action::CLAIM_UPDATE, _) => "PersistentVolumeClaimUpdate",
+            (Action::VOLUME_ADD, _) => "PersistentVolumeAdd",
+            (Action::VOLUME_UPDATE, _) => "PersistentVolumeUpdate",
+            (Action::CLASS_ADD, _) => "storage.k8s.io/StorageClassAdd",
+            (Action::CLASS_UPDATE, _) => "storage.k8s.io/StorageClassUpdate",
+            (Action::CSI_NODE_ADD, _) => "storage.k8s.io/CSINodeAdd",
+            (Action::CSI_NODE_UPDATE, _) => "storage.k8s.io/CSINodeUpdate",
+            (Action::CSI_DRIVER_UPDATE, _) => "storage.k8s.io/CSIDriverUpdate",
+            (Action::CAPACITY_ADD, _) => "storage.k8s.io/CSIStorageCapacityAdd",
+            (Action::CAPACITY_UPDATE, _) => "storage.k8s.io/CSIStorageCapacityUpdate",
+            (Action::ATTACHMENT_DELETE, _) => "storage.k8s.io/VolumeAttachmentDelete",
+            _ => "UnschedulableTimeout",
+        }
+    }
+
     /// A pod left a node (or the node was nominated for it, or its binding failed).
     pub fn pod_deleted(pod: Arc<PodInfo>) -> Self {
         Self { action: Action::POD_DELETE, change: Change::Pod { old: Some(pod), new: None } }

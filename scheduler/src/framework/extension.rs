@@ -27,12 +27,14 @@ pub struct Cycle<'a> {
     pub state: CycleState,
     /// What Reserve set aside for it: it outlives the cycle, for Unreserve and PreBind.
     pub kept: CycleState,
+    /// Whether its plugins are measured.
+    pub measured: bool,
 }
 
 impl<'a> Cycle<'a> {
     /// One that begins.
     pub fn new(pod: &'a PodInfo, snapshot: &'a Snapshot) -> Self {
-        Self { pod, snapshot, state: CycleState::default(), kept: CycleState::default() }
+        Self { pod, snapshot, state: CycleState::default(), kept: CycleState::default(), measured: false }
     }
 }
 

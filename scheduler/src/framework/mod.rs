@@ -6,7 +6,10 @@ pub mod state;
 pub mod status;
 pub mod under_way;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use component::supervisor::guarded;
 
@@ -17,7 +20,12 @@ use self::{
     status::{Code, Status},
     under_way::{Stopped, WaitingPods},
 };
-use crate::{cache::pod::PodInfo, fit_error::FitError};
+use crate::{
+    cache::pod::PodInfo,
+    extender::{self, Extender},
+    fit_error::FitError,
+    metrics::{Metrics, OfProfile, Point},
+};
 
 /// A set of plugins of one profile, by their index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,6 +75,10 @@ pub struct Framework {
     pub post_filter: Option<usize>,
     /// Pods that wait for the permission of a plugin.
     pub waiting: Arc<WaitingPods>,
+    /// Programs that have a say besides the plugins, in the order in which they are asked.
+    pub extenders: Arc<[Extender]>,
+    /// What is counted of it.
+    pub metrics: OfProfile,
 }
 
 /// Why a pod that had found a node did not get it.
@@ -86,11 +98,15 @@ impl Failure {
         Self { reason: "SchedulerError", message: message.into(), plugins: PluginSet::default() }
     }
 
+    /// As plugins would say it.
+    pub fn code(&self) -> Code {
+        if self.reason == "Unschedulable" { Code::Unschedulable } else { Code::Error }
+    }
+
     /// A plugin turned the pod away from the node it had found.
     pub fn rejected(plugin: usize, status: Status) -> Self {
         let mut error = FitError { all_nodes: 1, ..Default::default() };
-        error.plugins.insert(plugin);
-        error.refuse(0, status);
+        error.refuse_by(plugin, 0, status);
         Self { reason: "Unschedulable", message: error.to_string(), plugins: error.plugins }
     }
 }
@@ -113,6 +129,8 @@ impl Framework {
             pod_scores: Vec::new(),
             post_filter: None,
             waiting: Arc::default(),
+            extenders: Arc::new([]),
+            metrics: OfProfile::new(Arc::default(), Arc::default(), []),
         };
         for (index, (plugin, weight)) in plugins.into_iter().enumerate() {
             if plugin.pre_filter().is_some() {
@@ -139,6 +157,20 @@ impl Framework {
             framework.plugins.push(plugin);
         }
         framework
+    }
+
+    /// Gives extenders a say.
+    pub fn extend(&mut self, extenders: Arc<[Extender]>) {
+        if !extenders.is_empty() {
+            self.plugins.push(Arc::new(extender::Outside));
+        }
+        self.extenders = extenders;
+    }
+
+    /// Counts there from now on.
+    pub fn measure(&mut self, metrics: Arc<Metrics>) {
+        let plugins = self.plugins.iter().map(|plugin| plugin.name());
+        self.metrics = OfProfile::new(metrics, self.profile.clone(), plugins);
     }
 
     /// Order in the active queue: larger first.
@@ -180,6 +212,7 @@ impl Framework {
     /// is undone.
     pub fn reserve(&self, cycle: &mut Cycle<'_>, place: u32) -> Result<(), Failure> {
         let node = cycle.snapshot.node(place);
+        let begun = Instant::now();
         for (index, plugin) in self.plugins.iter().enumerate() {
             let Some(reserve) = plugin.reserve() else { continue };
             let failure = match guarded("reserve", || reserve.reserve(cycle, node)) {
@@ -187,15 +220,18 @@ impl Framework {
                 Ok(status) => refused(index, "Reserve", plugin.name(), status),
                 Err(_) => Failure::error(FAILED),
             };
+            self.metrics.ran(Point::Reserve, failure.code(), begun.elapsed());
             self.unreserve(&cycle.kept, cycle.pod, &node.object().name);
             return Err(failure);
         }
+        self.metrics.ran(Point::Reserve, Code::Success, begun.elapsed());
         Ok(())
     }
 
     /// Asks all plugins for their permission, in order; returns those that make the pod wait, and for how long.
     pub fn permit(&self, cycle: &Cycle<'_>, place: u32) -> Result<Vec<(&'static str, Duration)>, Failure> {
         let name = &cycle.snapshot.node(place).object().name;
+        let begun = Instant::now();
         let mut pending = Vec::new();
         for (index, plugin) in self.plugins.iter().enumerate() {
             let Some(permit) = plugin.permit() else { continue };
@@ -209,9 +245,11 @@ impl Framework {
                 Ok(Permission::Now(status)) => refused(index, "Permit", plugin.name(), status),
                 Err(_) => Failure::error(FAILED),
             };
+            self.metrics.ran(Point::Permit, failure.code(), begun.elapsed());
             self.unreserve(&cycle.kept, cycle.pod, name);
             return Err(failure);
         }
+        self.metrics.ran(Point::Permit, Code::Success, begun.elapsed());
         Ok(pending)
     }
 

@@ -4,13 +4,7 @@
 //! word to the API server, or given up because it or its node is gone (`runtime/waiting_pods_map.go`,
 //! `runtime/pods_in_prebind_map.go`).
 
-use std::{
-    collections::HashMap,
-    future::Future,
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, future::Future, pin::pin, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};

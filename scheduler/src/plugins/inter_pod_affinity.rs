@@ -291,7 +291,8 @@ impl Plugin for InterPodAffinity {
     fn hint(&self, pod: &PodInfo, event: &Event, context: &HintContext<'_>) -> Hint {
         let own = &pod.shape.shape.affinity;
         let all = |terms: &[AffinityTerm], shape: &PodShape| {
-            !terms.is_empty() && terms.iter().all(|term| term.matches(shape, context.snapshot.namespaces.get(&shape.namespace)))
+            !terms.is_empty()
+                && terms.iter().all(|term| term.matches(shape, context.snapshot.namespaces.get(&shape.namespace)))
         };
         match &event.change {
             Change::Pod { old, new } => {

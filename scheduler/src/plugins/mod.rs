@@ -9,12 +9,16 @@ mod node_ports;
 mod node_resources_balanced_allocation;
 mod node_resources_fit;
 mod node_unschedulable;
+mod node_volume_limits;
 mod pod_topology_spread;
 mod priority_sort;
 mod scheduling_gates;
 mod taint_toleration;
 #[cfg(test)]
 mod tests;
+mod volume_binding;
+mod volume_restrictions;
+mod volume_zone;
 
 use std::sync::Arc;
 
@@ -40,6 +44,10 @@ pub const CATALOGUE: &[(&str, i64, Make)] = &[
     ("NodeAffinity", 2, |args, interner| Ok(Arc::new(node_affinity::NodeAffinity::new(args, interner)?))),
     ("NodePorts", 0, |_, _| Ok(Arc::new(node_ports::NodePorts))),
     ("NodeResourcesFit", 1, |args, _| Ok(Arc::new(node_resources_fit::NodeResourcesFit::new(args)?))),
+    ("VolumeRestrictions", 0, |_, _| Ok(Arc::new(volume_restrictions::VolumeRestrictions))),
+    ("NodeVolumeLimits", 0, |_, _| Ok(Arc::new(node_volume_limits::NodeVolumeLimits))),
+    ("VolumeBinding", 0, |args, _| Ok(Arc::new(volume_binding::VolumeBinding::new(args)?))),
+    ("VolumeZone", 0, |_, _| Ok(Arc::new(volume_zone::VolumeZone))),
     ("PodTopologySpread", 2, |args, interner| {
         Ok(Arc::new(pod_topology_spread::PodTopologySpread::new(args, interner)?))
     }),
@@ -53,15 +61,7 @@ pub const CATALOGUE: &[(&str, i64, Make)] = &[
 ];
 
 /// Upstream's default plugins that are not here. A configuration may name them; what they would check is not checked.
-pub const MISSING: &[&str] = &[
-    "VolumeRestrictions",
-    "NodeVolumeLimits",
-    "VolumeBinding",
-    "VolumeZone",
-    "NodeDeclaredFeatures",
-    "DynamicResources",
-    "GangScheduling",
-];
+pub const MISSING: &[&str] = &["NodeDeclaredFeatures", "DynamicResources", "GangScheduling"];
 
 /// The mark that a profile preempts; the work is done by `preemption.rs`.
 struct DefaultPreemption;

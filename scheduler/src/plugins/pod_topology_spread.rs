@@ -443,6 +443,7 @@ impl Plugin for PodTopologySpread {
                 }
             }
             Change::Flush => Hint::Queue,
+            _ => Hint::Skip,
         }
     }
 

@@ -13,10 +13,14 @@ mod node_ports;
 mod node_resources_balanced_allocation;
 mod node_resources_fit;
 mod node_unschedulable;
+mod node_volume_limits;
 mod pod_topology_spread;
 mod priority_sort;
 mod scheduling_gates;
 mod taint_toleration;
+mod volume_binding;
+mod volume_restrictions;
+mod volume_zone;
 
 use std::sync::Arc;
 
@@ -26,7 +30,7 @@ use serde_json::{Value, json};
 
 use super::CATALOGUE;
 use crate::{
-    cache::{Cache, labels::Labels, node::NodeObject, pod::PodInfo},
+    cache::{Cache, labels::Labels, node::NodeObject, pod::PodInfo, volumes::Stored},
     framework::{
         events::{Action, Change, Event, Hint, HintContext, node_events, pod_events},
         extension::{Cycle, Plugin},
@@ -77,6 +81,8 @@ fn container(requests: Value) -> Value {
 enum Changed {
     Pod(Box<[Option<ApiPod>; 2]>),
     Node(Box<[Option<ApiNode>; 2]>),
+    /// What the volume plugins look at.
+    Stored(Option<Event>),
 }
 
 /// What changes: a pod or a node.
@@ -106,6 +112,17 @@ fn deleted<T: Object>(old: T) -> Changed {
 
 fn updated<T: Object>(old: T, new: T) -> Changed {
     T::changed(Some(old), Some(new))
+}
+
+/// An object of a kind that the volume plugins look at, from its manifest.
+fn stored<K: Stored>(manifest: &Value) -> K {
+    serde_json::from_value(manifest.clone()).expect("an object")
+}
+
+/// A change of such an object; `null` where there was none before, or is none after.
+fn change_of<K: Stored>(old: &Value, new: &Value) -> Changed {
+    let kept = |manifest: &Value| (!manifest.is_null()).then(|| Arc::new(stored::<K>(manifest).keep()));
+    Changed::Stored(K::event(kept(old), kept(new)))
 }
 
 /// A code and its reasons in one line.
@@ -139,6 +156,15 @@ impl World {
             let pod = self.cache.read_pod(pod);
             assert!(pod.is_assigned(), "{} has no node", pod.name);
             assert!(self.cache.set_pod(pod).is_none(), "two pods of one name");
+        }
+        self
+    }
+
+    /// Adds objects of a kind that the volume plugins look at.
+    fn having<K: Stored>(self, manifests: &[Value]) -> Self {
+        for manifest in manifests {
+            let object: K = stored(manifest);
+            self.cache.snapshot().volumes.show(&object.key(), Some(object));
         }
         self
     }
@@ -226,6 +252,7 @@ impl World {
                 [Some(old), Some(new)] => node_events(&old, &new),
                 [old, new] => vec![node_came_or_went(old, new)],
             },
+            Changed::Stored(event) => event.into_iter().collect(),
         };
         let context = HintContext { snapshot: self.cache.snapshot() };
         let looked: Vec<Hint> = events

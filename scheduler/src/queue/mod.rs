@@ -15,12 +15,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use component::metrics::Counter;
+
 use crate::{
     cache::pod::PodInfo,
     framework::{
         Framework, PluginSet,
         events::{Event, HintContext},
     },
+    metrics::Metrics,
 };
 
 /// After this long an unschedulable pod is tried again without a reason.
@@ -45,6 +48,20 @@ pub struct QueuedPod {
     pub rejectors: PluginSet,
     /// The plugin that gates it.
     pub gated_by: Option<usize>,
+    /// When it was first tried.
+    pub first_tried: Option<Instant>,
+}
+
+impl QueuedPod {
+    /// Which of the lines in metrics it is in.
+    fn gauge(&self, line: Line) -> usize {
+        match line {
+            Line::Active => 0,
+            Line::Backoff(_) | Line::ErrorBackoff(_) => 1,
+            Line::Unschedulable if self.gated_by.is_none() => 2,
+            Line::Unschedulable => 3,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +96,8 @@ pub struct Queue {
     /// How many unschedulable pods each plugin of each profile turned away; an event that interests none of them is
     /// done with at once.
     rejections: Vec<[u32; 64]>,
+    /// Counters of pods that came, by why and into which line.
+    incoming: HashMap<(&'static str, &'static str), Arc<Counter>>,
     without_rejector: u32,
     initial_backoff: Duration,
     max_backoff: Duration,
@@ -91,6 +110,7 @@ impl Queue {
             rejections: vec![[0; 64]; profiles.len()],
             profiles,
             entries: HashMap::new(),
+            incoming: HashMap::new(),
             active: BinaryHeap::new(),
             backoff: BinaryHeap::new(),
             error_backoff: BinaryHeap::new(),
@@ -131,19 +151,32 @@ impl Queue {
         }
         for plugin in queued.rejectors.iter() {
             change(&mut self.rejections[queued.profile][plugin]);
+            self.profiles[queued.profile].metrics.turned_away(plugin, add);
         }
     }
 
     fn remove(&mut self, uid: &str) -> Option<(QueuedPod, Line)> {
         let entry = self.entries.remove(uid)?;
+        self.metrics().lines[entry.queued.gauge(entry.line)].add(-1);
         if entry.line == Line::Unschedulable {
             self.count(&entry.queued, false);
         }
         Some((entry.queued, entry.line))
     }
 
-    /// Puts a pod in a line; one that a plugin gates goes with the unschedulable whatever was meant.
-    fn insert(&mut self, mut queued: QueuedPod, mut line: Line) {
+    fn metrics(&self) -> &Metrics {
+        self.profiles[0].metrics.all()
+    }
+
+    fn came(&mut self, why: &'static str, line: &'static str) {
+        let profiles = &self.profiles;
+        let counter = self.incoming.entry((why, line)).or_insert_with(|| profiles[0].metrics.all().incoming(why, line));
+        counter.add(1);
+    }
+
+    /// Puts a pod in a line; one that a plugin gates goes with the unschedulable whatever was meant. Without a reason it
+    /// only keeps its place.
+    fn insert(&mut self, mut queued: QueuedPod, mut line: Line, why: Option<&'static str>) {
         if line != Line::Unschedulable {
             let framework = &self.profiles[queued.profile];
             match framework.gate(&queued.pod) {
@@ -154,6 +187,11 @@ impl Queue {
                 }
                 None => queued.gated_by = None,
             }
+        }
+        let gauge = queued.gauge(line);
+        self.metrics().lines[gauge].add(1);
+        if let Some(why) = why {
+            self.came(why, ["active", "backoff", "unschedulable", "unschedulable"][gauge]);
         }
         self.tickets += 1;
         let ticket = self.tickets;
@@ -197,23 +235,20 @@ impl Queue {
             error_count: 0,
             rejectors: PluginSet::default(),
             gated_by: None,
+            first_tried: None,
         };
-        self.insert(queued, Line::Active);
+        self.insert(queued, Line::Active, Some("UnschedulablePodAdd"));
     }
 
     /// A pod's update; `events` are what changed about it. False if it is not here.
     pub fn update(&mut self, pod: &Arc<PodInfo>, events: &[Event], context: &HintContext<'_>, now: Instant) -> bool {
         let Some((mut queued, line)) = self.remove(&pod.uid) else { return false };
         queued.pod = pod.clone();
-        let helped = line == Line::Unschedulable
-            && events.iter().any(|event| {
-                let framework = &self.profiles[queued.profile];
-                framework.helps(pod, queued.rejectors, event, context)
-            });
-        if helped {
-            self.requeue(queued, now);
-        } else {
-            self.insert(queued, line);
+        let framework = &self.profiles[queued.profile];
+        let mut helping = events.iter().filter(|event| framework.helps(pod, queued.rejectors, event, context));
+        match helping.next().filter(|_| line == Line::Unschedulable) {
+            Some(event) => self.requeue(queued, now, event.label()),
+            None => self.insert(queued, line, None),
         }
         true
     }
@@ -228,20 +263,22 @@ impl Queue {
         self.release(now);
         while let Some((_, _, Reverse(ticket), uid)) = self.active.pop() {
             if self.entries.get(&uid).is_some_and(|entry| entry.ticket == ticket) {
-                return self.take(&uid);
+                return self.take(&uid, now);
             }
         }
         while let Some(Reverse((_, _, ticket, uid))) = self.backoff.pop() {
             if self.entries.get(&uid).is_some_and(|entry| entry.ticket == ticket) {
-                return self.take(&uid);
+                self.came("PopFromBackoffQ", "active");
+                return self.take(&uid, now);
             }
         }
         None
     }
 
-    fn take(&mut self, uid: &str) -> Option<QueuedPod> {
+    fn take(&mut self, uid: &str, now: Instant) -> Option<QueuedPod> {
         let (mut queued, _) = self.remove(uid)?;
         queued.attempts += 1;
+        queued.first_tried.get_or_insert(now);
         Some(queued)
     }
 
@@ -270,7 +307,7 @@ impl Queue {
         }
         for uid in due {
             if let Some((queued, _)) = self.remove(&uid) {
-                self.insert(queued, Line::Active);
+                self.insert(queued, Line::Active, Some("BackoffComplete"));
             }
         }
     }
@@ -290,13 +327,13 @@ impl Queue {
     }
 
     /// Back to the active line, after the backoff that is left.
-    fn requeue(&mut self, queued: QueuedPod, now: Instant) {
+    fn requeue(&mut self, queued: QueuedPod, now: Instant, why: &'static str) {
         let line = match self.backoff_end(&queued) {
             Some(until) if until > now && queued.error_count > 0 => Line::ErrorBackoff(until),
             Some(until) if until > now => Line::Backoff(until),
             _ => Line::Active,
         };
-        self.insert(queued, line);
+        self.insert(queued, line, Some(why));
     }
 
     /// A pod came back from an attempt that failed: turned away by plugins, or (with none) for an error.
@@ -305,11 +342,11 @@ impl Queue {
         queued.since = now;
         if rejectors.is_empty() {
             queued.error_count += 1;
-            self.requeue(queued, now);
+            self.requeue(queued, now, "ScheduleAttemptFailure");
         } else {
             queued.unschedulable_count += 1;
             queued.error_count = 0;
-            self.insert(queued, Line::Unschedulable);
+            self.insert(queued, Line::Unschedulable, Some("ScheduleAttemptFailure"));
         }
     }
 
@@ -340,7 +377,7 @@ impl Queue {
             .collect();
         for uid in woken {
             if let Some((queued, _)) = self.remove(&uid) {
-                self.requeue(queued, now);
+                self.requeue(queued, now, event.label());
             }
         }
     }
@@ -348,7 +385,7 @@ impl Queue {
     /// Wakes one pod.
     pub fn wake(&mut self, uid: &str, now: Instant) {
         if let Some((queued, _)) = self.remove(uid) {
-            self.requeue(queued, now);
+            self.requeue(queued, now, "ForceActivate");
         }
     }
 
@@ -366,7 +403,7 @@ impl Queue {
             .collect();
         for uid in late {
             if let Some((queued, _)) = self.remove(&uid) {
-                self.requeue(queued, now);
+                self.requeue(queued, now, "UnschedulableTimeout");
             }
         }
     }

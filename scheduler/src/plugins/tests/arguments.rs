@@ -147,3 +147,20 @@ fn of_node_resources() {
         expect![[r#"[resources[0].weight: Invalid value: 2: must be 1, resources[1].name: Duplicate value: "cpu"]"#]],
     );
 }
+
+#[test]
+fn of_volume_binding() {
+    let of = |args: Value, expected| check("VolumeBinding", args, expected);
+    of(json!(null), expect!["taken"]);
+    of(json!({"bindTimeoutSeconds": 0}), expect!["taken"]);
+    of(
+        json!({"bindTimeoutSeconds": -10}),
+        expect!["bindTimeoutSeconds: Invalid value: -10: invalid BindTimeoutSeconds, should not be a negative value"],
+    );
+    of(
+        json!({"shape": []}),
+        expect![
+            "shape: Invalid value: []: unexpected field `shape`, remove it or turn on the feature gate StorageCapacityScoring"
+        ],
+    );
+}
