@@ -65,6 +65,8 @@ pub struct Config {
     pub times: Times,
     /// Makes the objects that every cluster has; called again until it succeeds.
     pub bootstrap: Bootstrap,
+    /// What of it is made again every ten seconds, since people may delete it.
+    pub upkeep: Option<Bootstrap>,
 }
 
 /// See [`Config::times`].
@@ -282,6 +284,10 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
     tracing::debug!(elapsed = ?began.elapsed(), "serving");
     let (bootstrapped, make, told) = (server.clone(), Arc::new(config.bootstrap), cancel.clone());
     tasks.restarting("bootstrap and repair", move |_| bootstrap(bootstrapped.clone(), make.clone(), told.clone()));
+    if let Some(upkeep) = config.upkeep.map(Arc::new) {
+        let (kept, told) = (server.clone(), cancel.clone());
+        tasks.restarting("upkeep", move |_| keep(kept.clone(), upkeep.clone(), told.clone()));
+    }
     let (interval, until) = (config.times.compaction, closed.clone());
     tasks.restarting("compaction", move |_| storage::compact_every(interval, storage.clone(), until.clone()));
     let (told, delay, close) = (cancel.clone(), config.times.shutdown_delay, closing.clone());
@@ -326,6 +332,24 @@ async fn bootstrap(server: Arc<Server>, make: Arc<Bootstrap>, cancel: Cancellati
     }
     tracing::debug!("bootstrap done");
     repair(server, cancel).await;
+}
+
+/// Between two times that what every cluster has is made again, as upstream.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Makes again what is missing of what every cluster has, once it was there.
+async fn keep(server: Arc<Server>, upkeep: Arc<Bootstrap>, cancel: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = tokio::time::sleep(UPKEEP_INTERVAL) => {}
+        }
+        if server.ready.load(Ordering::Acquire)
+            && let Err(error) = upkeep(server.registry.clone()).await
+        {
+            tracing::warn!(%error, "the server's own objects could not be made again");
+        }
+    }
 }
 
 /// Keeps what Services hold in repair; the server is ready once it was found in order.

@@ -10,7 +10,7 @@ use machinery::status::StatusError;
 use serde_json::{Value, json};
 use writes::Registry;
 
-use super::ensure;
+use super::{default_range, ensure};
 
 /// What the Service is made of.
 #[derive(Debug, Clone)]
@@ -34,13 +34,7 @@ pub fn first_address(range: &IpNet) -> Option<IpAddr> {
 /// Makes the Service, its EndpointSlice and its Endpoints what they should be.
 pub async fn run(registry: &Registry, facts: &Facts) -> Result<(), StatusError> {
     let Some(cluster_ip) = facts.service_ranges.first().and_then(first_address) else { return Ok(()) };
-    let cidrs: Vec<String> = facts.service_ranges.iter().map(|range| range.trunc().to_string()).collect();
-    let range = json!({
-        "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
-        "metadata": { "name": "kubernetes" },
-        "spec": { "cidrs": cidrs },
-    });
-    ensure(registry, &GroupResource::new("networking.k8s.io", "servicecidrs"), vec![range], |_, _| None).await?;
+    default_range::run(registry, &facts.service_ranges).await?;
     let service = json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": { "name": "kubernetes", "namespace": "default", "labels": labels() },

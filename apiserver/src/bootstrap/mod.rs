@@ -15,6 +15,7 @@ use model::resources::{CONFIG_MAPS, FLOW_SCHEMAS, NAMESPACES, PRIORITY_CLASSES, 
 use serde_json::{Value, json};
 use writes::Registry;
 
+mod default_range;
 pub mod kubernetes_service;
 pub mod rbac;
 mod reconcile;

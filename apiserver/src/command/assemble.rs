@@ -162,8 +162,8 @@ impl Assembly {
         })
     }
 
-    /// The cluster's own objects.
-    pub fn bootstrap(&self) -> anyhow::Result<Bootstrap> {
+    /// The cluster's own objects, and those that are made again as long as the server runs.
+    pub fn bootstrap(&self) -> anyhow::Result<(Bootstrap, Bootstrap)> {
         let ranges: Result<Vec<ipnet::IpNet>, _> =
             self.flags.service_cluster_ip_range.iter().map(|r| r.parse()).collect();
         let service = kubernetes_service::Facts {
@@ -175,12 +175,18 @@ impl Assembly {
             client_ca: self.client_ca.clone(),
             request_header: self.request_header.clone(),
             kubelet_client: self.flags.data_dir.is_some().then(|| crate::pki::KUBELET_CLIENT.to_owned()),
-            service: Some(service),
+            service: Some(service.clone()),
         });
-        Ok(Box::new(move |registry| {
+        let all: Bootstrap = Box::new(move |registry| {
             let facts = facts.clone();
             Box::pin(async move { bootstrap::run(&registry, &facts).await })
-        }))
+        });
+        let service = Arc::new(service);
+        let kept: Bootstrap = Box::new(move |registry| {
+            let service = service.clone();
+            Box::pin(async move { kubernetes_service::run(&registry, &service).await })
+        });
+        Ok((all, kept))
     }
 }
 

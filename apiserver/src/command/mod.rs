@@ -50,13 +50,15 @@ pub async fn serve(flags: &Flags, cancel: CancellationToken) -> anyhow::Result<R
     set_node_port_range(port_range(&flags.service_node_port_range).context("--service-node-port-range")?);
     let advertise = advertise_address(flags);
     let assembly = Assembly::new(flags, advertise)?;
+    let (bootstrap, upkeep) = assembly.bootstrap()?;
     let config = Config {
         store,
         listen: Some((SocketAddr::new(flags.bind_address, flags.secure_port), assembly.tls()?)),
         nodes: assembly.nodes()?,
         access: assembly.access(),
         sources: Box::new(own_sources),
-        bootstrap: assembly.bootstrap()?,
+        bootstrap,
+        upkeep: Some(upkeep),
         times: Times {
             request: duration("--request-timeout", &flags.request_timeout)?,
             shutdown_delay: duration("--shutdown-delay-duration", &flags.shutdown_delay_duration)?,

@@ -45,6 +45,7 @@ impl Cluster {
                     bootstrap::run(&registry, &facts).await
                 })
             }),
+            upkeep: None,
         };
         let running = start(config, cancel.clone()).await?;
         running.ready().await;

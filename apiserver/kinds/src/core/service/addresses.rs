@@ -33,8 +33,18 @@ pub(super) fn resource() -> GroupResource {
     GroupResource::new("networking.k8s.io", "ipaddresses")
 }
 
+/// The server's own ranges are in the ServiceCIDR of this name; it says which families the cluster has.
+const OWN: &str = "kubernetes";
+/// The longest part of an IPv6 address that a range may leave free, in bits of its prefix.
+const SHORTEST_IPV6_PREFIX: u8 = 64;
+
 /// The ranges that cluster IPs come from: the ServiceCIDR objects.
-pub(super) struct Ranges(Vec<IpNet>);
+pub(super) struct Ranges {
+    /// All there are, each with whether addresses may be taken of it: neither deleted nor said to be not ready.
+    all: Vec<(IpNet, bool)>,
+    /// The families that the server was started with, the default one first.
+    families: Vec<&'static str>,
+}
 
 impl Ranges {
     /// Those of now, the cluster's own first.
@@ -45,39 +55,70 @@ impl Ranges {
             registry.feed().caught_up().await?;
             objects = registry.list(&resource, None);
         }
-        objects.sort_by_key(|o| (meta::name(o) != "kubernetes", meta::name(o).to_owned()));
-        let live = objects.iter().filter(|o| meta::deletion_timestamp(o).is_none());
-        Ok(Ranges(live.flat_map(|o| o["spec"].texts("cidrs")).filter_map(|c| c.parse().ok()).collect()))
+        objects.sort_by_key(|o| (meta::name(o) != OWN, meta::name(o).to_owned()));
+        Ok(Self::from(&objects))
+    }
+
+    fn from(objects: &[Arc<Value>]) -> Self {
+        let usable = |range: &IpNet| matches!(range, IpNet::V4(_)) || range.prefix_len() >= SHORTEST_IPV6_PREFIX;
+        let ranges = |object: &Value| {
+            let parsed = object["spec"].texts("cidrs").filter_map(|cidr| cidr.parse().ok());
+            parsed.filter(usable).collect::<Vec<IpNet>>()
+        };
+        let mut all = Vec::new();
+        for object in objects {
+            let ready = meta::deletion_timestamp(object).is_none() && is_ready(object);
+            all.extend(ranges(object).into_iter().map(|range| (range, ready)));
+        }
+        // Where the server's own are not there yet, any will do.
+        let own: Vec<IpNet> = objects.iter().filter(|o| meta::name(o) == OWN).flat_map(|o| ranges(o)).collect();
+        let mut families: Vec<_> = if own.is_empty() {
+            all.iter().map(|(range, _)| name(range)).collect()
+        } else {
+            own.iter().map(name).collect()
+        };
+        // Of two families, so that what is told twice is not told a third time.
+        let first = families.first().copied();
+        families.sort_by_key(|family| (Some(*family) != first, *family));
+        families.dedup();
+        Self { all, families }
     }
 
     #[cfg(test)]
     pub(super) fn fixed(ranges: &[&str]) -> Self {
-        Ranges(ranges.iter().map(|r| r.parse().expect("a range")).collect())
+        Self::from(&[Arc::new(json!({ "metadata": { "name": OWN }, "spec": { "cidrs": ranges } }))])
     }
 
-    fn of_family<'a>(&'a self, family: &'a str) -> impl Iterator<Item = &'a IpNet> {
-        self.0.iter().filter(move |r| name(r) == family)
+    /// Those of a family that addresses may be taken of.
+    fn open<'a>(&'a self, family: &'a str) -> impl Iterator<Item = &'a IpNet> {
+        self.all.iter().filter(move |(range, ready)| *ready && name(range) == family).map(|(range, _)| range)
     }
 
-    /// Whether an address is of any range.
+    /// Whether an address is of any range, also of one that is about to go.
     pub(super) fn contain(&self, ip: &IpAddr) -> bool {
-        self.0.iter().any(|range| range.contains(ip))
+        self.all.iter().any(|(range, _)| allocates(range, *ip))
     }
 
     /// Whether the cluster has addresses of that family.
     pub(super) fn has(&self, family: &str) -> bool {
-        self.of_family(family).next().is_some()
+        self.families.contains(&family)
     }
 
     /// How many families.
     pub(super) fn families(&self) -> usize {
-        ["IPv4", "IPv6"].into_iter().filter(|f| self.has(f)).count()
+        self.families.len()
     }
 
     /// The family of Services that ask for none.
     pub(super) fn default_family(&self) -> &'static str {
-        self.0.first().map_or("IPv4", name)
+        self.families.first().copied().unwrap_or("IPv4")
     }
+}
+
+/// What says nothing is ready: there may be no controller manager.
+fn is_ready(object: &Value) -> bool {
+    let mut conditions = object["status"].list("conditions").iter();
+    conditions.find(|c| c.text("type") == "Ready").is_none_or(|c| c.text("status") == "True")
 }
 
 fn name(range: &IpNet) -> &'static str {
@@ -92,6 +133,16 @@ fn bounds(range: &IpNet) -> (u128, u128) {
         }
         IpNet::V6(net) => (u128::from(net.network()) + 1, u128::from(net.broadcast())),
     }
+}
+
+/// Whether the range has that address, and gives it out.
+fn allocates(range: &IpNet, ip: IpAddr) -> bool {
+    let (first, last) = bounds(range);
+    let number = match ip {
+        IpAddr::V4(v4) => u128::from(u32::from(v4)),
+        IpAddr::V6(v6) => u128::from(v6),
+    };
+    range.contains(&ip) && (first..=last).contains(&number)
 }
 
 fn address(range: &IpNet, number: u128) -> IpAddr {
@@ -169,7 +220,7 @@ async fn take(cx: &WriteContext<'_>, service: &Value, ip: IpAddr) -> Result<bool
 }
 
 async fn next(cx: &WriteContext<'_>, service: &Value, family: &str, ranges: &Ranges) -> Result<String, StatusError> {
-    for range in ranges.of_family(family) {
+    for range in ranges.open(family) {
         let (first, last) = bounds(range);
         if last < first {
             continue;
@@ -209,17 +260,8 @@ async fn exactly(
     let Some(ip) = machinery::names::parse_ip_sloppy(text) else {
         return Err(StatusError::internal(format!("failed to parse service IP \"{text}\"")));
     };
-    let Some(range) = ranges.of_family(family_of(text)).find(|r| r.contains(&ip)) else {
+    if !ranges.open(family_of(text)).any(|range| allocates(range, ip)) {
         return fail("the provided network does not match the current range");
-    };
-    let (first, last) = bounds(range);
-    let usable = (first..=last).contains(&match ip {
-        IpAddr::V4(v4) => u128::from(u32::from(v4)),
-        IpAddr::V6(v6) => u128::from(v6),
-    });
-    if !usable {
-        let range = range.trunc();
-        return fail(&format!("the provided IP ({ip}) is not in the valid range. The range of valid IPs is {range}"));
     }
     if take(cx, service, ip).await? { Ok(text.clone()) } else { fail("provided IP is already allocated") }
 }
@@ -252,16 +294,47 @@ mod tests {
     fn ranges() {
         let ranges = Ranges::fixed(&["10.0.0.0/24", "fd00::/120"]);
         assert_eq!((ranges.families(), ranges.default_family(), ranges.has("IPv6")), (2, "IPv4", true));
-        let (first, last) = bounds(&ranges.0[0]);
+        let ends = |at: usize| {
+            let (range, _) = &ranges.all[at];
+            let (first, last) = bounds(range);
+            [address(range, first).to_string(), address(range, last).to_string()]
+        };
         assert_eq!(
-            (address(&ranges.0[0], first).to_string(), address(&ranges.0[0], last).to_string()),
-            ("10.0.0.1".into(), "10.0.0.254".into())
-        );
-        let (first, last) = bounds(&ranges.0[1]);
-        assert_eq!(
-            (address(&ranges.0[1], first).to_string(), address(&ranges.0[1], last).to_string()),
-            ("fd00::1".into(), "fd00::ff".into())
+            (ends(0), ends(1)),
+            (["10.0.0.1", "10.0.0.254"].map(Into::into), ["fd00::1", "fd00::ff"].map(Into::into))
         );
         assert_eq!((reserved(6), reserved(254), reserved(65534), reserved(1 << 40)), (0, 16, 256, 256));
+    }
+    #[test]
+    fn addresses_come_from_what_is_ready_and_belong_to_all() {
+        let object = |name: &str, cidr: &str, deleted: bool, ready: Option<&str>| {
+            let mut object = json!({ "metadata": { "name": name }, "spec": { "cidrs": [cidr] } });
+            if deleted {
+                object["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+            }
+            if let Some(status) = ready {
+                object["status"] = json!({ "conditions": [{ "type": "Ready", "status": status }] });
+            }
+            Arc::new(object)
+        };
+        let objects = [
+            object("kubernetes", "10.0.0.0/24", true, Some("True")),
+            object("a", "10.0.1.0/24", false, None),
+            object("b", "10.0.2.0/24", false, Some("True")),
+            object("c", "10.0.3.0/24", false, Some("False")),
+            object("d", "fd00::/120", false, None),
+            object("e", "fd00::/48", false, None),
+        ];
+        let ranges = Ranges::from(&objects);
+        let open = |family| ranges.open(family).map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        assert_eq!((open("IPv4").as_str(), open("IPv6").as_str()), ("10.0.1.0/24 10.0.2.0/24", "fd00::/120"));
+        // One that people add does not give the cluster another family.
+        assert_eq!((ranges.families(), ranges.default_family(), ranges.has("IPv6")), (1, "IPv4", false));
+        let contain = |ip: &str| ranges.contain(&ip.parse().expect("an address"));
+        assert_eq!(
+            ["10.0.0.7", "10.0.3.7", "10.0.4.7", "10.0.0.0", "10.0.0.255"].map(contain),
+            [true, true, false, false, false]
+        );
+        assert_eq!(Ranges::from(&objects[4..]).default_family(), "IPv6");
     }
 }
