@@ -5,6 +5,7 @@
 
 mod ast;
 mod check;
+mod escape;
 mod eval;
 mod functions;
 mod lex;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+pub use crate::escape::escape;
+
 /// No bound is known.
 pub const UNBOUNDED: u64 = u64::MAX;
 

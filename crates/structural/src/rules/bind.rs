@@ -8,8 +8,8 @@ use cel::value::{Key, List, Order, Value};
 use cel::{parse_duration, parse_timestamp};
 use serde_json::Value as Json;
 
-use super::decl::escape;
 use crate::parse::Schema;
+use cel::types::escape;
 
 pub(super) fn value(json: &Json, schema: &Schema, resource: bool) -> Value {
     if schema.int_or_string {
