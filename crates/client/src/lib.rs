@@ -1,6 +1,7 @@
 //! A client of the API: `kube::Client` over a kubeconfig or an in-process stream, shared informers, listers.
 //!
-//! What it knows: how to reach an API server, how to keep a local copy of a kind up to date, how to name its errors.
+//! What it knows: how to reach an API server, how to keep a local copy of a kind up to date, how to name its errors, how to
+//! ask it who sends a request to a component.
 //! What it must **not** know: what any kind means, what a controller does with it, how the server stores it.
 
 mod agent;

@@ -10,9 +10,11 @@ mod events;
 pub mod leader_election;
 mod queue;
 mod refs;
+mod watched;
 mod workers;
 
 pub use events::Recorder;
 pub use queue::Queue;
 pub use refs::{controller_of, controller_ref, object_reference};
+pub use watched::write_queues;
 pub use workers::run_workers;

@@ -6,7 +6,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, HashSet, VecDeque},
+    collections::{BinaryHeap, HashMap, VecDeque},
     hash::Hash,
     sync::Arc,
     time::Duration,
@@ -14,6 +14,8 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
+
+use crate::watched::{self, Busy, Counts, Doing};
 
 /// Retries of one key: 5 ms, doubling.
 const RETRY_FIRST: Duration = Duration::from_millis(5);
@@ -58,9 +60,10 @@ impl<T> Ord for Delayed<T> {
 
 struct State<T> {
     ready: VecDeque<T>,
-    /// Needs work: in `ready`, or in `processing` and to be done again.
-    dirty: HashSet<T>,
-    processing: HashSet<T>,
+    /// Needs work, and since when: in `ready`, or in `processing` and to be done again.
+    dirty: HashMap<T, Instant>,
+    /// Is worked on, and since when.
+    processing: HashMap<T, Instant>,
     delayed: BinaryHeap<Reverse<Delayed<T>>>,
     /// The earliest time each delayed key is due: a later request for the same key adds nothing.
     due: HashMap<T, Instant>,
@@ -69,6 +72,7 @@ struct State<T> {
     retries: Retries,
     /// When the retry bucket is full again; before that, each interval missing is a token taken.
     bucket_full_at: Option<Instant>,
+    counts: Arc<Counts>,
     shut_down: bool,
 }
 
@@ -106,14 +110,15 @@ impl<T: Hash + Eq + Clone> Queue<T> {
     fn retrying(retries: Retries) -> Self {
         let state = State {
             ready: VecDeque::new(),
-            dirty: HashSet::new(),
-            processing: HashSet::new(),
+            dirty: HashMap::new(),
+            processing: HashMap::new(),
             delayed: BinaryHeap::new(),
             due: HashMap::new(),
             order: 0,
             failures: HashMap::new(),
             retries,
             bucket_full_at: None,
+            counts: Arc::default(),
             shut_down: false,
         };
         Self(Arc::new(Inner { state: Mutex::new(state), wake: Notify::new() }))
@@ -128,10 +133,14 @@ impl<T: Hash + Eq + Clone> Queue<T> {
 
     /// Wants `key` worked on, but not before `delay` has passed.
     pub fn add_after(&self, key: T, delay: Duration) {
+        let mut state = self.0.state.lock();
+        state.counts.retries.add(1);
         if delay.is_zero() {
-            return self.add(key);
+            state.add(key);
+        } else {
+            state.add_at(key, Instant::now() + delay);
         }
-        self.0.state.lock().add_at(key, Instant::now() + delay);
+        drop(state);
         self.0.wake.notify_one();
     }
 
@@ -144,6 +153,7 @@ impl<T: Hash + Eq + Clone> Queue<T> {
         let own = retries.first.saturating_mul(1u32.checked_shl(*failures).unwrap_or(u32::MAX)).min(retries.most);
         *failures = failures.saturating_add(1).min(30);
         let shared = if retries.shared { state.take_token(now) } else { Duration::ZERO };
+        state.counts.retries.add(1);
         state.add_at(key, now + own.max(shared));
         drop(state);
         self.0.wake.notify_one();
@@ -170,8 +180,11 @@ impl<T: Hash + Eq + Clone> Queue<T> {
                 }
                 state.ripen(Instant::now());
                 if let Some(key) = state.ready.pop_front() {
-                    state.dirty.remove(&key);
-                    state.processing.insert(key.clone());
+                    let now = Instant::now();
+                    if let Some(since) = state.dirty.remove(&key) {
+                        state.counts.waited.observe((now - since).as_secs_f64());
+                    }
+                    state.processing.insert(key.clone(), now);
                     let more = !state.ready.is_empty();
                     drop(state);
                     if more {
@@ -193,8 +206,10 @@ impl<T: Hash + Eq + Clone> Queue<T> {
     /// Says that the work on `key` is over; if it was added meanwhile, it comes again.
     pub fn done(&self, key: &T) {
         let mut state = self.0.state.lock();
-        state.processing.remove(key);
-        if state.dirty.contains(key) {
+        if let Some(since) = state.processing.remove(key) {
+            state.counts.worked.observe(since.elapsed().as_secs_f64());
+        }
+        if state.dirty.contains_key(key) {
             state.ready.push_back(key.clone());
             drop(state);
             self.0.wake.notify_one();
@@ -219,9 +234,36 @@ impl<T: Hash + Eq + Clone> Queue<T> {
     }
 }
 
+impl<T: Send + 'static> Queue<T> {
+    /// From now on it counts under that name; what it has counted before comes along.
+    pub(crate) fn named(&self, name: &str) {
+        let inner: Arc<dyn Busy> = self.0.clone();
+        let shared = watched::name(name, Arc::downgrade(&inner));
+        let own = std::mem::replace(&mut self.0.state.lock().counts, shared.clone());
+        if !Arc::ptr_eq(&own, &shared) {
+            shared.adds.add(own.adds.get() as u64);
+            shared.retries.add(own.retries.get() as u64);
+        }
+    }
+}
+
+impl<T: Send> Busy for Inner<T> {
+    fn doing(&self) -> Doing {
+        let state = self.state.lock();
+        let working = || state.processing.values().map(Instant::elapsed);
+        let depth = state.dirty.len();
+        Doing { depth, unfinished: working().sum(), longest: working().max().unwrap_or_default() }
+    }
+}
+
 impl<T: Hash + Eq + Clone> State<T> {
     fn add(&mut self, key: T) -> bool {
-        if self.shut_down || !self.dirty.insert(key.clone()) || self.processing.contains(&key) {
+        if self.shut_down || self.dirty.contains_key(&key) {
+            return false;
+        }
+        self.counts.adds.add(1);
+        self.dirty.insert(key.clone(), Instant::now());
+        if self.processing.contains_key(&key) {
             return false;
         }
         self.ready.push_back(key);

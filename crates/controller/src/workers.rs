@@ -11,7 +11,7 @@ use crate::Queue;
 
 /// Runs `n` workers of the controller `name` on `queue` and returns when `cancel` came and the work in hand is finished.
 ///
-/// An error of `reconcile` is logged, and its key comes back rate-limited; so it is with a panic, which is counted and
+/// The queue counts under that name from now on. An error of `reconcile` is logged, and its key comes back rate-limited; so it is with a panic, which is counted and
 /// logged as `reconcile/<name>`. Success forgets a key's failures.
 pub async fn run_workers<T, F, Fut>(name: &str, queue: &Queue<T>, n: usize, cancel: CancellationToken, reconcile: F)
 where
@@ -19,6 +19,7 @@ where
     F: Fn(T) -> Fut,
     Fut: Future<Output = anyhow::Result<()>>,
 {
+    queue.named(name);
     let (reconcile, name) = (&reconcile, &Name::from(("reconcile", name)));
     let worker = || async move {
         while let Some(key) = queue.get().await {

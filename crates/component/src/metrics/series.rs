@@ -136,8 +136,11 @@ impl<T: Series> Family<T> {
         self.series.write().entry(key).or_insert_with(|| Arc::new((self.make)())).clone()
     }
 
-    /// Writes its head and all its series.
+    /// Writes its head and all its series. Without labels there is one from the start.
     pub fn write(&self, out: &mut Text) {
+        if self.labels.is_empty() {
+            self.with(&[]);
+        }
         out.head(self.name, self.help, T::KIND);
         for (values, series) in self.series.read().iter() {
             let values: Vec<&str> = values.iter().map(String::as_str).collect();
