@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use kube::Client;
 use tokio_util::sync::CancellationToken;
 
-use crate::certificates::SIGNERS;
+use crate::{certificates::SIGNERS, nodeipam::Ranges};
 
 /// Makes the client of one controller: it gets the name of a service account in kube-system.
 pub type ClientFor = Arc<dyn Fn(&'static str) -> BoxFuture<'static, anyhow::Result<Client>> + Send + Sync>;
@@ -38,102 +38,124 @@ impl Signing {
     }
 }
 
-/// What can be chosen about the controllers, in upstream's terms; the defaults are upstream's.
-#[derive(Clone)]
-pub struct Config {
-    /// As `--controllers`: `*`, names, and `-name` for all but that.
-    pub controllers: Vec<String>,
-    /// Clients of the controllers' own identities. None: all use the manager's.
-    pub client_for: Option<ClientFor>,
-    /// The CA that pods get to verify the API server with (PEM); none: the publisher does not run.
-    pub root_ca: Option<String>,
-    /// The key that signs tokens in Secrets (PEM); none: no such tokens are made.
-    pub service_account_key: Option<String>,
-    /// How certificate signing requests are signed.
-    pub signing: Signing,
-    /// Workers of the deployment controller.
-    pub concurrent_deployment_syncs: usize,
-    /// Workers of the DaemonSet controller.
-    pub concurrent_daemonset_syncs: usize,
-    /// Workers of the StatefulSet controller.
-    pub concurrent_statefulset_syncs: usize,
-    /// Workers of the ReplicaSet controller.
-    pub concurrent_replicaset_syncs: usize,
-    /// Workers of the ReplicationController controller.
-    pub concurrent_rc_syncs: usize,
-    /// Workers of the ResourceQuota controller, for quotas that have figures and for those that have none each.
-    pub concurrent_resource_quota_syncs: usize,
-    /// How often all quotas are counted again; zero: never.
-    pub resource_quota_sync_period: Duration,
-    /// Workers of the controller of tokens in Secrets.
-    pub concurrent_serviceaccount_token_syncs: usize,
-    /// For how long a token in a Secret that was made by itself may be unused.
-    pub legacy_service_account_token_clean_up_period: Duration,
-    /// Workers of the EndpointSlice controller.
-    pub concurrent_service_endpoint_syncs: usize,
-    /// Workers of the EndpointSlice mirroring controller.
-    pub mirroring_concurrent_service_endpoint_syncs: usize,
-    /// How long changes of mirrored slices are waited for, so that several are one.
-    pub mirroring_endpointslice_updates_batch_period: Duration,
-    /// Most addresses of a subset of Endpoints that are mirrored.
-    pub mirroring_max_endpoints_per_subset: usize,
-    /// Workers of the endpoints controller.
-    pub concurrent_endpoint_syncs: usize,
-    /// Workers of the job controller.
-    pub concurrent_job_syncs: usize,
-    /// Workers of the CronJob controller.
-    pub concurrent_cron_job_syncs: usize,
-    /// Workers of the TTL-after-finished controller.
-    pub concurrent_ttl_syncs: usize,
-    /// Workers of the namespace controller.
-    pub concurrent_namespace_syncs: usize,
-    /// Workers of the garbage collector.
-    pub concurrent_gc_syncs: usize,
-    /// Most endpoints in one slice.
-    pub max_endpoints_per_slice: usize,
-    /// Finished pods that may stay around.
-    pub terminated_pod_gc_threshold: usize,
-    /// How long a node may be silent before it is Unknown.
-    pub node_monitor_grace_period: Duration,
-    /// How long a new node may take to speak at all.
-    pub node_startup_grace_period: Duration,
-    /// How often silent nodes are looked for.
-    pub node_monitor_period: Duration,
+/// Makes of one table what is chosen about the controllers, and upstream's flags for it: counts, and lengths in seconds.
+macro_rules! settings {
+    (
+        counts { $($(#[$of_count:meta])* $count:ident = $usual:literal;)* }
+        lengths { $($(#[$of_length:meta])* $length:ident = $seconds:literal;)* }
+    ) => {
+        /// What can be chosen about the controllers, in upstream's terms; the defaults are upstream's.
+        #[derive(Clone)]
+        pub struct Config {
+            /// As `--controllers`: `*`, names, and `-name` for all but that.
+            pub controllers: Vec<String>,
+            /// Clients of the controllers' own identities. None: all use the manager's.
+            pub client_for: Option<ClientFor>,
+            /// The CA that pods get to verify the API server with (PEM); none: the publisher does not run.
+            pub root_ca: Option<String>,
+            /// The key that signs tokens in Secrets (PEM); none: no such tokens are made.
+            pub service_account_key: Option<String>,
+            /// How certificate signing requests are signed.
+            pub signing: Signing,
+            /// Where nodes' ranges of pods' addresses come from; none: they get none.
+            pub node_ranges: Option<Ranges>,
+            $($(#[$of_count])* pub $count: usize,)*
+            $($(#[$of_length])* pub $length: Duration,)*
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self {
+                    controllers: vec!["*".into()],
+                    client_for: None,
+                    root_ca: None,
+                    service_account_key: None,
+                    signing: Signing::default(),
+                    node_ranges: None,
+                    $($count: $usual,)*
+                    $($length: Duration::from_secs($seconds),)*
+                }
+            }
+        }
+
+        /// The flags of what is a count or a length.
+        #[derive(clap::Args, Debug)]
+        pub(crate) struct Settings {
+            $($(#[$of_count])* #[arg(long, default_value_t = $usual)] $count: usize,)*
+            $(
+                $(#[$of_length])*
+                #[arg(long, value_parser = machinery::duration::length, default_value = concat!($seconds, "s"))]
+                $length: Duration,
+            )*
+        }
+
+        impl Settings {
+            /// The configuration with what the flags say.
+            pub(crate) fn put(&self, config: Config) -> Config {
+                Config { $($count: self.$count,)* $($length: self.$length,)* ..config }
+            }
+        }
+    };
 }
 
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            controllers: vec!["*".into()],
-            client_for: None,
-            root_ca: None,
-            service_account_key: None,
-            signing: Signing::default(),
-            concurrent_serviceaccount_token_syncs: 5,
-            legacy_service_account_token_clean_up_period: Duration::from_secs(365 * 24 * 3600),
-            concurrent_deployment_syncs: 5,
-            concurrent_daemonset_syncs: 2,
-            concurrent_statefulset_syncs: 5,
-            concurrent_replicaset_syncs: 5,
-            concurrent_rc_syncs: 5,
-            concurrent_resource_quota_syncs: 5,
-            resource_quota_sync_period: Duration::from_secs(300),
-            concurrent_service_endpoint_syncs: 5,
-            mirroring_concurrent_service_endpoint_syncs: 5,
-            mirroring_endpointslice_updates_batch_period: Duration::ZERO,
-            mirroring_max_endpoints_per_subset: 1000,
-            concurrent_endpoint_syncs: 5,
-            concurrent_job_syncs: 5,
-            concurrent_cron_job_syncs: 5,
-            concurrent_ttl_syncs: 5,
-            concurrent_namespace_syncs: 10,
-            concurrent_gc_syncs: 20,
-            max_endpoints_per_slice: 100,
-            terminated_pod_gc_threshold: 12500,
-            node_monitor_grace_period: Duration::from_secs(50),
-            node_startup_grace_period: Duration::from_secs(60),
-            node_monitor_period: Duration::from_secs(5),
-        }
+settings! {
+    counts {
+        /// Workers of the deployment controller.
+        concurrent_deployment_syncs = 5;
+        /// Workers of the DaemonSet controller.
+        concurrent_daemonset_syncs = 2;
+        /// Workers of the StatefulSet controller.
+        concurrent_statefulset_syncs = 5;
+        /// Workers of the ReplicaSet controller.
+        concurrent_replicaset_syncs = 5;
+        /// Workers of the ReplicationController controller.
+        concurrent_rc_syncs = 5;
+        /// Workers of the ResourceQuota controller, for quotas that have figures and for those that have none each.
+        concurrent_resource_quota_syncs = 5;
+        /// Workers of the controller of tokens in Secrets.
+        concurrent_serviceaccount_token_syncs = 5;
+        /// Workers of the EndpointSlice controller.
+        concurrent_service_endpoint_syncs = 5;
+        /// Workers of the EndpointSlice mirroring controller.
+        mirroring_concurrent_service_endpoint_syncs = 5;
+        /// Most addresses of a subset of Endpoints that are mirrored.
+        mirroring_max_endpoints_per_subset = 1000;
+        /// Workers of the endpoints controller.
+        concurrent_endpoint_syncs = 5;
+        /// Workers of the job controller.
+        concurrent_job_syncs = 5;
+        /// Workers of the CronJob controller.
+        concurrent_cron_job_syncs = 5;
+        /// Workers of the TTL-after-finished controller.
+        concurrent_ttl_after_finished_syncs = 5;
+        /// Workers of the namespace controller.
+        concurrent_namespace_syncs = 10;
+        /// Workers of the garbage collector.
+        concurrent_gc_syncs = 20;
+        /// Workers of the controller of the status of ValidatingAdmissionPolicies.
+        concurrent_validating_admission_policy_status_syncs = 5;
+        /// Most endpoints in one slice.
+        max_endpoints_per_slice = 100;
+        /// Finished pods that may stay around.
+        terminated_pod_gc_threshold = 12500;
+    }
+    lengths {
+        /// How often all quotas are counted again; zero: never.
+        resource_quota_sync_period = 300;
+        /// For how long a token in a Secret that was made by itself may be unused.
+        legacy_service_account_token_clean_up_period = 31536000;
+        /// How long changes of pods are waited for before the EndpointSlices of their Services change.
+        endpointslice_updates_batch_period = 0;
+        /// How long changes of pods are waited for before the Endpoints of their Services change.
+        endpoint_updates_batch_period = 0;
+        /// How long changes of mirrored slices are waited for, so that several are one.
+        mirroring_endpointslice_updates_batch_period = 0;
+        /// How long a node may be silent before it is Unknown.
+        node_monitor_grace_period = 50;
+        /// How long a new node may take to speak at all.
+        node_startup_grace_period = 60;
+        /// How often silent nodes are looked for.
+        node_monitor_period = 5;
     }
 }
 

@@ -6,6 +6,7 @@
 //! All controllers share one set of informers under the manager's identity; each writes under its own. Each is a
 //! restarting task: one that panics or fails to start is run again after a back-off, and the others go on.
 
+mod bootstrap;
 mod catalogue;
 mod certificates;
 mod clusterrole_aggregation;
@@ -21,10 +22,13 @@ mod garbage_collector;
 mod identity;
 mod job;
 mod local_volumes;
+mod metrics;
 mod namespace;
+mod nodeipam;
 mod nodelifecycle;
 mod options;
 mod podgc;
+mod policystatus;
 mod pvcprotection;
 mod pvprotection;
 mod replicaset;
@@ -32,6 +36,8 @@ mod resourcequota;
 mod root_ca;
 mod serviceaccount;
 mod serviceaccount_token;
+mod servicecidrs;
+mod serving;
 mod statefulset;
 mod tainteviction;
 mod ttl;
@@ -39,11 +45,11 @@ mod ttlafterfinished;
 mod util;
 mod vacprotection;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use client::Informers;
-use component::{Supervisor, serving, tls};
+use component::Supervisor;
 use controller::{
     Recorder,
     leader_election::{self, Election, Outcome},
@@ -55,6 +61,7 @@ use tokio_util::sync::CancellationToken;
 use catalogue::Entry;
 use context::Context;
 pub use context::{ClientFor, Config, Signing, read_root_ca};
+pub use nodeipam::Ranges as NodeRanges;
 
 /// The program that upstream has for us: what the server notes as the manager of the fields that controllers write.
 pub const COMPONENT: &str = "kube-controller-manager";
@@ -125,7 +132,7 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
         }));
     }
     if options.secure_port != 0 {
-        serve(&options, &tasks).await?;
+        serving::serve(&options, &tasks).await?;
     }
     tasks.vital("controllers", move |own| lead(options, config, client, own.token()));
     tasks.finish().await
@@ -159,19 +166,6 @@ async fn lead(
 
 fn hostname() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname").map(|h| h.trim().to_owned()).unwrap_or_else(|_| "ferry".into())
-}
-
-/// Health for whoever watches the process. Metrics need delegated authorization, which isn't there yet.
-async fn serve(options: &options::Options, tasks: &Supervisor) -> anyhow::Result<()> {
-    let pair = options.tls_cert_file.as_deref().zip(options.tls_private_key_file.as_deref());
-    let resolver = tls::resolver(pair, "kube-controller-manager")?;
-    let config = Arc::new(tls::server_config(resolver, None)?);
-    let address = SocketAddr::new(options.bind_address, options.secure_port);
-    let listener = tokio::net::TcpListener::bind(address)
-        .await
-        .with_context(|| format!("failed to create listener on {address}"))?;
-    tasks.vital("serving", move |own| serving::Server::default().tls(config).serve(listener, own));
-    Ok(())
 }
 
 #[cfg(test)]

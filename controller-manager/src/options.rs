@@ -11,7 +11,8 @@ use component::flags::{Refuse, Unsupported, Warn};
 
 use crate::{
     certificates::{SIGNERS, authority},
-    context::{Config, Signing},
+    context::{Config, Settings, Signing},
+    nodeipam::{Ranges, Sizes},
 };
 
 /// The controllers, with the flags of kube-controller-manager.
@@ -83,62 +84,44 @@ pub(crate) struct Options {
     pub(crate) tls_cert_file: Option<PathBuf>,
     #[arg(long)]
     pub(crate) tls_private_key_file: Option<PathBuf>,
-    #[arg(long, default_value_t = 5)]
-    pub(crate) concurrent_deployment_syncs: usize,
-    #[arg(long, default_value_t = 2)]
-    pub(crate) concurrent_daemonset_syncs: usize,
-    #[arg(long, default_value_t = 5)]
-    pub(crate) concurrent_statefulset_syncs: usize,
-    #[arg(long, default_value_t = 5)]
-    pub(crate) concurrent_replicaset_syncs: usize,
-    #[arg(long, default_value_t = 5)]
-    pub(crate) concurrent_rc_syncs: usize,
-    #[arg(long, default_value_t = 5)]
-    pub(crate) concurrent_resource_quota_syncs: usize,
-    /// How often all quotas are counted again.
-    #[arg(long, value_parser = machinery::duration::length, default_value = "5m0s")]
-    pub(crate) resource_quota_sync_period: Duration,
-    #[arg(long, default_value_t = 5)]
-    pub(crate) concurrent_serviceaccount_token_syncs: usize,
-    #[arg(long, value_parser = machinery::duration::length, default_value = "8760h0m0s")]
-    pub(crate) legacy_service_account_token_clean_up_period: Duration,
-    #[arg(long, default_value_t = 5)]
-    pub(crate) concurrent_service_endpoint_syncs: usize,
-    #[arg(long, default_value_t = 5)]
-    pub(crate) mirroring_concurrent_service_endpoint_syncs: usize,
-    #[arg(long, value_parser = machinery::duration::length, default_value = "0s")]
-    pub(crate) mirroring_endpointslice_updates_batch_period: Duration,
-    #[arg(long, default_value_t = 1000)]
-    pub(crate) mirroring_max_endpoints_per_subset: usize,
-    #[arg(long, default_value_t = 5)]
-    pub(crate) concurrent_endpoint_syncs: usize,
-    #[arg(long, default_value_t = 5)]
-    pub(crate) concurrent_job_syncs: usize,
-    #[arg(long, default_value_t = 5)]
-    pub(crate) concurrent_cron_job_syncs: usize,
-    #[arg(long, default_value_t = 5)]
-    pub(crate) concurrent_ttl_after_finished_syncs: usize,
-    #[arg(long, default_value_t = 10)]
-    pub(crate) concurrent_namespace_syncs: usize,
-    #[arg(long, default_value_t = 20)]
-    pub(crate) concurrent_gc_syncs: usize,
-    #[arg(long, default_value_t = 100)]
-    pub(crate) max_endpoints_per_slice: usize,
-    #[arg(long, default_value_t = 12500)]
-    pub(crate) terminated_pod_gc_threshold: usize,
-    #[arg(long, value_parser = machinery::duration::length, default_value = "50s")]
-    pub(crate) node_monitor_grace_period: Duration,
-    #[arg(long, value_parser = machinery::duration::length, default_value = "1m")]
-    pub(crate) node_startup_grace_period: Duration,
-    #[arg(long, value_parser = machinery::duration::length, default_value = "5s")]
-    pub(crate) node_monitor_period: Duration,
-    /// Only `false` is possible: nodes get their pod ranges elsewhere.
+    #[command(flatten)]
+    settings: Settings,
+    /// Give each node a range of pods' addresses.
     #[arg(long)]
     pub(crate) allocate_node_cidrs: bool,
-    #[arg(long, hide = true)]
+    #[arg(long, default_value = "RangeAllocator")]
+    pub(crate) cidr_allocator_type: String,
+    /// The ranges that pods' addresses come from: one, or one of each IP family.
+    #[arg(long, default_value = "")]
+    pub(crate) cluster_cidr: String,
+    /// The ranges of Services, which no node gets.
+    #[arg(long, default_value = "")]
+    pub(crate) service_cluster_ip_range: String,
+    /// Prefix length of a node's range; 0: 24 of IPv4, 64 of IPv6.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) node_cidr_mask_size: u8,
+    #[arg(long, default_value_t = 0)]
+    pub(crate) node_cidr_mask_size_ipv4: u8,
+    #[arg(long, default_value_t = 0)]
+    pub(crate) node_cidr_mask_size_ipv6: u8,
+    /// `external`: a program of the cloud's looks after nodes, routes and load balancers. Nothing else is possible.
+    #[arg(long, default_value = "")]
+    pub(crate) cloud_provider: String,
+    /// Who is asked whose a token is; none: all are anonymous.
+    #[arg(long)]
     pub(crate) authentication_kubeconfig: Option<PathBuf>,
-    #[arg(long, hide = true)]
+    /// Who is asked whether somebody may read metrics; none: nobody may.
+    #[arg(long)]
     pub(crate) authorization_kubeconfig: Option<PathBuf>,
+    /// CA that client certificates are verified against; none: what the cluster says.
+    #[arg(long)]
+    pub(crate) client_ca_file: Option<PathBuf>,
+    #[arg(long, value_parser = machinery::duration::length, default_value = "10s")]
+    pub(crate) authentication_token_webhook_cache_ttl: Duration,
+    #[arg(long, value_parser = machinery::duration::length, default_value = "10s")]
+    pub(crate) authorization_webhook_cache_authorized_ttl: Duration,
+    #[arg(long, value_parser = machinery::duration::length, default_value = "10s")]
+    pub(crate) authorization_webhook_cache_unauthorized_ttl: Duration,
     /// Log verbosity.
     #[arg(short, long, default_value_t = 0)]
     pub(crate) v: u8,
@@ -146,84 +129,124 @@ pub(crate) struct Options {
 
 /// Flags of upstream's that change nothing here.
 pub(crate) const UNSUPPORTED: &[(&str, Unsupported)] = &[
-    ("cloud-provider", Warn),
-    ("cloud-config", Refuse),
-    ("cluster-cidr", Warn),
-    ("node-cidr-mask-size", Warn),
-    ("service-cluster-ip-range", Warn),
-    ("cluster-name", Warn),
-    ("client-ca-file", Warn),
-    ("requestheader-client-ca-file", Warn),
-    ("requestheader-allowed-names", Warn),
-    ("requestheader-username-headers", Warn),
-    ("requestheader-group-headers", Warn),
-    ("requestheader-extra-headers-prefix", Warn),
-    ("authorization-always-allow-paths", Warn),
+    ("allow-metric-labels", Warn),
+    ("allow-metric-labels-manifest", Warn),
+    ("allow-untagged-cloud", Warn),
+    ("attach-detach-reconcile-sync-period", Warn),
     ("authentication-skip-lookup", Warn),
     ("authentication-tolerate-lookup-failure", Warn),
+    ("authorization-always-allow-paths", Warn),
+    ("cert-dir", Warn),
+    ("cloud-config", Refuse),
+    ("cluster-name", Warn),
+    ("concurrent-device-taint-eviction-syncs", Warn),
+    ("concurrent-ephemeralvolume-syncs", Warn),
+    ("concurrent-horizontal-pod-autoscaler-syncs", Warn),
+    ("concurrent-resourceclaim-syncs", Warn),
+    ("configure-cloud-routes", Warn),
+    ("contention-profiling", Warn),
+    ("controller-start-interval", Warn),
+    ("disable-attach-detach-reconcile-sync", Warn),
+    ("disable-force-detach-on-timeout", Warn),
+    ("disable-http2-serving", Warn),
+    ("disabled-metrics", Warn),
+    ("emulated-version", Warn),
+    ("emulation-forward-compatible", Warn),
+    ("enable-dynamic-provisioning", Warn),
+    ("enable-garbage-collector", Refuse),
+    ("enable-hostpath-provisioner", Warn),
+    ("enable-leader-migration", Warn),
+    ("external-cloud-volume-plugin", Warn),
+    ("feature-gates", Warn),
+    ("flex-volume-plugin-dir", Warn),
+    ("horizontal-pod-autoscaler-cpu-initialization-period", Warn),
+    ("horizontal-pod-autoscaler-downscale-stabilization", Warn),
+    ("horizontal-pod-autoscaler-initial-readiness-delay", Warn),
+    ("horizontal-pod-autoscaler-sync-period", Warn),
+    ("horizontal-pod-autoscaler-tolerance", Warn),
+    ("http2-max-streams-per-connection", Warn),
+    ("kube-api-burst", Warn),
     ("kube-api-content-type", Warn),
     ("kube-api-qps", Warn),
-    ("kube-api-burst", Warn),
-    ("feature-gates", Warn),
-    ("profiling", Warn),
-    ("master", Refuse),
-    ("config", Refuse),
-    ("flex-volume-plugin-dir", Warn),
-    ("horizontal-pod-autoscaler-sync-period", Warn),
-    ("pv-recycler-pod-template-filepath-hostpath", Warn),
-    ("pv-recycler-pod-template-filepath-nfs", Warn),
+    ("large-cluster-size-threshold", Warn),
     ("leader-elect-resource-lock", Warn),
+    ("leader-migration-config", Warn),
+    ("log-flush-frequency", Warn),
+    ("log-json-info-buffer-size", Warn),
+    ("log-json-split-stream", Warn),
+    ("log-text-info-buffer-size", Warn),
+    ("log-text-split-stream", Warn),
+    ("logging-format", Warn),
+    ("master", Refuse),
+    ("min-compatibility-version", Warn),
     ("min-resync-period", Warn),
     ("namespace-sync-period", Warn),
     ("node-eviction-rate", Warn),
-    ("secondary-node-eviction-rate", Warn),
-    ("unhealthy-zone-threshold", Warn),
-    ("large-cluster-size-threshold", Warn),
-    ("permit-port-sharing", Warn),
+    ("node-sync-period", Warn),
     ("permit-address-sharing", Warn),
-    ("cert-dir", Warn),
+    ("permit-port-sharing", Warn),
+    ("profiling", Warn),
+    ("pv-recycler-increment-timeout-nfs", Warn),
+    ("pv-recycler-minimum-timeout-hostpath", Warn),
+    ("pv-recycler-minimum-timeout-nfs", Warn),
+    ("pv-recycler-pod-template-filepath-hostpath", Warn),
+    ("pv-recycler-pod-template-filepath-nfs", Warn),
+    ("pv-recycler-timeout-increment-hostpath", Warn),
+    ("pvclaimbinder-sync-period", Warn),
+    ("requestheader-allowed-names", Warn),
+    ("requestheader-client-ca-file", Warn),
+    ("requestheader-extra-headers-prefix", Warn),
+    ("requestheader-group-headers", Warn),
+    ("requestheader-uid-headers", Warn),
+    ("requestheader-username-headers", Warn),
+    ("route-reconciliation-period", Warn),
+    ("secondary-node-eviction-rate", Warn),
+    ("show-hidden-metrics-for-version", Warn),
     ("tls-cipher-suites", Warn),
+    ("tls-curve-preferences", Warn),
     ("tls-min-version", Warn),
-    ("logging-format", Warn),
+    ("tls-sni-cert-key", Warn),
+    ("unhealthy-zone-threshold", Warn),
     ("vmodule", Warn),
-    ("enable-garbage-collector", Refuse),
 ];
 
 impl Options {
     /// What they say about the controllers.
     pub(crate) fn config(&self) -> anyhow::Result<Config> {
-        anyhow::ensure!(!self.allocate_node_cidrs, "--allocate-node-cidrs=true is not supported yet");
-        Ok(Config {
+        let provider = self.cloud_provider.as_str();
+        anyhow::ensure!(
+            matches!(provider, "" | "external"),
+            "cloud provider {provider:?} was specified, but built-in cloud providers are disabled. Please set \
+             --cloud-provider=external and migrate to an external cloud provider"
+        );
+        Ok(self.settings.put(Config {
             controllers: self.controllers.clone(),
-            client_for: None,
             service_account_key: self.service_account_private_key_file.as_deref().map(key).transpose()?,
             signing: self.signing()?,
-            concurrent_serviceaccount_token_syncs: self.concurrent_serviceaccount_token_syncs,
-            legacy_service_account_token_clean_up_period: self.legacy_service_account_token_clean_up_period,
+            node_ranges: self.node_ranges()?,
             root_ca: self.root_ca_file.as_ref().map(crate::context::read_root_ca).transpose()?,
-            concurrent_deployment_syncs: self.concurrent_deployment_syncs,
-            concurrent_daemonset_syncs: self.concurrent_daemonset_syncs,
-            concurrent_statefulset_syncs: self.concurrent_statefulset_syncs,
-            concurrent_replicaset_syncs: self.concurrent_replicaset_syncs,
-            concurrent_rc_syncs: self.concurrent_rc_syncs,
-            concurrent_resource_quota_syncs: self.concurrent_resource_quota_syncs,
-            resource_quota_sync_period: self.resource_quota_sync_period,
-            concurrent_service_endpoint_syncs: self.concurrent_service_endpoint_syncs,
-            mirroring_concurrent_service_endpoint_syncs: self.mirroring_concurrent_service_endpoint_syncs,
-            mirroring_endpointslice_updates_batch_period: self.mirroring_endpointslice_updates_batch_period,
-            mirroring_max_endpoints_per_subset: self.mirroring_max_endpoints_per_subset,
-            concurrent_endpoint_syncs: self.concurrent_endpoint_syncs,
-            concurrent_job_syncs: self.concurrent_job_syncs,
-            concurrent_cron_job_syncs: self.concurrent_cron_job_syncs,
-            concurrent_ttl_syncs: self.concurrent_ttl_after_finished_syncs,
-            concurrent_namespace_syncs: self.concurrent_namespace_syncs,
-            concurrent_gc_syncs: self.concurrent_gc_syncs,
-            max_endpoints_per_slice: self.max_endpoints_per_slice,
-            terminated_pod_gc_threshold: self.terminated_pod_gc_threshold,
-            node_monitor_grace_period: self.node_monitor_grace_period,
-            node_startup_grace_period: self.node_startup_grace_period,
-            node_monitor_period: self.node_monitor_period,
-        })
+            ..Config::default()
+        }))
+    }
+}
+
+impl Options {
+    fn node_ranges(&self) -> anyhow::Result<Option<Ranges>> {
+        if !self.allocate_node_cidrs {
+            return Ok(None);
+        }
+        let kind = self.cidr_allocator_type.as_str();
+        anyhow::ensure!(
+            kind != "CloudAllocator",
+            "--cidr-allocator-type is set to 'CloudAllocator' but cloud provider is not configured"
+        );
+        anyhow::ensure!(kind == "RangeAllocator", "unknown CIDR allocator type: {kind}");
+        let sizes = Sizes {
+            any: self.node_cidr_mask_size,
+            ipv4: self.node_cidr_mask_size_ipv4,
+            ipv6: self.node_cidr_mask_size_ipv6,
+        };
+        Ranges::new(&self.cluster_cidr, &self.service_cluster_ip_range, sizes).map(Some)
     }
 }
 
@@ -296,6 +319,42 @@ mod tests {
         assert_eq!((o.v, o.controllers.len()), (4, 2));
         let config = o.config().unwrap();
         assert_eq!((config.signing.files.len(), config.signing.duration.as_secs()), (0, 3600));
+        assert_eq!(config.node_ranges, None);
+    }
+
+    #[test]
+    fn counts_and_lengths_have_flags_and_upstreams_defaults() {
+        let config = parsed("").config().unwrap();
+        assert_eq!((config.concurrent_gc_syncs, config.max_endpoints_per_slice), (20, 100));
+        assert_eq!(config.node_monitor_grace_period, Duration::from_secs(50));
+        let config = parsed("--concurrent-gc-syncs=3 --resource-quota-sync-period=1m30s").config().unwrap();
+        assert_eq!((config.concurrent_gc_syncs, config.resource_quota_sync_period), (3, Duration::from_secs(90)));
+        let default = Config::default();
+        assert_eq!((default.concurrent_job_syncs, default.resource_quota_sync_period), (5, Duration::from_secs(300)));
+    }
+
+    #[test]
+    fn clouds_are_looked_after_from_outside() {
+        let provider = |argv: &str| parsed(argv).config().map(drop).map_err(|e| e.to_string());
+        assert_eq!((provider(""), provider("--cloud-provider=external")), (Ok(()), Ok(())));
+        assert!(
+            provider("--cloud-provider=aws").is_err_and(|why| why.contains("built-in cloud providers are disabled"))
+        );
+    }
+
+    #[test]
+    fn nodes_get_ranges_where_that_is_asked_for() {
+        let ranges = |argv: &str| parsed(argv).config().map(|config| config.node_ranges).map_err(|e| e.to_string());
+        let asked = "--allocate-node-cidrs=true --cluster-cidr=10.244.0.0/16 --service-cluster-ip-range=10.96.0.0/12";
+        let got = ranges(asked).unwrap().unwrap();
+        assert_eq!(
+            (got.cluster, got.services),
+            (vec![("10.244.0.0/16".parse().unwrap(), 24)], vec!["10.96.0.0/12".parse().unwrap()])
+        );
+        let cloud = format!("{asked} --cidr-allocator-type=CloudAllocator");
+        let why = "--cidr-allocator-type is set to 'CloudAllocator' but cloud provider is not configured";
+        assert_eq!(ranges(&cloud), Err(why.into()));
+        assert_eq!(ranges("--allocate-node-cidrs"), Err("invalid CIDR address: ".into()));
     }
 
     #[test]

@@ -25,6 +25,7 @@ use kube::{
 
 use crate::{
     context::Context,
+    metrics,
     util::{
         key::{self, Key},
         owners,
@@ -183,6 +184,9 @@ impl Shell {
             Ok(job) => {
                 let why = format!("Created job {}", key::name(&job.metadata));
                 self.say(cron, [Said("Normal", "SuccessfulCreate", why)]);
+                if let Some(made) = &job.metadata.creation_timestamp {
+                    metrics::CRON_JOB_SKEW.with(&[]).observe(made.0.duration_since(at).as_secs_f64());
+                }
                 job
             }
             Err(e) if client::is_already_exists(&e) => {

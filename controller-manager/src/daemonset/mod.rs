@@ -105,7 +105,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
     };
     futures::join!(
         run_workers(name, &shell.queue, workers, cancel.clone(), |key| shell.reconcile(key)),
-        run_workers(name, &shell.changed_nodes, 1, cancel, of_nodes),
+        run_workers("daemonset-node-updates", &shell.changed_nodes, 1, cancel, of_nodes),
     );
     Ok(())
 }

@@ -57,7 +57,7 @@ impl Shell {
         let revisions =
             self.owned_revisions(&key, &set, &selector).await.context("failed to construct revisions of DaemonSet")?;
         // Before the pods are looked at: what is seen later than that is not among them.
-        let satisfied = self.expectations.satisfied(&key);
+        let satisfied = self.expectations.satisfied(&key, &self.queue);
         let mine = self.owned_pods(&key, &set, &selector).await?;
         let keeper = Keeper { client: &self.context.client, set: &set, pods: &mine };
         let kept = keeper.keep(revisions).await.context("failed to construct revisions of DaemonSet")?;

@@ -65,7 +65,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
     let name = shell.context.name;
     tokio::join!(
         run_workers(name, &shell.queue, 1, cancel.clone(), |key| shell.reconcile(key)),
-        run_workers(name, &shell.stale, 1, cancel.clone(), |key| shell.clear_stale(key)),
+        run_workers("disruption-stale-pods", &shell.stale, 1, cancel.clone(), |key| shell.clear_stale(key)),
     );
     Ok(())
 }

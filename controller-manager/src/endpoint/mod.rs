@@ -43,7 +43,8 @@ async fn run(context: Context) -> anyhow::Result<()> {
     let s = shell.clone();
     shell.services.on_change(move |change| s.queue.add(Key::of(&change.object().metadata)));
     let s = shell.clone();
-    shell.pods.on_change(move |change| services::wake(&s.services, &s.queue, change));
+    let batch = shell.context.config.endpoint_updates_batch_period;
+    shell.pods.on_change(move |change| services::wake(&s.services, &s.queue, batch, change));
     shell.services.synced().await;
     shell.pods.synced().await;
     shell.endpoints.synced().await;

@@ -6,7 +6,7 @@
 mod hints;
 mod sync;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use client::{Change, Informer};
 use controller::{Queue, object_reference, run_workers};
@@ -52,7 +52,8 @@ async fn run(context: Context) -> anyhow::Result<()> {
     let s = shell.clone();
     shell.services.on_change(move |change| s.queue.add(Key::of(&change.object().metadata)));
     let s = shell.clone();
-    shell.pods.on_change(move |change| services::wake(&s.services, &s.queue, change));
+    let batch = shell.context.config.endpointslice_updates_batch_period;
+    shell.pods.on_change(move |change| services::wake(&s.services, &s.queue, batch, change));
     let s = shell.clone();
     shell.slices.on_change(move |change| s.slice_changed(change));
     let s = shell.clone();
@@ -102,7 +103,7 @@ impl Shell {
         };
         let name = key::name(&node.metadata);
         for pod in self.pods.list().iter().filter(|p| crate::util::pods::node_name(p) == name) {
-            services::wake(&self.services, &self.queue, &Change::Added(pod.clone()));
+            services::wake(&self.services, &self.queue, Duration::ZERO, &Change::Added(pod.clone()));
         }
     }
 

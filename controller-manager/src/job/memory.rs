@@ -3,19 +3,16 @@
 
 use std::collections::{HashMap, HashSet};
 
-use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use parking_lot::Mutex;
 
 use super::backoff::Failures;
-use crate::util::key::{self, Key};
+use crate::util::key::Key;
 
 #[derive(Default)]
 struct Known {
     /// UIDs of pods whose finalizer was asked to be removed.
     removing: HashSet<String>,
     failures: Failures,
-    /// UID of the job and the resourceVersion that its status was last written at.
-    written: Option<(String, u64)>,
 }
 
 /// Of all jobs.
@@ -47,53 +44,14 @@ impl Memory {
         self.0.lock().entry(job.clone()).or_default().failures = failures;
     }
 
-    /// The job was written, and is this now.
-    pub(super) fn wrote(&self, job: &Key, now: &ObjectMeta) {
-        if let Some(version) = version(now) {
-            let written = Some((key::uid(now).to_owned(), version));
-            self.0.lock().entry(job.clone()).or_default().written = written;
-        }
-    }
-
-    /// The job is seen older than it was written: what is decided by it could be wrong.
-    pub(super) fn is_stale(&self, key: &Key, job: &Job) -> bool {
-        let known = self.0.lock();
-        let written = known.get(key).and_then(|known| known.written.as_ref());
-        written.is_some_and(|(uid, at)| {
-            uid == key::uid(&job.metadata) && version(&job.metadata).is_some_and(|seen| seen < *at)
-        })
-    }
-
     pub(super) fn forget(&self, job: &Key) {
         self.0.lock().remove(job);
     }
 }
 
-fn version(meta: &ObjectMeta) -> Option<u64> {
-    meta.resource_version.as_deref()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    fn job(uid: &str, version: &str) -> Job {
-        serde_json::from_value(json!({"metadata": {"uid": uid, "resourceVersion": version}})).unwrap()
-    }
-
-    #[test]
-    fn a_job_is_stale_until_it_is_seen_as_written() {
-        let (memory, key) = (Memory::default(), Key::new("n", "j"));
-        assert!(!memory.is_stale(&key, &job("a", "9")));
-        memory.wrote(&key, &job("a", "10").metadata);
-        assert!(memory.is_stale(&key, &job("a", "9")));
-        assert!(!memory.is_stale(&key, &job("a", "10")) && !memory.is_stale(&key, &job("a", "11")));
-        assert!(!memory.is_stale(&key, &job("b", "9")), "another job of that name");
-        memory.forget(&key);
-        assert!(!memory.is_stale(&key, &job("a", "9")));
-    }
 
     #[test]
     fn pods_are_being_released_until_that_is_seen() {

@@ -33,6 +33,7 @@ use crate::{
     context::Context,
     util::{
         expectations::Expectations,
+        freshness::Freshness,
         jobs,
         key::{self, Key},
         owners, pods,
@@ -60,6 +61,8 @@ struct Shell {
     orphans: Queue<Orphans>,
     expectations: Expectations,
     memory: Memory,
+    /// Of its status.
+    written: Freshness<1>,
 }
 
 async fn run(context: Context) -> anyhow::Result<()> {
@@ -73,6 +76,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
         orphans: Queue::with_retries(RETRY.0, RETRY.1),
         expectations: Expectations::default(),
         memory: Memory::default(),
+        written: Freshness::default(),
     });
     let on_job = shell.clone();
     shell.jobs.on_change(move |change| on_job.job_changed(change));
@@ -96,12 +100,12 @@ impl Shell {
         match change {
             Change::Added(_) => self.queue.add(key),
             Change::Deleted(_) => {
-                self.memory.forget(&key);
+                self.forget(&key);
                 self.wake_orphans(job);
                 self.queue.add(key);
             }
             Change::Updated { .. } if jobs::is_finished(job) => {
-                self.memory.forget(&key);
+                self.forget(&key);
                 // All its pods should have been released before.
                 self.wake_orphans(job);
             }
@@ -187,6 +191,11 @@ impl Shell {
         }
         let interested = owners::selecting(&self.jobs, &pod.metadata, selector);
         interested.into_iter().for_each(|key| self.queue.add_after(key, BATCH));
+    }
+
+    fn forget(&self, job: &Key) {
+        self.memory.forget(job);
+        self.written.forget(job);
     }
 
     fn wake_orphans(&self, job: &Job) {

@@ -1,11 +1,14 @@
 //! One pass over a job: observes it, and carries out what `sync` and `track` decide.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use controller::{controller_ref, object_reference};
 use futures::future::join_all;
 use k8s_openapi::{
-    api::{batch::v1::Job, core::v1::Pod},
+    api::{
+        batch::v1::{Job, JobStatus},
+        core::v1::Pod,
+    },
     jiff::Timestamp,
 };
 use kube::{Api, api::PostParams};
@@ -17,31 +20,36 @@ use super::{
     track::Count,
     wanted,
 };
-use crate::util::{
-    jobs,
-    key::{self, Key},
-    owners,
-    pod_control::{PodControl, slow_start},
-    pods,
-    selector::Selector,
+use crate::{
+    metrics,
+    util::{
+        freshness::STALE_WAIT,
+        jobs,
+        key::{self, Key},
+        owners,
+        pod_control::{PodControl, slow_start},
+        pods,
+        selector::Selector,
+    },
 };
 
 impl Shell {
     pub(super) async fn reconcile(&self, key: Key) -> anyhow::Result<()> {
+        // What is decided by a job that is seen older than it was written could be wrong. Its change will wake it.
+        if !self.written.is_fresh(&key, || [self.jobs.version()]) {
+            self.queue.add_after(key, STALE_WAIT);
+            return Ok(());
+        }
         let Some(job) = self.jobs.get(Some(&key.namespace), &key.name) else {
             self.expectations.forget(&key);
-            self.memory.forget(&key);
+            self.forget(&key);
             return Ok(());
         };
         if wanted::is_managed_elsewhere(&job) {
             return Ok(());
         }
         if jobs::is_finished(&job) {
-            self.memory.forget(&key);
-            return Ok(());
-        }
-        // Its change will wake it.
-        if self.memory.is_stale(&key, &job) {
+            self.forget(&key);
             return Ok(());
         }
         if wanted::is_of_unknown_mode(&job) {
@@ -49,22 +57,39 @@ impl Shell {
             self.say(&job, vec![Said("Warning", "UnknownCompletionMode".into(), message.into())]);
             return Ok(());
         }
+        let begun = Instant::now();
+        let mut action = "reconciling";
+        let outcome = self.pass(&key, &job, &mut action).await;
+        let labels = [wanted::mode(&job), if outcome.is_ok() { "success" } else { "error" }, action];
+        metrics::JOB_SYNCS.with(&labels).add(1);
+        metrics::JOB_SYNC_SECONDS.with(&labels).observe(begun.elapsed().as_secs_f64());
+        outcome
+    }
+
+    /// One pass; says what it did about pods.
+    async fn pass(&self, key: &Key, job: &Job, action: &mut &'static str) -> anyhow::Result<()> {
         // Before the pods are listed: one more that is seen in between makes the next pass, and one whose finalizer is seen
         // to be gone in between, but is listed with it, must not be counted again.
-        let satisfied = self.expectations.satisfied(&key);
-        let removing = self.memory.removing(&key);
-        let pods = self.pods_of(&key, &job).await?;
-        let failures = self.memory.failures(&key);
+        let satisfied = self.expectations.satisfied(key, &self.queue);
+        let removing = self.memory.removing(key);
+        let pods = self.pods_of(key, job).await?;
+        let failures = self.memory.failures(key);
         let now = Timestamp::now();
-        let observed = Observed { job: &job, pods, removing: &removing, satisfied, failures, now };
+        let observed = Observed { job, pods, removing: &removing, satisfied, failures, now };
         let (mut pass, plan) = Pass::begin(observed);
         if let Some(wait) = pass.check_in {
             self.queue.add_after(key.clone(), wait);
         }
-        let (done, failure) = self.carry_out(&key, &job, &pass, &plan).await;
+        *action = match &plan {
+            Plan::Create(_) => "pods_created",
+            Plan::Remove(_) => "pods_deleted",
+            Plan::Nothing => "tracking",
+            Plan::End(_) | Plan::Later(_) | Plan::Wait => "reconciling",
+        };
+        let (done, failure) = self.carry_out(key, job, &pass, &plan).await;
         let said = pass.conclude(&plan, done);
-        self.say(&job, said);
-        self.track(&key, &job, pass).await?;
+        self.say(job, said);
+        self.track(key, job, pass).await?;
         failure.map_or(Ok(()), Err)
     }
 
@@ -196,9 +221,11 @@ impl Shell {
     }
 
     async fn write_status(&self, key: &Key, job: &mut Job, pass: &mut Pass) -> anyhow::Result<()> {
-        job.status = Some(pass.status.clone());
+        let was_finished = jobs::is_finished(job);
+        let before = job.status.replace(pass.status.clone()).unwrap_or_default();
         let written = self.api(key).replace_status(&key.name, &PostParams::default(), job).await?;
-        self.memory.wrote(key, &written.metadata);
+        self.written.note(key, 0, &written.metadata);
+        tally(job, &before, was_finished);
         job.metadata.resource_version = written.metadata.resource_version;
         pass.changed = false;
         Ok(())
@@ -228,5 +255,25 @@ impl Shell {
             }
         }
         failure
+    }
+}
+
+/// Counts what a status that was written has more than the one before.
+fn tally(job: &Job, before: &JobStatus, was_finished: bool) {
+    let mode = wanted::mode(job);
+    let now = job.status.as_ref();
+    let pods = [
+        ("succeeded", before.succeeded, now.and_then(|s| s.succeeded)),
+        ("failed", before.failed, now.and_then(|s| s.failed)),
+    ];
+    for (result, before, now) in pods {
+        let more = u64::try_from(now.unwrap_or(0) - before.unwrap_or(0)).unwrap_or(0);
+        if more > 0 {
+            metrics::JOB_PODS_FINISHED.with(&[mode, result]).add(more);
+        }
+    }
+    if let Some(end) = jobs::finished(job).filter(|_| !was_finished) {
+        let result = if end.type_ == "Complete" { "succeeded" } else { "failed" };
+        metrics::JOBS_FINISHED.with(&[mode, result, end.reason.as_deref().unwrap_or_default()]).add(1);
     }
 }

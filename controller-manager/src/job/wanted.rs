@@ -61,10 +61,14 @@ pub(super) fn is_managed_elsewhere(job: &Job) -> bool {
     job.spec.as_ref().and_then(|s| s.managed_by.as_deref()).is_some_and(|by| by != MANAGER)
 }
 
+/// Its completion mode.
+pub(super) fn mode(job: &Job) -> &str {
+    job.spec.as_ref().and_then(|s| s.completion_mode.as_deref()).unwrap_or("NonIndexed")
+}
+
 /// A completion mode of a later version.
 pub(super) fn is_of_unknown_mode(job: &Job) -> bool {
-    let mode = job.spec.as_ref().and_then(|s| s.completion_mode.as_deref());
-    !matches!(mode, None | Some("NonIndexed" | "Indexed"))
+    !matches!(mode(job), "NonIndexed" | "Indexed")
 }
 
 pub(super) fn condition(kind: &str, status: &str, reason: &str, message: &str, now: Timestamp) -> JobCondition {

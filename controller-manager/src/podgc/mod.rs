@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::{
     context::Context,
+    metrics,
     util::{key, pods, pods::disrupt},
 };
 
@@ -114,8 +115,13 @@ async fn remove(context: &Context, pod: &Pod, why: sync::Why) -> anyhow::Result<
         disrupt::mark(&api, pod, condition, Some("Failed")).await?;
     }
     tracing::info!(namespace = key::namespace(&pod.metadata), name, ?why, "pod garbage collected");
+    let labels = [key::namespace(&pod.metadata), why.label()];
+    metrics::PODS_FORCED.with(&labels).add(1);
     match api.delete(name, &DeleteParams { grace_period_seconds: Some(0), ..Default::default() }).await {
-        Err(e) if !client::is_not_found(&e) => Err(e.into()),
+        Err(e) if !client::is_not_found(&e) => {
+            metrics::PODS_NOT_FORCED.with(&labels).add(1);
+            Err(e.into())
+        }
         _ => Ok(()),
     }
 }

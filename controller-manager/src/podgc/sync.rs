@@ -14,6 +14,18 @@ pub(crate) enum Why {
     NeverScheduled,
 }
 
+impl Why {
+    /// As metrics tell them apart.
+    pub(crate) fn label(&self) -> &'static str {
+        match self {
+            Self::TooManyFinished => "terminated",
+            Self::OutOfService => "out-of-service",
+            Self::NodeGone => "orphaned",
+            Self::NeverScheduled => "unscheduled",
+        }
+    }
+}
+
 pub(crate) fn out_of_service(node: &Node) -> bool {
     let taints = node.spec.as_ref().and_then(|s| s.taints.as_ref()).into_iter().flatten();
     let ready = node.status.iter().flat_map(|s| s.conditions.iter().flatten());

@@ -168,7 +168,7 @@ impl<R: Replicas + 'static> Shell<R> {
             self.expectations.forget(&key);
             return Ok(());
         };
-        let satisfied = self.expectations.satisfied(&key);
+        let satisfied = self.expectations.satisfied(&key, &self.queue);
         let Some(selector) = set.selector() else { return Ok(()) };
         let candidates = owners::candidates(&self.pods, set.meta());
         let terminating = candidates.iter().filter(|p| sync::is_terminating_of(p, set.meta(), &selector)).count();

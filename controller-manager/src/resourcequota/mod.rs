@@ -143,7 +143,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
     let name = shell.context.name;
     tokio::join!(
         run_workers(name, &shell.waker.queue, workers, cancel.clone(), |key| shell.reconcile(key)),
-        run_workers(name, &shell.urgent, workers, cancel.clone(), |key| shell.reconcile(key)),
+        run_workers("resourcequota-priority", &shell.urgent, workers, cancel.clone(), |key| shell.reconcile(key)),
     );
     Ok(())
 }

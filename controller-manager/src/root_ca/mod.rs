@@ -2,6 +2,8 @@
 //!
 //! Upstream: `pkg/controller/certificates/rootcacertpublisher`. Without a CA to publish it does not run.
 
+use std::time::Instant;
+
 use client::{Change, Informer, Scope};
 use controller::{Queue, run_workers};
 use futures::future::BoxFuture;
@@ -13,6 +15,7 @@ use kube::{Api, api::PostParams};
 
 use crate::{
     context::Context,
+    metrics,
     util::{key, namespaces},
 };
 
@@ -57,16 +60,23 @@ async fn run(context: Context) -> anyhow::Result<()> {
             return Ok(());
         }
         let api: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
-        match maps.get(Some(&namespace), NAME) {
+        let begun = Instant::now();
+        let outcome = match maps.get(Some(&namespace), NAME) {
             None => namespaces::unless_going(api.create(&PostParams::default(), &wanted(None, ca)).await),
-            Some(current) => {
-                let wanted = wanted(Some(&current), ca);
-                if wanted != *current {
-                    api.replace(NAME, &PostParams::default(), &wanted).await?;
-                }
-                Ok(())
-            }
-        }
+            Some(current) => match wanted(Some(&current), ca) {
+                wanted if wanted == *current => Ok(()),
+                wanted => api.replace(NAME, &PostParams::default(), &wanted).await.map(drop).map_err(Into::into),
+            },
+        };
+        let code = match outcome.as_ref().map_err(anyhow::Error::downcast_ref::<kube::Error>) {
+            Ok(()) => 200,
+            Err(Some(kube::Error::Api(status))) => status.code,
+            Err(_) => 500,
+        };
+        let code = code.to_string();
+        metrics::ROOT_CA_SYNCS.with(&[&code]).add(1);
+        metrics::ROOT_CA_SECONDS.with(&[&code]).observe(begun.elapsed().as_secs_f64());
+        outcome
     })
     .await;
     Ok(())

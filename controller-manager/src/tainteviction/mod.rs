@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::{
     context::Context,
+    metrics,
     util::{
         key::{self, Key},
         pods,
@@ -131,7 +132,11 @@ impl Shell {
         let uid = kube::api::Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
         match api.delete(&key.name, &DeleteParams { preconditions: Some(uid), ..Default::default() }).await {
             Err(e) if !client::is_not_found(&e) && !client::is_conflict(&e) => Err(e.into()),
-            _ => Ok(()),
+            Ok(_) => {
+                metrics::TAINT_DELETIONS.with(&[]).add(1);
+                Ok(())
+            }
+            Err(_) => Ok(()),
         }
     }
 }

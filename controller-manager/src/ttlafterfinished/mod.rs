@@ -34,7 +34,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
     });
     jobs.synced().await;
     let (jobs, queue, client) = (&jobs, &queue, &context.client);
-    let workers = context.config.concurrent_ttl_syncs;
+    let workers = context.config.concurrent_ttl_after_finished_syncs;
     run_workers(context.name, queue, workers, context.cancel.clone(), |key: Key| async move {
         let Some(job) = jobs.get(Some(&key.namespace), &key.name) else { return Ok(()) };
         if !is_over(queue, &key, &job)? {

@@ -158,7 +158,11 @@ pub(crate) async fn has_subresource(client: &Client, resource: &Resource, name: 
     Ok(list.resources.iter().any(|r| r.name == name))
 }
 
-async fn get<T: serde::de::DeserializeOwned>(client: &Client, path: &str) -> kube::Result<T> {
+/// What the server answers at a path.
+///
+/// # Errors
+/// It does not, or something else.
+pub(crate) async fn get<T: serde::de::DeserializeOwned>(client: &Client, path: &str) -> kube::Result<T> {
     client.request(Request::get(path).body(vec![]).map_err(kube::Error::HttpError)?).await
 }
 

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use controller::Queue;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -28,12 +29,21 @@ struct Expected {
 pub(crate) struct Expectations(Mutex<HashMap<Key, Expected>>);
 
 impl Expectations {
-    /// True if everything expected was seen, or nothing was expected, or it was too long ago.
-    pub(crate) fn satisfied(&self, key: &Key) -> bool {
-        self.0
-            .lock()
-            .get(key)
-            .is_none_or(|e| (e.creations <= 0 && e.deletions.is_empty()) || e.since.elapsed() > EXPIRES)
+    /// True if everything expected was seen, or nothing was expected, or it was too long ago. If not, the key is in
+    /// `queue` again when that is so: what was missed may be the last that happens.
+    pub(crate) fn satisfied(&self, key: &Key, queue: &Queue<Key>) -> bool {
+        let left = self.left(key);
+        if let Some(left) = left {
+            queue.add_after(key.clone(), left);
+        }
+        left.is_none()
+    }
+
+    /// How long something is still waited for.
+    fn left(&self, key: &Key) -> Option<Duration> {
+        let all = self.0.lock();
+        let expected = all.get(key).filter(|e| e.creations > 0 || !e.deletions.is_empty())?;
+        Some(EXPIRES.saturating_sub(expected.since.elapsed())).filter(|left| !left.is_zero())
     }
 
     pub(crate) fn expect_creations(&self, key: &Key, n: usize) {
@@ -74,18 +84,23 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn waits_for_what_was_asked_but_not_for_ever() {
-        let (e, key) = (Expectations::default(), Key::new("ns", "a"));
-        assert!(e.satisfied(&key));
+        let (e, key, queue) = (Expectations::default(), Key::new("ns", "a"), Queue::new());
+        let satisfied = || e.satisfied(&key, &queue);
+        assert!(satisfied());
         e.expect_creations(&key, 2);
         e.creation_observed(&key);
-        assert!(!e.satisfied(&key));
+        assert!(!satisfied());
         e.creation_observed(&key);
-        assert!(e.satisfied(&key));
+        assert!(satisfied());
         e.expect_deletions(&key, ["u1".to_owned(), "u2".to_owned()]);
         e.deletion_observed(&key, "u1");
         e.deletion_observed(&key, "u1");
-        assert!(!e.satisfied(&key), "the same deletion twice counts once");
-        tokio::time::advance(EXPIRES + Duration::from_secs(1)).await;
-        assert!(e.satisfied(&key));
+        tokio::time::advance(Duration::from_secs(100)).await;
+        assert!(!satisfied(), "the same deletion twice counts once");
+        // Nothing else happens, and the key comes when it is not waited for any more.
+        let start = Instant::now();
+        assert_eq!(queue.get().await.as_ref(), Some(&key));
+        assert_eq!(start.elapsed(), EXPIRES - Duration::from_secs(100));
+        assert!(satisfied());
     }
 }

@@ -1,6 +1,7 @@
 //! What several controllers share: keys, selectors, pods, nodes, ownership, history, expectations, protection.
 
 pub(crate) mod backoff;
+pub(crate) mod cidr;
 pub(crate) mod conditions;
 pub(crate) mod discovery;
 pub(crate) mod expectations;

@@ -1,6 +1,8 @@
 //! What EndpointSlices and Endpoints agree on: which pods serve a Service, at which address and port, and which
 //! changes of a pod matter.
 
+use std::time::Duration;
+
 use client::{Change, Informer};
 use controller::Queue;
 use k8s_openapi::{
@@ -73,13 +75,13 @@ pub(crate) fn find_port(pod: &Pod, port: &ServicePort) -> Option<i32> {
     spec.containers.iter().find_map(of).or_else(|| sidecars.into_iter().find_map(of))
 }
 
-/// Queues the Services that a change of a pod concerns.
-pub(crate) fn wake(services: &Informer<Service>, queue: &Queue<Key>, change: &Change<Pod>) {
+/// Queues the Services that a change of a pod concerns; `batch` later, so that several changes are one.
+pub(crate) fn wake(services: &Informer<Service>, queue: &Queue<Key>, batch: Duration, change: &Change<Pod>) {
     let wake = |pod: &Pod| {
         for service in services.list_namespace(key::namespace(&pod.metadata)) {
             let Some(selector) = selector(&service) else { continue };
             if selector.matches(pod.metadata.labels.as_ref()) {
-                queue.add(Key::of(&service.metadata));
+                queue.add_after(Key::of(&service.metadata), batch);
             }
         }
     };

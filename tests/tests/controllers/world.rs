@@ -103,7 +103,7 @@ impl World {
             concurrent_replicaset_syncs: 1,
             concurrent_rc_syncs: 1,
             concurrent_statefulset_syncs: 1,
-            concurrent_ttl_syncs: 1,
+            concurrent_ttl_after_finished_syncs: 1,
             ..Config::default()
         };
         change(&mut config);
@@ -257,6 +257,7 @@ impl Drop for World {
 
 /// The service accounts of the controllers under test.
 const ACCOUNTS: &[&str] = &[
+    "bootstrap-signer",
     "certificate-controller",
     "cronjob-controller",
     "daemon-set-controller",
@@ -266,15 +267,19 @@ const ACCOUNTS: &[&str] = &[
     "endpointslicemirroring-controller",
     "job-controller",
     "namespace-controller",
+    "node-controller",
     "pv-protection-controller",
     "pvc-protection-controller",
     "replicaset-controller",
     "replication-controller",
     "resourcequota-controller",
     "service-account-controller",
+    "service-cidrs-controller",
     "statefulset-controller",
+    "token-cleaner",
     "ttl-after-finished-controller",
     "ttl-controller",
+    "validatingadmissionpolicy-status-controller",
     "volumeattributesclass-protection-controller",
 ];
 
