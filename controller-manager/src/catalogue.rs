@@ -3,7 +3,11 @@
 use futures::future::BoxFuture;
 
 use crate::{
-    bootstrap, certificates, clusterrole_aggregation, context::Context, cronjob, daemonset, deployment, disruption, endpoint, endpointslice, endpointslicemirroring, garbage_collector, job, local_volumes, namespace, nodeipam, nodelifecycle, podgc, policystatus, pvcprotection, pvprotection, replicaset, resourcequota, root_ca, serviceaccount, serviceaccount_token, servicecidrs, statefulset, tainteviction, ttl, ttlafterfinished, vacprotection,
+    bootstrap, certificates, clusterrole_aggregation, context::Context, cronjob, daemonset, deployment, disruption,
+    endpoint, endpointslice, endpointslicemirroring, garbage_collector, job, local_volumes, namespace, nodeipam,
+    nodelifecycle, podgc, policystatus, pvcprotection, pvprotection, replicaset, resourcequota, root_ca,
+    serviceaccount, serviceaccount_token, servicecidrs, statefulset, tainteviction, ttl, ttlafterfinished,
+    vacprotection,
 };
 
 /// A controller as the manager knows it.
@@ -22,7 +26,10 @@ pub(crate) struct Entry {
 impl Entry {
     /// Whether `*` means it, too.
     fn is_on(&self) -> bool {
-        !matches!(self.name, "bootstrap-signer-controller" | "local-volume-provisioner-controller" | "token-cleaner-controller")
+        !matches!(
+            self.name,
+            "bootstrap-signer-controller" | "local-volume-provisioner-controller" | "token-cleaner-controller"
+        )
     }
 
     /// The component that its events name: older than the controllers' present names.

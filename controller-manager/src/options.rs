@@ -107,21 +107,8 @@ pub(crate) struct Options {
     /// `external`: a program of the cloud's looks after nodes, routes and load balancers. Nothing else is possible.
     #[arg(long, default_value = "")]
     pub(crate) cloud_provider: String,
-    /// Who is asked whose a token is; none: all are anonymous.
-    #[arg(long)]
-    pub(crate) authentication_kubeconfig: Option<PathBuf>,
-    /// Who is asked whether somebody may read metrics; none: nobody may.
-    #[arg(long)]
-    pub(crate) authorization_kubeconfig: Option<PathBuf>,
-    /// CA that client certificates are verified against; none: what the cluster says.
-    #[arg(long)]
-    pub(crate) client_ca_file: Option<PathBuf>,
-    #[arg(long, value_parser = machinery::duration::length, default_value = "10s")]
-    pub(crate) authentication_token_webhook_cache_ttl: Duration,
-    #[arg(long, value_parser = machinery::duration::length, default_value = "10s")]
-    pub(crate) authorization_webhook_cache_authorized_ttl: Duration,
-    #[arg(long, value_parser = machinery::duration::length, default_value = "10s")]
-    pub(crate) authorization_webhook_cache_unauthorized_ttl: Duration,
+    #[command(flatten)]
+    pub(crate) delegated: client::delegated::Flags,
     /// Log verbosity.
     #[arg(short, long, default_value_t = 0)]
     pub(crate) v: u8,
@@ -133,9 +120,6 @@ pub(crate) const UNSUPPORTED: &[(&str, Unsupported)] = &[
     ("allow-metric-labels-manifest", Warn),
     ("allow-untagged-cloud", Warn),
     ("attach-detach-reconcile-sync-period", Warn),
-    ("authentication-skip-lookup", Warn),
-    ("authentication-tolerate-lookup-failure", Warn),
-    ("authorization-always-allow-paths", Warn),
     ("cert-dir", Warn),
     ("cloud-config", Refuse),
     ("cluster-name", Warn),

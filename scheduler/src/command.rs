@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use client::delegated::{Delegated, Lasting};
+use client::delegated;
 use component::{
     flags::{self, Refuse, Warn},
     serving::{Checks, Server},
@@ -14,10 +14,7 @@ use controller::leader_election::{self, Election, Outcome};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    config::Config,
-    serving::{self, Gate},
-};
+use crate::{config::Config, serving};
 
 /// The scheduler, with the flags of kube-scheduler.
 #[derive(Args, Debug)]
@@ -43,33 +40,8 @@ struct Flags {
     /// File containing the default x509 private key matching --tls-cert-file.
     #[arg(long)]
     tls_private_key_file: Option<PathBuf>,
-    /// Kubeconfig of the server to ask whose a token is; without it those who bear one are anonymous.
-    #[arg(long, default_value = "")]
-    authentication_kubeconfig: String,
-    /// Take nothing that is missing from the cluster: with it, client certificates need --client-ca-file.
-    #[arg(long)]
-    authentication_skip_lookup: bool,
-    /// Start even if what is missing can't be taken from the cluster.
-    #[arg(long, default_value_t = true)]
-    authentication_tolerate_lookup_failure: bool,
-    /// How long it is remembered whose a token is.
-    #[arg(long, default_value = "10s")]
-    authentication_token_webhook_cache_ttl: String,
-    /// Kubeconfig of the server to ask who may; without it nobody may what is not always allowed.
-    #[arg(long, default_value = "")]
-    authorization_kubeconfig: String,
-    /// Paths that everybody may ask; one with * at its end stands for all that begin so.
-    #[arg(long, value_delimiter = ',', default_value = "/healthz,/readyz,/livez")]
-    authorization_always_allow_paths: Vec<String>,
-    /// How long it is remembered that somebody may.
-    #[arg(long, default_value = "10s")]
-    authorization_webhook_cache_authorized_ttl: String,
-    /// How long it is remembered that somebody may not.
-    #[arg(long, default_value = "10s")]
-    authorization_webhook_cache_unauthorized_ttl: String,
-    /// Who signs certificates of clients; by default the authorities that the cluster names.
-    #[arg(long)]
-    client_ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    delegated: delegated::Flags,
     /// Start a leader election client and gain leadership before executing the main loop.
     #[arg(long, default_value_t = true)]
     leader_elect: bool,
@@ -189,8 +161,8 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     if flags.secure_port != 0 {
         let address = SocketAddr::new(flags.bind_address, flags.secure_port);
         let certificate = (flags.tls_cert_file.as_deref(), flags.tls_private_key_file.as_deref());
-        let gate = gate(&flags, &user_agent)?;
-        let client_ca = client_ca(&flags, &user_agent).await?;
+        let gate = flags.delegated.gate(&user_agent)?;
+        let client_ca = flags.delegated.client_ca(&user_agent).await?;
         let (metrics, why) = (config.metrics.clone(), config.why.clone());
         let resolver = resolver(certificate)?;
         let server = Server::new(Checks::new(), Checks::new())
@@ -254,55 +226,6 @@ fn resolver(
         }
         _ => bail!("--tls-cert-file and --tls-private-key-file belong together"),
     })
-}
-
-/// Who may ask what is guarded, as the flags say.
-fn gate(flags: &Flags, user_agent: &str) -> anyhow::Result<Gate> {
-    let length = |flag: &str, text: &str| {
-        machinery::duration::length(text).map_err(anyhow::Error::msg).with_context(|| format!("--{flag}"))
-    };
-    let lasting = Lasting {
-        token: length("authentication-token-webhook-cache-ttl", &flags.authentication_token_webhook_cache_ttl)?,
-        allowed: length(
-            "authorization-webhook-cache-authorized-ttl",
-            &flags.authorization_webhook_cache_authorized_ttl,
-        )?,
-        denied: length(
-            "authorization-webhook-cache-unauthorized-ttl",
-            &flags.authorization_webhook_cache_unauthorized_ttl,
-        )?,
-    };
-    let asking = |kubeconfig: &str| -> anyhow::Result<Option<Delegated>> {
-        if kubeconfig.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(Delegated::new(client::from_kubeconfig(kubeconfig.as_ref(), user_agent)?, lasting)))
-    };
-    Ok(Gate::new(
-        asking(&flags.authentication_kubeconfig)?,
-        asking(&flags.authorization_kubeconfig)?,
-        flags.authorization_always_allow_paths.clone(),
-    ))
-}
-
-/// The authorities of clients' certificates: those of the file, or those that the cluster names.
-async fn client_ca(flags: &Flags, user_agent: &str) -> anyhow::Result<Option<Vec<u8>>> {
-    if let Some(file) = &flags.client_ca_file {
-        return Ok(Some(std::fs::read(file).with_context(|| format!("--client-ca-file {}", file.display()))?));
-    }
-    if flags.authentication_skip_lookup || flags.authentication_kubeconfig.is_empty() {
-        return Ok(None);
-    }
-    let client = client::from_kubeconfig(flags.authentication_kubeconfig.as_ref(), user_agent)?;
-    let maps: kube::Api<k8s_openapi::api::core::v1::ConfigMap> = kube::Api::namespaced(client, "kube-system");
-    match maps.get("extension-apiserver-authentication").await {
-        Ok(map) => Ok(map.data.unwrap_or_default().remove("client-ca-file").map(String::into_bytes)),
-        Err(error) if flags.authentication_tolerate_lookup_failure => {
-            tracing::warn!(%error, "could not look up who signs certificates of clients");
-            Ok(None)
-        }
-        Err(error) => Err(error).context("looking up who signs certificates of clients"),
-    }
 }
 
 #[cfg(test)]

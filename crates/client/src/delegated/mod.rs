@@ -4,6 +4,9 @@
 //! Upstream: apiserver's delegating authenticator and authorizer, which the kubelet's server and the schedulers' and
 //! controllers' share.
 
+mod flags;
+mod gate;
+
 use std::{
     collections::{BTreeMap, HashMap},
     hash::Hash,
@@ -19,6 +22,9 @@ use k8s_openapi::api::{
 use kube::{Api, Client, api::PostParams};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
+
+pub use flags::Flags;
+pub use gate::{Gate, status};
 
 /// Answers that are remembered, of each sort.
 const REMEMBERED: usize = 1000;
