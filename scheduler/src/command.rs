@@ -254,6 +254,25 @@ mod tests {
         )
         .unwrap();
         assert_eq!(two[0], "a: PrioritySort NodeResourcesFit DefaultBinder");
+        // At single extension points.
+        let points = |yaml: &str| {
+            let text = format!("apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n{yaml}");
+            let config: Config = component::config::parse(&text, "KubeSchedulerConfiguration").expect(yaml);
+            let frameworks = config.frameworks(&mut Default::default()).expect(yaml);
+            let plugin = frameworks[0].plugins.iter().find(|plugin| plugin.name() == "NodeAffinity");
+            plugin.map(|plugin| [plugin.pre_filter().is_some(), plugin.filter().is_some(), plugin.score().is_some()])
+        };
+        assert_eq!(points(""), Some([true, true, true]));
+        let of = |point: &str| points(&format!("profiles: [{{plugins: {{{point}}}}}]\n"));
+        assert_eq!(of("score: {disabled: [{name: NodeAffinity}]}"), Some([true, true, false]));
+        assert_eq!(of("filter: {disabled: [{name: \"*\"}]}"), Some([true, false, true]));
+        assert_eq!(
+            of("filter: {disabled: [{name: \"*\"}], enabled: [{name: NodeAffinity}]}"),
+            Some([true, true, true])
+        );
+        let none = "multiPoint: {disabled: [{name: \"*\"}]}, bind: {enabled: [{name: DefaultBinder}]}";
+        assert_eq!(of(none), None);
+        assert_eq!(of(&format!("{none}, filter: {{enabled: [{{name: NodeAffinity}}]}}")), Some([false, true, false]));
         for (yaml, error) in [
             ("profiles: [{schedulerName: a}, {schedulerName: a}]\n", "Duplicate value"),
             ("podMaxBackoffSeconds: 0\n", "podMaxBackoffSeconds: Invalid value"),

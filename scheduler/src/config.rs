@@ -12,7 +12,12 @@ use crate::{
     cache::labels::Interner,
     core::Settings,
     extender::{self, Extender, ExtenderConfig, Http},
-    framework::{Framework, under_way::WaitingPods},
+    framework::{
+        Framework,
+        extension::Plugin,
+        limited::{At, Limited, Points},
+        under_way::WaitingPods,
+    },
     metrics::Metrics,
     plugins::{CATALOGUE, MISSING},
     why::Why,
@@ -261,10 +266,8 @@ impl Config {
 }
 
 impl Profile {
-    /// The default plugins in their order, without those switched off, then those switched on besides.
-    ///
-    /// A plugin is on or off as a whole here: switching it off at one extension point of several (upstream allows it
-    /// for each) is honoured for `score`, where people use it, by weight 0, and refused elsewhere.
+    /// The default plugins in their order, without those switched off, then those switched on besides. At a single
+    /// extension point the order stays that of all, whatever the order in which plugins are switched on there.
     fn framework(
         &self,
         name: &str,
@@ -275,58 +278,46 @@ impl Profile {
         let off = |changes: &PluginChanges, plugin: &str| {
             changes.disabled.iter().any(|disabled| disabled.name == plugin || disabled.name == "*")
         };
+        let on = |changes: &PluginChanges, plugin: &str| changes.enabled.iter().any(|enabled| enabled.name == plugin);
         let points = &self.plugins;
-        let others = [
-            &points.pre_enqueue,
-            &points.queue_sort,
-            &points.pre_filter,
-            &points.filter,
-            &points.post_filter,
-            &points.pre_score,
-            &points.reserve,
-            &points.permit,
-            &points.pre_bind,
-            &points.bind,
-            &points.post_bind,
+        let single = [
+            (At::PreEnqueue, &points.pre_enqueue),
+            (At::QueueSort, &points.queue_sort),
+            (At::PreFilter, &points.pre_filter),
+            (At::Filter, &points.filter),
+            (At::PostFilter, &points.post_filter),
+            (At::Score, &points.score),
+            (At::Reserve, &points.reserve),
+            (At::Permit, &points.permit),
+            (At::PreBind, &points.pre_bind),
+            (At::Bind, &points.bind),
+            (At::PostBind, &points.post_bind),
         ];
-        let mut chosen: Vec<(&str, i64)> = Vec::new();
+        let mut chosen: Vec<(&str, i64, Points)> = Vec::new();
+        let everywhere = |plugin: &str| {
+            single
+                .iter()
+                .fold(Points::ALL, |all, (at, changes)| all.set(*at, on(changes, plugin) || !off(changes, plugin)))
+        };
         for (plugin, weight, _) in CATALOGUE {
-            let replaced = points.multi_point.enabled.iter().any(|enabled| enabled.name == *plugin);
-            if !off(&points.multi_point, plugin) && !replaced {
-                chosen.push((plugin, *weight));
+            if !off(&points.multi_point, plugin) && !on(&points.multi_point, plugin) {
+                chosen.push((plugin, *weight, everywhere(plugin)));
             }
         }
         for enabled in &points.multi_point.enabled {
-            chosen.push((&enabled.name, enabled.weight));
+            chosen.push((&enabled.name, enabled.weight, everywhere(&enabled.name)));
         }
-        // A plugin named at a point it has by default anyway changes nothing; one that is new there comes whole.
-        for enabled in others.iter().flat_map(|changes| &changes.enabled).chain(&points.score.enabled) {
-            if !chosen.iter().any(|(plugin, _)| *plugin == enabled.name) {
-                chosen.push((&enabled.name, enabled.weight));
-            }
-        }
-        for changes in others {
-            for disabled in changes.disabled.iter().filter(|disabled| disabled.name != "*") {
-                let single = [
-                    "DefaultPreemption",
-                    "DefaultBinder",
-                    "SchedulingGates",
-                    "PrioritySort",
-                    "NodePorts",
-                    "NodeName",
-                    "NodeUnschedulable",
-                ];
-                if !single.contains(&disabled.name.as_str()) && !MISSING.contains(&disabled.name.as_str()) {
-                    return Err(format!(
-                        "profile {name:?}: disabling {:?} at one extension point is not supported; use multiPoint",
-                        disabled.name
-                    ));
-                }
-                chosen.retain(|(plugin, _)| *plugin != disabled.name);
+        // What is not switched on everywhere is so at the points that name it.
+        let multiple = chosen.len();
+        for (at, enabled) in single.iter().flat_map(|(at, changes)| changes.enabled.iter().map(|one| (*at, one))) {
+            match chosen.iter().position(|(plugin, ..)| *plugin == enabled.name) {
+                Some(known) if known < multiple => {}
+                Some(known) => chosen[known].2 = chosen[known].2.set(at, true),
+                None => chosen.push((&enabled.name, enabled.weight, Points::default().set(at, true))),
             }
         }
         let mut plugins = Vec::new();
-        for (plugin, weight) in chosen {
+        for (plugin, weight, at) in chosen {
             if MISSING.contains(&plugin) {
                 continue;
             }
@@ -344,16 +335,13 @@ impl Profile {
             }
             let made = make(&args, interner).map_err(|error| format!("initializing plugin {known:?}: {error}"))?;
             let set = points.score.enabled.iter().find(|enabled| enabled.name == *known).map_or(weight, |e| e.weight);
-            let weight = match set {
-                _ if off(&points.score, known) && !points.score.enabled.iter().any(|e| e.name == *known) => 0,
-                0 => (*default_weight).max(1),
-                set => set,
-            };
+            let weight = if set == 0 { (*default_weight).max(1) } else { set };
+            let made: Arc<dyn Plugin> = if at == Points::ALL { made } else { Arc::new(Limited::new(made, at)) };
             plugins.push((made, weight));
         }
         if !plugins.iter().any(|(plugin, _)| plugin.bind().is_some()) {
             return Err(format!("at least one bind plugin is needed for profile with scheduler name {name:?}"));
         }
-        Ok(Framework::new(name, percentage, plugins.into_iter().map(|(p, w)| (p as Arc<_>, w)).collect()))
+        Ok(Framework::new(name, percentage, plugins))
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod events;
 pub mod extension;
+pub mod limited;
 pub mod state;
 pub mod status;
 pub mod under_way;

@@ -24,6 +24,9 @@ pub use self::{
     kinds::{Attachment, Capacity, Stored},
 };
 
+/// The label with a node's host name.
+pub const HOST_NAME: &str = "kubernetes.io/hostname";
+
 /// A volume, with the nodes that reach it.
 #[derive(Clone, Debug)]
 pub struct Volume {
@@ -31,18 +34,36 @@ pub struct Volume {
     pub object: Arc<PersistentVolume>,
     /// Its node affinity, compiled.
     pub reach: Arc<Reach>,
+    /// The host names of the only nodes that may reach it; empty: it is not bound to host names.
+    pub hosts: Arc<[String]>,
 }
 
 impl Volume {
     /// From the API's object.
     pub fn new(object: PersistentVolume) -> Self {
-        Self { reach: Arc::new(Reach::of(&object)), object: Arc::new(object) }
+        Self { reach: Arc::new(Reach::of(&object)), hosts: hosts(&object).into(), object: Arc::new(object) }
+    }
+
+    /// The same with another object, which says the same of nodes.
+    pub fn with(&self, object: PersistentVolume) -> Self {
+        Self { object: Arc::new(object), ..self.clone() }
     }
 
     /// metadata.name.
     pub fn name(&self) -> &str {
         self.object.metadata.name.as_deref().unwrap_or_default()
     }
+}
+
+/// What a local volume says: one term that requires one of some host names.
+fn hosts(volume: &PersistentVolume) -> Vec<String> {
+    let affinity = volume.spec.as_ref().and_then(|spec| spec.node_affinity.as_ref()?.required.as_ref());
+    let [term] = affinity.map(|required| required.node_selector_terms.as_slice()).unwrap_or_default() else {
+        return Vec::new();
+    };
+    let expressions = term.match_expressions.as_deref().unwrap_or_default();
+    let host = expressions.iter().find(|expression| expression.key == HOST_NAME && expression.operator == "In");
+    host.and_then(|expression| expression.values.clone()).unwrap_or_default()
 }
 
 impl Versioned for Volume {

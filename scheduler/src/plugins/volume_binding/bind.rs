@@ -61,7 +61,7 @@ impl Reserved {
             let object = match bind_volume(&volume.object, &claim) {
                 None => volume,
                 Some(bound) => {
-                    let bound = Arc::new(Volume { object: Arc::new(bound), reach: volume.reach.clone() });
+                    let bound = Arc::new(volume.with(bound));
                     self.all
                         .decide(|shelves| shelves.volumes.assume(bound.name(), "persistentvolumes", bound.clone()))?;
                     bound

@@ -3,7 +3,7 @@
 //! Whatever does not depend on the node is worked out beforehand: which volumes satisfy a claim, in which order they are
 //! taken, and which capacities are large enough. A node only says which of them it reaches.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use k8s_openapi::api::{
     core::v1::{PersistentVolumeClaim, TopologySelectorTerm},
@@ -23,7 +23,7 @@ use crate::{
         labels::Labels,
         node::NodeObject,
         pod::PodInfo,
-        volumes::{Capacity, Shelves, Volume, claim_key},
+        volumes::{Capacity, HOST_NAME, Shelves, Volume, claim_key},
     },
     framework::status::{Code, Reason, Status},
 };
@@ -42,10 +42,51 @@ struct Waiting {
     /// The node on which its volume is being made already.
     selected: Option<String>,
     size: Quantity,
-    /// Volumes that satisfy it, the best first; with the first reserved for it no other is taken.
-    candidates: Vec<Arc<Volume>>,
-    reserved: bool,
+    candidates: Candidates,
     provision: Provision,
+}
+
+/// Volumes that satisfy a claim, the best first.
+struct Candidates {
+    all: Vec<Arc<Volume>>,
+    /// The first is reserved for the claim, so no other is taken.
+    reserved: bool,
+    /// Indices of those that are bound to host names, by host name; there may be one a node.
+    local: HashMap<String, Vec<usize>>,
+    /// Indices of the others.
+    others: Vec<usize>,
+}
+
+impl Candidates {
+    fn new(wanted: &Wanted, shelves: &Shelves, class: &str) -> Self {
+        let fit = |volume: &Arc<Volume>| Some((wanted.fit(&volume.object)?, volume.clone()));
+        let mut fitting: Vec<_> = shelves.of_class(class).filter_map(fit).collect();
+        fitting.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let reserved = fitting.first().is_some_and(|(fit, _)| *fit == Fit::Reserved);
+        let all: Vec<Arc<Volume>> = fitting.into_iter().map(|(_, volume)| volume).collect();
+        let (mut local, mut others) = (HashMap::<String, Vec<usize>>::new(), Vec::new());
+        for (index, volume) in all.iter().enumerate() {
+            if volume.hosts.is_empty() {
+                others.push(index);
+            }
+            for host in volume.hosts.iter() {
+                local.entry(host.clone()).or_default().push(index);
+            }
+        }
+        Self { all, reserved, local, others }
+    }
+
+    /// The best that the node reaches and nobody else has.
+    fn best(&self, node: &NodeObject, taken: impl Fn(&Volume) -> bool) -> Option<&Arc<Volume>> {
+        let reaches = |volume: &Volume| volume.reach.includes(&node.labels);
+        if self.reserved {
+            return self.all.iter().find(|volume| !taken(volume)).filter(|volume| reaches(volume));
+        }
+        let fits = |index: &&usize| !taken(&self.all[**index]) && reaches(&self.all[**index]);
+        let local = node.labels.get(HOST_NAME).and_then(|host| self.local.get(&**host));
+        let local = local.and_then(|indices| indices.iter().find(fits));
+        local.into_iter().chain(self.others.iter().find(fits)).min().map(|index| &self.all[*index])
+    }
 }
 
 /// Whether a volume can be made for a claim.
@@ -180,13 +221,8 @@ impl Claims {
             if waiting.selected.is_some() {
                 continue;
             }
-            let taken = |volume: &&Arc<Volume>| !found.volumes.iter().any(|(_, other)| other.name() == volume.name());
-            let mut free = waiting.candidates.iter().filter(taken);
-            let chosen = match waiting.reserved {
-                true => free.next().filter(|volume| volume.reach.includes(&node.labels)),
-                false => free.find(|volume| volume.reach.includes(&node.labels)),
-            };
-            match chosen {
+            let taken = |volume: &Volume| found.volumes.iter().any(|(_, other)| other.name() == volume.name());
+            match waiting.candidates.best(node, taken) {
                 Some(volume) => found.volumes.push((waiting.claim.clone(), volume.clone())),
                 None => to_make.push(waiting),
             }
@@ -216,15 +252,10 @@ impl Claims {
 impl Waiting {
     fn new(claim: &Arc<PersistentVolumeClaim>, class: &Arc<StorageClass>, shelves: &Shelves) -> Result<Self, String> {
         let wanted = Wanted::new(claim.clone())?;
-        let volumes = shelves.of_class(claim_class(claim));
-        let mut fitting: Vec<_> = volumes.filter_map(|volume| Some((wanted.fit(&volume.object)?, volume))).collect();
-        fitting.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let reserved = fitting.first().is_some_and(|(fit, _)| *fit == Fit::Reserved);
         Ok(Self {
             selected: annotations::get(&claim.metadata, SELECTED_NODE).map(str::to_owned),
             size: requested(claim),
-            candidates: fitting.into_iter().map(|(_, volume)| volume.clone()).collect(),
-            reserved,
+            candidates: Candidates::new(&wanted, shelves, claim_class(claim)),
             provision: Provision::of(claim, class, shelves),
             claim: claim.clone(),
         })
