@@ -2,7 +2,7 @@
 //!
 //! Nothing here waits, sleeps, or speaks to the API; time and chance are handed in. `run.rs` is the shell around it.
 
-mod attempt;
+mod news;
 #[cfg(test)]
 mod tests;
 
@@ -12,20 +12,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use k8s_openapi::api::core::v1::{Node as ApiNode, Pod as ApiPod};
+use component::supervisor::guarded;
 
 use crate::{
-    cache::{Cache, labels::Interner, pod::PodInfo, volumes::Stored},
-    cycle::Workspace,
+    cache::{Cache, labels::Interner, pod::PodInfo},
+    cycle::{Decision, Workspace, schedule_one},
     framework::{
-        Failure, Framework, PluginSet,
-        events::{Action, Change, Event, HintContext, node_events, pod_events},
+        FAILED, Failure, Framework, PluginSet,
+        events::{Event, HintContext},
         state::CycleState,
+        status::Code,
         under_way::UnderWay,
     },
-    metrics::{Metrics, Outcome},
+    metrics::{Metrics, Outcome, Point},
+    preemption,
     queue::{Queue, QueuedPod},
-    why::Why,
+    why::{Refusals, Verdict, Why},
 };
 
 /// What is to be done.
@@ -203,132 +205,6 @@ impl Core {
         }
     }
 
-    /// A pod was added or changed.
-    pub fn pod_changed(&mut self, pod: &ApiPod, now: Instant) {
-        let pod = self.cache.read_pod(pod);
-        if pod.finished {
-            // It holds nothing any more, wherever it is.
-            self.pod_deleted(&pod.uid, now);
-        } else if pod.is_assigned() {
-            self.assigned(pod, now);
-        } else if let Some(&profile) = self.by_name.get(&pod.scheduler_name) {
-            self.pending(pod, profile, now);
-        }
-    }
-
-    fn assigned(&mut self, pod: Arc<PodInfo>, now: Instant) {
-        self.held.remove(&pod.uid);
-        self.queue.delete(&pod.uid);
-        self.cache.clear_nomination(&pod.uid);
-        match self.cache.set_pod(pod.clone()) {
-            Some((old, false)) => {
-                for event in pod_events(&old, &pod) {
-                    self.wake(&event, now, &|_| true);
-                }
-            }
-            Some((_, true)) | None => self.wake(&Event::pod_added(pod), now, &|_| true),
-        }
-    }
-
-    fn pending(&mut self, pod: Arc<PodInfo>, profile: usize, now: Instant) {
-        if self.binding.contains_key(&pod.uid) {
-            // It has a node in our eyes; only its deletion matters, for it frees what it was given.
-            if pod.terminating
-                && let Some(gone) = self.cache.forget(&pod.uid)
-            {
-                self.wake(&Event::pod_deleted(gone), now, &|_| true);
-            }
-            if let Some(binding) = self.binding.get_mut(&pod.uid) {
-                binding.queued.pod = pod;
-            }
-            return;
-        }
-        if self.cache.pod(&pod.uid).is_some() {
-            // Its binding is written: this is older news, and the pod must not be tried again.
-            return;
-        }
-        if let Some(held) = self.held.get_mut(&pod.uid) {
-            held.queued.pod = pod;
-            return;
-        }
-        let Some(old) = self.queue.get(&pod.uid).cloned() else {
-            self.cache.nominate(&pod, &pod.nominated_node);
-            self.queue.add(pod, profile, now);
-            return;
-        };
-        if old.resource_version == pod.resource_version {
-            return;
-        }
-        let events = pod_events(&old, &pod);
-        let context = HintContext { snapshot: self.cache.snapshot() };
-        self.queue.update(&pod, &events, &context, now);
-        if old.nominated_node != pod.nominated_node {
-            self.cache.nominate(&pod, &pod.nominated_node);
-            if !old.nominated_node.is_empty() {
-                let priority = old.priority;
-                self.wake(&Event::pod_deleted(old), now, &|other| other.priority <= priority);
-            }
-        }
-    }
-
-    /// The uids of all pods known, but for those whose fate is under way: what a list does not show is gone.
-    pub fn known_pods(&self) -> Vec<Arc<str>> {
-        let waiting = self.queue.uids().chain(self.held.keys()).chain(self.cache.nominated());
-        self.cache.confirmed().chain(waiting).cloned().collect()
-    }
-
-    /// A pod is gone.
-    pub fn pod_deleted(&mut self, uid: &str, now: Instant) {
-        if let Some(binding) = self.binding.remove(uid) {
-            binding.under_way.cancel("pod does not exist any more");
-        }
-        let nominated = self.cache.clear_nomination(uid);
-        let held = self.held.remove(uid).map(|held| held.queued.pod);
-        let waited = self.queue.delete(uid).or(held).or(nominated);
-        if let Some(pod) = waited.filter(|pod| !pod.nominated_node.is_empty()) {
-            let priority = pod.priority;
-            self.wake(&Event::pod_deleted(pod), now, &|other| other.priority <= priority);
-        }
-        if let Some(pod) = self.cache.remove_pod(uid) {
-            self.wake(&Event::pod_deleted(pod), now, &|_| true);
-        }
-    }
-
-    /// A node was added or changed.
-    pub fn node_changed(&mut self, node: &ApiNode, now: Instant) {
-        let new = self.cache.read_node(node);
-        match self.cache.set_node(new.clone()) {
-            None => {
-                let change = Change::Node { old: None, new: Some(new) };
-                self.wake(&Event { action: Action::NODE_ADD, change }, now, &|_| true);
-            }
-            Some(old) => {
-                for event in node_events(&old, &new) {
-                    self.wake(&event, now, &|_| true);
-                }
-            }
-        }
-    }
-
-    /// A node is gone.
-    pub fn node_deleted(&mut self, name: &str, now: Instant) {
-        for binding in self.binding.values().filter(|binding| &*binding.under_way.node_name == name) {
-            binding.under_way.cancel(format!("failed to get node {name:?}: node {name:?} not found"));
-        }
-        if let Some(old) = self.cache.remove_node(name) {
-            let change = Change::Node { old: Some(old), new: None };
-            self.wake(&Event { action: Action::NODE_DELETE, change }, now, &|_| true);
-        }
-    }
-
-    /// A claim, a volume or something else that the volume plugins look at came, changed or (`None`) went.
-    pub fn stored<K: Stored>(&mut self, key: &str, object: Option<K>, now: Instant) {
-        let (old, new) = self.cache.snapshot().volumes.show::<K>(key, object);
-        if let Some(event) = K::event(old, new) {
-            self.wake(&event, now, &|_| true);
-        }
-    }
-
     /// Tries pods again that have waited long, and gives up assumed pods that never came.
     pub fn tick(&mut self, now: Instant) {
         self.queue.flush(now);
@@ -378,6 +254,191 @@ impl Core {
             self.queue.failed(held.queued, held.rejectors, now);
             if held.woken {
                 self.queue.wake(preemptor, now);
+            }
+        }
+    }
+
+    fn attempted(&self, queued: &QueuedPod, outcome: Outcome, begun: Instant) {
+        let took = Instant::now().saturating_duration_since(begun);
+        self.profiles[queued.profile].metrics.attempted(outcome, took);
+    }
+
+    /// Puts a pod back whose attempt ended in the cycle, and keeps why.
+    fn fail_here(
+        &mut self,
+        queued: QueuedPod,
+        failure: Failure,
+        verdict: Verdict,
+        nominate: Option<Arc<str>>,
+        now: Instant,
+    ) -> Effect {
+        self.explain(&queued, &failure, verdict, now);
+        self.fail(queued, failure, nominate, now)
+    }
+
+    fn explain(&self, queued: &QueuedPod, failure: &Failure, verdict: Verdict, now: Instant) {
+        self.attempted(queued, Outcome::of(failure.reason), now);
+        let profile = &self.profiles[queued.profile].profile;
+        self.why.tell(&queued.pod, profile, queued.attempts, verdict, failure.message.clone());
+    }
+
+    fn fail(&mut self, queued: QueuedPod, failure: Failure, nominate: Option<Arc<str>>, now: Instant) -> Effect {
+        let pod = queued.pod.clone();
+        let Failure { reason, message, plugins: rejectors } = failure;
+        if let Some(node) = &nominate {
+            self.cache.nominate(&pod, node);
+        }
+        self.queue.failed(queued, rejectors, now);
+        Effect::Failed { pod, reason, message, nominate }
+    }
+
+    /// One cycle; `None` when no pod is ready. A cycle that panics is one that failed, for its pod alone.
+    pub fn step(&mut self, now: Instant) -> Option<Vec<Effect>> {
+        let queued = self.queue.pop(now)?;
+        let (again, mut reserved) = (queued.clone(), None);
+        let effects = guarded("scheduling_cycle", || self.cycle(queued, &mut reserved, now));
+        let effects = effects.unwrap_or_else(|_| vec![self.panicked(again, reserved, now)]);
+        self.gauge();
+        Some(effects)
+    }
+
+    /// Tells how much there is in the cache.
+    fn gauge(&self) {
+        for (gauge, size) in self.metrics.cached.iter().zip(self.cache.sizes()) {
+            gauge.set(size as i64);
+        }
+    }
+
+    /// Takes back whatever a cycle did before it panicked, and puts its pod back.
+    fn panicked(&mut self, queued: QueuedPod, reserved: Option<(Arc<str>, Arc<CycleState>)>, now: Instant) -> Effect {
+        tracing::error!(pod = queued.pod.key(), "the scheduling cycle panicked");
+        let uid = queued.pod.uid.clone();
+        self.workspace = Workspace::default();
+        self.binding.remove(&uid);
+        self.held.remove(&uid);
+        self.queue.delete(&uid);
+        if let Some((node_name, kept)) = reserved {
+            self.profiles[queued.profile].unreserve(&kept, &queued.pod, &node_name);
+        }
+        if let Some(gone) = self.cache.forget(&uid) {
+            self.wake(&Event::pod_deleted(gone), now, &|_| true);
+        }
+        self.fail_here(queued, Failure::error(FAILED), Verdict::Failed, Some(Arc::default()), now)
+    }
+
+    /// `reserved` tells the node on which plugins set something aside for the pod, and what.
+    fn cycle(
+        &mut self,
+        queued: QueuedPod,
+        reserved: &mut Option<(Arc<str>, Arc<CycleState>)>,
+        now: Instant,
+    ) -> Vec<Effect> {
+        let pod = queued.pod.clone();
+        if pod.terminating {
+            return vec![Effect::Skipped { pod }];
+        }
+        let profiles = self.profiles.clone();
+        let framework = &profiles[queued.profile];
+        let snapshot = self.cache.snapshot();
+        let begun = Instant::now();
+        let (decision, mut cycle, skipped) =
+            schedule_one(framework, snapshot, &pod, &mut self.workspace, &mut self.chance);
+        if !matches!(decision, Decision::Unschedulable(_)) {
+            self.metrics.decided(begun.elapsed());
+        }
+        let clear = Some(Arc::default());
+        match decision {
+            Decision::Bind { place, feasible, evaluated, scores } => {
+                let node_name = snapshot.node(place).object().name.clone();
+                let permitted = framework.reserve(&mut cycle, place).and_then(|()| framework.permit(&cycle, place));
+                let kept = Arc::new(std::mem::take(&mut cycle.kept));
+                drop(cycle);
+                let pending = match permitted {
+                    Ok(pending) => pending,
+                    Err(failure) => return vec![self.fail_here(queued, failure, Verdict::Failed, clear, now)],
+                };
+                let verdict = Verdict::Node { name: node_name.clone(), feasible, evaluated, scores };
+                self.why.tell(&pod, &framework.profile, queued.attempts, verdict, String::new());
+                *reserved = Some((node_name.clone(), kept.clone()));
+                tracing::debug!(pod = pod.key(), node = &*node_name, evaluated, feasible, "placed pod");
+                self.cache.clear_nomination(&pod.uid);
+                let mut assumed = (*pod).clone();
+                assumed.node_name = node_name.clone();
+                self.cache.assume(Arc::new(assumed), &node_name);
+                let profile = queued.profile;
+                let under_way = Arc::new(UnderWay::new(pod.clone(), node_name.clone(), pending));
+                if under_way.waits() {
+                    framework.waiting.add(under_way.clone());
+                }
+                self.binding.insert(pod.uid.clone(), Binding { queued, under_way: under_way.clone(), begun: now });
+                vec![Effect::Bind { pod, profile, node_name, kept, under_way }]
+            }
+            Decision::NoNodes => {
+                drop(cycle);
+                let message = "no nodes available to schedule pods".to_owned();
+                let failure = Failure { reason: "Unschedulable", message, plugins: PluginSet::default() };
+                vec![self.fail_here(queued, failure, Verdict::Failed, clear, now)]
+            }
+            Decision::Error(message) => {
+                drop(cycle);
+                vec![self.fail_here(queued, Failure::error(message), Verdict::Failed, clear, now)]
+            }
+            Decision::Unschedulable(mut error) => {
+                let refusals = Refusals::new(framework, snapshot, &error);
+                let preemption = match framework.post_filter {
+                    Some(_) => {
+                        let tried = Instant::now();
+                        let preemption = preemption::preempt(framework, &mut cycle, skipped, &error, &mut self.chance);
+                        let code = if preemption.node.is_some() { Code::Success } else { Code::Unschedulable };
+                        framework.metrics.ran(Point::PostFilter, code, tried.elapsed());
+                        self.metrics.preempted(preemption.victims.len());
+                        preemption
+                    }
+                    None => preemption::Preemption { clears_nomination: true, ..Default::default() },
+                };
+                drop(cycle);
+                self.metrics.decided(begun.elapsed());
+                error.post_filter_message = match preemption.message.as_str() {
+                    "" => String::new(),
+                    // Upstream asks its plugin for resource claims first, which says so when there are none, and which
+                    // fails with these words when the pod was turned away before nodes were looked at.
+                    _ if !error.pre_filter_message.is_empty() => "not found".to_owned(),
+                    message => format!("no new claims to deallocate, {message}"),
+                };
+                let nominate = match (&preemption.node, preemption.clears_nomination) {
+                    (Some(node), _) => Some(node.clone()),
+                    (None, true) => clear,
+                    (None, false) => None,
+                };
+                let failure = Failure { reason: "Unschedulable", message: error.to_string(), plugins: error.plugins };
+                self.explain(&queued, &failure, Verdict::None(refusals), now);
+                let mut effects = Vec::new();
+                let mut evictions = 0;
+                if let Some(node_name) = preemption.node {
+                    for victim in preemption.victims.into_iter().filter(|victim| !victim.terminating) {
+                        let (preemptor, node_name) = (pod.clone(), node_name.clone());
+                        // One that is not bound yet gives its place up here; nobody else needs to know.
+                        let binding = self.binding.get(&victim.uid);
+                        effects.push(match binding.is_some_and(|b| b.under_way.preempt("DefaultPreemption")) {
+                            true => Effect::Preempted { victim, preemptor, node_name },
+                            false => {
+                                evictions += 1;
+                                Effect::Preempt { victim, preemptor, node_name }
+                            }
+                        });
+                    }
+                }
+                if evictions == 0 {
+                    effects.push(self.fail(queued, failure, nominate, now));
+                } else {
+                    if let Some(node) = &nominate {
+                        self.cache.nominate(&pod, node);
+                    }
+                    let Failure { reason, message, plugins: rejectors } = failure;
+                    self.held.insert(pod.uid.clone(), Held { queued, rejectors, evictions, woken: false });
+                    effects.push(Effect::Failed { pod, reason, message, nominate });
+                }
+                effects
             }
         }
     }

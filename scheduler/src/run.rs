@@ -62,7 +62,7 @@ enum Input {
 
 /// Kinds that the volume plugins look at.
 enum Stored {
-    Claim(Seen<PersistentVolumeClaim>),
+    Claim(Box<Seen<PersistentVolumeClaim>>),
     Volume(Box<Seen<PersistentVolume>>),
     Class(Seen<StorageClass>),
     CsiNode(Seen<CSINode>),
@@ -131,7 +131,7 @@ pub async fn run(config: Config, client: kube::Client, cancel: CancellationToken
     let mut unsynced = 8;
     if core.profiles().iter().flat_map(|framework| &framework.plugins).any(|p| OF_VOLUMES.contains(&p.name())) {
         unsynced += 7;
-        watch(&client, &tasks, "", &inputs, |seen| Input::Stored(Stored::Claim(seen)));
+        watch(&client, &tasks, "", &inputs, |seen| Input::Stored(Stored::Claim(Box::new(seen))));
         watch(&client, &tasks, "", &inputs, |seen| Input::Stored(Stored::Volume(Box::new(seen))));
         watch(&client, &tasks, "", &inputs, |seen| Input::Stored(Stored::Class(seen)));
         watch(&client, &tasks, "", &inputs, |seen| Input::Stored(Stored::CsiNode(seen)));
@@ -284,7 +284,7 @@ impl Loop {
             }
             Input::Budget(seen) => self.budget(seen, synced),
             Input::Stored(stored) => match stored {
-                Stored::Claim(seen) => self.stored("persistentvolumeclaims", seen, synced, now),
+                Stored::Claim(seen) => self.stored("persistentvolumeclaims", *seen, synced, now),
                 Stored::Volume(seen) => self.stored("persistentvolumes", *seen, synced, now),
                 Stored::Class(seen) => self.stored("storageclasses", seen, synced, now),
                 Stored::CsiNode(seen) => self.stored("csinodes", seen, synced, now),

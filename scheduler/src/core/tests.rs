@@ -8,6 +8,7 @@ mod permits;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use expect_test::{Expect, expect};
+use k8s_openapi::api::core::v1::{Node as ApiNode, Pod as ApiPod};
 use serde_json::{Value, json};
 
 use super::*;
