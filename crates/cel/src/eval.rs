@@ -79,7 +79,7 @@ impl<'v> Run<'v> {
                         out.insert(super::value::Key::String(field.name.as_str().into()), value);
                     }
                 }
-                Ok(Value::Map(Arc::new(out)))
+                Ok(Value::Map(Arc::new(out.into())))
             }
             Kind::Select(operand, field, optional) => {
                 if let Kind::Ident(first) = &operand.kind
@@ -107,7 +107,10 @@ impl<'v> Run<'v> {
                     other => other,
                 };
                 match operand {
-                    Value::Map(map) => Ok(Value::Bool(map.contains_key(&Key::String(field.as_str().into())))),
+                    Value::Map(map) => {
+                        let there = map.contains_key(&Key::String(field.as_str().into()));
+                        Ok(Value::Bool(there || map.other().is_some()))
+                    }
                     _ => fault(NO_OVERLOAD),
                 }
             }
@@ -137,7 +140,7 @@ impl<'v> Run<'v> {
                         return fault("Failed with repeated key");
                     }
                 }
-                Ok(Value::Map(Arc::new(out)))
+                Ok(Value::Map(Arc::new(out.into())))
             }
             Kind::Macro(m) => self.comprehension(m),
         }
@@ -331,7 +334,7 @@ impl Fold {
             (Op::Exists, _) => Ok(Value::Bool(self.decided)),
             (Op::ExistsOne, _) => Ok(Value::Bool(self.count == 1)),
             (Op::Map | Op::Filter, _) => Ok(Value::list(self.items)),
-            _ => Ok(Value::Map(Arc::new(self.map))),
+            _ => Ok(Value::Map(Arc::new(self.map.into()))),
         }
     }
 }
@@ -368,7 +371,10 @@ fn index(container: &Value, key: &Value, optional: bool) -> Outcome {
         }
         Value::Map(map) => {
             let Some(key) = key.key() else { return fault(NO_OVERLOAD) };
-            find(map, &key).cloned().ok_or_else(|| format!("no such key: {}", functions::text(&key.into())))
+            find(map, &key)
+                .or(map.other())
+                .cloned()
+                .ok_or_else(|| format!("no such key: {}", functions::text(&key.into())))
         }
         _ => return fault(NO_OVERLOAD),
     };

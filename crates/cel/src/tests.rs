@@ -20,7 +20,7 @@ fn variables() -> Vec<(String, Type)> {
 }
 
 fn this() -> Value {
-    let map = Value::Map(Arc::new(BTreeMap::from([(Key::String("k".into()), Value::Int(1))])));
+    let map = Value::Map(Arc::new(BTreeMap::from([(Key::String("k".into()), Value::Int(1))]).into()));
     let list = Value::list(vec![Value::Int(1), Value::Int(2), Value::Int(3)]);
     let entries = [("x", Value::Int(5)), ("s", "hello".into()), ("any", "5%".into()), ("list", list), ("map", map)];
     Value::Map(Arc::new(entries.into_iter().map(|(k, v)| (Key::String(k.into()), v)).collect()))
@@ -196,9 +196,9 @@ fn objects_and_patches_are_made_where_there_are_such_types() {
     let program =
         Program::compile_with("Object{a: [Object.a{b: jsonpatch.escapeKey('x/~')}], ?c: optional.none()}", &[], true);
     let value = program.expect("it compiles").run(Vec::new()).0.expect("it runs");
-    let inner = Value::Map(Arc::new(BTreeMap::from([(Key::String("b".into()), "x~1~0".into())])));
+    let inner = Value::Map(Arc::new(BTreeMap::from([(Key::String("b".into()), "x~1~0".into())]).into()));
     let want = BTreeMap::from([(Key::String("a".into()), Value::list(vec![inner]))]);
-    assert!(value.equals(&Value::Map(Arc::new(want))), "{value:?}");
+    assert!(value.equals(&Value::Map(Arc::new(want.into()))), "{value:?}");
 }
 
 #[test]

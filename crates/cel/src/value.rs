@@ -23,7 +23,7 @@ pub enum Value {
     /// Nanoseconds.
     Duration(i64),
     List(Arc<List>),
-    Map(Arc<BTreeMap<Key, Value>>),
+    Map(Arc<Map>),
     Optional(Option<Arc<Value>>),
     Type(Arc<str>),
     Quantity(Arc<Quantity>),
@@ -34,6 +34,45 @@ pub enum Value {
     Semver(Arc<Semver>),
     /// A format, by its name.
     Format(&'static str),
+}
+
+/// A map, and what a key has that is not in it.
+#[derive(Debug, Default)]
+pub struct Map {
+    entries: BTreeMap<Key, Value>,
+    other: Option<Value>,
+}
+
+impl Map {
+    /// A map where every other key has that value when it is asked for.
+    pub fn with_other(entries: BTreeMap<Key, Value>, other: Value) -> Self {
+        Self { entries, other: Some(other) }
+    }
+
+    /// What every key has that is not in it.
+    pub fn other(&self) -> Option<&Value> {
+        self.other.as_ref()
+    }
+}
+
+impl std::ops::Deref for Map {
+    type Target = BTreeMap<Key, Value>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.entries
+    }
+}
+
+impl From<BTreeMap<Key, Value>> for Map {
+    fn from(entries: BTreeMap<Key, Value>) -> Self {
+        Self { entries, other: None }
+    }
+}
+
+impl FromIterator<(Key, Value)> for Map {
+    fn from_iter<I: IntoIterator<Item = (Key, Value)>>(entries: I) -> Self {
+        Self { entries: entries.into_iter().collect(), other: None }
+    }
 }
 
 /// A list, and when it equals another.

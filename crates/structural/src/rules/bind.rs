@@ -36,7 +36,7 @@ pub(super) fn value(json: &Json, schema: &Schema, resource: bool) -> Value {
                     put(name.clone(), Value::Map(Arc::new(shown.collect())));
                 }
             }
-            Value::Map(Arc::new(out))
+            Value::Map(Arc::new(out.into()))
         }
         Json::Array(items) => {
             let order = match schema.list_type.as_deref() {
