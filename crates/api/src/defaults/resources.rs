@@ -1,5 +1,6 @@
 //! resource.k8s.io/v1, and amounts of resources everywhere.
 
+use jiff::Timestamp;
 use machinery::json::Fields;
 use machinery::quantity::Quantity;
 use serde_json::{Map, Value};
@@ -10,6 +11,7 @@ pub(super) const RULES: &[Row] = &[
     ("resource.v1", "ExactDeviceRequest", device_request),
     ("resource.v1", "DeviceSubRequest", device_request),
     ("resource.v1", "Device", device),
+    ("resource.v1", "DeviceTaint", device_taint),
 ];
 
 fn device_request(request: &mut Map<String, Value>) {
@@ -24,6 +26,14 @@ fn device(device: &mut Map<String, Value>) {
         for mapping in mappings.values_mut().filter_map(Value::as_object_mut) {
             or(mapping, "allocationMultiplier", "1");
         }
+    }
+}
+
+/// A stay that is tolerated for some time is counted from when the server was told of the taint.
+fn device_taint(taint: &mut Map<String, Value>) {
+    if empty(taint, "timeAdded") {
+        let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        taint.insert("timeAdded".into(), now.into());
     }
 }
 
