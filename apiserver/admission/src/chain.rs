@@ -11,6 +11,7 @@ use writes::admission::{Chain, Plugin};
 
 use super::plugins::always_admit::AlwaysAdmit;
 use super::plugins::certificates::{CertificateApproval, CertificateSigning, CertificateSubjectRestriction};
+use super::plugins::claim_status::ClaimStatus;
 use super::plugins::default_classes::{DefaultIngressClass, DefaultStorageClass};
 use super::plugins::default_toleration_seconds::DefaultTolerationSeconds;
 use super::plugins::limit_ranger::LimitRanger;
@@ -103,6 +104,7 @@ const TABLE: &[(&str, Standing)] = &[
         Always(|parts| Box::new(RbacEscalation { rbac: parts.rbac.clone(), authorizer: parts.authorizer.clone() })),
     ),
     ("PolicyParams", Always(|parts| Box::new(PolicyParams(parts.authorizer.clone())))),
+    ("ClaimStatus", Always(|parts| Box::new(ClaimStatus(parts.authorizer.clone())))),
 ];
 
 /// The chain of the plugins that are on by default, with `--enable-admission-plugins` and `--disable-admission-plugins`.
@@ -178,7 +180,7 @@ mod tests {
     fn flags_turn_plugins_on_and_off_in_order() {
         let default = names(&[], &[]).unwrap();
         assert_eq!(default[..3], ["NamespaceLifecycle", "LimitRanger", "ServiceAccount"]);
-        assert_eq!(default[default.len() - 3..], ["ResourceQuota", "RBACEscalation", "PolicyParams"]);
+        assert_eq!(default[default.len() - 4..], ["ResourceQuota", "RBACEscalation", "PolicyParams", "ClaimStatus"]);
         assert!(!default.contains(&"NodeRestriction"));
         let changed = names(&["NodeRestriction", "ResourceQuota"], &["LimitRanger"]).unwrap();
         assert_eq!(changed[..3], ["NamespaceLifecycle", "ServiceAccount", "NodeRestriction"]);

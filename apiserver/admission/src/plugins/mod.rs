@@ -7,6 +7,7 @@ use writes::admission::Request;
 
 pub mod always_admit;
 pub mod certificates;
+pub mod claim_status;
 pub mod default_classes;
 pub mod default_toleration_seconds;
 pub mod limit_ranger;
