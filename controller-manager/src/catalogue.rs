@@ -3,11 +3,7 @@
 use futures::future::BoxFuture;
 
 use crate::{
-    bootstrap, certificates, clusterrole_aggregation, context::Context, cronjob, daemonset, deployment, disruption,
-    endpoint, endpointslice, endpointslicemirroring, garbage_collector, job, local_volumes, namespace, nodeipam,
-    nodelifecycle, podgc, policystatus, pvcprotection, pvprotection, replicaset, resourcequota, root_ca,
-    serviceaccount, serviceaccount_token, servicecidrs, statefulset, tainteviction, ttl, ttlafterfinished,
-    vacprotection,
+    bootstrap, certificates, clusterrole_aggregation, context::Context, cronjob, daemonset, deployment, devicetainteviction, disruption, endpoint, endpointslice, endpointslicemirroring, garbage_collector, job, local_volumes, namespace, nodeipam, nodelifecycle, podgc, policystatus, pvcprotection, pvprotection, replicaset, resourceclaim, resourcequota, root_ca, serviceaccount, serviceaccount_token, servicecidrs, statefulset, tainteviction, ttl, ttlafterfinished, vacprotection,
 };
 
 /// A controller as the manager knows it.
@@ -42,6 +38,7 @@ impl Entry {
             "node-ipam-controller" => "cidrAllocator",
             "node-lifecycle-controller" => "node-controller",
             "replicationcontroller-controller" => "replication-controller",
+            "resourceclaim-controller" => "resource_claim",
             name => name,
         }
     }
@@ -103,6 +100,7 @@ pub(crate) const CONTROLLERS: &[Entry] = entries! {
     "cronjob-controller"                             "cronjob"                                     "cronjob-controller"                          cronjob::start;
     "daemonset-controller"                           "daemonset"                                   "daemon-set-controller"                       daemonset::start;
     "deployment-controller"                          "deployment"                                  "deployment-controller"                       deployment::start;
+    "device-taint-eviction-controller"               "device-taint-eviction-controller"            "device-taint-eviction-controller"            devicetainteviction::start;
     "disruption-controller"                          "disruption"                                  "disruption-controller"                       disruption::start;
     "endpoints-controller"                           "endpoint"                                    "endpoint-controller"                         endpoint::start;
     "endpointslice-controller"                       "endpointslice"                               "endpointslice-controller"                    endpointslice::start;
@@ -119,6 +117,7 @@ pub(crate) const CONTROLLERS: &[Entry] = entries! {
     "pod-garbage-collector-controller"               "podgc"                                       "pod-garbage-collector"                       podgc::start;
     "replicaset-controller"                          "replicaset"                                  "replicaset-controller"                       replicaset::start;
     "replicationcontroller-controller"               "replicationcontroller"                       "replication-controller"                      replicaset::start_replication_controller;
+    "resourceclaim-controller"                       "resource-claim-controller"                   "resource-claim-controller"                   resourceclaim::start;
     "resourcequota-controller"                       "resourcequota"                               "resourcequota-controller"                    resourcequota::start;
     "root-ca-certificate-publisher-controller"       "root-ca-cert-publisher"                      "root-ca-cert-publisher"                      root_ca::start;
     "service-cidr-controller"                        "service-cidr-controller"                     "service-cidrs-controller"                    servicecidrs::start;
@@ -154,7 +153,6 @@ const NOT_STARTED: &[&str] = &[
 /// Upstream's controllers that are not here yet. Naming one on the command line is a warning, not an error.
 pub(crate) const MISSING: &[&str] = &[
     "attachdetach",
-    "device-taint-eviction-controller",
     "ephemeral-volume",
     "ephemeral-volume-controller",
     "horizontal-pod-autoscaler-controller",
@@ -164,8 +162,6 @@ pub(crate) const MISSING: &[&str] = &[
     "persistentvolume-binder-controller",
     "persistentvolume-expander",
     "persistentvolume-expander-controller",
-    "resource-claim-controller",
-    "resourceclaim-controller",
     "selinux-warning-controller",
 ];
 

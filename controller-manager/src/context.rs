@@ -102,6 +102,8 @@ settings! {
     counts {
         /// Workers of the deployment controller.
         concurrent_deployment_syncs = 5;
+        /// Workers of the controller that evicts pods from tainted devices.
+        concurrent_device_taint_eviction_syncs = 8;
         /// Workers of the DaemonSet controller.
         concurrent_daemonset_syncs = 2;
         /// Workers of the StatefulSet controller.
@@ -110,6 +112,8 @@ settings! {
         concurrent_replicaset_syncs = 5;
         /// Workers of the ReplicationController controller.
         concurrent_rc_syncs = 5;
+        /// Workers of the ResourceClaim controller.
+        concurrent_resourceclaim_syncs = 50;
         /// Workers of the ResourceQuota controller, for quotas that have figures and for those that have none each.
         concurrent_resource_quota_syncs = 5;
         /// Workers of the controller of tokens in Secrets.
