@@ -31,6 +31,7 @@ use crate::{
         under_way::Stopped,
     },
     metrics::Point,
+    plugins::dynamic_resources::give_up,
 };
 
 /// How long a pod may take to be told the node that it is about to get.
@@ -39,6 +40,8 @@ const NOMINATION_TAKES: Duration = Duration::from_secs(5);
 const BINDINGS_AT_ONCE: usize = 256;
 /// Status patches and evictions likewise.
 const PATCHES_AT_ONCE: usize = 64;
+/// How long a pod may take to be told the node that it is about to get.
+const NOMINATION_TAKES: Duration = Duration::from_secs(5);
 
 /// What was done.
 #[derive(Debug)]
@@ -94,7 +97,8 @@ impl Actor {
         let inner = self.0.clone();
         match effect {
             Effect::Bind { pod, profile, node_name, kept, under_way } => {
-                let binding = Binding { client: inner.client.clone(), pod, node_name, kept, under_way };
+                let (client, recorder) = (inner.client.clone(), inner.recorder.clone());
+                let binding = Binding { client, pod, node_name, kept, under_way, recorder };
                 self.0.tasks.one_shot("binding", async move { inner.bind(binding, profile).await });
             }
             Effect::Failed { pod, reason, message, nominate } => inner.failed(&pod, reason, message, nominate),
@@ -107,6 +111,14 @@ impl Actor {
                     let preempting = inner.preempt(&victim, &preemptor, &node_name);
                     let _ = guarded_future(("preemption", victim.key()), preempting).await;
                     (inner.done)(Done::Evicted(preemptor.uid.clone()));
+                });
+            }
+            Effect::GiveUp { pod, claim, deletes } => {
+                self.0.tasks.one_shot("claim", async move {
+                    let giving_up = give_up(&inner.client, &claim, deletes);
+                    if let Ok(Err(error)) = guarded_future(("claim", pod.key()), giving_up).await {
+                        tracing::error!(%error, pod = pod.key(), "could not give up a claim");
+                    }
                 });
             }
             Effect::Preempted { victim, preemptor, node_name } => {
@@ -152,6 +164,11 @@ impl Inner {
         framework.metrics.all().bindings.add(-1);
         framework.waiting.remove(&pod.uid);
         let _ = guarded(("binding", pod.key()), || self.after_binding(&binding, framework, result.is_ok()));
+        if result.is_err() {
+            for reserve in framework.plugins.iter().rev().filter_map(|plugin| plugin.reserve()) {
+                let _ = guarded_future(("binding", pod.key()), reserve.undo(&binding)).await;
+            }
+        }
         (self.done)(Done::Bound(pod.uid.clone(), result));
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Nothing here waits, sleeps, or speaks to the API; time and chance are handed in. `run.rs` is the shell around it.
 
+mod devices;
 mod news;
 #[cfg(test)]
 mod tests;
@@ -70,6 +71,15 @@ pub enum Effect {
         preemptor: Arc<PodInfo>,
         /// From where.
         node_name: Arc<str>,
+    },
+    /// Give up a claim that keeps a pod from every node.
+    GiveUp {
+        /// The pod.
+        pod: Arc<PodInfo>,
+        /// What it says now.
+        claim: Arc<ResourceClaim>,
+        /// Delete it; otherwise its devices go.
+        deletes: bool,
     },
     /// Tell the world that a pod that was not bound yet gave its node up for another: an event.
     Preempted {
@@ -154,6 +164,7 @@ impl Core {
         if profiles.iter().any(|framework| !framework.extenders.is_empty()) {
             cache.keep_whole();
         }
+        profiles.iter().flat_map(|framework| &framework.plugins).for_each(|plugin| plugin.attach(cache.snapshot()));
         let by_name =
             profiles.iter().enumerate().map(|(index, framework)| (framework.profile.clone(), index)).collect();
         Ok(Self {
@@ -396,15 +407,11 @@ impl Core {
                     }
                     None => preemption::Preemption { clears_nomination: true, ..Default::default() },
                 };
+                let (message, given_up) = framework.release(&cycle, &error, preemption.message);
+                // Who gets room made has nothing to be told.
+                error.post_filter_message = if preemption.node.is_some() { String::new() } else { message };
                 drop(cycle);
                 self.metrics.decided(begun.elapsed());
-                error.post_filter_message = match preemption.message.as_str() {
-                    "" => String::new(),
-                    // Upstream asks its plugin for resource claims first, which says so when there are none, and which
-                    // fails with these words when the pod was turned away before nodes were looked at.
-                    _ if !error.pre_filter_message.is_empty() => "not found".to_owned(),
-                    message => format!("no new claims to deallocate, {message}"),
-                };
                 let nominate = match (&preemption.node, preemption.clears_nomination) {
                     (Some(node), _) => Some(node.clone()),
                     (None, true) => clear,
@@ -412,7 +419,8 @@ impl Core {
                 };
                 let failure = Failure { reason: "Unschedulable", message: error.to_string(), plugins: error.plugins };
                 self.explain(&queued, &failure, Verdict::None(refusals), now);
-                let mut effects = Vec::new();
+                let give_up = given_up.map(|(claim, deletes)| Effect::GiveUp { pod: pod.clone(), claim, deletes });
+                let mut effects = Vec::from_iter(give_up);
                 let mut evictions = 0;
                 if let Some(node_name) = preemption.node {
                     for victim in preemption.victims.into_iter().filter(|victim| !victim.terminating) {

@@ -68,6 +68,12 @@ impl Recorder {
         }
     }
 
+    /// One that nobody hears.
+    #[cfg(test)]
+    pub fn unheard() -> Self {
+        Self(mpsc::channel(1).0)
+    }
+
     /// A recorder, and the task that writes.
     pub fn start(client: kube::Client, host: String, tasks: &Supervisor) -> Self {
         let writer = Arc::new(Writer { client, host, known: Mutex::default() });

@@ -9,6 +9,7 @@ mod command;
 pub mod config;
 pub mod core;
 pub mod cycle;
+pub mod devices;
 pub mod events;
 pub mod extender;
 pub mod fit_error;

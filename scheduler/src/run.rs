@@ -20,6 +20,7 @@ use k8s_openapi::api::{
     apps::v1::{ReplicaSet, StatefulSet},
     core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ReplicationController, Service},
     policy::v1::PodDisruptionBudget,
+    resource::v1::{DeviceClass, ResourceClaim, ResourceSlice},
     storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment},
 };
 use kube::Resource;
@@ -56,6 +57,9 @@ enum Input {
     Budget(Seen<PodDisruptionBudget>),
     /// What the volume plugins look at.
     Stored(Stored),
+    ResourceClaim(Seen<ResourceClaim>),
+    ResourceSlice(Seen<ResourceSlice>),
+    DeviceClass(Seen<DeviceClass>),
     Done(Done),
     Stop,
 }
@@ -128,7 +132,10 @@ pub async fn run(config: Config, client: kube::Client, cancel: CancellationToken
     watch(&client, &tasks, "", &inputs, Input::ReplicationController);
     watch(&client, &tasks, "", &inputs, Input::StatefulSet);
     watch(&client, &tasks, "", &inputs, Input::Budget);
-    let mut unsynced = 8;
+    watch(&client, &tasks, "", &inputs, Input::ResourceClaim);
+    watch(&client, &tasks, "", &inputs, Input::ResourceSlice);
+    watch(&client, &tasks, "", &inputs, Input::DeviceClass);
+    let mut unsynced = 11;
     if core.profiles().iter().flat_map(|framework| &framework.plugins).any(|p| OF_VOLUMES.contains(&p.name())) {
         unsynced += 7;
         watch(&client, &tasks, "", &inputs, |seen| Input::Stored(Stored::Claim(Box::new(seen))));
@@ -141,7 +148,15 @@ pub async fn run(config: Config, client: kube::Client, cancel: CancellationToken
     }
     // Below them: it ends before they do.
     actions.vital("scheduling", move |own| async move {
-        let decide = Loop { core, actor, unsynced, seen_pods: None, seen_nodes: None, seen_stored: HashMap::new() };
+        let decide = Loop {
+            core,
+            actor,
+            unsynced,
+            seen_pods: None,
+            seen_nodes: None,
+            seen_stored: HashMap::new(),
+            seen_devices: HashMap::new(),
+        };
         let mut thread = own.thread("scheduler", move || decide.run(&received))?;
         if let Some(ended) = own.until_stopped(&mut thread).await {
             return ended.map_err(anyhow::Error::from);
@@ -150,6 +165,13 @@ pub async fn run(config: Config, client: kube::Client, cancel: CancellationToken
         Ok(thread.await?)
     });
     tasks.finish().await
+}
+
+/// What becomes of a claim, a slice or a class.
+enum Device<'a, K> {
+    Is(K),
+    /// By namespace and name.
+    Gone(&'a str, &'a str),
 }
 
 struct Loop {
@@ -162,6 +184,8 @@ struct Loop {
     seen_nodes: Option<HashSet<String>>,
     /// The same for what the volume plugins look at, by kind.
     seen_stored: HashMap<&'static str, HashSet<String>>,
+    /// The same of claims for devices, slices and classes, by their kind.
+    seen_devices: HashMap<&'static str, HashSet<(String, String)>>,
 }
 
 impl Loop {
@@ -292,6 +316,18 @@ impl Loop {
                 Stored::Capacity(seen) => self.stored("csistoragecapacities", seen, synced, now),
                 Stored::Attachment(seen) => self.stored("volumeattachments", *seen, synced, now),
             },
+            Input::ResourceClaim(seen) => self.devices("resourceclaims", seen, synced, |core, event| match event {
+                Device::Is(claim) => core.resource_claim_changed(claim, now),
+                Device::Gone(namespace, name) => core.cache().snapshot().devices.forget_claim(namespace, name),
+            }),
+            Input::ResourceSlice(seen) => self.devices("resourceslices", seen, synced, |core, event| match event {
+                Device::Is(slice) => core.resource_slice_changed(&slice, now),
+                Device::Gone(_, name) => core.cache().snapshot().devices.forget_slice(name),
+            }),
+            Input::DeviceClass(seen) => self.devices("deviceclasses", seen, synced, |core, event| match event {
+                Device::Is(class) => core.device_class_changed(class, now),
+                Device::Gone(_, name) => core.cache().snapshot().devices.forget_class(name),
+            }),
         }
     }
 
@@ -317,6 +353,41 @@ impl Loop {
                 let known = K::keys(&self.core.cache().snapshot().volumes.read());
                 for gone in known.iter().filter(|key| !shown.contains(&***key)) {
                     self.core.stored::<K>(gone, None, now);
+                }
+                self.synced(kind, synced);
+            }
+        }
+    }
+
+    /// Claims, slices and classes: what a list does not show is gone.
+    fn devices<K: Resource<DynamicType = ()>>(
+        &mut self,
+        kind: &'static str,
+        seen: Seen<K>,
+        synced: &mut HashSet<&'static str>,
+        apply: impl Fn(&mut Core, Device<'_, K>),
+    ) {
+        let key = |object: &K| {
+            let meta = object.meta();
+            (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+        };
+        match seen {
+            Seen::Restart => drop(self.seen_devices.insert(kind, HashSet::new())),
+            Seen::Apply(object) => {
+                if let Some(seen) = self.seen_devices.get_mut(kind) {
+                    seen.insert(key(&object));
+                }
+                apply(&mut self.core, Device::Is(object));
+            }
+            Seen::Delete(object) => {
+                let (namespace, name) = key(&object);
+                apply(&mut self.core, Device::Gone(&namespace, &name));
+            }
+            Seen::Restarted(_) => {
+                let seen = self.seen_devices.remove(kind).unwrap_or_default();
+                let known = self.core.cache().snapshot().devices.names(kind);
+                for (namespace, name) in known.iter().filter(|key| !seen.contains(*key)) {
+                    apply(&mut self.core, Device::Gone(namespace, name));
                 }
                 self.synced(kind, synced);
             }

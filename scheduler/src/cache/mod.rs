@@ -32,6 +32,7 @@ use self::{
     shape::ShapeTable,
     volumes::{Volumes, claim_key},
 };
+use crate::devices::Devices;
 
 /// What a decision is made on.
 #[derive(Debug, Default)]
@@ -61,6 +62,8 @@ pub struct Snapshot {
     pub claims_in_use: HashMap<String, u32>,
     /// Disruption budgets, for preemption.
     pub budgets: BTreeMap<(Arc<str>, Arc<str>), Budget>,
+    /// Claims for devices, and the devices.
+    pub devices: Arc<Devices>,
 }
 
 /// What preemption needs of a PodDisruptionBudget.

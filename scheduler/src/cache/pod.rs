@@ -14,6 +14,7 @@ use super::{
         Toleration,
     },
 };
+use crate::devices::pod::PodClaims;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -54,6 +55,8 @@ pub struct PodInfo {
     pub volumes: Option<Box<PodVolumes>>,
     /// The whole object, if extenders may want to see it.
     pub object: Option<Arc<Pod>>,
+    /// What it says of devices; `None` if nothing.
+    pub claims: Option<Box<PodClaims>>,
     /// What decisions depend on.
     pub shape: ShapeRef,
 }
@@ -96,6 +99,7 @@ impl PodInfo {
                 .map(|c| Box::new((c.status.clone(), text(&c.reason), text(&c.message)))),
             volumes: PodVolumes::new(pod, interner),
             object: None,
+            claims: PodClaims::new(pod),
             shape: shapes.add(shape),
         }
     }

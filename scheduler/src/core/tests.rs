@@ -85,6 +85,10 @@ fn drain(core: &mut Core, now: Instant) -> String {
                 Effect::Preempt { victim, node_name, .. } => {
                     lines.push(format!("evict {} from {node_name}", victim.name))
                 }
+                Effect::GiveUp { pod, claim, deletes } => {
+                    let (verb, claim) = (if deletes { "deletes" } else { "frees" }, claim.metadata.name.as_deref());
+                    lines.push(format!("{} {verb} {}", pod.name, claim.unwrap_or_default()));
+                }
                 Effect::Preempted { victim, node_name, .. } => {
                     lines.push(format!("{} gives {node_name} up", victim.name))
                 }

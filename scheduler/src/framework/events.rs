@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::{
     core::v1::PersistentVolumeClaim,
+    resource::v1::{DeviceClass, ResourceClaim},
     storage::v1::{CSIDriver, CSINode, StorageClass},
 };
 
@@ -30,6 +31,7 @@ impl Action {
     pub const POD_UPDATE_TOLERATION: Self = Self(1 << 4);
     pub const POD_UPDATE_GATES_ELIMINATED: Self = Self(1 << 5);
     pub const POD_UPDATE_OTHER: Self = Self(1 << 6);
+    pub const POD_UPDATE_GENERATED_CLAIM: Self = Self(1 << 7);
     pub const NODE_ADD: Self = Self(1 << 8);
     pub const NODE_DELETE: Self = Self(1 << 9);
     pub const NODE_UPDATE_ALLOCATABLE: Self = Self(1 << 10);
@@ -49,6 +51,11 @@ impl Action {
     pub const CAPACITY_ADD: Self = Self(1 << 25);
     pub const CAPACITY_UPDATE: Self = Self(1 << 26);
     pub const ATTACHMENT_DELETE: Self = Self(1 << 27);
+    pub const RESOURCE_CLAIM_ADD: Self = Self(1 << 32);
+    pub const RESOURCE_CLAIM_UPDATE: Self = Self(1 << 33);
+    pub const DEVICE_CLASS_ADD: Self = Self(1 << 34);
+    pub const DEVICE_CLASS_UPDATE: Self = Self(1 << 35);
+    pub const RESOURCE_SLICE: Self = Self(1 << 36);
     /// Everything: the periodic retry.
     pub const ANY: Self = Self(u64::MAX);
 
@@ -129,6 +136,22 @@ pub enum Change {
         /// After.
         new: Option<Arc<Attachment>>,
     },
+    /// A claim for devices.
+    ResourceClaim {
+        /// Before.
+        old: Option<Arc<ResourceClaim>>,
+        /// After.
+        new: Arc<ResourceClaim>,
+    },
+    /// A class of devices.
+    DeviceClass {
+        /// Before.
+        old: Option<Arc<DeviceClass>>,
+        /// After.
+        new: Arc<DeviceClass>,
+    },
+    /// Devices that a driver offers.
+    ResourceSlice,
     /// Nothing particular: every pod that waited long enough is tried again.
     Flush,
 }
@@ -212,6 +235,10 @@ pub fn pod_events(old: &Arc<PodInfo>, new: &Arc<PodInfo>) -> Vec<Event> {
     }
     if before.tolerations.len() != after.tolerations.len() {
         actions.push(Action::POD_UPDATE_TOLERATION);
+    }
+    let told = |pod: &PodInfo| pod.claims.as_ref().map(|claims| claims.told.clone()).unwrap_or_default();
+    if told(old) != told(new) {
+        actions.push(Action::POD_UPDATE_GENERATED_CLAIM);
     }
     if actions.is_empty() {
         actions.push(Action::POD_UPDATE_OTHER);

@@ -6,13 +6,18 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use k8s_openapi::api::resource::v1::ResourceClaim;
+
 use super::{
     events::{Action, Event, Hint, HintContext},
     state::CycleState,
     status::Status,
     under_way::{UnderWay, WaitingPods},
 };
-use crate::cache::{Snapshot, node::Node, pod::PodInfo};
+use crate::{
+    cache::{Snapshot, node::Node, pod::PodInfo},
+    events::Recorder,
+};
 
 /// The highest score of a node.
 pub const MAX_NODE_SCORE: i64 = 100;
@@ -78,6 +83,23 @@ pub trait Filter: Send + Sync {
 /// Tries to make room for a pod that no node admits. There is one: preemption (`preemption.rs`).
 pub trait PostFilter: Send + Sync {}
 
+/// Gives up what keeps a pod from every node, before others are evicted for it.
+pub trait Release: Send + Sync {
+    /// Asked when no node admits the pod.
+    fn release(&self, cycle: &Cycle<'_>) -> Released;
+}
+
+/// What comes of it.
+pub struct Released {
+    /// For the message.
+    pub message: &'static str,
+    /// What is given up.
+    pub claim: Option<Idle>,
+}
+
+/// A claim whose devices are given up, or (true) that is deleted.
+pub type Idle = (Arc<ResourceClaim>, bool);
+
 /// How well a pod would run on a node.
 pub trait Score: Send + Sync {
     /// What the raw score depends on.
@@ -93,11 +115,14 @@ pub trait Score: Send + Sync {
 }
 
 /// Sets something aside for a pod on the node chosen.
+#[async_trait::async_trait]
 pub trait Reserve: Send + Sync {
     /// Not `Success`: the pod fails, and all are undone. What undoing and PreBind need goes to `cycle.kept`.
     fn reserve(&self, cycle: &mut Cycle<'_>, node: &Node) -> Status;
     /// Undoes it, from any thread; called even where `reserve` was not, and then there is nothing in `kept`.
     fn unreserve(&self, kept: &CycleState, pod: &PodInfo, node_name: &str);
+    /// After that: takes back what PreBind has written.
+    async fn undo(&self, _binding: &Binding) {}
 }
 
 /// What a Permit plugin says.
@@ -127,6 +152,8 @@ pub struct Binding {
     pub kept: Arc<CycleState>,
     /// How far it is.
     pub under_way: Arc<UnderWay>,
+    /// For events.
+    pub recorder: Recorder,
 }
 
 /// Work before binding (volumes, say), outside the cycle. It ends early when the pod or its node is gone.
@@ -157,6 +184,8 @@ pub trait PostBind: Send + Sync {
 pub trait Plugin: Send + Sync {
     /// As in configuration files and metrics.
     fn name(&self) -> &'static str;
+    /// Called once, before anything else: what of the cluster it may look at outside a cycle.
+    fn attach(&self, _snapshot: &Snapshot) {}
     /// Changes that may help a pod this plugin turned away.
     fn events(&self) -> Action {
         Action(0)
@@ -183,6 +212,10 @@ pub trait Plugin: Send + Sync {
     }
     /// PostFilter.
     fn post_filter(&self) -> Option<&dyn PostFilter> {
+        None
+    }
+    /// What comes before it.
+    fn release(&self) -> Option<&dyn Release> {
         None
     }
     /// PreScore and Score.

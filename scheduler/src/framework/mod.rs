@@ -16,7 +16,7 @@ use component::supervisor::guarded;
 
 use self::{
     events::{Event, Hint, HintContext},
-    extension::{Cycle, Permission, Plugin, Scope},
+    extension::{Cycle, Idle, Permission, Plugin, Released, Scope},
     state::CycleState,
     status::{Code, Status},
     under_way::{Stopped, WaitingPods},
@@ -272,6 +272,20 @@ impl Framework {
             }
             Stopped::Cancelled(message) => Failure::error(format!("waiting on permit for pod: {message}")),
         }
+    }
+
+    /// What is said after no node admitted the pod, `preempted` of preemption included; and a claim that is given up, or
+    /// (true) deleted.
+    pub fn release(&self, cycle: &Cycle<'_>, error: &FitError, preempted: String) -> (String, Option<Idle>) {
+        let releasing = self.plugins.iter().enumerate().find_map(|(index, plugin)| Some((index, plugin.release()?)));
+        let Some((index, release)) = releasing else { return (preempted, None) };
+        if !error.pre_filter_message.is_empty() && !error.plugins.contains(index) {
+            // Upstream's plugin fails with these words when another turned the pod away before nodes were looked at.
+            return ("not found".to_owned(), None);
+        }
+        let Released { message, claim } = release.release(cycle);
+        let parts = [message, preempted.as_str()];
+        (parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", "), claim)
     }
 
     /// The names of the plugins in a set, sorted.

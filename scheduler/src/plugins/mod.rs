@@ -1,6 +1,7 @@
 //! The plugins, one file each, and the one table that names them.
 
 mod default_binder;
+pub mod dynamic_resources;
 mod image_locality;
 mod inter_pod_affinity;
 mod node_affinity;
@@ -52,6 +53,7 @@ pub const CATALOGUE: &[(&str, i64, Make)] = &[
         Ok(Arc::new(pod_topology_spread::PodTopologySpread::new(args, interner)?))
     }),
     ("InterPodAffinity", 2, |args, _| Ok(Arc::new(inter_pod_affinity::InterPodAffinity::new(args)?))),
+    ("DynamicResources", 2, |args, _| Ok(Arc::new(dynamic_resources::DynamicResources::new(args)?))),
     ("DefaultPreemption", 0, |_, _| Ok(Arc::new(DefaultPreemption))),
     ("NodeResourcesBalancedAllocation", 1, |args, _| {
         Ok(Arc::new(node_resources_balanced_allocation::NodeResourcesBalancedAllocation::new(args)?))
@@ -61,7 +63,7 @@ pub const CATALOGUE: &[(&str, i64, Make)] = &[
 ];
 
 /// Upstream's default plugins that are not here. A configuration may name them; what they would check is not checked.
-pub const MISSING: &[&str] = &["NodeDeclaredFeatures", "DynamicResources", "GangScheduling"];
+pub const MISSING: &[&str] = &["NodeDeclaredFeatures", "GangScheduling"];
 
 /// The mark that a profile preempts; the work is done by `preemption.rs`.
 struct DefaultPreemption;

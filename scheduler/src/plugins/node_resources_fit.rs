@@ -1,5 +1,6 @@
 //! A node must have left what a pod asks for; by default the node with the most left is preferred.
 
+use k8s_openapi::api::resource::v1::DeviceClass;
 use machinery::{
     field::{self, Path},
     names::{is_native_resource, qualified_name},
@@ -15,6 +16,7 @@ use crate::{
         pod::PodInfo,
         resources::Resources,
     },
+    devices::{CLASS_PREFIX, Devices},
     framework::{
         events::{Action, Change, Event, Hint, HintContext},
         extension::{Cycle, Filter, MAX_NODE_SCORE, Plugin, Scope, Score},
@@ -129,7 +131,7 @@ impl NodeResourcesFit {
                 || self.ignored_groups.iter().any(|group| name.split('/').next() == Some(group)))
     }
 
-    fn lacks(&self, wanted: &Resources, used: &Resources, pods: i64, node: &NodeObject) -> Status {
+    fn lacks(&self, wanted: &Resources, used: &Resources, pods: i64, node: &NodeObject, devices: &Devices) -> Status {
         let mut reasons: SmallVec<[Reason; 1]> = SmallVec::new();
         let mut code = Code::Unschedulable;
         if pods + 1 > node.allowed_pods {
@@ -153,6 +155,10 @@ impl NodeResourcesFit {
                 continue;
             }
             let has = has.scalar(name);
+            // What the node does not have, devices may stand for: that is another plugin's.
+            if has == 0 && devices.class_of(name).is_some() {
+                continue;
+            }
             if *wanted > has - used.scalar(name) {
                 reasons.push(format!("Insufficient {name}").into());
                 if *wanted > has {
@@ -288,7 +294,9 @@ impl Filter for NodeResourcesFit {
     }
 
     fn filter(&self, cycle: &Cycle<'_>, node: &Node) -> Status {
-        self.lacks(&cycle.pod.shape.shape.requests, &node.requested, node.pods.len() as i64, node.object())
+        let requests = &cycle.pod.shape.shape.requests;
+        let devices = &cycle.snapshot.devices;
+        self.lacks(requests, &node.requested, node.pods.len() as i64, node.object(), devices)
     }
 }
 
@@ -324,10 +332,16 @@ impl Plugin for NodeResourcesFit {
     }
 
     fn events(&self) -> Action {
-        Action::POD_DELETE.or(Action::POD_UPDATE_SCALE_DOWN).or(Action::NODE_ADD).or(Action::NODE_UPDATE_ALLOCATABLE)
+        Action::POD_DELETE
+            .or(Action::POD_UPDATE_SCALE_DOWN)
+            .or(Action::NODE_ADD)
+            .or(Action::NODE_UPDATE_ALLOCATABLE)
+            .or(Action::DEVICE_CLASS_ADD)
+            .or(Action::DEVICE_CLASS_UPDATE)
     }
 
-    fn hint(&self, pod: &PodInfo, event: &Event, _: &HintContext<'_>) -> Hint {
+    fn hint(&self, pod: &PodInfo, event: &Event, context: &HintContext<'_>) -> Hint {
+        let devices = &context.snapshot.devices;
         let wanted = &pod.shape.shape.requests;
         match &event.change {
             Change::Pod { old: Some(old), new: None } => {
@@ -350,7 +364,7 @@ impl Plugin for NodeResourcesFit {
                 )
             }
             Change::Node { old, new: Some(new) } => {
-                if !self.lacks(wanted, &Resources::default(), 0, new).is_success() {
+                if !self.lacks(wanted, &Resources::default(), 0, new, devices).is_success() {
                     return Hint::Skip;
                 }
                 let Some(old) = old else { return Hint::Queue };
@@ -360,11 +374,19 @@ impl Plugin for NodeResourcesFit {
                         || (wanted.cpu_milli > 0 && after.cpu_milli > before.cpu_milli)
                         || (wanted.memory > 0 && after.memory > before.memory)
                         || (wanted.ephemeral_storage > 0 && after.ephemeral_storage > before.ephemeral_storage)
-                        || wanted
-                            .scalars
-                            .iter()
-                            .any(|(name, amount)| *amount > 0 && after.scalar(name) > before.scalar(name)),
+                        || wanted.scalars.iter().any(|(name, amount)| {
+                            let more = after.scalar(name) > before.scalar(name);
+                            let by_devices = || after.scalar(name) == 0 && devices.class_of(name).is_some();
+                            *amount > 0 && (more || by_devices())
+                        }),
                 )
+            }
+            Change::DeviceClass { old, new } => {
+                let named = |class: &DeviceClass| class.spec.extended_resource_name.clone();
+                let asks = |name: &str| wanted.scalars.iter().any(|(known, _)| **known == *name);
+                let by_name = || asks(&format!("{CLASS_PREFIX}{}", new.metadata.name.as_deref().unwrap_or_default()));
+                let renamed = old.as_ref().is_none_or(|old| named(old) != named(new));
+                Hint::from(renamed && ((old.is_none() && by_name()) || named(new).is_some_and(|name| asks(&name))))
             }
             _ => Hint::Skip,
         }

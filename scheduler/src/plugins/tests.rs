@@ -5,6 +5,7 @@
 
 mod arguments;
 mod default_binder;
+mod dynamic_resources;
 mod image_locality;
 mod inter_pod_affinity;
 mod node_affinity;

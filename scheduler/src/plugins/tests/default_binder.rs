@@ -9,7 +9,10 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::{World, pod};
-use crate::framework::{extension::Binding, under_way::UnderWay};
+use crate::{
+    events::Recorder,
+    framework::{extension::Binding, under_way::UnderWay},
+};
 
 /// Binds a pod on a server that gives this answer; returns the request, and what the plugin says.
 async fn bound(code: u16, answer: Value) -> (String, Result<(), String>) {
@@ -31,7 +34,7 @@ async fn bound(code: u16, answer: Value) -> (String, Result<(), String>) {
     let client = kube::Client::new(service, "default");
     let node_name: Arc<str> = Arc::from("foohost.kubernetes.mydomain.com");
     let under_way = Arc::new(UnderWay::new(pod.clone(), node_name.clone(), Vec::new()));
-    let binding = Binding { client, pod, node_name, kept: Arc::default(), under_way };
+    let binding = Binding { client, pod, node_name, kept: Arc::default(), under_way, recorder: Recorder::unheard() };
     let result = world.plugin.bind().expect("it binds").bind(&binding).await;
     (seen.lock().clone(), result)
 }
