@@ -2,9 +2,11 @@
 
 mod bootstrap;
 mod certificates;
+mod claims;
 mod cronjobs;
 mod daemons;
 mod deployments;
+mod devices;
 mod disruption;
 mod endpoints;
 mod jobs;
@@ -16,6 +18,7 @@ mod protection;
 mod quotas;
 mod ranges;
 mod replicas;
+mod scheduling;
 mod stateful;
 mod tokens;
 mod world;
