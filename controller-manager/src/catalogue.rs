@@ -3,7 +3,11 @@
 use futures::future::BoxFuture;
 
 use crate::{
-    bootstrap, certificates, clusterrole_aggregation, context::Context, cronjob, daemonset, deployment, devicetainteviction, disruption, endpoint, endpointslice, endpointslicemirroring, garbage_collector, job, local_volumes, namespace, nodeipam, nodelifecycle, podgc, policystatus, pvcprotection, pvprotection, replicaset, resourceclaim, resourcequota, root_ca, serviceaccount, serviceaccount_token, servicecidrs, statefulset, tainteviction, ttl, ttlafterfinished, vacprotection,
+    bootstrap, certificates, clusterrole_aggregation, context::Context, cronjob, daemonset, deployment,
+    devicetainteviction, disruption, endpoint, endpointslice, endpointslicemirroring, garbage_collector, job,
+    local_volumes, namespace, nodeipam, nodelifecycle, podgc, policystatus, pvcprotection, pvprotection, replicaset,
+    resourceclaim, resourcequota, root_ca, serviceaccount, serviceaccount_token, servicecidrs, statefulset,
+    tainteviction, ttl, ttlafterfinished, vacprotection,
 };
 
 /// A controller as the manager knows it.

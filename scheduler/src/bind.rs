@@ -40,8 +40,6 @@ const NOMINATION_TAKES: Duration = Duration::from_secs(5);
 const BINDINGS_AT_ONCE: usize = 256;
 /// Status patches and evictions likewise.
 const PATCHES_AT_ONCE: usize = 64;
-/// How long a pod may take to be told the node that it is about to get.
-const NOMINATION_TAKES: Duration = Duration::from_secs(5);
 
 /// What was done.
 #[derive(Debug)]

@@ -14,6 +14,7 @@ use std::{
 };
 
 use component::supervisor::guarded;
+use k8s_openapi::api::resource::v1::ResourceClaim;
 
 use crate::{
     cache::{Cache, labels::Interner, pod::PodInfo},

@@ -99,7 +99,7 @@ impl World {
             concurrent_deployment_syncs: 1,
             concurrent_endpoint_syncs: 1,
             concurrent_job_syncs: 1,
-            concurrent_resource_claim_syncs: 1,
+            concurrent_resourceclaim_syncs: 1,
             concurrent_resource_quota_syncs: 1,
             mirroring_concurrent_service_endpoint_syncs: 1,
             concurrent_replicaset_syncs: 1,

@@ -109,6 +109,7 @@ fn said(effect: &Effect) -> String {
         Effect::Skipped { pod } => format!("{} skipped", pod.name),
         Effect::Preempt { victim, .. } => format!("evict {}", victim.name),
         Effect::Preempted { victim, .. } => format!("{} gives up", victim.name),
+        Effect::GiveUp { claim, .. } => format!("{} is given up", claim.metadata.name.as_deref().unwrap_or_default()),
     }
 }
 
