@@ -9,7 +9,7 @@ use kube::client::Body;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::{World, check, claim, node, one_claim, pod, shown, with};
+use super::{World, check, claim, node, one_claim, pod, shown, with, world};
 use crate::{
     events::Recorder,
     framework::{
