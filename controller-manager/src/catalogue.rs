@@ -3,11 +3,7 @@
 use futures::future::BoxFuture;
 
 use crate::{
-    bootstrap, certificates, clusterrole_aggregation, context::Context, cronjob, daemonset, deployment,
-    devicetainteviction, disruption, endpoint, endpointslice, endpointslicemirroring, garbage_collector, job,
-    local_volumes, namespace, nodeipam, nodelifecycle, podgc, policystatus, pvcprotection, pvprotection, replicaset,
-    resourceclaim, resourcequota, root_ca, serviceaccount, serviceaccount_token, servicecidrs, statefulset,
-    tainteviction, ttl, ttlafterfinished, vacprotection,
+    bootstrap, certificates, cloudnodes, clusterrole_aggregation, context::Context, cronjob, daemonset, deployment, devicetainteviction, disruption, endpoint, endpointslice, endpointslicemirroring, garbage_collector, job, local_volumes, namespace, nodeipam, nodelifecycle, noderoutes, podgc, policystatus, pvcprotection, pvprotection, replicaset, resourceclaim, resourcequota, root_ca, selinux_warning, serviceaccount, serviceaccount_token, servicecidrs, servicelb, statefulset, tainteviction, ttl, ttlafterfinished, vacprotection,
 };
 
 /// A controller as the manager knows it.
@@ -26,10 +22,7 @@ pub(crate) struct Entry {
 impl Entry {
     /// Whether `*` means it, too.
     fn is_on(&self) -> bool {
-        !matches!(
-            self.name,
-            "bootstrap-signer-controller" | "local-volume-provisioner-controller" | "token-cleaner-controller"
-        )
+        !matches!(self.name, "bootstrap-signer-controller" | "local-volume-provisioner-controller" | "selinux-warning-controller" | "token-cleaner-controller")
     }
 
     /// The component that its events name: older than the controllers' present names.
@@ -41,8 +34,11 @@ impl Entry {
             "endpointslice-mirroring-controller" => "endpoint-slice-mirroring-controller",
             "node-ipam-controller" => "cidrAllocator",
             "node-lifecycle-controller" => "node-controller",
+            "node-route-controller" => "route_controller",
             "replicationcontroller-controller" => "replication-controller",
             "resourceclaim-controller" => "resource_claim",
+            "selinux-warning-controller" => "selinux_warning",
+            "service-lb-controller" => "service-controller",
             name => name,
         }
     }
@@ -75,7 +71,10 @@ pub(crate) fn queue_name(controller: &str) -> &str {
         "resourcequota-controller" => "resourcequota_primary",
         "resourcequota-priority" => "resourcequota_priority",
         "root-ca-certificate-publisher-controller" => "root_ca_cert_publisher",
+        "selinux-warning-controller" => "selinux_warning",
         "service-cidr-controller" => "ipaddresses",
+        "service-lb-controller" => "service",
+        "service-lb-nodes" => "node",
         "serviceaccount-controller" => "serviceaccount",
         "serviceaccount-token-controller" => "serviceaccount_tokens_service",
         "statefulset-controller" => "statefulset",
@@ -100,6 +99,7 @@ pub(crate) const CONTROLLERS: &[Entry] = entries! {
     "certificatesigningrequest-approving-controller" "csrapproving"                                "certificate-controller"                      certificates::start_approving;
     "certificatesigningrequest-cleaner-controller"   "csrcleaner"                                  "certificate-controller"                      certificates::start_cleaning;
     "certificatesigningrequest-signing-controller"   "csrsigning"                                  "certificate-controller"                      certificates::start_signing;
+    "cloud-node-lifecycle-controller"                "cloud-node-lifecycle"                        "node-controller"                             cloudnodes::start;
     "clusterrole-aggregation-controller"             "clusterrole-aggregation"                     "clusterrole-aggregation-controller"          clusterrole_aggregation::start;
     "cronjob-controller"                             "cronjob"                                     "cronjob-controller"                          cronjob::start;
     "daemonset-controller"                           "daemonset"                                   "daemon-set-controller"                       daemonset::start;
@@ -116,6 +116,7 @@ pub(crate) const CONTROLLERS: &[Entry] = entries! {
     "namespace-controller"                           "namespace"                                   "namespace-controller"                        namespace::start;
     "node-ipam-controller"                           "nodeipam"                                    "node-controller"                             nodeipam::start;
     "node-lifecycle-controller"                      "nodelifecycle"                               "node-controller"                             nodelifecycle::start;
+    "node-route-controller"                          "route"                                       "route-controller"                            noderoutes::start;
     "persistentvolume-protection-controller"         "pv-protection"                               "pv-protection-controller"                    pvprotection::start;
     "persistentvolumeclaim-protection-controller"    "pvc-protection"                              "pvc-protection-controller"                   pvcprotection::start;
     "pod-garbage-collector-controller"               "podgc"                                       "pod-garbage-collector"                       podgc::start;
@@ -124,7 +125,9 @@ pub(crate) const CONTROLLERS: &[Entry] = entries! {
     "resourceclaim-controller"                       "resource-claim-controller"                   "resource-claim-controller"                   resourceclaim::start;
     "resourcequota-controller"                       "resourcequota"                               "resourcequota-controller"                    resourcequota::start;
     "root-ca-certificate-publisher-controller"       "root-ca-cert-publisher"                      "root-ca-cert-publisher"                      root_ca::start;
+    "selinux-warning-controller"                     "selinux-warning-controller"                  "selinux-warning-controller"                  selinux_warning::start;
     "service-cidr-controller"                        "service-cidr-controller"                     "service-cidrs-controller"                    servicecidrs::start;
+    "service-lb-controller"                          "service"                                     "service-controller"                          servicelb::start;
     "serviceaccount-controller"                      "serviceaccount"                              "service-account-controller"                  serviceaccount::start;
     "serviceaccount-token-controller"                "serviceaccount-token"                        ""                                            serviceaccount_token::start;
     "statefulset-controller"                         "statefulset"                                 "statefulset-controller"                      statefulset::start;
@@ -136,19 +139,12 @@ pub(crate) const CONTROLLERS: &[Entry] = entries! {
     "volumeattributesclass-protection-controller"    "volumeattributesclass-protection-controller" "volumeattributesclass-protection-controller" vacprotection::start;
 };
 
-/// Upstream's controllers that its v1.36 does not run without being told to: of feature gates that are off by default, and
-/// of clouds, which their own programs run. Naming one is no error, and changes nothing.
+/// Upstream's controllers of feature gates that are off by default in v1.36. Naming one is no error, and changes nothing.
 const NOT_STARTED: &[&str] = &[
-    "cloud-node-lifecycle",
-    "cloud-node-lifecycle-controller",
     "kube-apiserver-serving-clustertrustbundle-publisher-controller",
-    "node-route-controller",
     "podcertificaterequest-cleaner-controller",
     "podgroup-protection-controller",
     "resourcepoolstatusrequest-controller",
-    "route",
-    "service",
-    "service-lb-controller",
     "storage-version-gc",
     "storage-version-migrator-controller",
     "storageversion-garbage-collector-controller",
@@ -166,7 +162,6 @@ pub(crate) const MISSING: &[&str] = &[
     "persistentvolume-binder-controller",
     "persistentvolume-expander",
     "persistentvolume-expander-controller",
-    "selinux-warning-controller",
 ];
 
 /// Which controllers `--controllers` asks for: `*` is all, `name` one, `-name` all but that one; the first that fits
@@ -214,7 +209,7 @@ mod tests {
         check(&["*"], &[d], &["token-cleaner-controller"]);
         check(&["*", "tokencleaner"], &[d, "token-cleaner-controller"], &["bootstrap-signer-controller"]);
         check(&["*", "-selinux-warning-controller"], &[d, r], &[]);
-        check(&["*", "service-lb-controller", "-route"], &[d, r], &[]);
+        check(&["*", "podgroup-protection-controller", "-storage-version-gc"], &[d, r], &[]);
         assert!(selected(&["nonsense".into()]).is_err());
     }
 }

@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use kube::Client;
 use tokio_util::sync::CancellationToken;
 
-use crate::{certificates::SIGNERS, nodeipam::Ranges};
+use crate::{certificates::SIGNERS, cloud::Cloud, nodeipam::Ranges};
 
 /// Makes the client of one controller: it gets the name of a service account in kube-system.
 pub type ClientFor = Arc<dyn Fn(&'static str) -> BoxFuture<'static, anyhow::Result<Client>> + Send + Sync>;
@@ -59,6 +59,10 @@ macro_rules! settings {
             pub signing: Signing,
             /// Where nodes' ranges of pods' addresses come from; none: they get none.
             pub node_ranges: Option<Ranges>,
+            /// The cloud that the cluster is in, if a program brings one along.
+            pub cloud: Option<Arc<dyn Cloud>>,
+            /// What the cloud calls the cluster.
+            pub cluster_name: String,
             $($(#[$of_count])* pub $count: usize,)*
             $($(#[$of_length])* pub $length: Duration,)*
         }
@@ -72,6 +76,8 @@ macro_rules! settings {
                     service_account_key: None,
                     signing: Signing::default(),
                     node_ranges: None,
+                    cloud: None,
+                    cluster_name: "kubernetes".into(),
                     $($count: $usual,)*
                     $($length: Duration::from_secs($seconds),)*
                 }
@@ -158,6 +164,8 @@ settings! {
         node_monitor_grace_period = 50;
         /// How long a new node may take to speak at all.
         node_startup_grace_period = 60;
+        /// How often a cloud's routes are looked at.
+        route_reconciliation_period = 10;
         /// How often silent nodes are looked for.
         node_monitor_period = 5;
     }

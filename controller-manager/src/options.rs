@@ -107,6 +107,9 @@ pub(crate) struct Options {
     /// `external`: a program of the cloud's looks after nodes, routes and load balancers. Nothing else is possible.
     #[arg(long, default_value = "")]
     pub(crate) cloud_provider: String,
+    /// What a cloud calls the cluster.
+    #[arg(long, default_value = "kubernetes")]
+    pub(crate) cluster_name: String,
     #[command(flatten)]
     pub(crate) delegated: client::delegated::Flags,
     /// Log verbosity.
@@ -122,7 +125,6 @@ pub(crate) const UNSUPPORTED: &[(&str, Unsupported)] = &[
     ("attach-detach-reconcile-sync-period", Warn),
     ("cert-dir", Warn),
     ("cloud-config", Refuse),
-    ("cluster-name", Warn),
     ("concurrent-device-taint-eviction-syncs", Warn),
     ("concurrent-ephemeralvolume-syncs", Warn),
     ("concurrent-horizontal-pod-autoscaler-syncs", Warn),
@@ -183,7 +185,6 @@ pub(crate) const UNSUPPORTED: &[(&str, Unsupported)] = &[
     ("requestheader-group-headers", Warn),
     ("requestheader-uid-headers", Warn),
     ("requestheader-username-headers", Warn),
-    ("route-reconciliation-period", Warn),
     ("secondary-node-eviction-rate", Warn),
     ("show-hidden-metrics-for-version", Warn),
     ("tls-cipher-suites", Warn),
@@ -208,6 +209,7 @@ impl Options {
             service_account_key: self.service_account_private_key_file.as_deref().map(key).transpose()?,
             signing: self.signing()?,
             node_ranges: self.node_ranges()?,
+            cluster_name: self.cluster_name.clone(),
             root_ca: self.root_ca_file.as_ref().map(crate::context::read_root_ca).transpose()?,
             ..Config::default()
         }))

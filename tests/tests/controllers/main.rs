@@ -3,6 +3,7 @@
 mod bootstrap;
 mod certificates;
 mod claims;
+mod clouds;
 mod cronjobs;
 mod daemons;
 mod deployments;
@@ -19,6 +20,7 @@ mod quotas;
 mod ranges;
 mod replicas;
 mod scheduling;
+mod selinux;
 mod stateful;
 mod tokens;
 mod world;
