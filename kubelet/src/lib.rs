@@ -26,6 +26,7 @@ mod qos;
 mod quantity;
 mod server;
 mod start;
+mod stats;
 mod status;
 #[cfg(test)]
 mod testing;

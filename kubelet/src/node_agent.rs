@@ -15,6 +15,7 @@ use crate::{
     objects::Watched,
     pod,
     pod_worker::{self, Desired, Handle},
+    stats,
     status::{Verdict, terminations::Terminations},
     tokens::Tokens,
     volumes::claims::Claims,
@@ -62,6 +63,7 @@ pub(crate) struct Agent {
     pub(crate) tokens: Tokens,
     pub(crate) claims: Claims,
     pub(crate) terminations: Terminations,
+    pub(crate) stats: stats::Memory,
     pub(crate) cgroups: Cgroups,
     pub(crate) services: Informer<Service>,
     pub(crate) machine: Machine,
@@ -128,6 +130,7 @@ impl Agent {
                 tokens: Tokens::new(client.clone(), clock.clone()),
                 claims: Claims::new(client.clone()),
                 terminations: Terminations::default(),
+                stats: stats::Memory::default(),
                 health: RwLock::new(Health {
                     runtime: None,
                     network: Some("container runtime status check may not have completed yet".into()),

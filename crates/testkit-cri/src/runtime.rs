@@ -375,6 +375,7 @@ impl RuntimeService for Service {
         &self,
         _: Request<cri::ListContainerStatsRequest>,
     ) -> Answer<cri::ListContainerStatsResponse> {
+        begin(&self.0, "ListContainerStats", "", "").await?;
         let world = self.0.lock();
         let number = |value: u64| Some(cri::UInt64Value { value });
         let stats = world.containers.iter().filter(|c| c.state == cri::ContainerState::ContainerRunning).map(|c| {
@@ -386,7 +387,11 @@ impl RuntimeService for Service {
                     labels: c.config.labels.clone(),
                     annotations: c.config.annotations.clone(),
                 }),
-                cpu: None,
+                cpu: (figures.cpu_ns > 0).then(|| cri::CpuUsage {
+                    timestamp: world.now(),
+                    usage_core_nano_seconds: number(figures.cpu_ns),
+                    usage_nano_cores: None,
+                }),
                 memory: Some(cri::MemoryUsage {
                     timestamp: world.now(),
                     working_set_bytes: number(figures.working_set_bytes),
@@ -398,6 +403,7 @@ impl RuntimeService for Service {
                     used_bytes: number(figures.layer_bytes),
                     inodes_used: number(figures.layer_inodes),
                 }),
+                swap: None,
             }
         });
         Ok(Response::new(cri::ListContainerStatsResponse { stats: stats.collect() }))

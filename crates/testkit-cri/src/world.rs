@@ -59,6 +59,8 @@ pub struct Exec {
 /// What a container uses.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Figures {
+    /// Time of processors in nanoseconds, since it was started; 0: nothing is said of it.
+    pub cpu_ns: u64,
     /// Memory in bytes.
     pub working_set_bytes: u64,
     /// The writable layer in bytes and inodes.

@@ -127,6 +127,27 @@ impl Cgroups {
         self.usage_at(&path)
     }
 
+    /// Figures of a pod's group, whatever its class; `None` where it has none.
+    pub(crate) fn usage_of_pod(&self, uid: &str) -> Option<Usage> {
+        Some(self.usage_at(&self.found_pod(uid)?))
+    }
+
+    /// Figures of one container in the group of a pod, which is named by the container's id.
+    pub(crate) fn usage_of_container(&self, uid: &str, id: &str) -> Option<Usage> {
+        let path = format!("{}/{id}", self.found_pod(uid)?);
+        self.folders(&path).iter().any(|folder| folder.is_dir()).then(|| self.usage_at(&path))
+    }
+
+    /// Some process of the pod.
+    pub(crate) fn process_of_pod(&self, uid: &str) -> Option<String> {
+        self.folders(&self.found_pod(uid)?).iter().find_map(|folder| process_in(folder))
+    }
+
+    fn found_pod(&self, uid: &str) -> Option<String> {
+        let paths = ["Burstable", "BestEffort", "Guaranteed"].map(|class| self.pod_path(class, uid));
+        paths.into_iter().find(|path| self.folders(path).iter().any(|folder| folder.is_dir()))
+    }
+
     /// Figures of all pods together.
     pub(crate) fn pods_usage(&self) -> Usage {
         self.usage_at(&format!("{}/kubepods", self.prefix()))
@@ -145,14 +166,29 @@ impl Cgroups {
     }
 }
 
-/// CPU in nanoseconds, memory in use and its working set in bytes, and how many processes there are.
+/// CPU in nanoseconds, memory and swap in bytes, and how many processes there are. A limit is `None` where there is none.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Usage {
     pub(crate) cpu_ns: u64,
     pub(crate) memory_bytes: u64,
     pub(crate) working_set_bytes: u64,
     pub(crate) rss_bytes: u64,
+    pub(crate) memory_limit_bytes: Option<u64>,
+    pub(crate) swap_bytes: u64,
+    pub(crate) swap_limit_bytes: Option<u64>,
+    pub(crate) page_faults: u64,
+    pub(crate) major_page_faults: u64,
     pub(crate) processes: u64,
+}
+
+/// The first process of a group or of one below it.
+fn process_in(folder: &Path) -> Option<String> {
+    let own = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+    let first = own.lines().next().map(str::to_owned);
+    first.or_else(|| {
+        let below = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
+        below.filter(|path| path.is_dir()).find_map(|path| process_in(&path))
+    })
 }
 
 fn below(base: &Path, path: &str) -> PathBuf {
@@ -180,6 +216,15 @@ fn remove_tree(folder: &Path) -> io::Result<()> {
 fn number(file: &Path) -> u64 {
     fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
+
+/// A limit's number; `max`, and the largest that v1 can write, are none.
+fn limit_in(file: &Path) -> Option<u64> {
+    let limit: u64 = fs::read_to_string(file).ok()?.trim().parse().ok()?;
+    (limit < UNLIMITED).then_some(limit)
+}
+
+/// Upstream's `maxMemorySize`.
+const UNLIMITED: u64 = 1 << 62;
 
 /// A number from a file of `key value` lines.
 fn keyed(file: &Path, key: &str) -> u64 {

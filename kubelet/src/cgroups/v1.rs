@@ -1,6 +1,6 @@
 //! One tree a controller.
 
-use super::{Usage, below, keyed, number};
+use super::{Usage, below, keyed, limit_in, number};
 use crate::container::resources::PodResources;
 use std::{
     fs, io,
@@ -88,6 +88,12 @@ pub(super) fn usage(controllers: &[(String, PathBuf)], path: &str) -> Usage {
         memory_bytes: used,
         working_set_bytes: used.saturating_sub(keyed(&stat, "total_inactive_file")),
         rss_bytes: keyed(&stat, "total_rss"),
+        memory_limit_bytes: limit_in(&memory.join("memory.limit_in_bytes")),
+        swap_bytes: keyed(&stat, "total_swap"),
+        // Of memory and swap together: cAdvisor's own.
+        swap_limit_bytes: limit_in(&memory.join("memory.memsw.limit_in_bytes")),
+        page_faults: keyed(&stat, "total_pgfault"),
+        major_page_faults: keyed(&stat, "total_pgmajfault"),
         processes,
     }
 }

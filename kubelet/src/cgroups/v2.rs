@@ -1,6 +1,6 @@
 //! One tree; a group's children get the controllers that it hands on.
 
-use super::{Usage, below, keyed, number};
+use super::{Usage, below, keyed, limit_in, number};
 use crate::container::resources::PodResources;
 use std::{
     fs, io,
@@ -57,6 +57,11 @@ pub(super) fn usage(base: &Path, path: &str) -> Usage {
         memory_bytes: used,
         working_set_bytes: used.saturating_sub(keyed(&stat, "inactive_file")),
         rss_bytes: keyed(&stat, "anon"),
+        memory_limit_bytes: limit_in(&folder.join("memory.max")),
+        swap_bytes: number(&folder.join("memory.swap.current")),
+        swap_limit_bytes: limit_in(&folder.join("memory.swap.max")),
+        page_faults: keyed(&stat, "pgfault"),
+        major_page_faults: keyed(&stat, "pgmajfault"),
         processes: number(&folder.join("pids.current")),
     }
 }

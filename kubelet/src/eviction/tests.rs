@@ -294,8 +294,14 @@ async fn a_full_disk_ends_the_pod_that_fills_it() {
     node.until("both run", |n| n.ready("memory-hog", "m") && n.ready("disk-hog", "d")).await;
     {
         let mut world = node.runtime.world();
-        world.figures.insert("m".into(), Figures { working_set_bytes: 4 << 30, layer_bytes: 1 << 20, layer_inodes: 9 });
-        world.figures.insert("d".into(), Figures { working_set_bytes: 1 << 20, layer_bytes: 5 << 30, layer_inodes: 9 });
+        world.figures.insert(
+            "m".into(),
+            Figures { working_set_bytes: 4 << 30, layer_bytes: 1 << 20, layer_inodes: 9, ..Figures::default() },
+        );
+        world.figures.insert(
+            "d".into(),
+            Figures { working_set_bytes: 1 << 20, layer_bytes: 5 << 30, layer_inodes: 9, ..Figures::default() },
+        );
         world.images.insert("old:1".into(), 7);
     }
     *node.gauges.disk.lock() = FULL;

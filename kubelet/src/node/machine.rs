@@ -26,6 +26,12 @@ pub(crate) fn meminfo(name: &str) -> i64 {
     row.and_then(|v| v.trim().trim_end_matches(" kB").trim().parse::<i64>().ok()).unwrap_or(0) * 1024
 }
 
+/// When the machine was started, in seconds since 1970; 0 where the kernel does not say.
+pub(crate) fn booted_secs() -> i64 {
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    text.lines().find_map(|l| l.strip_prefix("btime ")?.trim().parse().ok()).unwrap_or(0)
+}
+
 impl Machine {
     pub(crate) fn read() -> Self {
         let os = fs::read_to_string("/etc/os-release").unwrap_or_default();

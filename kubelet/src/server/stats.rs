@@ -1,84 +1,42 @@
-//! `/stats/summary` and `/metrics`. Upstream: pkg/kubelet/server/stats.
+//! `/stats/summary`, `/metrics/resource` and `/metrics`. Upstream: pkg/kubelet/server/stats, and of the second
+//! pkg/kubelet/metrics/collectors/resource_metrics.go.
 
-use crate::{cri::labels, node::machine, node_agent::Agent, pod, qos};
+use super::refuse;
+use crate::{
+    node_agent::Agent,
+    pod,
+    stats::{self, Summary, Time},
+};
 use axum::{
     Json, Router,
-    extract::State,
-    http::header,
+    extract::{RawQuery, State},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 use component::metrics::{CONTENT_TYPE, Text};
-use jiff::Timestamp;
 use proto::cri;
-use serde_json::{Value, json};
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 pub(super) fn routes() -> Router<Arc<Agent>> {
     Router::new()
-        .route("/stats/summary", get(summary))
+        .route("/stats/summary", get(summary).post(summary))
         .route("/metrics", get(metrics))
         .route("/metrics/resource", get(resource))
 }
 
-fn time(ns: i64) -> String {
-    let at = Timestamp::from_nanosecond(i128::from(ns)).unwrap_or_else(|_| Timestamp::now());
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
-fn value(value: &Option<cri::UInt64Value>) -> u64 {
-    value.as_ref().map_or(0, |v| v.value)
-}
-
-fn file_system(disk: machine::Disk, now: &str) -> Value {
-    json!({"time": now, "availableBytes": disk.available, "capacityBytes": disk.capacity, "usedBytes": disk.capacity.saturating_sub(disk.available),
-        "inodesFree": disk.inodes_free, "inodes": disk.inodes, "inodesUsed": disk.inodes.saturating_sub(disk.inodes_free)})
-}
-
-async fn summary(State(agent): State<Arc<Agent>>) -> Json<Value> {
-    let now = time(agent.clock.now().as_nanosecond() as i64);
-    let disk = agent.gauges.disk(&agent.config.root_dir).unwrap_or_default();
-    let machine::Memory { total, available } = agent.gauges.memory();
-    let usage = agent.cgroups.node_usage();
-    let mut by_pod: HashMap<String, Vec<Value>> = HashMap::new();
-    for stats in agent.runtime.container_stats().await.unwrap_or_default() {
-        let attributes = stats.attributes.unwrap_or_default();
-        let (Some(uid), Some(name)) =
-            (attributes.labels.get(labels::POD_UID), attributes.labels.get(labels::CONTAINER_NAME))
-        else {
-            continue;
-        };
-        let (cpu, memory, layer) =
-            (stats.cpu.unwrap_or_default(), stats.memory.unwrap_or_default(), stats.writable_layer.unwrap_or_default());
-        by_pod.entry(uid.clone()).or_default().push(json!({
-            "name": name, "startTime": now,
-            "cpu": {"time": time(cpu.timestamp), "usageNanoCores": value(&cpu.usage_nano_cores), "usageCoreNanoSeconds": value(&cpu.usage_core_nano_seconds)},
-            "memory": {"time": time(memory.timestamp), "workingSetBytes": value(&memory.working_set_bytes), "usageBytes": value(&memory.usage_bytes),
-                "rssBytes": value(&memory.rss_bytes), "pageFaults": value(&memory.page_faults), "majorPageFaults": value(&memory.major_page_faults)},
-            "rootfs": {"time": time(layer.timestamp), "usedBytes": value(&layer.used_bytes), "inodesUsed": value(&layer.inodes_used),
-                "availableBytes": disk.available, "capacityBytes": disk.capacity},
-        }));
+async fn summary(State(agent): State<Arc<Agent>>, RawQuery(query): RawQuery) -> Response {
+    let query = query.unwrap_or_default();
+    let only = query.split('&').filter_map(|pair| pair.strip_prefix("only_cpu_and_memory=")).collect::<Vec<_>>();
+    let made = if only == ["true"] { stats::cpu_and_memory(&agent).await } else { stats::everything(&agent).await };
+    match made {
+        Ok(summary) => Json(summary).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "no summary of what is used");
+            let message = format!("Internal Error: failed to list pod stats: {error}");
+            refuse(StatusCode::INTERNAL_SERVER_ERROR, message)
+        }
     }
-    let pods: Vec<Value> = agent.all_pods().into_iter().filter_map(|p| {
-        let containers = by_pod.remove(pod::uid(&p))?;
-        let used = agent.cgroups.usage(qos::class(&p), pod::uid(&p));
-        Some(json!({
-            "podRef": {"name": pod::name(&p), "namespace": pod::namespace(&p), "uid": pod::uid(&p)},
-            "startTime": p.status.as_ref().and_then(|s| s.start_time.clone()),
-            "containers": containers,
-            "cpu": {"time": now, "usageCoreNanoSeconds": used.cpu_ns},
-            "memory": {"time": now, "usageBytes": used.memory_bytes, "workingSetBytes": used.working_set_bytes, "rssBytes": used.rss_bytes},
-        }))
-    }).collect();
-    Json(json!({
-        "node": {
-            "nodeName": agent.config.node_name, "startTime": agent.started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-            "cpu": {"time": now, "usageCoreNanoSeconds": usage.cpu_ns},
-            "memory": {"time": now, "availableBytes": available, "usageBytes": total - available, "workingSetBytes": total - available, "rssBytes": usage.rss_bytes},
-            "fs": file_system(disk, &now), "runtime": {"imageFs": file_system(disk, &now)},
-        },
-        "pods": pods,
-    }))
 }
 
 async fn metrics(State(agent): State<Arc<Agent>>) -> Response {
@@ -107,41 +65,87 @@ async fn metrics(State(agent): State<Arc<Agent>>) -> Response {
     text(out.finish() + &component::supervisor::metrics())
 }
 
-/// What containers use: each metric with the lines of all of them, of the time of their measurement.
-fn containers(out: &mut Text, stats: &[cri::ContainerStats]) {
-    let mut family = |name: &str, help: &str, kind: &str, measured: fn(&cri::ContainerStats) -> (f64, i64)| {
-        out.head(name, help, kind);
-        for stats in stats {
-            let labels = stats.attributes.as_ref().map(|attributes| &attributes.labels);
-            let label = |key: &str| labels.and_then(|labels| labels.get(key)).map_or("", String::as_str);
-            let values = [label(labels::CONTAINER_NAME), label(labels::POD_NAMESPACE), label(labels::POD_NAME)];
-            let (value, at_ns) = measured(stats);
-            out.line_at(name, &["container", "namespace", "pod"], &values, value, at_ns / 1_000_000);
-        }
-    };
-    let help = "[STABLE] Cumulative cpu time consumed by the container in core-seconds";
-    family("container_cpu_usage_seconds_total", help, "counter", |stats| {
-        let used = |cpu: &cri::CpuUsage| (value(&cpu.usage_core_nano_seconds) as f64 / 1e9, cpu.timestamp);
-        stats.cpu.as_ref().map_or_else(Default::default, used)
-    });
-    let help = "[STABLE] Current working set of the container in bytes";
-    family("container_memory_working_set_bytes", help, "gauge", |stats| {
-        let used = |memory: &cri::MemoryUsage| (value(&memory.working_set_bytes) as f64, memory.timestamp);
-        stats.memory.as_ref().map_or_else(Default::default, used)
-    });
-}
-
 async fn resource(State(agent): State<Arc<Agent>>) -> Response {
     let mut out = Text::default();
-    containers(&mut out, &agent.runtime.container_stats().await.unwrap_or_default());
-    let name = "node_cpu_usage_seconds_total";
-    out.head(name, "[STABLE] Cumulative cpu time consumed by the node in core-seconds", "counter");
-    out.line(name, &[], &[], agent.cgroups.node_usage().cpu_ns as f64 / 1e9);
-    let memory = agent.gauges.memory();
-    let name = "node_memory_working_set_bytes";
-    out.head(name, "[STABLE] Current working set of the node in bytes", "gauge");
-    out.line(name, &[], &[], (memory.total - memory.available) as f64);
+    let summary = stats::cpu_and_memory(&agent).await;
+    match &summary {
+        Ok(summary) => measured(&mut out, summary),
+        Err(error) => tracing::error!(%error, "no summary of what is used, for the metrics of resources"),
+    }
+    let name = "resource_scrape_error";
+    let help = "[STABLE] 1 if there was an error while getting container metrics, 0 otherwise";
+    out.head(name, help, "gauge");
+    out.line(name, &[], &[], f64::from(u8::from(summary.is_err())));
     text(out.finish())
+}
+
+/// A measurement: the values of its labels, itself, when it was made.
+type Line = (Vec<String>, f64, Option<Time>);
+
+/// Each metric with the lines of all whom it is about, in upstream's order of names.
+fn measured(out: &mut Text, summary: &Summary) {
+    let seconds = |ns: u64| ns as f64 / 1e9;
+    let containers = |figure: &dyn Fn(&stats::Container) -> Option<(f64, Option<Time>)>| -> Vec<Line> {
+        let all = summary.pods.iter().flat_map(|pod| pod.containers.iter().map(move |container| (pod, container)));
+        let line = |(pod, container): (&stats::Pod, &stats::Container)| {
+            let labels = vec![container.name.clone(), pod.pod_ref.namespace.clone(), pod.pod_ref.name.clone()];
+            figure(container).map(|(value, at)| (labels, value, at))
+        };
+        all.filter_map(line).collect()
+    };
+    let pods = |figure: &dyn Fn(&stats::Pod) -> Option<(f64, Option<Time>)>| -> Vec<Line> {
+        let labels = |pod: &stats::Pod| vec![pod.pod_ref.namespace.clone(), pod.pod_ref.name.clone()];
+        summary.pods.iter().filter_map(|pod| figure(pod).map(|(value, at)| (labels(pod), value, at))).collect()
+    };
+    let node = |figure: Option<(f64, Option<Time>)>| -> Vec<Line> {
+        figure.into_iter().map(|(value, at)| (Vec::new(), value, at)).collect()
+    };
+    let cpu = |used: &stats::Used| used.cpu.map(|cpu| (seconds(cpu.usage_core_nano_seconds), Some(cpu.time)));
+    let memory = |used: &stats::Used| used.memory.map(|memory| (memory.working_set_bytes as f64, Some(memory.time)));
+    let swap = |used: &stats::Used| used.swap.map(|swap| (swap.swap_usage_bytes as f64, Some(swap.time)));
+    let limit = |used: &stats::Used| {
+        let swap = used.swap?;
+        Some(((swap.swap_available_bytes? + swap.swap_usage_bytes) as f64, Some(swap.time)))
+    };
+    let started = |c: &stats::Container| (c.start_time.0 > 0).then(|| (seconds(c.start_time.0 as u64), None));
+    const OF_CONTAINER: &[&str] = &["container", "namespace", "pod"];
+    const OF_POD: &[&str] = &["namespace", "pod"];
+    const ELSEWHERE: &str = ". Reported only on non-windows systems";
+    let of_node = &summary.node.used;
+    let mut family = |name: &str, help: String, kind: &str, labels: &[&str], lines: Vec<Line>| {
+        if !lines.is_empty() {
+            out.head(name, &help, kind);
+        }
+        for (values, value, at) in lines {
+            let values: Vec<&str> = values.iter().map(String::as_str).collect();
+            match at {
+                Some(at) => out.line_at(name, labels, &values, value, at.0 / 1_000_000),
+                None => out.line(name, labels, &values, value),
+            }
+        }
+    };
+    let help = "[STABLE] Cumulative cpu time consumed by the container in core-seconds".into();
+    family("container_cpu_usage_seconds_total", help, "counter", OF_CONTAINER, containers(&|c| cpu(&c.used)));
+    let help = "[STABLE] Current working set of the container in bytes".into();
+    family("container_memory_working_set_bytes", help, "gauge", OF_CONTAINER, containers(&|c| memory(&c.used)));
+    let help = "[STABLE] Start time of the container since unix epoch in seconds".into();
+    family("container_start_time_seconds", help, "gauge", OF_CONTAINER, containers(&started));
+    let help = format!("[ALPHA] Current amount of the container swap limit in bytes{ELSEWHERE}");
+    family("container_swap_limit_bytes", help, "gauge", OF_CONTAINER, containers(&|c| limit(&c.used)));
+    let help = format!("[ALPHA] Current amount of the container swap usage in bytes{ELSEWHERE}");
+    family("container_swap_usage_bytes", help, "gauge", OF_CONTAINER, containers(&|c| swap(&c.used)));
+    let help = "[STABLE] Cumulative cpu time consumed by the node in core-seconds".into();
+    family("node_cpu_usage_seconds_total", help, "counter", &[], node(cpu(of_node)));
+    let help = "[STABLE] Current working set of the node in bytes".into();
+    family("node_memory_working_set_bytes", help, "gauge", &[], node(memory(of_node)));
+    let help = format!("[ALPHA] Current swap usage of the node in bytes{ELSEWHERE}");
+    family("node_swap_usage_bytes", help, "gauge", &[], node(swap(of_node)));
+    let help = "[STABLE] Cumulative cpu time consumed by the pod in core-seconds".into();
+    family("pod_cpu_usage_seconds_total", help, "counter", OF_POD, pods(&|p| cpu(&p.used)));
+    let help = "[STABLE] Current working set of the pod in bytes".into();
+    family("pod_memory_working_set_bytes", help, "gauge", OF_POD, pods(&|p| memory(&p.used)));
+    let help = format!("[ALPHA] Current amount of the pod swap usage in bytes{ELSEWHERE}");
+    family("pod_swap_usage_bytes", help, "gauge", OF_POD, pods(&|p| swap(&p.used)));
 }
 
 fn text(body: String) -> Response {
@@ -149,40 +153,4 @@ fn text(body: String) -> Response {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_metric_has_the_lines_of_all_containers_together() {
-        let stats = |name: &str, used: u64| cri::ContainerStats {
-            attributes: Some(cri::ContainerAttributes {
-                labels: [(labels::CONTAINER_NAME.to_owned(), name.to_owned())].into(),
-                ..Default::default()
-            }),
-            cpu: Some(cri::CpuUsage {
-                timestamp: 7_000_000,
-                usage_core_nano_seconds: Some(cri::UInt64Value { value: used * 500_000_000 }),
-                ..Default::default()
-            }),
-            memory: Some(cri::MemoryUsage {
-                timestamp: 8_000_000,
-                working_set_bytes: Some(cri::UInt64Value { value: used << 20 }),
-                ..Default::default()
-            }),
-            ..Default::default()
-        };
-        let mut out = Text::default();
-        containers(&mut out, &[stats("a", 1), stats("b", 2)]);
-        let expect = "\
-# HELP container_cpu_usage_seconds_total [STABLE] Cumulative cpu time consumed by the container in core-seconds
-# TYPE container_cpu_usage_seconds_total counter
-container_cpu_usage_seconds_total{container=\"a\",namespace=\"\",pod=\"\"} 0.5 7
-container_cpu_usage_seconds_total{container=\"b\",namespace=\"\",pod=\"\"} 1 7
-# HELP container_memory_working_set_bytes [STABLE] Current working set of the container in bytes
-# TYPE container_memory_working_set_bytes gauge
-container_memory_working_set_bytes{container=\"a\",namespace=\"\",pod=\"\"} 1.048576e+06 8
-container_memory_working_set_bytes{container=\"b\",namespace=\"\",pod=\"\"} 2.097152e+06 8
-";
-        assert_eq!(out.finish(), expect);
-    }
-}
+mod tests;
