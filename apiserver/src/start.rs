@@ -16,7 +16,7 @@ use anyhow::Context;
 use component::supervisor::{Ended, Supervisor};
 use endpoints::connect::Nodes;
 use endpoints::metrics::{Measured, Metrics};
-use endpoints::sources::{BuiltIn, Custom, Source, Sources};
+use endpoints::sources::{BuiltIn, Custom, Metrics as ResourceMetrics, Source, Sources};
 use extensions::controller::Extensions;
 use futures::future::BoxFuture;
 use kinds::core::service::Repair;
@@ -99,9 +99,14 @@ pub type MakeAccess = Box<dyn FnOnce(&Arc<Registry>) -> anyhow::Result<Access> +
 /// See [`Config::sources`].
 pub type MakeSources = Box<dyn FnOnce(&Arc<Registry>) -> Vec<Arc<dyn Source>> + Send>;
 
-/// The built-in kinds, and custom resources.
+/// The built-in kinds, custom resources, and what nodes and pods use. Aggregated services belong before the last, which an
+/// APIService of its group's version replaces.
 pub fn own_sources(registry: &Arc<Registry>) -> Vec<Arc<dyn Source>> {
-    vec![Arc::new(BuiltIn::new(registry.built_in().clone())), Arc::new(Custom::new(registry.custom().clone()))]
+    vec![
+        Arc::new(BuiltIn::new(registry.built_in().clone())),
+        Arc::new(Custom::new(registry.custom().clone())),
+        Arc::new(ResourceMetrics::default()),
+    ]
 }
 
 /// See [`Config::bootstrap`].
@@ -259,6 +264,7 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
     let fairness =
         Fairness::new(config.max_requests_inflight, config.max_mutating_requests_inflight, config.times.request);
     let server = Arc::new(Server { endpoints: Arc::new(endpoints), fairness });
+    server.endpoints.sources.run(&server.endpoints, &tasks);
     let mut address = None;
     let mut serving = None;
     if let Some((at, tls)) = config.listen {

@@ -238,8 +238,9 @@ async fn made(call: Call, row: &Kind, handler: &dyn Virtual) -> Result<Response<
     let options = model::options::List::parse(&call.info.query)?;
     let Value::Array(mut objects) = answer["items"].take() else { return Err(no_such_path()) };
     objects.retain(|object| {
-        let name: &[(&str, &str)] = &[("metadata.name", machinery::meta::name(object))];
-        options.labels.matches(&[][..] as &[(&str, &str)]) && options.fields.matches(name)
+        let (name, namespace) = (machinery::meta::name(object), machinery::meta::namespace(object));
+        let fields = [("metadata.name", name), ("metadata.namespace", namespace)];
+        options.labels.matches(&object["metadata"]["labels"]) && options.fields.matches(&fields[..])
     });
     Ok(list::values(&call, row, &accept, objects, serde_json::json!({})))
 }

@@ -12,6 +12,7 @@ mod lost_store;
 mod messages;
 mod metrics;
 mod policy_params;
+mod resource_metrics;
 mod resource_quota;
 mod sources;
 mod validation;
@@ -174,6 +175,15 @@ impl Client {
         let headers = response.headers().clone();
         let bytes = response.into_body().collect().await.expect("body").to_bytes();
         (headers, String::from_utf8_lossy(&bytes).into())
+    }
+
+    /// A GET's answer in another form.
+    pub(crate) async fn accepting(&mut self, path: &str, accept: &str) -> Value {
+        let request = Request::get(path).header("user-agent", "tester/1").header("accept", accept);
+        self.sender.ready().await.expect("connection");
+        let response = self.sender.send_request(request.body(Full::new(Bytes::new())).expect("request")).await;
+        let bytes = response.expect("answer").into_body().collect().await.expect("body").to_bytes();
+        serde_json::from_slice(&bytes).expect("json")
     }
 
     /// A watch, which takes the connection.

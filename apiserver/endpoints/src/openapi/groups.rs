@@ -39,14 +39,20 @@ pub(crate) fn document(rows: &Rows, name: &str, texts: &Texts) -> Option<Value> 
         }
         _ => {
             let group = name.strip_prefix("apis/").filter(|group| rows.iter().any(|row| row.group == *group))?;
-            let (tag, id) = group_name(group);
-            let operation =
-                operation(&tag, format!("get{id}APIGroup"), "get information of a group", ALL, kind("APIGroup"));
-            return Some(super::whole(json!({format!("/{name}/"): {"get": operation}}), wanted));
+            return Some(of_group(group, texts));
         }
     };
     let operation = operation(tag, id, description, media, answer);
     Some(super::whole(json!({format!("/{name}/"): {"get": operation}}), wanted))
+}
+
+/// What a group's own path answers.
+pub(crate) fn of_group(group: &str, texts: &Texts) -> Value {
+    let mut wanted = Wanted::new("", "", texts);
+    let answer = wanted.refer_named("APIGroup");
+    let (tag, id) = group_name(group);
+    let operation = operation(&tag, format!("get{id}APIGroup"), "get information of a group", ALL, answer);
+    super::whole(json!({format!("/apis/{group}/"): {"get": operation}}), wanted)
 }
 
 const ALL: &[&str] = &["application/json", "application/vnd.kubernetes.protobuf", "application/yaml"];

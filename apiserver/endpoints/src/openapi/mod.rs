@@ -17,6 +17,7 @@ pub(crate) mod endpoint;
 mod enums;
 mod gnostic;
 pub(crate) mod groups;
+pub(crate) mod metrics;
 pub(crate) mod of_rows;
 mod paths;
 mod schemas;

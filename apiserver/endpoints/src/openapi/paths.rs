@@ -38,7 +38,7 @@ pub(super) type Operations = Vec<(&'static str, Value)>;
 
 pub(super) fn paths<'t>(rows: &[&Resource], group: &str, version: &str, wanted: Wanted<'t>) -> (Value, Wanted<'t>) {
     let base = super::base(group, version);
-    let mut writer = Writer { group, version, wanted, paths: Map::new() };
+    let mut writer = Writer::new(group, version, wanted);
     // Of custom resources alone upstream publishes what their builder makes.
     if rows.iter().any(|row| Published::of(row).is_none()) {
         writer.resources_document(&base);
@@ -67,8 +67,15 @@ const CREATED: &[(&str, &str)] = &[("200", "OK"), ("201", "Created")];
 const ACCEPTED: &[(&str, &str)] = &[("200", "OK"), ("202", "Accepted")];
 const ANY: &[(&str, &str)] = &[("200", "OK"), ("201", "Created"), ("202", "Accepted")];
 
+impl<'a, 't> Writer<'a, 't> {
+    /// Of a group's version.
+    pub(super) fn new(group: &'a str, version: &'a str, wanted: Wanted<'t>) -> Self {
+        Self { group, version, wanted, paths: Map::new() }
+    }
+}
+
 impl Writer<'_, '_> {
-    fn resources_document(&mut self, base: &str) {
+    pub(super) fn resources_document(&mut self, base: &str) {
         let list = schema::named("meta.v1", "APIResourceList").expect("the table has the kinds of discovery");
         let operation = json!({
             "tags": [self.tag()],

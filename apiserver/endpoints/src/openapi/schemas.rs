@@ -10,10 +10,10 @@ use serde_json::{Map, Value, json};
 use super::custom::{self, Published};
 use super::enums;
 
-const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
+pub(super) const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
 const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
 const RAW: &str = "io.k8s.apimachinery.pkg.runtime.RawExtension";
-const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
+pub(super) const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 const EXTENSIONS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1";
 
 /// The fields of `/version`, and whether each is always there.
@@ -115,7 +115,8 @@ impl<'a> Wanted<'a> {
         self.refer_special(NAME, || json!({"type": "object", "properties": properties, "required": required}))
     }
 
-    fn refer_special(&mut self, name: &str, schema: impl FnOnce() -> Value) -> Value {
+    /// A reference to a type that the schema table has no row for.
+    pub(super) fn refer_special(&mut self, name: &str, schema: impl FnOnce() -> Value) -> Value {
         if !self.found.contains_key(name) {
             let mut schema = schema();
             if let Some(text) = self.texts.of(name, None) {
@@ -124,6 +125,11 @@ impl<'a> Wanted<'a> {
             self.found.insert(name.to_owned(), schema);
         }
         reference(name)
+    }
+
+    /// A reference to amounts.
+    pub(super) fn refer_quantity(&mut self) -> Value {
+        self.refer_special(QUANTITY, || json!({"oneOf": [{"type": "string"}, {"type": "number"}]}))
     }
 
     /// All that were referred to, and what they refer to in turn.
@@ -267,9 +273,7 @@ impl<'a> Wanted<'a> {
             Shape::Time => self.refer_special(&format!("{META}.Time"), date_time),
             Shape::MicroTime => self.refer_special(&format!("{META}.MicroTime"), date_time),
             Shape::Duration => self.refer_special(&format!("{META}.Duration"), || json!({"type": "string"})),
-            Shape::Quantity => {
-                self.refer_special(QUANTITY, || json!({"oneOf": [{"type": "string"}, {"type": "number"}]}))
-            }
+            Shape::Quantity => self.refer_quantity(),
             Shape::IntOrString => self.refer_special(
                 INT_OR_STRING,
                 || json!({"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]}),
@@ -290,7 +294,7 @@ fn reference(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
 }
 
-fn date_time() -> Value {
+pub(super) fn date_time() -> Value {
     json!({"type": "string", "format": "date-time"})
 }
 

@@ -9,6 +9,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use component::Supervisor;
 use http::Response;
 use machinery::gvk::{GroupResource, GroupVersionKind};
 use machinery::status::StatusError;
@@ -18,17 +19,19 @@ use negotiation::Body;
 use serde_json::Value;
 use writes::strategy::Kind;
 
-use crate::Call;
 use crate::virtual_::Virtual;
+use crate::{Call, Server};
 
 mod built_in;
 mod custom;
+mod metrics;
 mod rows;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use built_in::BuiltIn;
 pub use custom::Custom;
+pub use metrics::Metrics;
 
 /// Where some groups' versions come from. What a source says may change while the server runs.
 pub trait Source: Send + Sync + 'static {
@@ -60,6 +63,9 @@ pub trait Source: Send + Sync + 'static {
     /// What its document of a group's version is made from, or what all of its documents are: while these are the same ones,
     /// so are the documents.
     fn inputs(&self, of: Option<GroupVersion<'_>>) -> Vec<Input>;
+
+    /// Starts what it does beside answering requests.
+    fn run(&self, _server: &Arc<Server>, _tasks: &Supervisor) {}
 
     /// Tells the same by its content, in pieces: clients know a document by their hash, also of a server that was started anew.
     fn facts(&self, of: Option<GroupVersion<'_>>, tell: &mut dyn FnMut(&str));
@@ -183,6 +189,11 @@ impl Sources {
     /// What is in a group's version; `None` where there is none.
     pub fn resources(&self, group: &str, version: &str) -> Option<Vec<Entry>> {
         self.owner((group, version))?.resources(group, version)
+    }
+
+    /// Starts what sources do beside answering requests.
+    pub fn run(&self, server: &Arc<Server>, tasks: &Supervisor) {
+        self.iter().for_each(|source| source.run(server, tasks));
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &dyn Source> {
