@@ -3,7 +3,7 @@
 use futures::future::BoxFuture;
 
 use crate::{
-    bootstrap, certificates, cloudnodes, clusterrole_aggregation, context::Context, cronjob, daemonset, deployment, devicetainteviction, disruption, endpoint, endpointslice, endpointslicemirroring, garbage_collector, job, local_volumes, namespace, nodeipam, nodelifecycle, noderoutes, podgc, policystatus, pvcprotection, pvprotection, replicaset, resourceclaim, resourcequota, root_ca, selinux_warning, serviceaccount, serviceaccount_token, servicecidrs, servicelb, statefulset, tainteviction, ttl, ttlafterfinished, vacprotection,
+    bootstrap, certificates, cloudnodes, clusterrole_aggregation, context::Context, cronjob, daemonset, deployment, devicetainteviction, disruption, endpoint, endpointslice, endpointslicemirroring, garbage_collector, job, local_volumes, namespace, nodeipam, nodelifecycle, noderoutes, podautoscaler, podgc, policystatus, pvcprotection, pvprotection, replicaset, resourceclaim, resourcequota, root_ca, selinux_warning, serviceaccount, serviceaccount_token, servicecidrs, servicelb, statefulset, tainteviction, ttl, ttlafterfinished, vacprotection,
 };
 
 /// A controller as the manager knows it.
@@ -33,6 +33,7 @@ impl Entry {
             "endpointslice-controller" => "endpoint-slice-controller",
             "endpointslice-mirroring-controller" => "endpoint-slice-mirroring-controller",
             "node-ipam-controller" => "cidrAllocator",
+            "horizontal-pod-autoscaler-controller" => "horizontal-pod-autoscaler",
             "node-lifecycle-controller" => "node-controller",
             "node-route-controller" => "route_controller",
             "replicationcontroller-controller" => "replication-controller",
@@ -110,6 +111,7 @@ pub(crate) const CONTROLLERS: &[Entry] = entries! {
     "endpointslice-controller"                       "endpointslice"                               "endpointslice-controller"                    endpointslice::start;
     "endpointslice-mirroring-controller"             "endpointslicemirroring"                      "endpointslicemirroring-controller"           endpointslicemirroring::start;
     "garbage-collector-controller"                   "garbagecollector"                            "generic-garbage-collector"                   garbage_collector::start;
+    "horizontal-pod-autoscaler-controller"           "horizontalpodautoscaling"                    "horizontal-pod-autoscaler"                   podautoscaler::start;
     "job-controller"                                 "job"                                         "job-controller"                              job::start;
     "legacy-serviceaccount-token-cleaner-controller" "legacy-service-account-token-cleaner"        "legacy-service-account-token-cleaner"        serviceaccount_token::start_cleaning;
     "local-volume-provisioner-controller"            "local-volume-provisioner"                    "local-volume-provisioner"                    local_volumes::start;
@@ -155,8 +157,6 @@ pub(crate) const MISSING: &[&str] = &[
     "attachdetach",
     "ephemeral-volume",
     "ephemeral-volume-controller",
-    "horizontal-pod-autoscaler-controller",
-    "horizontalpodautoscaling",
     "persistentvolume-attach-detach-controller",
     "persistentvolume-binder",
     "persistentvolume-binder-controller",

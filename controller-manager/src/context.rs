@@ -38,6 +38,54 @@ impl Signing {
     }
 }
 
+/// How autoscalers work where they do not say so themselves.
+#[derive(clap::Args, Clone, Debug, PartialEq)]
+pub struct Autoscaling {
+    /// Between two turns of one autoscaler.
+    #[arg(
+        long = "horizontal-pod-autoscaler-sync-period",
+        value_parser = machinery::duration::length,
+        default_value = "15s"
+    )]
+    pub sync_period: Duration,
+    /// How far back the largest recommendation is looked for before there are fewer pods.
+    #[arg(
+        long = "horizontal-pod-autoscaler-downscale-stabilization",
+        value_parser = machinery::duration::length,
+        default_value = "5m0s"
+    )]
+    pub downscale_stabilization: Duration,
+    /// By which part the usage may differ from the target without anything being done.
+    #[arg(long = "horizontal-pod-autoscaler-tolerance", default_value_t = 0.1)]
+    pub tolerance: f64,
+    /// How long after a pod's start its processor time may be skipped.
+    #[arg(
+        long = "horizontal-pod-autoscaler-cpu-initialization-period",
+        value_parser = machinery::duration::length,
+        default_value = "5m0s"
+    )]
+    pub cpu_initialization_period: Duration,
+    /// How long after a pod's start it is taken for one that was never ready.
+    #[arg(
+        long = "horizontal-pod-autoscaler-initial-readiness-delay",
+        value_parser = machinery::duration::length,
+        default_value = "30s"
+    )]
+    pub initial_readiness_delay: Duration,
+}
+
+impl Default for Autoscaling {
+    fn default() -> Self {
+        Self {
+            sync_period: Duration::from_secs(15),
+            downscale_stabilization: Duration::from_secs(300),
+            tolerance: 0.1,
+            cpu_initialization_period: Duration::from_secs(300),
+            initial_readiness_delay: Duration::from_secs(30),
+        }
+    }
+}
+
 /// Makes of one table what is chosen about the controllers, and upstream's flags for it: counts, and lengths in seconds.
 macro_rules! settings {
     (
@@ -63,6 +111,8 @@ macro_rules! settings {
             pub cloud: Option<Arc<dyn Cloud>>,
             /// What the cloud calls the cluster.
             pub cluster_name: String,
+            /// How autoscalers work.
+            pub horizontal_pod_autoscaler: Autoscaling,
             $($(#[$of_count])* pub $count: usize,)*
             $($(#[$of_length])* pub $length: Duration,)*
         }
@@ -78,6 +128,7 @@ macro_rules! settings {
                     node_ranges: None,
                     cloud: None,
                     cluster_name: "kubernetes".into(),
+                    horizontal_pod_autoscaler: Autoscaling::default(),
                     $($count: $usual,)*
                     $($length: Duration::from_secs($seconds),)*
                 }
@@ -136,6 +187,8 @@ settings! {
         concurrent_job_syncs = 5;
         /// Workers of the CronJob controller.
         concurrent_cron_job_syncs = 5;
+        /// Workers of the controller of autoscalers.
+        concurrent_horizontal_pod_autoscaler_syncs = 5;
         /// Workers of the TTL-after-finished controller.
         concurrent_ttl_after_finished_syncs = 5;
         /// Workers of the namespace controller.

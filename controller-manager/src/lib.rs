@@ -31,6 +31,7 @@ mod nodeipam;
 mod nodelifecycle;
 mod noderoutes;
 mod options;
+mod podautoscaler;
 mod podgc;
 mod policystatus;
 mod pvcprotection;
@@ -69,6 +70,7 @@ use catalogue::Entry;
 use context::Context;
 pub use context::{ClientFor, Config, Signing, read_root_ca};
 pub use nodeipam::Ranges as NodeRanges;
+pub use context::{Autoscaling, ClientFor, Config, Signing, read_root_ca};
 
 /// The program that upstream has for us: what the server notes as the manager of the fields that controllers write.
 pub const COMPONENT: &str = "kube-controller-manager";

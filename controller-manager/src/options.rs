@@ -11,7 +11,7 @@ use component::flags::{Refuse, Unsupported, Warn};
 
 use crate::{
     certificates::{SIGNERS, authority},
-    context::{Config, Settings, Signing},
+    context::{Autoscaling, Config, Settings, Signing},
     nodeipam::{Ranges, Sizes},
 };
 
@@ -86,6 +86,8 @@ pub(crate) struct Options {
     pub(crate) tls_private_key_file: Option<PathBuf>,
     #[command(flatten)]
     settings: Settings,
+    #[command(flatten)]
+    autoscaling: Autoscaling,
     /// Give each node a range of pods' addresses.
     #[arg(long)]
     pub(crate) allocate_node_cidrs: bool,
@@ -127,7 +129,6 @@ pub(crate) const UNSUPPORTED: &[(&str, Unsupported)] = &[
     ("cloud-config", Refuse),
     ("concurrent-device-taint-eviction-syncs", Warn),
     ("concurrent-ephemeralvolume-syncs", Warn),
-    ("concurrent-horizontal-pod-autoscaler-syncs", Warn),
     ("concurrent-resourceclaim-syncs", Warn),
     ("configure-cloud-routes", Warn),
     ("contention-profiling", Warn),
@@ -145,11 +146,6 @@ pub(crate) const UNSUPPORTED: &[(&str, Unsupported)] = &[
     ("external-cloud-volume-plugin", Warn),
     ("feature-gates", Warn),
     ("flex-volume-plugin-dir", Warn),
-    ("horizontal-pod-autoscaler-cpu-initialization-period", Warn),
-    ("horizontal-pod-autoscaler-downscale-stabilization", Warn),
-    ("horizontal-pod-autoscaler-initial-readiness-delay", Warn),
-    ("horizontal-pod-autoscaler-sync-period", Warn),
-    ("horizontal-pod-autoscaler-tolerance", Warn),
     ("http2-max-streams-per-connection", Warn),
     ("kube-api-burst", Warn),
     ("kube-api-content-type", Warn),
@@ -204,15 +200,22 @@ impl Options {
             "cloud provider {provider:?} was specified, but built-in cloud providers are disabled. Please set \
              --cloud-provider=external and migrate to an external cloud provider"
         );
-        Ok(self.settings.put(Config {
+        let config = self.settings.put(Config {
             controllers: self.controllers.clone(),
             service_account_key: self.service_account_private_key_file.as_deref().map(key).transpose()?,
             signing: self.signing()?,
             node_ranges: self.node_ranges()?,
             cluster_name: self.cluster_name.clone(),
             root_ca: self.root_ca_file.as_ref().map(crate::context::read_root_ca).transpose()?,
+            horizontal_pod_autoscaler: self.autoscaling.clone(),
             ..Config::default()
-        }))
+        });
+        let autoscalers = config.concurrent_horizontal_pod_autoscaler_syncs;
+        anyhow::ensure!(
+            autoscalers > 0,
+            "concurrent-horizontal-pod-autoscaler-syncs must be greater than 0, but got {autoscalers}"
+        );
+        Ok(config)
     }
 }
 

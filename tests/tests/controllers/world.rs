@@ -1,6 +1,7 @@
 //! A server and a controller manager in one process, each controller under its own identity and role. The requests of
 //! the controllers are noted, and can be answered in the server's place; their watches can be made to lag.
 
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as Poller, Poll, ready};
@@ -40,6 +41,8 @@ pub struct World {
     pub admin: Caller,
     sent: Arc<Mutex<Vec<Sent>>>,
     refusal: Arc<Mutex<Option<Refusal>>>,
+    /// What the server itself would not answer, by path.
+    answers: Arc<Mutex<HashMap<String, Value>>>,
     /// The collection whose watches show nothing.
     lagging: watch::Sender<Option<&'static str>>,
     cancel: CancellationToken,
@@ -56,6 +59,7 @@ impl World {
             admin,
             sent: Arc::default(),
             refusal: Arc::default(),
+            answers: Arc::default(),
             lagging: watch::Sender::default(),
             cancel: CancellationToken::new(),
             running: None,
@@ -84,10 +88,10 @@ impl World {
                 (*account, self.cluster.caller(&user, &groups))
             })
             .collect();
-        let (sent, refusal) = (self.sent.clone(), self.refusal.clone());
+        let (sent, refusal, answers) = (self.sent.clone(), self.refusal.clone(), self.answers.clone());
         let client_for = move |account: &'static str| {
             let own = clients.iter().find(|(name, _)| *name == account).map(|(_, caller)| caller.kube());
-            let client = own.map(|client| noting(client, account, sent.clone(), refusal.clone()));
+            let client = own.map(|client| noting(client, account, (sent.clone(), refusal.clone(), answers.clone())));
             Box::pin(async move { client.with_context(|| format!("no identity for {account}")) }) as _
         };
         let mut config = Config {
@@ -98,6 +102,7 @@ impl World {
             concurrent_device_taint_eviction_syncs: 1,
             concurrent_deployment_syncs: 1,
             concurrent_endpoint_syncs: 1,
+            concurrent_horizontal_pod_autoscaler_syncs: 1,
             concurrent_job_syncs: 1,
             concurrent_resourceclaim_syncs: 1,
             concurrent_resource_quota_syncs: 1,
@@ -126,6 +131,11 @@ impl World {
     /// From now on this may answer the requests of the controllers.
     pub fn refuse(&self, refusal: impl FnMut(&Method, &str) -> Option<(u16, &'static str)> + Send + 'static) {
         *self.refusal.lock() = Some(Box::new(refusal));
+    }
+
+    /// From now on a path that the controllers read is answered so.
+    pub fn answer(&self, path: &str, answer: Value) {
+        self.answers.lock().insert(path.to_owned(), answer);
     }
 
     /// From now on the server answers everything again.
@@ -268,6 +278,7 @@ const ACCOUNTS: &[&str] = &[
     "disruption-controller",
     "endpoint-controller",
     "endpointslicemirroring-controller",
+    "horizontal-pod-autoscaler",
     "job-controller",
     "namespace-controller",
     "node-controller",
@@ -295,20 +306,21 @@ fn expect(code: u16, answer: Answer) -> anyhow::Result<Value> {
     Ok(answer.body)
 }
 
+type Notes = (Arc<Mutex<Vec<Sent>>>, Arc<Mutex<Option<Refusal>>>, Arc<Mutex<HashMap<String, Value>>>);
+
 /// Notes each request with its answer, which is the refusal's if it has one.
-fn noting(
-    client: kube::Client,
-    account: &'static str,
-    sent: Arc<Mutex<Vec<Sent>>>,
-    refusal: Arc<Mutex<Option<Refusal>>>,
-) -> kube::Client {
+fn noting(client: kube::Client, account: &'static str, (sent, refusal, answers): Notes) -> kube::Client {
     let service = tower::service_fn(move |request: Request<Body>| {
         let (client, sent) = (client.clone(), sent.clone());
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let refused = refusal.lock().as_mut().and_then(|refusal| refusal(&method, &path));
+        let answered = answers.lock().get(&path).filter(|_| method == Method::GET).cloned();
         async move {
             let response: Response<Body> = match refused {
                 Some((code, message)) => refusing(code, message),
+                None if answered.is_some() => {
+                    Response::new(Body::from(answered.unwrap_or_default().to_string().into_bytes()))
+                }
                 None => client.send(request).await?,
             };
             sent.lock().push(Sent { account, method, path, code: response.status().as_u16() });
