@@ -5,6 +5,7 @@ mod api_resources;
 mod apply;
 mod attach;
 mod auth;
+mod autoscale;
 mod cluster_info;
 mod config;
 mod create;
@@ -26,6 +27,7 @@ mod run;
 mod scale;
 mod set;
 mod taint;
+mod top;
 mod version;
 mod wait;
 
@@ -86,6 +88,7 @@ pub const ALL: &[Command] = &[
     label::COMMAND,
     annotate::COMMAND,
     scale::COMMAND,
+    autoscale::COMMAND,
     rollout::COMMAND,
     wait::COMMAND,
     drain::CORDON,
@@ -100,6 +103,7 @@ pub const ALL: &[Command] = &[
     api_resources::VERSIONS,
     auth::COMMAND,
     cluster_info::COMMAND,
+    top::COMMAND,
     config::COMMAND,
     version::COMMAND,
 ];

@@ -1,23 +1,30 @@
 //! A node without containers, as kubemark's: its kubelet says of each pod bound to it that it runs, and lets it go when it
 //! is deleted. Pods of an image with `missing` in its name never get further than pulling it. The log of a container is
-//! three lines.
+//! three lines. The node uses half a processor and 2 GiB, each container a tenth of a processor and 64 MiB.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::ensure;
 use component::Supervisor;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use testkit::{Answer, Caller};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
+/// Namespaces and names of the pods that run, and the names of their containers.
+type Running = Arc<Mutex<BTreeMap<(String, String), Vec<String>>>>;
+
 /// Registers the node and serves its pods.
 pub async fn start(name: &'static str, admin: &Caller, tasks: &Supervisor) -> anyhow::Result<()> {
-    let port = serve_logs(tasks).await?;
+    let running = Running::default();
+    let port = serve(running.clone(), tasks).await?;
     let node = json!({"apiVersion": "v1", "kind": "Node",
         "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}},
         "status": {
@@ -43,6 +50,7 @@ pub async fn start(name: &'static str, admin: &Caller, tasks: &Supervisor) -> an
     tasks.vital(("hollow-kubelet", name.to_owned()), move |_| async move {
         let mut events = admin.open(&format!("/api/v1/pods?watch=1&fieldSelector=spec.nodeName%3D{name}")).await?;
         while let Some(event) = events.next().await {
+            note(&running, &event);
             if event["type"] != "DELETED" {
                 step(&admin, &event["object"]).await?;
             }
@@ -50,6 +58,18 @@ pub async fn start(name: &'static str, admin: &Caller, tasks: &Supervisor) -> an
         anyhow::Ok(())
     });
     Ok(())
+}
+
+fn note(running: &Running, event: &Value) {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let pod = &event["object"];
+    let key = (text(&pod["metadata"]["namespace"]), text(&pod["metadata"]["name"]));
+    if event["type"] == "DELETED" || pod["status"]["phase"] != "Running" {
+        running.lock().remove(&key);
+    } else {
+        let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
+        running.lock().insert(key, containers.map(|container| text(&container["name"])).collect());
+    }
 }
 
 fn created(answer: Answer) -> anyhow::Result<()> {
@@ -109,20 +129,24 @@ async fn step(admin: &Caller, pod: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The kubelet's server, on loopback: `/containerLogs` alone.
-async fn serve_logs(tasks: &Supervisor) -> anyhow::Result<u16> {
+/// The kubelet's server, on loopback: `/containerLogs` and `/metrics/resource` alone.
+async fn serve(running: Running, tasks: &Supervisor) -> anyhow::Result<u16> {
     let tls = component::tls::server_config(component::tls::resolver(None, "node")?, None)?;
     let acceptor = TlsAcceptor::from(Arc::new(tls));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let port = listener.local_addr()?.port();
-    let connections = tasks.clone();
+    let (connections, began) = (tasks.clone(), Instant::now());
     tasks.vital("hollow-kubelet-server", move |_| async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
+            let (acceptor, running) = (acceptor.clone(), running.clone());
             connections.one_shot("connection", async move {
                 let Ok(stream) = acceptor.accept(stream).await else { return };
+                let answer = |request: Request<Incoming>| match request.uri().path() {
+                    "/metrics/resource" => Response::new(figures(&running.lock(), began)),
+                    _ => log(&request),
+                };
                 let service =
-                    hyper::service::service_fn(|request| std::future::ready(Ok::<_, Infallible>(log(&request))));
+                    hyper::service::service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(request))));
                 let http = hyper::server::conn::http1::Builder::new();
                 // The client ends it when it has read enough.
                 let _ = http.serve_connection(TokioIo::new(stream), service).await;
@@ -130,6 +154,28 @@ async fn serve_logs(tasks: &Supervisor) -> anyhow::Result<u16> {
         }
     });
     Ok(port)
+}
+
+/// What is used, of now.
+fn figures(running: &BTreeMap<(String, String), Vec<String>>, began: Instant) -> String {
+    // Whole milliseconds, so that the time of the figures is the time of their measurement.
+    let age_ms = began.elapsed().as_millis() as u64 + 1000;
+    let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
+    let started = (at - age_ms as i64) as f64 / 1e3 - 3600.0;
+    let cpu = |tenths: u64| format!("{}.{:04}", age_ms * tenths / 10_000, age_ms * tenths % 10_000);
+    let mut lines = vec![
+        format!("node_cpu_usage_seconds_total {} {at}", cpu(5)),
+        format!("node_memory_working_set_bytes {} {at}", 2u64 << 30),
+    ];
+    for ((namespace, pod), containers) in running {
+        for container in containers {
+            let labels = format!("{{container=\"{container}\",namespace=\"{namespace}\",pod=\"{pod}\"}}");
+            lines.push(format!("container_cpu_usage_seconds_total{labels} {} {at}", cpu(1)));
+            lines.push(format!("container_memory_working_set_bytes{labels} {} {at}", 64u64 << 20));
+            lines.push(format!("container_start_time_seconds{labels} {started}"));
+        }
+    }
+    lines.join("\n") + "\n"
 }
 
 fn log(request: &Request<Incoming>) -> Response<String> {

@@ -26,7 +26,7 @@ macro_rules! scenarios {
     };
 }
 
-scenarios!(apply, create, get, delete, rollout, revisions, logs, drain);
+scenarios!(apply, create, get, delete, rollout, revisions, logs, drain, top);
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")
