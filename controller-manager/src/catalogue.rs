@@ -3,7 +3,11 @@
 use futures::future::BoxFuture;
 
 use crate::{
-    bootstrap, certificates, cloudnodes, clusterrole_aggregation, context::Context, cronjob, daemonset, deployment, devicetainteviction, disruption, endpoint, endpointslice, endpointslicemirroring, garbage_collector, job, local_volumes, namespace, nodeipam, nodelifecycle, noderoutes, podautoscaler, podgc, policystatus, pvcprotection, pvprotection, replicaset, resourceclaim, resourcequota, root_ca, selinux_warning, serviceaccount, serviceaccount_token, servicecidrs, servicelb, statefulset, tainteviction, ttl, ttlafterfinished, vacprotection,
+    bootstrap, certificates, cloudnodes, clusterrole_aggregation, context::Context, cronjob, daemonset, deployment,
+    devicetainteviction, disruption, endpoint, endpointslice, endpointslicemirroring, garbage_collector, job,
+    local_volumes, namespace, nodeipam, nodelifecycle, noderoutes, podautoscaler, podgc, policystatus, pvcprotection,
+    pvprotection, replicaset, resourceclaim, resourcequota, root_ca, selinux_warning, serviceaccount,
+    serviceaccount_token, servicecidrs, servicelb, statefulset, tainteviction, ttl, ttlafterfinished, vacprotection,
 };
 
 /// A controller as the manager knows it.
@@ -22,7 +26,13 @@ pub(crate) struct Entry {
 impl Entry {
     /// Whether `*` means it, too.
     fn is_on(&self) -> bool {
-        !matches!(self.name, "bootstrap-signer-controller" | "local-volume-provisioner-controller" | "selinux-warning-controller" | "token-cleaner-controller")
+        !matches!(
+            self.name,
+            "bootstrap-signer-controller"
+                | "local-volume-provisioner-controller"
+                | "selinux-warning-controller"
+                | "token-cleaner-controller"
+        )
     }
 
     /// The component that its events name: older than the controllers' present names.

@@ -1,7 +1,7 @@
 //! The controllers on a real server, each under its own identity and role: what a user sees of them.
 
-mod bootstrap;
 mod autoscalers;
+mod bootstrap;
 mod certificates;
 mod claims;
 mod clouds;
