@@ -396,7 +396,7 @@ impl Core {
                 vec![self.fail_here(queued, Failure::error(message), Verdict::Failed, clear, now)]
             }
             Decision::Unschedulable(mut error) => {
-                let refusals = Refusals::new(framework, snapshot, &error);
+                let mut refusals = Refusals::new(framework, snapshot, &error);
                 let preemption = match framework.post_filter {
                     Some(_) => {
                         let tried = Instant::now();
@@ -419,6 +419,9 @@ impl Core {
                     (None, false) => None,
                 };
                 let failure = Failure { reason: "Unschedulable", message: error.to_string(), plugins: error.plugins };
+                if let Some(node) = &preemption.node {
+                    refusals.made_room(node.clone(), &preemption.victims);
+                }
                 self.explain(&queued, &failure, Verdict::None(refusals), now);
                 let give_up = given_up.map(|(claim, deletes)| Effect::GiveUp { pod: pod.clone(), claim, deletes });
                 let mut effects = Vec::from_iter(give_up);

@@ -70,6 +70,8 @@ pub struct Refusals {
     absent: Option<Status>,
     /// How many verdicts on nodes were forgotten.
     forgotten: usize,
+    /// The node on which room is made, and who goes for it.
+    room: Option<(Arc<str>, Vec<String>)>,
 }
 
 impl Refusals {
@@ -89,7 +91,13 @@ impl Refusals {
             said: said.collect(),
             nodes: error.by_node.iter().map(verdict).collect(),
             forgotten: 0,
+            room: None,
         }
+    }
+
+    /// Room is made on a node, for which these pods go.
+    pub fn made_room(&mut self, node: Arc<str>, victims: &[Arc<PodInfo>]) {
+        self.room = Some((node, victims.iter().map(|victim| victim.key()).collect()));
     }
 }
 
@@ -289,6 +297,9 @@ impl Refusals {
         if self.forgotten > 0 {
             shown["forgottenNodes"] = json!(self.forgotten);
         }
+        if let Some((node, victims)) = &self.room {
+            shown["preemption"] = json!({"node": &**node, "victims": victims});
+        }
     }
 }
 
@@ -347,8 +358,12 @@ mod tests {
             shown.as_object_mut().expect("an object").remove("time");
             shown.to_string()
         };
-        why.tell(&pod("a"), &profile, 2, refused(1), "0/7 nodes are available".to_owned());
-        expect![[r#"{"allNodes":7,"attempt":2,"decision":"Unschedulable","message":"0/7 nodes are available","namespace":"ns","nodes":[{"code":"Unschedulable","node":"n0","plugin":"NodePorts","reasons":["no"]}],"pod":"a","profile":"p","uid":"a"}"#]]
+        let mut refused = refused(1);
+        if let Verdict::None(refusals) = &mut refused {
+            refusals.made_room(Arc::from("n0"), &[pod("low")]);
+        }
+        why.tell(&pod("a"), &profile, 2, refused, "0/7 nodes are available".to_owned());
+        expect![[r#"{"allNodes":7,"attempt":2,"decision":"Unschedulable","message":"0/7 nodes are available","namespace":"ns","nodes":[{"code":"Unschedulable","node":"n0","plugin":"NodePorts","reasons":["no"]}],"pod":"a","preemption":{"node":"n0","victims":["ns/low"]},"profile":"p","uid":"a"}"#]]
         .assert_eq(&shown("a"));
         let scores = vec![
             Score { plugin: "NodeAffinity", score: 50, weight: 2 },

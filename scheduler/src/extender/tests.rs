@@ -290,3 +290,56 @@ async fn questions_are_posted() {
     assert!(slow.is_err_and(|why| why.ends_with("context deadline exceeded")));
     tasks.shutdown().await;
 }
+
+/// Over TLS the extender shows who it is, if it is asked to, and the scheduler has a certificate to show.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_extender_is_known_by_its_authority() {
+    let now = time::OffsetDateTime::now_utc();
+    let ca = component::tls::pki::Ca::new("extenders", now).expect("an authority");
+    let sign = |name: &str, server: bool| {
+        let leaf = component::tls::pki::Leaf {
+            common_name: name.to_owned(),
+            sans: vec!["extender.example.com".to_owned()],
+            server,
+            client: !server,
+            days: 1,
+            ..Default::default()
+        };
+        ca.sign(&leaf, now).expect("a certificate")
+    };
+    let (own, clients) = (sign("extender", true), sign("kube-scheduler", false));
+    let key = component::tls::certified_key(own.cert_pem.as_bytes(), own.key_pem.as_bytes()).expect("a key");
+    let resolver = Arc::new(component::tls::Fixed(Arc::new(key)));
+    let tls = component::tls::server_config(resolver, Some(ca.pair().cert_pem.as_bytes())).expect("a server");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let who = async |request: axum::extract::Request| {
+        let shown = request.extensions().get::<component::serving::PeerCertificates>().map_or(0, |peer| peer.0.len());
+        json!({"certificates": shown}).to_string()
+    };
+    let server = component::serving::Server::default()
+        .tls(Arc::new(tls))
+        .open(axum::Router::new().route("/filter", axum::routing::post(who)));
+    let tasks = component::Supervisor::new();
+    tasks.vital("extender", move |own| server.serve(listener, own));
+    let encoded = |pem: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pem);
+    let authority = encoded(&ca.pair().cert_pem);
+    let asked = async |tls: Value, https: bool| {
+        let config = json!({"urlPrefix": format!("https://127.0.0.1:{port}"), "enableHTTPS": https, "tlsConfig": tls});
+        let http = Http::new(&serde_json::from_value(config).expect("a configuration")).expect("a client");
+        http.tell("filter", &json!({})).await
+    };
+    let known = json!({"caData": authority, "serverName": "extender.example.com"});
+    assert_eq!(asked(known.clone(), true).await, Ok(json!({"certificates": 0})));
+    let mut shown = known;
+    shown["certData"] = json!(encoded(&clients.cert_pem));
+    shown["keyData"] = json!(encoded(&clients.key_pem));
+    assert_eq!(asked(shown, true).await, Ok(json!({"certificates": 1})));
+    // By its address it is not known.
+    assert!(asked(json!({"caData": authority}), true).await.is_err());
+    assert!(asked(json!({"insecure": true}), false).await.is_ok());
+    // Upstream trusts everybody when HTTPS is asked for and no authority is named.
+    assert!(asked(json!({}), true).await.is_ok());
+    assert!(asked(json!({}), false).await.is_err());
+    tasks.shutdown().await;
+}
