@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::{
     events::{Action, Event, Hint, HintContext},
     extension::{
-        Bind, Filter, Permit, Plugin, PostBind, PostFilter, PreBind, PreEnqueue, PreFilter, QueueSort, Reserve, Score,
+        Bind, Filter, Permit, Plugin, PostBind, PostFilter, PreBind, PreEnqueue, PreFilter, QueueSort, Release,
+        Reserve, Score,
     },
 };
-use crate::cache::pod::PodInfo;
+use crate::cache::{Snapshot, pod::PodInfo};
 
 /// Extension points as configuration files name them. PreScore goes with Score: one is nothing without the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +69,9 @@ impl Plugin for Limited {
     fn name(&self) -> &'static str {
         self.inner.name()
     }
+    fn attach(&self, snapshot: &Snapshot) {
+        self.inner.attach(snapshot);
+    }
     fn events(&self) -> Action {
         self.inner.events()
     }
@@ -88,6 +92,9 @@ impl Plugin for Limited {
     }
     fn post_filter(&self) -> Option<&dyn PostFilter> {
         self.at(At::PostFilter, |plugin| plugin.post_filter())
+    }
+    fn release(&self) -> Option<&dyn Release> {
+        self.at(At::PostFilter, |plugin| plugin.release())
     }
     fn score(&self) -> Option<&dyn Score> {
         self.at(At::Score, |plugin| plugin.score())
