@@ -182,6 +182,11 @@ async fn made(context: &Context, format: &Format, info: &Info, version: &str, sp
     }
     let info = Info { resource, namespace, name, object: object.clone(), source: String::new() };
     if dry_run(context)? == DryRun::Client {
+        // As upstream's typed object is written.
+        object["status"] = match version {
+            "autoscaling/v2" => json!({"currentMetrics": null, "desiredReplicas": 0}),
+            _ => json!({"currentReplicas": 0, "desiredReplicas": 0}),
+        };
         return done(context, format, &info, &object, "created");
     }
     if context.flags.is("save-config") {
