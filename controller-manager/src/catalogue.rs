@@ -3,11 +3,7 @@
 use futures::future::BoxFuture;
 
 use crate::{
-    bootstrap, certificates, cloudnodes, clusterrole_aggregation, context::Context, cronjob, daemonset, deployment,
-    devicetainteviction, disruption, endpoint, endpointslice, endpointslicemirroring, garbage_collector, job,
-    local_volumes, namespace, nodeipam, nodelifecycle, noderoutes, podautoscaler, podgc, policystatus, pvcprotection,
-    pvprotection, replicaset, resourceclaim, resourcequota, root_ca, selinux_warning, serviceaccount,
-    serviceaccount_token, servicecidrs, servicelb, statefulset, tainteviction, ttl, ttlafterfinished, vacprotection,
+    bootstrap, certificates, cloudnodes, clusterrole_aggregation, context::Context, cronjob, daemonset, deployment, devicetainteviction, disruption, endpoint, endpointslice, endpointslicemirroring, garbage_collector, job, local_volumes, namespace, nodeipam, nodelifecycle, noderoutes, persistentvolume, podautoscaler, podgc, policystatus, pvcprotection, pvprotection, replicaset, resourceclaim, resourcequota, root_ca, selinux_warning, serviceaccount, serviceaccount_token, servicecidrs, servicelb, statefulset, tainteviction, ttl, ttlafterfinished, vacprotection,
 };
 
 /// A controller as the manager knows it.
@@ -46,6 +42,7 @@ impl Entry {
             "horizontal-pod-autoscaler-controller" => "horizontal-pod-autoscaler",
             "node-lifecycle-controller" => "node-controller",
             "node-route-controller" => "route_controller",
+            "persistentvolume-binder-controller" => "persistentvolume-controller",
             "replicationcontroller-controller" => "replication-controller",
             "resourceclaim-controller" => "resource_claim",
             "selinux-warning-controller" => "selinux_warning",
@@ -128,7 +125,6 @@ pub(crate) const CONTROLLERS: &[Entry] = entries! {
     "namespace-controller"                           "namespace"                                   "namespace-controller"                        namespace::start;
     "node-ipam-controller"                           "nodeipam"                                    "node-controller"                             nodeipam::start;
     "node-lifecycle-controller"                      "nodelifecycle"                               "node-controller"                             nodelifecycle::start;
-    "node-route-controller"                          "route"                                       "route-controller"                            noderoutes::start;
     "persistentvolume-protection-controller"         "pv-protection"                               "pv-protection-controller"                    pvprotection::start;
     "persistentvolumeclaim-protection-controller"    "pvc-protection"                              "pvc-protection-controller"                   pvcprotection::start;
     "pod-garbage-collector-controller"               "podgc"                                       "pod-garbage-collector"                       podgc::start;
@@ -164,14 +160,12 @@ const NOT_STARTED: &[&str] = &[
 
 /// Upstream's controllers that are not here yet. Naming one on the command line is a warning, not an error.
 pub(crate) const MISSING: &[&str] = &[
-    "attachdetach",
     "ephemeral-volume",
     "ephemeral-volume-controller",
-    "persistentvolume-attach-detach-controller",
-    "persistentvolume-binder",
-    "persistentvolume-binder-controller",
     "persistentvolume-expander",
     "persistentvolume-expander-controller",
+    "attachdetach",
+    "persistentvolume-attach-detach-controller",
 ];
 
 /// Which controllers `--controllers` asks for: `*` is all, `name` one, `-name` all but that one; the first that fits

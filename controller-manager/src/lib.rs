@@ -32,6 +32,7 @@ mod nodelifecycle;
 mod noderoutes;
 mod options;
 mod podautoscaler;
+mod persistentvolume;
 mod podgc;
 mod policystatus;
 mod pvcprotection;

@@ -43,7 +43,7 @@ impl<'a> Used<'a> {
                 if let Some(source) = &volume.persistent_volume_claim {
                     used.named.insert(&source.claim_name);
                 } else if volume.ephemeral.is_some() && !is_shut_down(pod) {
-                    let name = format!("{}-{}", key::name(&pod.metadata), volume.name);
+                    let name = volumes::claim_name(pod, &volume.name);
                     used.owned.insert((name, key::uid(&pod.metadata)));
                 }
             }

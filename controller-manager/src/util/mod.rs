@@ -2,7 +2,9 @@
 
 pub(crate) mod backoff;
 pub(crate) mod cidr;
+pub(crate) mod claim_users;
 pub(crate) mod conditions;
+pub(crate) mod csi_migration;
 pub(crate) mod discovery;
 pub(crate) mod expectations;
 pub(crate) mod freshness;

@@ -5,7 +5,7 @@ pub(crate) mod disrupt;
 use std::cmp::Ordering;
 
 use k8s_openapi::{
-    api::core::v1::{Pod, PodCondition},
+    api::core::v1::{ContainerState, Pod, PodCondition},
     apimachinery::pkg::apis::meta::v1::Time,
     jiff::{SignedDuration, Timestamp},
 };
@@ -25,6 +25,15 @@ pub(crate) fn is_terminating(pod: &Pod) -> bool {
 /// Neither finished nor being deleted.
 pub(crate) fn is_active(pod: &Pod) -> bool {
     !is_finished(pod) && !is_terminating(pod)
+}
+
+/// No container of it runs, or will: it is finished, or it is being deleted and the kubelet has none running.
+pub(crate) fn is_terminated(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    let statuses = status.map(|s| [&s.init_container_statuses, &s.container_statuses, &s.ephemeral_container_statuses]);
+    let mut states = statuses.into_iter().flatten().flatten().flatten().map(|container| container.state.as_ref());
+    let stopped = |state: Option<&ContainerState>| state.is_some_and(|s| s.terminated.is_some() || s.waiting.is_some());
+    is_finished(pod) || (is_terminating(pod) && states.all(stopped))
 }
 
 pub(crate) fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {

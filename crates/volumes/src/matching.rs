@@ -153,5 +153,4 @@ pub fn volume_modes_differ(claim: &PersistentVolumeClaimSpec, volume: &Persisten
 }
 
 #[cfg(test)]
-#[path = "matching/tests.rs"]
 mod tests;

@@ -24,4 +24,5 @@ mod scheduling;
 mod selinux;
 mod stateful;
 mod tokens;
+mod volumes;
 mod world;

@@ -282,6 +282,7 @@ const ACCOUNTS: &[&str] = &[
     "job-controller",
     "namespace-controller",
     "node-controller",
+    "persistent-volume-binder",
     "pv-protection-controller",
     "pvc-protection-controller",
     "replicaset-controller",
