@@ -3,7 +3,7 @@
 use futures::future::BoxFuture;
 
 use crate::{
-    bootstrap, certificates, cloudnodes, clusterrole_aggregation, context::Context, cronjob, daemonset, deployment, devicetainteviction, disruption, endpoint, endpointslice, endpointslicemirroring, garbage_collector, job, local_volumes, namespace, nodeipam, nodelifecycle, noderoutes, persistentvolume, podautoscaler, podgc, policystatus, pvcprotection, pvprotection, replicaset, resourceclaim, resourcequota, root_ca, selinux_warning, serviceaccount, serviceaccount_token, servicecidrs, servicelb, statefulset, tainteviction, ttl, ttlafterfinished, vacprotection,
+    bootstrap, certificates, cloudnodes, clusterrole_aggregation, context::Context, cronjob, daemonset, deployment, devicetainteviction, disruption, endpoint, endpointslice, endpointslicemirroring, ephemeralvolume, garbage_collector, job, local_volumes, namespace, nodeipam, nodelifecycle, noderoutes, persistentvolume, podautoscaler, podgc, policystatus, pvcprotection, pvprotection, replicaset, resourceclaim, resourcequota, root_ca, selinux_warning, serviceaccount, serviceaccount_token, servicecidrs, servicelb, statefulset, tainteviction, ttl, ttlafterfinished, vacprotection,
 };
 
 /// A controller as the manager knows it.
@@ -40,6 +40,7 @@ impl Entry {
             "endpointslice-mirroring-controller" => "endpoint-slice-mirroring-controller",
             "node-ipam-controller" => "cidrAllocator",
             "horizontal-pod-autoscaler-controller" => "horizontal-pod-autoscaler",
+            "ephemeral-volume-controller" => "ephemeral_volume",
             "node-lifecycle-controller" => "node-controller",
             "node-route-controller" => "route_controller",
             "persistentvolume-binder-controller" => "persistentvolume-controller",
@@ -117,6 +118,7 @@ pub(crate) const CONTROLLERS: &[Entry] = entries! {
     "endpoints-controller"                           "endpoint"                                    "endpoint-controller"                         endpoint::start;
     "endpointslice-controller"                       "endpointslice"                               "endpointslice-controller"                    endpointslice::start;
     "endpointslice-mirroring-controller"             "endpointslicemirroring"                      "endpointslicemirroring-controller"           endpointslicemirroring::start;
+    "ephemeral-volume-controller"                    "ephemeral-volume"                            "ephemeral-volume-controller"                 ephemeralvolume::start;
     "garbage-collector-controller"                   "garbagecollector"                            "generic-garbage-collector"                   garbage_collector::start;
     "horizontal-pod-autoscaler-controller"           "horizontalpodautoscaling"                    "horizontal-pod-autoscaler"                   podautoscaler::start;
     "job-controller"                                 "job"                                         "job-controller"                              job::start;
@@ -160,8 +162,6 @@ const NOT_STARTED: &[&str] = &[
 
 /// Upstream's controllers that are not here yet. Naming one on the command line is a warning, not an error.
 pub(crate) const MISSING: &[&str] = &[
-    "ephemeral-volume",
-    "ephemeral-volume-controller",
     "persistentvolume-expander",
     "persistentvolume-expander-controller",
     "attachdetach",

@@ -21,6 +21,7 @@ mod disruption;
 mod endpoint;
 mod endpointslice;
 mod endpointslicemirroring;
+mod ephemeralvolume;
 mod garbage_collector;
 mod identity;
 mod job;

@@ -11,6 +11,7 @@ mod deployments;
 mod devices;
 mod disruption;
 mod endpoints;
+mod ephemeral_volumes;
 mod jobs;
 mod mirroring;
 mod node_ranges;

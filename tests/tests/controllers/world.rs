@@ -278,6 +278,7 @@ const ACCOUNTS: &[&str] = &[
     "disruption-controller",
     "endpoint-controller",
     "endpointslicemirroring-controller",
+    "ephemeral-volume-controller",
     "horizontal-pod-autoscaler",
     "job-controller",
     "namespace-controller",
