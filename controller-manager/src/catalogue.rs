@@ -3,7 +3,7 @@
 use futures::future::BoxFuture;
 
 use crate::{
-    bootstrap, certificates, cloudnodes, clusterrole_aggregation, context::Context, cronjob, daemonset, deployment, devicetainteviction, disruption, endpoint, endpointslice, endpointslicemirroring, ephemeralvolume, garbage_collector, job, local_volumes, namespace, nodeipam, nodelifecycle, noderoutes, persistentvolume, podautoscaler, podgc, policystatus, pvcprotection, pvprotection, replicaset, resourceclaim, resourcequota, root_ca, selinux_warning, serviceaccount, serviceaccount_token, servicecidrs, servicelb, statefulset, tainteviction, ttl, ttlafterfinished, vacprotection,
+    bootstrap, certificates, cloudnodes, clusterrole_aggregation, context::Context, cronjob, daemonset, deployment, devicetainteviction, disruption, endpoint, endpointslice, endpointslicemirroring, ephemeralvolume, expand, garbage_collector, job, local_volumes, namespace, nodeipam, nodelifecycle, noderoutes, persistentvolume, podautoscaler, podgc, policystatus, pvcprotection, pvprotection, replicaset, resourceclaim, resourcequota, root_ca, selinux_warning, serviceaccount, serviceaccount_token, servicecidrs, servicelb, statefulset, tainteviction, ttl, ttlafterfinished, vacprotection,
 };
 
 /// A controller as the manager knows it.
@@ -44,6 +44,7 @@ impl Entry {
             "node-lifecycle-controller" => "node-controller",
             "node-route-controller" => "route_controller",
             "persistentvolume-binder-controller" => "persistentvolume-controller",
+            "persistentvolume-expander-controller" => "volume_expand",
             "replicationcontroller-controller" => "replication-controller",
             "resourceclaim-controller" => "resource_claim",
             "selinux-warning-controller" => "selinux_warning",
@@ -162,8 +163,6 @@ const NOT_STARTED: &[&str] = &[
 
 /// Upstream's controllers that are not here yet. Naming one on the command line is a warning, not an error.
 pub(crate) const MISSING: &[&str] = &[
-    "persistentvolume-expander",
-    "persistentvolume-expander-controller",
     "attachdetach",
     "persistentvolume-attach-detach-controller",
 ];

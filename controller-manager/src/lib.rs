@@ -22,6 +22,7 @@ mod endpoint;
 mod endpointslice;
 mod endpointslicemirroring;
 mod ephemeralvolume;
+mod expand;
 mod garbage_collector;
 mod identity;
 mod job;

@@ -12,6 +12,7 @@ mod devices;
 mod disruption;
 mod endpoints;
 mod ephemeral_volumes;
+mod expansion;
 mod jobs;
 mod mirroring;
 mod node_ranges;

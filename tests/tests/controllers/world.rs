@@ -279,6 +279,7 @@ const ACCOUNTS: &[&str] = &[
     "endpoint-controller",
     "endpointslicemirroring-controller",
     "ephemeral-volume-controller",
+    "expand-controller",
     "horizontal-pod-autoscaler",
     "job-controller",
     "namespace-controller",
