@@ -3,7 +3,7 @@
 use futures::future::BoxFuture;
 
 use crate::{
-    bootstrap, certificates, cloudnodes, clusterrole_aggregation, context::Context, cronjob, daemonset, deployment, devicetainteviction, disruption, endpoint, endpointslice, endpointslicemirroring, ephemeralvolume, expand, garbage_collector, job, local_volumes, namespace, nodeipam, nodelifecycle, noderoutes, persistentvolume, podautoscaler, podgc, policystatus, pvcprotection, pvprotection, replicaset, resourceclaim, resourcequota, root_ca, selinux_warning, serviceaccount, serviceaccount_token, servicecidrs, servicelb, statefulset, tainteviction, ttl, ttlafterfinished, vacprotection,
+    attachdetach, bootstrap, certificates, cloudnodes, clusterrole_aggregation, context::Context, cronjob, daemonset, deployment, devicetainteviction, disruption, endpoint, endpointslice, endpointslicemirroring, ephemeralvolume, expand, garbage_collector, job, local_volumes, namespace, nodeipam, nodelifecycle, noderoutes, persistentvolume, podautoscaler, podgc, policystatus, pvcprotection, pvprotection, replicaset, resourceclaim, resourcequota, root_ca, selinux_warning, serviceaccount, serviceaccount_token, servicecidrs, servicelb, statefulset, tainteviction, ttl, ttlafterfinished, vacprotection,
 };
 
 /// A controller as the manager knows it.
@@ -43,6 +43,7 @@ impl Entry {
             "ephemeral-volume-controller" => "ephemeral_volume",
             "node-lifecycle-controller" => "node-controller",
             "node-route-controller" => "route_controller",
+            "persistentvolume-attach-detach-controller" => "attachdetach-controller",
             "persistentvolume-binder-controller" => "persistentvolume-controller",
             "persistentvolume-expander-controller" => "volume_expand",
             "replicationcontroller-controller" => "replication-controller",
@@ -163,8 +164,6 @@ const NOT_STARTED: &[&str] = &[
 
 /// Upstream's controllers that are not here yet. Naming one on the command line is a warning, not an error.
 pub(crate) const MISSING: &[&str] = &[
-    "attachdetach",
-    "persistentvolume-attach-detach-controller",
 ];
 
 /// Which controllers `--controllers` asks for: `*` is all, `name` one, `-name` all but that one; the first that fits

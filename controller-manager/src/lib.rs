@@ -7,6 +7,7 @@
 //! restarting task: one that panics or fails to start is run again after a back-off, and the others go on.
 
 mod bootstrap;
+mod attachdetach;
 mod catalogue;
 mod certificates;
 pub mod cloud;

@@ -2,6 +2,7 @@
 
 mod autoscalers;
 mod bootstrap;
+mod attachments;
 mod certificates;
 mod claims;
 mod clouds;

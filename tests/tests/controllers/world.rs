@@ -269,6 +269,7 @@ impl Drop for World {
 
 /// The service accounts of the controllers under test.
 const ACCOUNTS: &[&str] = &[
+    "attachdetach-controller",
     "bootstrap-signer",
     "certificate-controller",
     "cronjob-controller",
