@@ -86,11 +86,13 @@ impl Default for Autoscaling {
     }
 }
 
-/// Makes of one table what is chosen about the controllers, and upstream's flags for it: counts, and lengths in seconds.
+/// Makes of one table what is chosen about the controllers, and upstream's flags for it: counts, lengths in
+/// seconds, switches.
 macro_rules! settings {
     (
         counts { $($(#[$of_count:meta])* $count:ident = $usual:literal;)* }
         lengths { $($(#[$of_length:meta])* $length:ident = $seconds:literal;)* }
+        switches { $($(#[$of_switch:meta])* $switch:ident = $on:literal;)* }
     ) => {
         /// What can be chosen about the controllers, in upstream's terms; the defaults are upstream's.
         #[derive(Clone)]
@@ -115,6 +117,7 @@ macro_rules! settings {
             pub horizontal_pod_autoscaler: Autoscaling,
             $($(#[$of_count])* pub $count: usize,)*
             $($(#[$of_length])* pub $length: Duration,)*
+            $($(#[$of_switch])* pub $switch: bool,)*
         }
 
         impl Default for Config {
@@ -131,11 +134,12 @@ macro_rules! settings {
                     horizontal_pod_autoscaler: Autoscaling::default(),
                     $($count: $usual,)*
                     $($length: Duration::from_secs($seconds),)*
+                    $($switch: $on,)*
                 }
             }
         }
 
-        /// The flags of what is a count or a length.
+        /// The flags of what is a count, a length or a switch.
         #[derive(clap::Args, Debug)]
         pub(crate) struct Settings {
             $($(#[$of_count])* #[arg(long, default_value_t = $usual)] $count: usize,)*
@@ -144,12 +148,13 @@ macro_rules! settings {
                 #[arg(long, value_parser = machinery::duration::length, default_value = concat!($seconds, "s"))]
                 $length: Duration,
             )*
+            $($(#[$of_switch])* #[arg(long, default_value_t = $on)] $switch: bool,)*
         }
 
         impl Settings {
             /// The configuration with what the flags say.
             pub(crate) fn put(&self, config: Config) -> Config {
-                Config { $($count: self.$count,)* $($length: self.$length,)* ..config }
+                Config { $($count: self.$count,)* $($length: self.$length,)* $($switch: self.$switch,)* ..config }
             }
         }
     };
@@ -175,6 +180,8 @@ settings! {
         concurrent_resource_quota_syncs = 5;
         /// Workers of the controller of tokens in Secrets.
         concurrent_serviceaccount_token_syncs = 5;
+        /// Workers of the controller of ephemeral volumes.
+        concurrent_ephemeralvolume_syncs = 5;
         /// Workers of the EndpointSlice controller.
         concurrent_service_endpoint_syncs = 5;
         /// Workers of the EndpointSlice mirroring controller.
@@ -221,6 +228,18 @@ settings! {
         route_reconciliation_period = 10;
         /// How often silent nodes are looked for.
         node_monitor_period = 5;
+        /// How often claims that are not bound, and volumes that could not be reclaimed, are looked at again.
+        pvclaimbinder_sync_period = 15;
+        /// How often it is checked whether volumes are still attached.
+        attach_detach_reconcile_sync_period = 60;
+    }
+    switches {
+        /// Have provisioners make volumes for claims.
+        enable_dynamic_provisioning = true;
+        /// Do not check whether volumes are still attached.
+        disable_attach_detach_reconcile_sync = false;
+        /// Never detach a volume that its node may have mounted, however long the node is silent.
+        disable_force_detach_on_timeout = false;
     }
 }
 

@@ -53,7 +53,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
     pods.synced().await;
     claims.synced().await;
     let (name, cancel) = (context.name, context.cancel.clone());
-    let workers = context.config.concurrent_ephemeral_volume_syncs;
+    let workers = context.config.concurrent_ephemeralvolume_syncs;
     let shell = &Shell { context, pods, claims };
     run_workers(name, &queue, workers, cancel, |pod: Key| shell.reconcile(pod)).await;
     Ok(())

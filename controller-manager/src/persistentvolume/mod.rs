@@ -165,7 +165,7 @@ impl Shell {
     /// Looks at what is not settled, now and then: to say again what it waits for, and to try again what failed.
     async fn resync(&self) {
         loop {
-            tokio::time::sleep(self.context.config.pv_claim_binder_sync_period).await;
+            tokio::time::sleep(self.context.config.pvclaimbinder_sync_period).await;
             let (claims, volumes) = self.known.lock().unsettled();
             claims.into_iter().for_each(|key| self.queue.add(Item::Claim(key)));
             volumes.into_iter().for_each(|name| self.queue.add(Item::Volume(name)));

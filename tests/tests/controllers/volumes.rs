@@ -53,7 +53,7 @@ async fn world() -> anyhow::Result<World> {
 
 fn start(world: &mut World) {
     let never = Duration::from_secs(3600);
-    world.start_with(&["persistentvolume-binder-controller"], |config| config.pv_claim_binder_sync_period = never);
+    world.start_with(&["persistentvolume-binder-controller"], |config| config.pvclaimbinder_sync_period = never);
 }
 
 /// Waits until claim and volume are bound to each other.
@@ -297,7 +297,7 @@ async fn a_volume_is_emptied_by_a_pod_and_offered_again() -> anyhow::Result<()> 
     let mut world = World::new().await?;
     let never = Duration::from_secs(3600);
     let controllers = ["persistentvolume-binder-controller", "serviceaccount-controller"];
-    world.start_with(&controllers, |config| config.pv_claim_binder_sync_period = never);
+    world.start_with(&controllers, |config| config.pvclaimbinder_sync_period = never);
     world.until("/api/v1/namespaces/default/serviceaccounts/default", |_| true).await?;
     let spec = json!({"hostPath": {"path": "/tmp/x"}, "persistentVolumeReclaimPolicy": "Recycle"});
     world.create(VOLUMES, volume("v", "1Gi", spec)).await?;
