@@ -3,7 +3,12 @@
 use futures::future::BoxFuture;
 
 use crate::{
-    attachdetach, bootstrap, certificates, cloudnodes, clusterrole_aggregation, context::Context, cronjob, daemonset, deployment, devicetainteviction, disruption, endpoint, endpointslice, endpointslicemirroring, ephemeralvolume, expand, garbage_collector, job, local_volumes, namespace, nodeipam, nodelifecycle, noderoutes, persistentvolume, podautoscaler, podgc, policystatus, pvcprotection, pvprotection, replicaset, resourceclaim, resourcequota, root_ca, selinux_warning, serviceaccount, serviceaccount_token, servicecidrs, servicelb, statefulset, tainteviction, ttl, ttlafterfinished, vacprotection,
+    attachdetach, bootstrap, certificates, cloudnodes, clusterrole_aggregation, context::Context, cronjob, daemonset,
+    deployment, devicetainteviction, disruption, endpoint, endpointslice, endpointslicemirroring, ephemeralvolume,
+    expand, garbage_collector, job, local_volumes, namespace, nodeipam, nodelifecycle, noderoutes, persistentvolume,
+    podautoscaler, podgc, policystatus, pvcprotection, pvprotection, replicaset, resourceclaim, resourcequota, root_ca,
+    selinux_warning, serviceaccount, serviceaccount_token, servicecidrs, servicelb, statefulset, tainteviction, ttl,
+    ttlafterfinished, vacprotection,
 };
 
 /// A controller as the manager knows it.
@@ -38,9 +43,9 @@ impl Entry {
             "endpoints-controller" => "endpoint-controller",
             "endpointslice-controller" => "endpoint-slice-controller",
             "endpointslice-mirroring-controller" => "endpoint-slice-mirroring-controller",
-            "node-ipam-controller" => "cidrAllocator",
-            "horizontal-pod-autoscaler-controller" => "horizontal-pod-autoscaler",
             "ephemeral-volume-controller" => "ephemeral_volume",
+            "horizontal-pod-autoscaler-controller" => "horizontal-pod-autoscaler",
+            "node-ipam-controller" => "cidrAllocator",
             "node-lifecycle-controller" => "node-controller",
             "node-route-controller" => "route_controller",
             "persistentvolume-attach-detach-controller" => "attachdetach-controller",
@@ -129,6 +134,10 @@ pub(crate) const CONTROLLERS: &[Entry] = entries! {
     "namespace-controller"                           "namespace"                                   "namespace-controller"                        namespace::start;
     "node-ipam-controller"                           "nodeipam"                                    "node-controller"                             nodeipam::start;
     "node-lifecycle-controller"                      "nodelifecycle"                               "node-controller"                             nodelifecycle::start;
+    "node-route-controller"                          "route"                                       "route-controller"                            noderoutes::start;
+    "persistentvolume-attach-detach-controller"      "attachdetach"                                "attachdetach-controller"                     attachdetach::start;
+    "persistentvolume-binder-controller"             "persistentvolume-binder"                     "persistent-volume-binder"                    persistentvolume::start;
+    "persistentvolume-expander-controller"           "persistentvolume-expander"                   "expand-controller"                           expand::start;
     "persistentvolume-protection-controller"         "pv-protection"                               "pv-protection-controller"                    pvprotection::start;
     "persistentvolumeclaim-protection-controller"    "pvc-protection"                              "pvc-protection-controller"                   pvcprotection::start;
     "pod-garbage-collector-controller"               "podgc"                                       "pod-garbage-collector"                       podgc::start;
@@ -162,10 +171,6 @@ const NOT_STARTED: &[&str] = &[
     "storageversion-garbage-collector-controller",
 ];
 
-/// Upstream's controllers that are not here yet. Naming one on the command line is a warning, not an error.
-pub(crate) const MISSING: &[&str] = &[
-];
-
 /// Which controllers `--controllers` asks for: `*` is all, `name` one, `-name` all but that one; the first that fits
 /// decides.
 ///
@@ -174,10 +179,7 @@ pub(crate) const MISSING: &[&str] = &[
 pub(crate) fn selected(wanted: &[String]) -> anyhow::Result<Vec<&'static Entry>> {
     for name in wanted.iter().map(|w| w.strip_prefix('-').unwrap_or(w)) {
         let known = name == "*" || CONTROLLERS.iter().any(|e| e.name == name || e.alias == name);
-        if !known && !NOT_STARTED.contains(&name) {
-            anyhow::ensure!(MISSING.contains(&name), "{name:?} is not in the list of known controllers");
-            tracing::warn!("controller {name} is not there yet");
-        }
+        anyhow::ensure!(known || NOT_STARTED.contains(&name), "{name:?} is not in the list of known controllers");
     }
     let is = |e: &Entry, name: &str| e.name == name || e.alias == name;
     let enabled = |e: &&Entry| {

@@ -6,8 +6,8 @@
 //! All controllers share one set of informers under the manager's identity; each writes under its own. Each is a
 //! restarting task: one that panics or fails to start is run again after a back-off, and the others go on.
 
-mod bootstrap;
 mod attachdetach;
+mod bootstrap;
 mod catalogue;
 mod certificates;
 pub mod cloud;
@@ -34,8 +34,8 @@ mod nodeipam;
 mod nodelifecycle;
 mod noderoutes;
 mod options;
-mod podautoscaler;
 mod persistentvolume;
+mod podautoscaler;
 mod podgc;
 mod policystatus;
 mod pvcprotection;

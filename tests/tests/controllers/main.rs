@@ -1,8 +1,8 @@
 //! The controllers on a real server, each under its own identity and role: what a user sees of them.
 
+mod attachments;
 mod autoscalers;
 mod bootstrap;
-mod attachments;
 mod certificates;
 mod claims;
 mod clouds;
