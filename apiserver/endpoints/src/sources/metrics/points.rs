@@ -60,7 +60,7 @@ impl Pair {
 
     fn of_container(known: Option<&Pair>, new: Point) -> Self {
         let age_ms = new.at_ms - new.started_ms;
-        let before = if age_ms < RESOLUTION_MS && age_ms >= YOUNGEST_MS {
+        let before = if (YOUNGEST_MS..RESOLUTION_MS).contains(&age_ms) {
             // It began with nothing.
             Some(Point { at_ms: new.started_ms, cpu_ns: 0, ..new })
         } else {
