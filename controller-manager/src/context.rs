@@ -188,6 +188,8 @@ settings! {
         mirroring_concurrent_service_endpoint_syncs = 5;
         /// Most addresses of a subset of Endpoints that are mirrored.
         mirroring_max_endpoints_per_subset = 1000;
+        /// Workers of the controller of a cloud's load balancers.
+        concurrent_service_syncs = 1;
         /// Workers of the endpoints controller.
         concurrent_endpoint_syncs = 5;
         /// Workers of the job controller.

@@ -28,7 +28,6 @@ use crate::{
 };
 use sync::FINALIZER;
 
-const WORKERS: usize = 1;
 /// How long a failed Service waits, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
 /// The most nodes that are named in an event.
@@ -60,7 +59,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
     let balancers = context.config.cloud.as_ref().and_then(|cloud| cloud.load_balancers());
     let Some(balancers) = balancers else { return Ok(()) };
     let (services, nodes) = (context.informers.of(), context.informers.of());
-    let (cancel, name) = (context.cancel.clone(), context.name);
+    let (workers, cancel, name) = (context.config.concurrent_service_syncs, context.cancel.clone(), context.name);
     let (queue, changed_nodes) = (Queue::with_retries(RETRY.0, RETRY.1), Queue::with_retries(RETRY.0, RETRY.1));
     let shell = Arc::new(Shell { context, balancers, services, nodes, queue, changed_nodes, known: Mutex::default() });
     let s = shell.clone();
@@ -83,7 +82,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
     shell.services.synced().await;
     shell.nodes.synced().await;
     futures::join!(
-        run_workers(name, &shell.queue, WORKERS, cancel.clone(), |key| shell.reconcile(key)),
+        run_workers(name, &shell.queue, workers, cancel.clone(), |key| shell.reconcile(key)),
         run_workers("service-lb-nodes", &shell.changed_nodes, 1, cancel, |()| shell.nodes_changed()),
     );
     Ok(())
