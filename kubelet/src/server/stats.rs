@@ -79,13 +79,16 @@ async fn resource(State(agent): State<Arc<Agent>>) -> Response {
     text(out.finish())
 }
 
+/// A value and when it was measured, where it was.
+type Measured = Option<(f64, Option<Time>)>;
+
 /// A measurement: the values of its labels, itself, when it was made.
 type Line = (Vec<String>, f64, Option<Time>);
 
 /// Each metric with the lines of all whom it is about, in upstream's order of names.
 fn measured(out: &mut Text, summary: &Summary) {
     let seconds = |ns: u64| ns as f64 / 1e9;
-    let containers = |figure: &dyn Fn(&stats::Container) -> Option<(f64, Option<Time>)>| -> Vec<Line> {
+    let containers = |figure: &dyn Fn(&stats::Container) -> Measured| -> Vec<Line> {
         let all = summary.pods.iter().flat_map(|pod| pod.containers.iter().map(move |container| (pod, container)));
         let line = |(pod, container): (&stats::Pod, &stats::Container)| {
             let labels = vec![container.name.clone(), pod.pod_ref.namespace.clone(), pod.pod_ref.name.clone()];
@@ -93,13 +96,12 @@ fn measured(out: &mut Text, summary: &Summary) {
         };
         all.filter_map(line).collect()
     };
-    let pods = |figure: &dyn Fn(&stats::Pod) -> Option<(f64, Option<Time>)>| -> Vec<Line> {
+    let pods = |figure: &dyn Fn(&stats::Pod) -> Measured| -> Vec<Line> {
         let labels = |pod: &stats::Pod| vec![pod.pod_ref.namespace.clone(), pod.pod_ref.name.clone()];
         summary.pods.iter().filter_map(|pod| figure(pod).map(|(value, at)| (labels(pod), value, at))).collect()
     };
-    let node = |figure: Option<(f64, Option<Time>)>| -> Vec<Line> {
-        figure.into_iter().map(|(value, at)| (Vec::new(), value, at)).collect()
-    };
+    let node =
+        |figure: Measured| -> Vec<Line> { figure.into_iter().map(|(value, at)| (Vec::new(), value, at)).collect() };
     let cpu = |used: &stats::Used| used.cpu.map(|cpu| (seconds(cpu.usage_core_nano_seconds), Some(cpu.time)));
     let memory = |used: &stats::Used| used.memory.map(|memory| (memory.working_set_bytes as f64, Some(memory.time)));
     let swap = |used: &stats::Used| used.swap.map(|swap| (swap.swap_usage_bytes as f64, Some(swap.time)));

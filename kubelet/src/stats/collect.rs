@@ -138,7 +138,7 @@ fn of_container(
     uid: &str,
     now: Time,
 ) -> Container {
-    let (cpu, memory) = (stats.cpu.clone().unwrap_or_default(), stats.memory.clone().unwrap_or_default());
+    let (cpu, memory) = (stats.cpu.unwrap_or_default(), stats.memory.unwrap_or_default());
     let at = |stamp: i64| if stamp == 0 { now } else { Time(stamp) };
     let total = value(&cpu.usage_core_nano_seconds);
     let measured = agent.stats.rates.lock().observe(&container.id, at(cpu.timestamp).0, total);
