@@ -233,6 +233,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn flags_of_others_do_not_clash_with_the_own() {
+        let argv = ["--kubeconfig=sched.conf", "--authorization-kubeconfig=sched.conf"].map(String::from);
+        let flags: Flags = flags::parse("kube-scheduler", &argv, UNSUPPORTED).unwrap();
+        assert_eq!(flags.kubeconfig, "sched.conf");
+    }
+
+    #[test]
     fn configuration_files() {
         let check = |yaml: &str| -> Result<Vec<String>, String> {
             let text = format!("apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n{yaml}");

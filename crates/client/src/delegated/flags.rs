@@ -11,6 +11,8 @@ use crate::from_kubeconfig;
 
 /// The flags.
 #[derive(clap::Args, Debug)]
+// A group would have this type's name, which those who flatten it may have too.
+#[group(skip)]
 pub struct Flags {
     /// Kubeconfig of the server to ask whose a token is; without it those who bear one are anonymous.
     #[arg(long)]
