@@ -135,14 +135,14 @@ async fn serve(running: Running, tasks: &Supervisor) -> anyhow::Result<u16> {
     let acceptor = TlsAcceptor::from(Arc::new(tls));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let port = listener.local_addr()?.port();
-    let (connections, began) = (tasks.clone(), Instant::now());
+    let (connections, clock) = (tasks.clone(), (Instant::now(), SystemTime::now()));
     tasks.vital("hollow-kubelet-server", move |_| async move {
         while let Ok((stream, _)) = listener.accept().await {
             let (acceptor, running) = (acceptor.clone(), running.clone());
             connections.one_shot("connection", async move {
                 let Ok(stream) = acceptor.accept(stream).await else { return };
                 let answer = |request: Request<Incoming>| match request.uri().path() {
-                    "/metrics/resource" => Response::new(figures(&running.lock(), began)),
+                    "/metrics/resource" => Response::new(figures(&running.lock(), clock)),
                     _ => log(&request),
                 };
                 let service =
@@ -157,11 +157,12 @@ async fn serve(running: Running, tasks: &Supervisor) -> anyhow::Result<u16> {
 }
 
 /// What is used, of now.
-fn figures(running: &BTreeMap<(String, String), Vec<String>>, began: Instant) -> String {
-    // Whole milliseconds, so that the time of the figures is the time of their measurement.
+fn figures(running: &BTreeMap<(String, String), Vec<String>>, (began, at_began): (Instant, SystemTime)) -> String {
+    // Whole milliseconds of one clock, so that the time of the figures is the time of their measurement.
     let age_ms = began.elapsed().as_millis() as u64 + 1000;
-    let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
-    let started = (at - age_ms as i64) as f64 / 1e3 - 3600.0;
+    let began_ms = at_began.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
+    let at = began_ms + age_ms as i64;
+    let started = began_ms as f64 / 1e3 - 3600.0;
     let cpu = |tenths: u64| format!("{}.{:04}", age_ms * tenths / 10_000, age_ms * tenths % 10_000);
     let mut lines = vec![
         format!("node_cpu_usage_seconds_total {} {at}", cpu(5)),
