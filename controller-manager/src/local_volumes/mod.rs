@@ -25,6 +25,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
+use volumes::annotations::{EXTERNAL_FINALIZER, SELECTED_NODE};
 
 use crate::{
     context::Context,
@@ -74,7 +75,8 @@ async fn run(context: Context) -> anyhow::Result<()> {
     let (wake, claims) = (queue.clone(), shell.claims.clone());
     shell.classes.on_change(move |change| {
         let class = change.object();
-        let of_class = |claim: &&Arc<PersistentVolumeClaim>| sync::class_name(claim) == class.metadata.name.as_deref();
+        let of_class =
+            |claim: &&Arc<PersistentVolumeClaim>| Some(volumes::claim_class(claim)) == class.metadata.name.as_deref();
         let list = claims.list();
         list.iter().filter(of_class).for_each(|claim| wake.add(Concern::Claim(Key::of(&claim.metadata))));
     });
@@ -93,7 +95,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
 impl Shell {
     async fn claim(&self, key: &Key) -> anyhow::Result<()> {
         let Some(claim) = self.claims.get(Some(&key.namespace), &key.name) else { return Ok(()) };
-        let class = sync::class_name(&claim).and_then(|name| self.classes.get(None, name));
+        let class = self.classes.get(None, volumes::claim_class(&claim));
         let volume = claim.spec.as_ref().and_then(|s| s.volume_name.as_deref());
         let volume = volume.and_then(|name| self.volumes.get(None, name));
         let node = sync::selected_node(&claim).and_then(|name| self.nodes.get(None, name));
@@ -132,7 +134,7 @@ impl Shell {
 
     /// Says why there is no volume; somewhere else there may be one.
     async fn refused(&self, claim: &PersistentVolumeClaim, why: &str, again_elsewhere: bool) -> anyhow::Result<()> {
-        let class = sync::class_name(claim).unwrap_or_default();
+        let class = volumes::claim_class(claim);
         let message = format!("failed to provision volume with StorageClass {class:?}: {why}");
         self.context.recorder.event(&object_reference(claim), "Warning", "ProvisioningFailed", message);
         if !again_elsewhere {
@@ -141,7 +143,7 @@ impl Shell {
         let key = Key::of(&claim.metadata);
         let claims = Api::<PersistentVolumeClaim>::namespaced(self.context.client.clone(), &key.namespace);
         let version = &claim.metadata.resource_version;
-        let gone = json!({"metadata": {"resourceVersion": version, "annotations": {sync::SELECTED_NODE: null}}});
+        let gone = json!({"metadata": {"resourceVersion": version, "annotations": {SELECTED_NODE: null}}});
         match claims.patch(&key.name, &PatchParams::default(), &Patch::Merge(gone)).await {
             Err(e) if !client::is_not_found(&e) && !client::is_conflict(&e) => Err(e.into()),
             _ => Ok(()),
@@ -203,7 +205,7 @@ impl Shell {
                     anyhow::bail!(fault.message);
                 }
                 let mut volume = (*volume).clone();
-                volume.metadata.finalizers.get_or_insert_default().retain(|f| f != sync::FINALIZER);
+                volume.metadata.finalizers.get_or_insert_default().retain(|f| f != EXTERNAL_FINALIZER);
                 match volumes.replace(name, &PostParams::default(), &volume).await {
                     Err(e) if !client::is_not_found(&e) => Err(e.into()),
                     _ => Ok(()),

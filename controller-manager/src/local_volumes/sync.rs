@@ -13,25 +13,22 @@ use k8s_openapi::api::{
 };
 use k8s_openapi::apimachinery::pkg::{api::resource::Quantity as Text, apis::meta::v1::ObjectMeta};
 use machinery::quantity::Quantity;
+use volumes::annotations::{
+    BETA_STORAGE_PROVISIONER, EXTERNAL_FINALIZER, PROVISIONED_BY, SELECTED_NODE, STORAGE_PROVISIONER,
+};
 
 use super::node::Kept;
 use crate::util::key;
 
 /// The provisioner that classes name.
 pub(super) const PROVISIONER: &str = "ferry/local";
-/// Set by the scheduler.
-pub(super) const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
-/// What keeps a deleted volume until its data have gone, as external provisioners have it.
-pub(super) const FINALIZER: &str = "external-provisioner.volume.kubernetes.io/finalizer";
 /// On volumes: whether they can't grow beyond their capacity.
 pub(super) const LIMITED: &str = "ferry/capacity-enforced";
 /// On claims whose volume can.
 pub(super) const UNLIMITED: &str = "CapacityNotEnforced";
 
-const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 /// On volumes: the node that has the data.
 const NODE: &str = "ferry/node";
-const WANTED: [&str; 2] = ["volume.kubernetes.io/storage-provisioner", "volume.beta.kubernetes.io/storage-provisioner"];
 const HOSTNAME: &str = "kubernetes.io/hostname";
 
 /// A volume on a node, as it is asked for.
@@ -83,11 +80,6 @@ fn annotation<'a>(meta: &'a ObjectMeta, name: &str) -> Option<&'a str> {
     meta.annotations.as_ref()?.get(name).map(String::as_str).filter(|value| !value.is_empty())
 }
 
-/// The class that the claim names.
-pub(super) fn class_name(claim: &PersistentVolumeClaim) -> Option<&str> {
-    claim.spec.as_ref()?.storage_class_name.as_deref()
-}
-
 /// The node that was chosen for the claim.
 pub(super) fn selected_node(claim: &PersistentVolumeClaim) -> Option<&str> {
     annotation(&claim.metadata, SELECTED_NODE)
@@ -125,12 +117,14 @@ pub(super) fn claim<'a>(
     if spec.volume_name.as_deref().is_some_and(|name| !name.is_empty()) {
         return volume.filter(|v| is_ours(v)).map_or(ClaimAction::Nothing, |volume| bound(claim, spec, volume));
     }
-    let wanted = WANTED.iter().any(|name| annotation(&claim.metadata, name) == Some(PROVISIONER));
+    let wanted = [STORAGE_PROVISIONER, BETA_STORAGE_PROVISIONER]
+        .iter()
+        .any(|name| annotation(&claim.metadata, name) == Some(PROVISIONER));
     let Some(class) = class.filter(|class| wanted && class.provisioner == PROVISIONER) else {
         return ClaimAction::Nothing;
     };
     let refuse = |message: &str| ClaimAction::Refuse { message: message.to_owned(), again_elsewhere: false };
-    if class.volume_binding_mode.as_deref() != Some("WaitForFirstConsumer") {
+    if !volumes::waits_for_consumer(class) {
         return refuse("a volume of a node needs volumeBindingMode WaitForFirstConsumer");
     }
     let Some(selected) = selected_node(claim) else { return ClaimAction::Nothing };
@@ -250,7 +244,7 @@ pub(super) fn volume(
         metadata: ObjectMeta {
             name: Some(place.volume.clone()),
             annotations: Some(annotations.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()),
-            finalizers: Some(vec![FINALIZER.into()]),
+            finalizers: Some(vec![EXTERNAL_FINALIZER.into()]),
             ..ObjectMeta::default()
         },
         spec: Some(PersistentVolumeSpec {
@@ -276,7 +270,7 @@ pub(super) fn volume_action(volume: &PersistentVolume, exists: impl Fn(&str) -> 
     if volume.metadata.deletion_timestamp.is_none() {
         return if released && delete { VolumeAction::Delete } else { VolumeAction::Nothing };
     }
-    let held = volume.metadata.finalizers.iter().flatten().any(|f| f == FINALIZER);
+    let held = volume.metadata.finalizers.iter().flatten().any(|f| f == EXTERNAL_FINALIZER);
     if !held || phase == Some("Bound") {
         return VolumeAction::Nothing;
     }

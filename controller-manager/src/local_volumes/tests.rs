@@ -1,6 +1,7 @@
 //! What claims and volumes of the class `local` lead to.
 
 use serde_json::{Value, json};
+use volumes::annotations::{EXTERNAL_FINALIZER, SELECTED_NODE};
 
 use super::{node::Kept, sync::*};
 
@@ -76,7 +77,7 @@ fn a_claim_gets_a_volume_on_the_node_of_its_first_pod() {
         json!({
             "apiVersion": "v1", "kind": "PersistentVolume",
             "metadata": {
-                "name": "pvc-u", "finalizers": [FINALIZER],
+                "name": "pvc-u", "finalizers": [EXTERNAL_FINALIZER],
                 "annotations": {
                     "pv.kubernetes.io/provisioned-by": PROVISIONER, "ferry/node": "n1", LIMITED: "false"
                 },
