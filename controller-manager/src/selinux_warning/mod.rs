@@ -6,10 +6,7 @@
 mod label;
 mod volumes;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use client::{Change, Informer};
 use controller::{Queue, object_reference, run_workers};
@@ -23,6 +20,7 @@ use parking_lot::Mutex;
 use crate::{
     context::Context,
     util::{
+        claim_users::ClaimUsers,
         key::{self, Key},
         pods,
     },
@@ -45,24 +43,24 @@ struct Shell {
     drivers: Informer<CSIDriver>,
     queue: Queue<Key>,
     known: Mutex<Volumes>,
-    /// The pods of each claim.
-    users: Mutex<BTreeMap<Key, BTreeSet<Key>>>,
+    users: ClaimUsers,
 }
 
 async fn run(context: Context) -> anyhow::Result<()> {
     let (i, cancel, name) = (context.informers.clone(), context.cancel.clone(), context.name);
+    let pods: Informer<Pod> = i.of();
     let shell = Arc::new(Shell {
         context,
-        pods: i.of(),
+        users: ClaimUsers::of(&pods),
+        pods,
         claims: i.of(),
         volumes: i.of(),
         drivers: i.of(),
         queue: Queue::new(),
         known: Mutex::default(),
-        users: Mutex::default(),
     });
     let s = shell.clone();
-    shell.pods.on_change(move |change| s.pod_changed(change));
+    shell.pods.on_change(move |change| s.queue.add(Key::of(&change.object().metadata)));
     let s = shell.clone();
     // Claims and volumes matter when they come to be bound.
     shell.claims.on_change(move |change| {
@@ -96,32 +94,15 @@ fn claims_of(pod: &Pod) -> Vec<(&str, String)> {
     let volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
     let claim = |volume: &Volume| match &volume.persistent_volume_claim {
         Some(claim) => Some(claim.claim_name.clone()),
-        None => volume.ephemeral.as_ref().map(|_| format!("{}-{}", key::name(&pod.metadata), volume.name)),
+        None => volume.ephemeral.as_ref().map(|_| ::volumes::claim_name(pod, &volume.name)),
     };
     volumes.filter_map(|volume| Some((volume.name.as_str(), claim(volume)?))).collect()
 }
 
 impl Shell {
-    fn pod_changed(&self, change: &Change<Pod>) {
-        let (pod, key) = (change.object(), Key::of(&change.object().metadata));
-        let mut users = self.users.lock();
-        for (_, claim) in claims_of(pod) {
-            let claim = Key::new(&key.namespace, &claim);
-            if !matches!(change, Change::Deleted(_)) {
-                users.entry(claim).or_default().insert(key.clone());
-            } else if let Some(of_claim) = users.get_mut(&claim) {
-                of_claim.remove(&key);
-                if of_claim.is_empty() {
-                    users.remove(&claim);
-                }
-            }
-        }
-        self.queue.add(key);
-    }
-
     /// Wakes the pods that use a claim.
     fn wake_users(&self, claim: &Key) {
-        self.users.lock().get(claim).into_iter().flatten().for_each(|pod| self.queue.add(pod.clone()));
+        self.users.get(claim).iter().for_each(|pod| self.queue.add(Key::of(&pod.metadata)));
     }
 
     async fn reconcile(&self, key: Key) -> anyhow::Result<()> {
