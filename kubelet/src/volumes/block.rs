@@ -115,7 +115,7 @@ mod tests {
     fn loop_devices_can_be_made() -> bool {
         let can = nix::unistd::Uid::effective().is_root() && Path::new("/dev/loop-control").exists();
         if !can {
-            eprintln!("skipped: no loop devices here");
+            skips::skip("loop devices", "");
         }
         can
     }
