@@ -66,6 +66,7 @@ fn data_outlive_pods_and_restarts_until_their_claim_goes() {
     assert!(down.status.success(), "{down:?}");
     c.ended();
     nothing_left(&before, &c);
+    no_loop_devices(&c);
     c.start();
     c.node_ready();
     ready(&c);
@@ -83,6 +84,14 @@ fn data_outlive_pods_and_restarts_until_their_claim_goes() {
     assert!(down.status.success(), "{down:?}");
     c.ended();
     nothing_left(&before, &c);
+    no_loop_devices(&c);
+}
+
+/// `ferry down` has given back what pods had as devices.
+fn no_loop_devices(c: &Cluster) {
+    let data = c.data().display().to_string();
+    let files = c.sh("cat /sys/block/loop*/loop/backing_file 2>/dev/null || true");
+    assert!(!files.contains(&data), "{files}");
 }
 
 fn ready(c: &Cluster) {
