@@ -1,3 +1,5 @@
+//! What a node under pressure evicts, and in which order.
+
 use super::*;
 use crate::{
     config::KubeletConfiguration,

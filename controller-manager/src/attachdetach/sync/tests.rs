@@ -1,3 +1,5 @@
+//! What is attached, detached and told of in each situation of volumes, nodes and pods.
+
 use std::collections::BTreeMap;
 
 use serde_json::json;

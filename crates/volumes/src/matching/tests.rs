@@ -1,3 +1,5 @@
+//! Which volume a claim gets, and which does not suffice.
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
