@@ -4,7 +4,8 @@
 //! queue. A handler added late is first told what is already there, so nobody has to care when it came. A handler that
 //! panics misses that change: the panic is counted under its owner's name, the other handlers and the informer go on.
 //! An informer that panics lists again, and its handlers are told what is different from the state they know.
-//! The stored objects lack `metadata.managedFields`: no reader here wants them, and they are a third of a pod.
+//! The stored objects lack `metadata.managedFields`: no reader here wants them, and they are a third of a pod. What has not
+//! been read for some seconds is packed, as `packed` says: its readers do not see that.
 
 use std::{
     any::{Any, TypeId},
@@ -14,6 +15,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use component::{
@@ -22,14 +24,20 @@ use component::{
 };
 use kube::{Client, Resource};
 use parking_lot::{Mutex, RwLock};
-use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    packed::{Codec, Held},
     reflector::{Event, Reflector, Target, escape},
-    store::Store,
+    store::{Index, Store},
 };
+
+/// What was not read in this time is packed within as much again.
+const REST: Duration = Duration::from_secs(10);
+/// Objects packed without letting others run.
+const AT_ONCE: usize = 64;
 
 /// Which part of a kind to hold. The default is everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -91,6 +99,9 @@ impl<K> Handler<K> {
 
 struct Shared<K> {
     store: RwLock<Store<K>>,
+    codec: Arc<Codec<K>>,
+    /// That something may be open.
+    opened: Notify,
     /// Held while a change is applied and told, so that a replay and a change can't overtake each other.
     handlers: Mutex<Vec<Handler<K>>>,
     synced: watch::Sender<bool>,
@@ -115,17 +126,37 @@ impl<K> Clone for Informer<K> {
 impl<K> Informer<K> {
     /// The object by name; cluster-scoped kinds have no namespace.
     pub fn get(&self, namespace: Option<&str>, name: &str) -> Option<Arc<K>> {
-        self.shared.store.read().get(namespace.unwrap_or_default(), name)
+        let held = self.shared.store.read().get(namespace.unwrap_or_default(), name)?;
+        self.shared.open(&held)
     }
 
     /// Everything, ordered by namespace and name.
     pub fn list(&self) -> Vec<Arc<K>> {
-        self.shared.store.read().list()
+        self.shared.open_all(&self.shared.store.read().list())
     }
 
     /// Everything in a namespace, ordered by name.
     pub fn list_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
-        self.shared.store.read().list_namespace(namespace)
+        self.shared.open_all(&self.shared.store.read().list_namespace(namespace))
+    }
+
+    /// Everything, ordered by namespace and name, one at a time: for a single look over what may be very many objects.
+    pub fn each(&self) -> impl Iterator<Item = Arc<K>> + use<K> {
+        let (all, codec) = (self.shared.store.read().list(), self.shared.codec.clone());
+        all.into_iter().filter_map(move |held| held.peek(&codec))
+    }
+
+    /// Everything, of all namespaces, that the index has under this key, ordered by namespace and name.
+    ///
+    /// The first to ask has the index made, which is kept from then on.
+    pub fn found(&self, index: Index<K>, key: &str) -> Vec<Arc<K>> {
+        self.shared.found(index, None, key)
+    }
+
+    /// How many objects are not packed.
+    #[cfg(test)]
+    pub(crate) fn open(&self) -> usize {
+        self.shared.store.read().list().iter().filter(|held| held.is_open()).count()
     }
 
     /// Calls `f` for what is there now (as `Added`) and for every change from now on, as long as its owner runs.
@@ -135,7 +166,7 @@ impl<K> Informer<K> {
         let handler = Handler { owner: self.owner.clone(), call: Box::new(f) };
         let mut handlers = self.shared.handlers.lock();
         handlers.retain(|h| !h.owner.until.is_cancelled());
-        for k in self.list() {
+        for k in self.each() {
             handler.tell(&Change::Added(k));
         }
         handlers.push(handler);
@@ -167,12 +198,7 @@ impl<K: Resource> Informer<K> {
     ///
     /// The first to ask has an index made, which is kept from then on.
     pub fn controlled_by(&self, namespace: &str, uid: &str) -> Vec<Arc<K>> {
-        if let Some(found) = self.shared.store.read().controlled_by(namespace, uid) {
-            return found;
-        }
-        let mut store = self.shared.store.write();
-        store.index_controllers();
-        store.controlled_by(namespace, uid).unwrap_or_default()
+        self.shared.found(Index::CONTROLLER, Some(namespace), uid)
     }
 
     /// Everything in a namespace that nobody controls, ordered by name. Indexed as [`Informer::controlled_by`] is.
@@ -182,6 +208,42 @@ impl<K: Resource> Informer<K> {
 }
 
 impl<K> Shared<K> {
+    fn open(&self, held: &Held<K>) -> Option<Arc<K>> {
+        self.opened.notify_one();
+        held.open(&self.codec)
+    }
+
+    fn open_all(&self, held: &[Arc<Held<K>>]) -> Vec<Arc<K>> {
+        held.iter().filter_map(|held| self.open(held)).collect()
+    }
+
+    fn found(&self, index: Index<K>, namespace: Option<&str>, key: &str) -> Vec<Arc<K>> {
+        let found = self.store.read().found(&index, namespace, key);
+        let held = found.unwrap_or_else(|| {
+            let mut store = self.store.write();
+            store.add_index(index);
+            store.found(&index, namespace, key).unwrap_or_default()
+        });
+        self.open_all(&held)
+    }
+
+    /// Packs what nobody reads.
+    async fn rest(&self) {
+        loop {
+            self.opened.notified().await;
+            tokio::time::sleep(REST).await;
+            let all = self.store.read().list();
+            let mut open = false;
+            for some in all.chunks(AT_ONCE) {
+                some.iter().for_each(|held| open |= held.rest(&self.codec, false));
+                tokio::task::yield_now().await;
+            }
+            if open {
+                self.opened.notify_one();
+            }
+        }
+    }
+
     /// What comes up to that version is in the store. Versions are the server's, which counts up.
     fn reached(&self, version: Option<&str>) {
         if let Some(version) = version.and_then(|v| v.parse().ok()) {
@@ -203,7 +265,7 @@ impl<K: Resource + DeserializeOwned + Clone + Send + Sync + 'static> Shared<K> {
         let key = (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
         let new = Arc::new(object);
         let mut handlers = self.handlers.lock();
-        let old = self.store.write().insert(&key.0, &key.1, new.clone());
+        let (held, old) = self.store.write().insert(&key.0, &key.1, new.clone());
         self.reached(new.meta().resource_version.as_deref().filter(|_| !listed));
         let changes = match old {
             None => vec![Change::Added(new)],
@@ -213,7 +275,11 @@ impl<K: Resource + DeserializeOwned + Clone + Send + Sync + 'static> Shared<K> {
             Some(old) => vec![Change::Updated { old, new }],
         };
         Self::tell(&mut handlers, &changes);
-        drop(handlers);
+        drop((handlers, changes));
+        // Of what a list brings nobody may ever want to know more.
+        if !listed || held.rest(&self.codec, true) {
+            self.opened.notify_one();
+        }
         key
     }
 
@@ -254,7 +320,10 @@ impl<K: Resource + DeserializeOwned + Clone + Send + Sync + 'static> Shared<K> {
                 self.synced.send_replace(true);
             }
         };
-        reflector.run(cancel, |k: &K| k.meta().resource_version.as_deref(), sink).await;
+        tokio::select! {
+            () = reflector.run(cancel, |k: &K| k.meta().resource_version.as_deref(), sink) => {}
+            () = self.rest() => {}
+        }
     }
 }
 
@@ -294,7 +363,7 @@ impl Informers {
     /// All objects of a kind, in all namespaces; started on first use.
     pub fn of<K>(&self) -> Informer<K>
     where
-        K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
+        K: Resource<DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
     {
         self.scoped(Scope::default())
     }
@@ -302,7 +371,7 @@ impl Informers {
     /// Part of a kind; started on first use.
     pub fn scoped<K>(&self, scope: Scope) -> Informer<K>
     where
-        K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
+        K: Resource<DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
     {
         let owner = self.owner.clone();
         let mut running = self.pool.running.lock();
@@ -313,8 +382,11 @@ impl Informers {
         let (synced, _) = watch::channel(false);
         let over = CancellationToken::new();
         let ended = over.clone().drop_guard();
+        let codec = Arc::new(Codec::default());
         let shared = Arc::new(Shared {
-            store: RwLock::default(),
+            store: RwLock::new(Store::new(codec.clone())),
+            codec,
+            opened: Notify::new(),
             handlers: Mutex::default(),
             synced,
             version: AtomicU64::new(0),

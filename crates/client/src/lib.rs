@@ -10,6 +10,7 @@ pub mod delegated;
 mod error;
 mod informer;
 mod lenient;
+mod packed;
 mod reflector;
 mod store;
 mod transport;
@@ -21,6 +22,7 @@ pub use error::{
 };
 pub use informer::{Change, Informer, Informers, Scope};
 pub use reflector::{Event, Reflector, Target, relist_needed};
+pub use store::Index;
 
 #[cfg(test)]
 mod tests;

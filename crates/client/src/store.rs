@@ -1,6 +1,7 @@
-//! The store of an informer: every object of a kind by namespace and name, and, once that is asked for, by controller.
+//! The store of an informer: every object of a kind by namespace and name, and by what indices were asked for.
 //!
-//! Two levels, so that a namespace lists without touching the others and a lookup needs no allocated key.
+//! Two levels, so that a namespace lists without touching the others and a lookup needs no allocated key. What has not
+//! been read for a while is packed (see `packed`).
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,99 +10,131 @@ use std::{
 
 use kube::Resource;
 
-type Names<K> = BTreeMap<Box<str>, Arc<K>>;
+use crate::packed::{Codec, Held};
+
+/// Names are shared by all indices.
+type Names<K> = BTreeMap<Arc<str>, Arc<Held<K>>>;
+
+/// A way to find objects of a namespace other than by their name.
+pub struct Index<K> {
+    name: &'static str,
+    key: fn(&K) -> &str,
+}
+
+impl<K> Clone for Index<K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K> Copy for Index<K> {}
+
+impl<K> Index<K> {
+    /// `key` says under what an object is found; `name` tells the indices of a kind apart.
+    pub const fn new(name: &'static str, key: fn(&K) -> &str) -> Self {
+        Self { name, key }
+    }
+}
+
+impl<K: Resource> Index<K> {
+    /// By the controller's UID; under the empty one those that have none.
+    pub(crate) const CONTROLLER: Self = Self::new("controller", controller_uid);
+}
 
 struct Namespace<K> {
     names: Names<K>,
-    /// By the controller's UID; under the empty one those that have none. Filled only where the store is indexed.
-    controlled: HashMap<Box<str>, Names<K>>,
+    /// One for each index of the store.
+    indexed: Vec<HashMap<Box<str>, Names<K>>>,
 }
 
-impl<K> Default for Namespace<K> {
-    fn default() -> Self {
-        Self { names: BTreeMap::new(), controlled: HashMap::new() }
+impl<K> Namespace<K> {
+    fn new(indices: usize) -> Self {
+        Self { names: BTreeMap::new(), indexed: std::iter::repeat_with(HashMap::new).take(indices).collect() }
     }
 }
 
-impl<K: Resource> Namespace<K> {
-    fn index(&mut self, name: &str, object: &Arc<K>) {
-        let uid = controller_uid(&**object);
-        if !self.controlled.contains_key(uid) {
-            self.controlled.insert(uid.into(), BTreeMap::new());
-        }
-        if let Some(names) = self.controlled.get_mut(uid) {
-            names.insert(name.into(), object.clone());
-        }
+fn index<K>(found: &mut HashMap<Box<str>, Names<K>>, key: &str, name: &Arc<str>, held: &Arc<Held<K>>) {
+    if let Some(names) = found.get_mut(key) {
+        names.insert(name.clone(), held.clone());
+    } else {
+        found.insert(key.into(), BTreeMap::from([(name.clone(), held.clone())]));
     }
+}
 
-    fn unindex(&mut self, name: &str, object: &K) {
-        let uid = controller_uid(object);
-        if let Some(names) = self.controlled.get_mut(uid) {
-            names.remove(name);
-            if names.is_empty() {
-                self.controlled.remove(uid);
-            }
+fn unindex<K>(found: &mut HashMap<Box<str>, Names<K>>, key: &str, name: &str) {
+    if let Some(names) = found.get_mut(key) {
+        names.remove(name);
+        if names.is_empty() {
+            found.remove(key);
         }
     }
 }
 
 pub(crate) struct Store<K> {
     namespaces: BTreeMap<Box<str>, Namespace<K>>,
-    indexed: bool,
-}
-
-impl<K> Default for Store<K> {
-    fn default() -> Self {
-        Self { namespaces: BTreeMap::new(), indexed: false }
-    }
+    indices: Vec<Index<K>>,
+    codec: Arc<Codec<K>>,
 }
 
 impl<K> Store<K> {
-    pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
+    pub(crate) fn new(codec: Arc<Codec<K>>) -> Self {
+        Self { namespaces: BTreeMap::new(), indices: Vec::new(), codec }
+    }
+
+    pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<Arc<Held<K>>> {
         self.namespaces.get(namespace)?.names.get(name).cloned()
     }
 
-    pub(crate) fn list(&self) -> Vec<Arc<K>> {
+    pub(crate) fn list(&self) -> Vec<Arc<Held<K>>> {
         self.namespaces.values().flat_map(|n| n.names.values().cloned()).collect()
     }
 
-    pub(crate) fn list_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
+    pub(crate) fn list_namespace(&self, namespace: &str) -> Vec<Arc<Held<K>>> {
         self.namespaces.get(namespace).map(|n| n.names.values().cloned().collect()).unwrap_or_default()
     }
 
-    pub(crate) fn keys(&self) -> Vec<(Box<str>, Box<str>)> {
+    pub(crate) fn keys(&self) -> Vec<(Box<str>, Arc<str>)> {
         self.namespaces.iter().flat_map(|(ns, n)| n.names.keys().map(|name| (ns.clone(), name.clone()))).collect()
     }
 
-    /// Those in a namespace whose controller has that UID (empty: those without a controller), ordered by name; nothing as
-    /// long as the store is not indexed.
-    pub(crate) fn controlled_by(&self, namespace: &str, uid: &str) -> Option<Vec<Arc<K>>> {
-        let found = self.namespaces.get(namespace).and_then(|within| within.controlled.get(uid));
-        self.indexed.then(|| found.map(|names| names.values().cloned().collect()).unwrap_or_default())
+    /// Those of a namespace, or of all, that an index has under a key, ordered by namespace and name; nothing as long as
+    /// the store has no such index.
+    pub(crate) fn found(&self, index: &Index<K>, namespace: Option<&str>, key: &str) -> Option<Vec<Arc<Held<K>>>> {
+        let at = self.indices.iter().position(|i| i.name == index.name)?;
+        let of = |within: &Namespace<K>| {
+            within.indexed.get(at).and_then(|found| found.get(key)).map(|names| names.values().cloned().collect())
+        };
+        Some(match namespace {
+            Some(namespace) => self.namespaces.get(namespace).and_then(of).unwrap_or_default(),
+            None => self.namespaces.values().filter_map(of).flat_map(|found: Vec<_>| found).collect(),
+        })
     }
-}
 
-impl<K: Resource> Store<K> {
-    pub(crate) fn insert(&mut self, namespace: &str, name: &str, object: Arc<K>) -> Option<Arc<K>> {
+    /// Gives what was there before.
+    pub(crate) fn insert(&mut self, namespace: &str, name: &str, object: Arc<K>) -> (Arc<Held<K>>, Option<Arc<K>>) {
         if !self.namespaces.contains_key(namespace) {
-            self.namespaces.insert(namespace.into(), Namespace::default());
+            self.namespaces.insert(namespace.into(), Namespace::new(self.indices.len()));
         }
-        let within = self.namespaces.get_mut(namespace)?;
-        let old = within.names.insert(name.into(), object.clone());
-        if self.indexed {
+        let held = Arc::new(Held::new(object.clone()));
+        let Some(within) = self.namespaces.get_mut(namespace) else { return (held, None) };
+        let name = within.names.get_key_value(name).map_or_else(|| name.into(), |(name, _)| name.clone());
+        let old = within.names.insert(name.clone(), held.clone()).and_then(|old| old.peek(&self.codec));
+        for (by, found) in self.indices.iter().zip(&mut within.indexed) {
             if let Some(old) = &old {
-                within.unindex(name, old);
+                unindex(found, (by.key)(old), &name);
             }
-            within.index(name, &object);
+            index(found, (by.key)(&object), &name, &held);
         }
-        old
+        (held, old)
     }
 
     pub(crate) fn remove(&mut self, namespace: &str, name: &str) -> Option<Arc<K>> {
         let within = self.namespaces.get_mut(namespace)?;
-        let gone = within.names.remove(name);
-        if let Some(gone) = gone.as_ref().filter(|_| self.indexed) {
-            within.unindex(name, gone);
+        let gone = within.names.remove(name)?.peek(&self.codec);
+        for (by, found) in self.indices.iter().zip(&mut within.indexed) {
+            if let Some(gone) = &gone {
+                unindex(found, (by.key)(gone), name);
+            }
         }
         if within.names.is_empty() {
             self.namespaces.remove(namespace);
@@ -109,16 +142,21 @@ impl<K: Resource> Store<K> {
         gone
     }
 
-    /// From now on objects are found by their controllers.
-    pub(crate) fn index_controllers(&mut self) {
-        if std::mem::replace(&mut self.indexed, true) {
+    /// From now on objects are found by that index too.
+    pub(crate) fn add_index(&mut self, by: Index<K>) {
+        if self.indices.iter().any(|i| i.name == by.name) {
             return;
         }
         for within in self.namespaces.values_mut() {
-            for (name, object) in within.names.clone() {
-                within.index(&name, &object);
+            let mut found = HashMap::new();
+            for (name, held) in &within.names {
+                if let Some(object) = held.peek(&self.codec) {
+                    index(&mut found, (by.key)(&object), name, held);
+                }
             }
+            within.indexed.push(found);
         }
+        self.indices.push(by);
     }
 }
 
@@ -147,22 +185,25 @@ mod tests {
     #[test]
     fn objects_are_found_by_their_controller_also_when_it_changes() {
         for indexed_before in [false, true] {
-            let mut store = Store::default();
-            assert!(store.controlled_by("x", "1").is_none());
+            let codec = Arc::<Codec<ConfigMap>>::default();
+            let mut store = Store::new(codec.clone());
+            assert!(store.found(&Index::CONTROLLER, Some("x"), "1").is_none());
             if indexed_before {
-                store.index_controllers();
+                store.add_index(Index::CONTROLLER);
             }
             for (namespace, name, controller) in
                 [("x", "a", "1"), ("x", "b", ""), ("x", "c", "1"), ("x", "d", "2"), ("y", "e", "1"), ("x", "d", "1")]
             {
-                store.insert(namespace, name, object(controller));
+                let (held, _) = store.insert(namespace, name, object(controller));
+                assert!(!held.rest(&codec, true), "packed");
             }
-            store.index_controllers();
-            let count = |store: &Store<ConfigMap>, uid| store.controlled_by("x", uid).unwrap().len();
+            store.add_index(Index::CONTROLLER);
+            let count = |store: &Store<ConfigMap>, uid| store.found(&Index::CONTROLLER, Some("x"), uid).unwrap().len();
             assert_eq!(
                 [count(&store, "1"), count(&store, "2"), count(&store, ""), count(&store, "other")],
                 [3, 0, 1, 0]
             );
+            assert_eq!(store.found(&Index::CONTROLLER, None, "1").unwrap().len(), 4);
             store.remove("x", "a");
             store.insert("x", "c", object(""));
             assert_eq!([count(&store, "1"), count(&store, "2"), count(&store, "")], [1, 0, 2]);

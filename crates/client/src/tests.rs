@@ -8,6 +8,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -18,10 +19,10 @@ use hyper::body::{Frame, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use k8s_openapi::{ClusterResourceScope, api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::Resource;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::sync::mpsc;
 
-use crate::{Change, Informer, Informers, over_stream};
+use crate::{Change, Index, Informer, Informers, over_stream};
 
 /// What the server says to one request, in the order of requests.
 enum Answer {
@@ -254,6 +255,12 @@ async fn who_waits_for_a_first_list_that_never_comes_ends_with_its_run() {
 #[derive(Clone, Debug)]
 struct Fragile(ObjectMeta);
 
+impl Serialize for Fragile {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        ConfigMap { metadata: self.0.clone(), ..Default::default() }.serialize(serializer)
+    }
+}
+
 impl<'de> Deserialize<'de> for Fragile {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         static ONCE: AtomicBool = AtomicBool::new(false);
@@ -303,6 +310,26 @@ async fn an_informer_that_panics_lists_again_and_tells_the_difference_and_nothin
     assert_eq!(told.next(5).await, after);
     let metrics = supervisor::metrics();
     assert!(metrics.contains("ferry_task_restarts_total{task=\"informer\"} 1"), "{metrics}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_rests_is_found_listed_and_told_as_if_it_did_not() {
+    let answers = vec![list(5, "", &[("a", 1), ("b", 2)]), Answer::Open(vec![])];
+    let (client, _) = scripted(answers);
+    let informer = Informers::new(client, &Supervisor::new()).of::<ConfigMap>();
+    informer.synced().await;
+    for _ in 0..3 {
+        assert_eq!(informer.list().len(), 2);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(informer.open(), 0);
+        assert_eq!(informer.each().count(), 2);
+        let by_name = Index::new("name", |m: &ConfigMap| m.metadata.name.as_deref().unwrap_or_default());
+        assert_eq!(informer.found(by_name, "b").len(), 1);
+        assert_eq!(informer.open(), 1);
+        assert!(informer.get(Some("ns"), "a").is_some());
+        let late = tell(&informer, |_| ()).next(2).await;
+        assert_eq!(late, ["added a@1", "added b@2"]);
+    }
 }
 
 #[tokio::test]
