@@ -102,8 +102,8 @@ impl Shell {
             change => change.object(),
         };
         let name = key::name(&node.metadata);
-        for pod in self.pods.list().iter().filter(|p| crate::util::pods::node_name(p) == name) {
-            services::wake(&self.services, &self.queue, Duration::ZERO, &Change::Added(pod.clone()));
+        for pod in self.pods.found(crate::util::pods::BY_NODE, name) {
+            services::wake(&self.services, &self.queue, Duration::ZERO, &Change::Added(pod));
         }
     }
 

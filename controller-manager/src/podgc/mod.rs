@@ -40,9 +40,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
             return;
         }
         let pod = change.object();
-        let node = pods::node_name(pod);
-        let lost = !node.is_empty() && known.get(None, node).is_none();
-        if pods::is_finished(pod) || pods::is_terminating(pod) || lost {
+        if sync::may_be_garbage(pod, |node| known.get(None, node).is_some()) {
             wake.add_after((), PERIOD);
         }
     });
@@ -58,9 +56,9 @@ async fn run(context: Context) -> anyhow::Result<()> {
     let missing: Mutex<HashMap<String, Instant>> = Mutex::default();
     let (pods, nodes, queue, missing, context) = (&pods, &nodes, &queue, &missing, &context);
     run_workers(context.name, queue, 1, context.cancel.clone(), |()| async move {
-        let all = pods.list();
-        let gone =
-            gone_nodes(context, nodes, missing, sync::unknown_nodes(&all, |n| nodes.get(None, n).is_some())).await;
+        let known = |node: &str| nodes.get(None, node).is_some();
+        let all: Vec<_> = pods.each().filter(|p| sync::may_be_garbage(p, known)).collect();
+        let gone = gone_nodes(context, nodes, missing, sync::unknown_nodes(&all, known)).await;
         if !missing.lock().is_empty() {
             queue.add_after((), PERIOD);
         }

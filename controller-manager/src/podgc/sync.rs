@@ -1,6 +1,6 @@
 //! The decisions: which pods are garbage, and why.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 
@@ -33,6 +33,12 @@ pub(crate) fn out_of_service(node: &Node) -> bool {
     !ready && taints.into_iter().any(|t| t.key == "node.kubernetes.io/out-of-service")
 }
 
+/// Of most pods there is nothing more to ask.
+pub(crate) fn may_be_garbage(pod: &Pod, known: impl Fn(&str) -> bool) -> bool {
+    let node = pods::node_name(pod);
+    pods::is_finished(pod) || pods::is_terminating(pod) || (!node.is_empty() && !known(node))
+}
+
 /// The nodes that pods name and that are not known.
 pub(crate) fn unknown_nodes(all: &[Arc<Pod>], known: impl Fn(&str) -> bool) -> Vec<String> {
     let mut names: Vec<_> = all.iter().map(|p| pods::node_name(p)).filter(|n| !n.is_empty() && !known(n)).collect();
@@ -41,7 +47,7 @@ pub(crate) fn unknown_nodes(all: &[Arc<Pod>], known: impl Fn(&str) -> bool) -> V
     names.into_iter().map(str::to_owned).collect()
 }
 
-/// All garbage, each pod once.
+/// All garbage among those that may be, each pod once.
 pub(crate) fn sync(
     all: &[Arc<Pod>],
     node: impl Fn(&str) -> Option<Arc<Node>>,
@@ -54,9 +60,10 @@ pub(crate) fn sync(
     let created = |p: &Pod| p.metadata.creation_timestamp.as_ref().map(|t| t.0);
     finished.sort_by_cached_key(|p| (!evicted(p), created(p), p.metadata.name.clone()));
     finished.truncate(excess);
+    let excess: HashSet<_> = finished.iter().map(Arc::as_ptr).collect();
     let why = |pod: &Arc<Pod>| {
         let on = pods::node_name(pod);
-        if finished.iter().any(|f| Arc::ptr_eq(f, pod)) {
+        if excess.contains(&Arc::as_ptr(pod)) {
             Some(Why::TooManyFinished)
         } else if gone.iter().any(|g| g == on) {
             Some(Why::NodeGone)
@@ -106,8 +113,10 @@ mod tests {
             pod("done-1", "n", "Succeeded", false),
             pod("done-2", "n", "Failed", false),
         ];
+        let may: Vec<_> = all.iter().filter(|p| may_be_garbage(p, |n| node(n).is_some())).cloned().collect();
+        assert!(!may.iter().any(|p| ["running", "pending"].contains(&p.metadata.name.as_deref().unwrap())));
         let names = |gone: &[String], threshold| {
-            let found = sync(&all, node, gone, threshold);
+            let found = sync(&may, node, gone, threshold);
             found.iter().map(|(p, w)| format!("{} {w:?}", p.metadata.name.as_deref().unwrap())).collect::<Vec<_>>()
         };
         assert_eq!(names(&[], 0), ["cancelled NeverScheduled", "out OutOfService"]);

@@ -54,8 +54,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
         };
         if wake {
             let name = key::name(&new.metadata);
-            let here = s.pods.list().into_iter().filter(|p| pods::node_name(p) == name);
-            here.for_each(|p| s.queue.add(Key::of(&p.metadata)));
+            s.pods.found(pods::BY_NODE, name).iter().for_each(|p| s.queue.add(Key::of(&p.metadata)));
         }
     });
     let s = shell.clone();

@@ -4,6 +4,7 @@ pub(crate) mod disrupt;
 
 use std::cmp::Ordering;
 
+use client::Index;
 use k8s_openapi::{
     api::core::v1::{ContainerState, Pod, PodCondition},
     apimachinery::pkg::apis::meta::v1::Time,
@@ -47,6 +48,9 @@ pub(crate) fn is_ready(pod: &Pod) -> bool {
 pub(crate) fn node_name(pod: &Pod) -> &str {
     pod.spec.as_ref().and_then(|s| s.node_name.as_deref()).unwrap_or_default()
 }
+
+/// Pods by the node that they are bound to; under the empty name those that wait.
+pub(crate) const BY_NODE: Index<Pod> = Index::new("node", node_name);
 
 /// Since when the pod is ready.
 pub(crate) fn ready_since(pod: &Pod) -> Option<Timestamp> {
