@@ -1,10 +1,13 @@
 //! The graph of who owns whom, by UID, and what a change of it calls for.
 //!
 //! Upstream: `pkg/controller/garbagecollector/graph_builder.go`. Pure: changes go in, work comes out. Objects that own
-//! nothing, are owned by nothing and are not being deleted are remembered by their UID and namespace alone, which is nearly
-//! all of a cluster's memory here.
+//! nothing, are owned by nothing and are not being deleted are remembered by their UID and namespace alone; of the others,
+//! siblings share what they have in common.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::Deserialize;
@@ -60,17 +63,18 @@ impl Meta {
 /// What is needed to find an object again.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Identity {
-    pub(crate) api_version: String,
-    pub(crate) kind: String,
-    pub(crate) namespace: String,
-    pub(crate) name: String,
-    pub(crate) uid: String,
+    pub(crate) api_version: Arc<str>,
+    pub(crate) kind: Arc<str>,
+    pub(crate) namespace: Arc<str>,
+    pub(crate) name: Box<str>,
+    pub(crate) uid: Box<str>,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) identity: Identity,
-    pub(crate) owners: Vec<OwnerReference>,
+    /// Siblings have one list.
+    pub(crate) owners: Arc<[OwnerReference]>,
     pub(crate) dependents: BTreeSet<Uid>,
     pub(crate) being_deleted: bool,
     /// Being deleted in the foreground: it waits for its dependents.
@@ -103,6 +107,8 @@ pub(crate) struct Graph {
     nodes: HashMap<Uid, Node>,
     observed: HashMap<Uid, Seen>,
     namespaces: Namespaces,
+    /// Texts that many identities have in common.
+    shared: HashSet<Arc<str>>,
     /// Owners known to be gone, so that a thousand dependents ask once. Bounded.
     absent: HashSet<(Uid, String)>,
 }
@@ -152,9 +158,27 @@ impl Graph {
         self.absent.insert((Uid::new(uid), namespace.to_owned()));
     }
 
+    fn share(&mut self, mut identity: Identity) -> Identity {
+        for text in [&mut identity.api_version, &mut identity.kind, &mut identity.namespace] {
+            match self.shared.get(text) {
+                Some(shared) => *text = shared.clone(),
+                None => drop(self.shared.insert(text.clone())),
+            }
+        }
+        identity
+    }
+
+    /// The list, or that of a sibling which says the same.
+    fn share_owners(&self, owners: &[OwnerReference]) -> Arc<[OwnerReference]> {
+        let owner = owners.first().and_then(|owner| self.nodes.get(&Uid::new(&owner.uid)));
+        let sibling = owner.and_then(|owner| owner.dependents.first()).and_then(|uid| self.nodes.get(uid));
+        sibling.map(|sibling| &sibling.owners).filter(|theirs| ***theirs == *owners).cloned().unwrap_or(owners.into())
+    }
+
     /// An object is there, in this state.
     pub(crate) fn apply(&mut self, kind: Kind, identity: Identity, meta: &Meta) -> Vec<Work> {
         let uid = Uid::new(&identity.uid);
+        let identity = self.share(identity);
         let mut work = vec![];
         let namespace = self.namespaces.number(&identity.namespace);
         self.observed.insert(uid, Seen { kind, namespace });
@@ -176,9 +200,10 @@ impl Graph {
         } else if meta.owner_references.is_empty() && meta.deletion_timestamp.is_none() {
             return work;
         }
+        let owners = self.share_owners(&meta.owner_references);
         let node = self.nodes.entry(uid).or_insert_with(|| Node {
             identity,
-            owners: vec![],
+            owners: Arc::default(),
             dependents: BTreeSet::new(),
             being_deleted: false,
             deleting_dependents: false,
@@ -188,7 +213,7 @@ impl Graph {
         node.being_deleted |= meta.deletion_timestamp.is_some();
         let foreground = meta.deleting_with(FOREGROUND);
         node.deleting_dependents = foreground;
-        let old = std::mem::replace(&mut node.owners, meta.owner_references.clone());
+        let old = std::mem::replace(&mut node.owners, owners);
         let orphaning = meta.deleting_with(ORPHAN);
         // Each state that still has the finalizer asks for it; a queue makes one of many.
         if orphaning {
@@ -198,13 +223,13 @@ impl Graph {
             work.extend(node.dependents.iter().map(|d| Work::Delete(*d)));
             work.push(Work::Delete(uid));
         }
-        self.update_owners(uid, old, &meta.owner_references, &mut work);
+        self.update_owners(uid, &old, &meta.owner_references, &mut work);
         work
     }
 
-    fn update_owners(&mut self, uid: Uid, old: Vec<OwnerReference>, new: &[OwnerReference], work: &mut Vec<Work>) {
+    fn update_owners(&mut self, uid: Uid, old: &[OwnerReference], new: &[OwnerReference], work: &mut Vec<Work>) {
         let blocks = |o: &OwnerReference| o.block_owner_deletion == Some(true);
-        for gone in &old {
+        for gone in old {
             let still = new.iter().find(|n| n.uid == gone.uid);
             let owner = Uid::new(&gone.uid);
             // An owner that waited for this one need not wait longer.
@@ -224,26 +249,29 @@ impl Graph {
             }
             let seen = self.observed.get(&owner);
             let there = seen.and_then(|seen| self.namespaces.names.get(seen.namespace as usize));
-            let misplaced = there.is_some_and(|there| !there.is_empty() && *there != namespace);
+            let misplaced = there.is_some_and(|there| !there.is_empty() && **there != *namespace);
             let known = self.nodes.contains_key(&owner);
+            let is_virtual = seen.is_none();
+            let identity = Identity {
+                api_version: reference.api_version.as_str().into(),
+                kind: reference.kind.as_str().into(),
+                namespace: there.map_or_else(|| namespace.clone(), |there| there.as_str().into()),
+                name: reference.name.as_str().into(),
+                uid: reference.uid.as_str().into(),
+            };
+            let identity = if known { identity } else { self.share(identity) };
             let node = self.nodes.entry(owner).or_insert_with(|| Node {
-                identity: Identity {
-                    api_version: reference.api_version.clone(),
-                    kind: reference.kind.clone(),
-                    namespace: there.unwrap_or(&namespace).clone(),
-                    name: reference.name.clone(),
-                    uid: reference.uid.clone(),
-                },
-                owners: vec![],
+                identity,
+                owners: Arc::default(),
                 dependents: BTreeSet::new(),
                 being_deleted: false,
                 deleting_dependents: false,
-                is_virtual: seen.is_none(),
+                is_virtual,
             });
             node.dependents.insert(uid);
             let i = &node.identity;
-            let wrong = i.kind != reference.kind
-                || i.name != reference.name
+            let wrong = *i.kind != *reference.kind
+                || *i.name != *reference.name
                 || group(&i.api_version) != group(&reference.api_version)
                 || (known && !i.namespace.is_empty() && i.namespace != namespace)
                 || misplaced;
@@ -276,7 +304,7 @@ impl Graph {
             let Identity { uid, namespace, .. } = &node.identity;
             self.note_absent(uid, namespace);
         }
-        for reference in &node.owners {
+        for reference in node.owners.iter() {
             let owner = Uid::new(&reference.uid);
             self.detach(owner, uid);
             if self.nodes.get(&owner).is_some_and(|o| o.deleting_dependents) {

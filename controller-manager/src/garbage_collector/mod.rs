@@ -212,11 +212,11 @@ impl Shell {
                     seen.insert(Uid::new(&item.metadata.uid));
                 }
                 let identity = Identity {
-                    api_version: resource.api_version(),
-                    kind: resource.kind.clone(),
-                    namespace: item.metadata.namespace.clone(),
-                    name: item.metadata.name.clone(),
-                    uid: item.metadata.uid.clone(),
+                    api_version: resource.api_version().into(),
+                    kind: resource.kind.as_str().into(),
+                    namespace: item.metadata.namespace.as_str().into(),
+                    name: item.metadata.name.as_str().into(),
+                    uid: item.metadata.uid.as_str().into(),
                 };
                 self.graph.lock().apply(kind, identity, &item.metadata)
             }

@@ -45,7 +45,7 @@ impl Shell {
     /// An event about an object whose owner is in another namespace, where it cannot own it.
     fn tell_misplaced(&self, dependent: Uid, owner: Uid) {
         let Some(Node { identity, owners, .. }) = self.graph.lock().get(dependent).cloned() else { return };
-        let Some(reference) = owners.into_iter().find(|o| Uid::new(&o.uid) == owner) else { return };
+        let Some(reference) = owners.iter().find(|o| Uid::new(&o.uid) == owner) else { return };
         let OwnerReference { api_version, kind, name, uid, .. } = reference;
         let Identity { namespace, .. } = &identity;
         let message = format!(
@@ -53,11 +53,11 @@ impl Shell {
              \"{namespace}\""
         );
         let object = ObjectReference {
-            api_version: Some(identity.api_version.clone()),
-            kind: Some(identity.kind.clone()),
-            namespace: Some(namespace.clone()).filter(|n| !n.is_empty()),
-            name: Some(identity.name.clone()),
-            uid: Some(identity.uid.clone()),
+            api_version: Some(identity.api_version.to_string()),
+            kind: Some(identity.kind.to_string()),
+            namespace: Some(namespace.to_string()).filter(|n| !n.is_empty()),
+            name: Some(identity.name.to_string()),
+            uid: Some(identity.uid.to_string()),
             ..Default::default()
         };
         self.context.recorder.event(&object, "Warning", "OwnerRefInvalidNamespace", message);
@@ -83,7 +83,7 @@ impl Shell {
             Err(e) => return Err(e),
         };
         let latest = match self.get(&resource, &identity.namespace, &identity.name).await? {
-            Some(latest) if latest.uid == identity.uid => latest,
+            Some(latest) if *latest.uid == *identity.uid => latest,
             _ => {
                 self.gone(uid);
                 return Ok(());
@@ -126,7 +126,8 @@ impl Shell {
         } else {
             "Background"
         };
-        tracing::debug!(kind = identity.kind, namespace = identity.namespace, name = identity.name, policy, "deleting");
+        let Identity { kind, namespace, name, .. } = identity;
+        tracing::debug!(kind = &**kind, namespace = &**namespace, name = &**name, policy, "deleting");
         let options = json!({
             "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": policy,
             "preconditions": {"uid": identity.uid, "resourceVersion": latest.resource_version},
@@ -167,8 +168,8 @@ impl Shell {
             async move {
                 let resource = self.resource(&dependent.api_version, &dependent.kind).context("no such resource")?;
                 let latest = self.get(&resource, &dependent.namespace, &dependent.name).await?;
-                match latest.filter(|l| l.uid == dependent.uid) {
-                    Some(latest) => self.keep_owners(&resource, &dependent, &latest, |o| o.uid != *owner).await,
+                match latest.filter(|l| *l.uid == *dependent.uid) {
+                    Some(latest) => self.keep_owners(&resource, &dependent, &latest, |o| *o.uid != **owner).await,
                     None => Ok(()),
                 }
             }
@@ -209,7 +210,7 @@ impl Shell {
         }
         let found = self.get(&resource, &item.namespace, name).await?.filter(|o| o.uid == *uid);
         if found.is_none() {
-            let namespace = if resource.namespaced { item.namespace.as_str() } else { "" };
+            let namespace = if resource.namespaced { &*item.namespace } else { "" };
             self.graph.lock().note_absent(uid, namespace);
         }
         Ok(found)
@@ -248,7 +249,7 @@ impl Shell {
 
     async fn remove_finalizer(&self, resource: &Resource, item: &Identity, finalizer: &str) -> anyhow::Result<()> {
         let latest = self.get(resource, &item.namespace, &item.name).await?;
-        let Some(latest) = latest.filter(|l| l.uid == item.uid && l.has(finalizer)) else { return Ok(()) };
+        let Some(latest) = latest.filter(|l| *l.uid == *item.uid && l.has(finalizer)) else { return Ok(()) };
         let left: Vec<_> = latest.finalizers.iter().filter(|f| *f != finalizer).collect();
         self.patch(resource, item, &latest, json!({"finalizers": left})).await
     }
