@@ -2,7 +2,10 @@
 //!
 //! Upstream: `pkg/controller/volume/common`. An index, so that nobody walks over all pods to find the few of a claim.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use client::{Change, Informer};
 use k8s_openapi::api::core::v1::{Pod, Volume};
@@ -10,49 +13,52 @@ use parking_lot::RwLock;
 
 use super::key::{self, Key};
 
-/// Pods by the claims that they use, kept up to date. Cheap to clone.
-#[derive(Clone, Default)]
-pub(crate) struct ClaimUsers(Arc<RwLock<HashMap<Key, Vec<Arc<Pod>>>>>);
+/// Names of pods by the claims that they use, which are in their namespace.
+#[derive(Default)]
+struct Users(HashMap<Key, BTreeSet<String>>);
 
-impl ClaimUsers {
-    /// Follows the pods of the informer.
-    pub(crate) fn of(pods: &Informer<Pod>) -> Self {
-        let users = Self::default();
-        let follower = users.clone();
-        pods.on_change(move |change| follower.apply(change));
-        users
-    }
-
-    fn apply(&self, change: &Change<Pod>) {
+impl Users {
+    fn apply(&mut self, change: &Change<Pod>) {
         let (before, now) = match change {
             Change::Added(pod) => (None, Some(pod)),
             Change::Updated { old, new } => (Some(old), Some(new)),
             Change::Deleted(pod) => (Some(pod), None),
         };
-        if [before, now].into_iter().flatten().all(|pod| claims(pod).is_empty()) {
-            return;
-        }
-        let mut users = self.0.write();
-        for (pod, claim) in before.into_iter().flat_map(|pod| claims(pod).into_iter().map(move |claim| (pod, claim))) {
-            if let Some(pods) = users.get_mut(&claim) {
-                pods.retain(|user| user.metadata.name != pod.metadata.name);
-                if pods.is_empty() {
-                    users.remove(&claim);
+        let name = key::name(&change.object().metadata);
+        for claim in before.into_iter().flat_map(|pod| claims(pod)) {
+            if let Some(names) = self.0.get_mut(&claim) {
+                names.remove(name);
+                if names.is_empty() {
+                    self.0.remove(&claim);
                 }
             }
         }
-        for (pod, claim) in now.into_iter().flat_map(|pod| claims(pod).into_iter().map(move |claim| (pod, claim))) {
-            let pods = users.entry(claim).or_default();
-            pods.retain(|user| user.metadata.name != pod.metadata.name);
-            pods.push(pod.clone());
+        for claim in now.into_iter().flat_map(|pod| claims(pod)) {
+            self.0.entry(claim).or_default().insert(name.to_owned());
         }
+    }
+}
+
+/// Pods by the claims that they use, kept up to date. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct ClaimUsers {
+    pods: Informer<Pod>,
+    users: Arc<RwLock<Users>>,
+}
+
+impl ClaimUsers {
+    /// Follows the pods of the informer.
+    pub(crate) fn of(pods: &Informer<Pod>) -> Self {
+        let users = Arc::<RwLock<Users>>::default();
+        let follower = users.clone();
+        pods.on_change(move |change| follower.write().apply(change));
+        Self { pods: pods.clone(), users }
     }
 
     /// The pods that use the claim, by name.
     pub(crate) fn get(&self, claim: &Key) -> Vec<Arc<Pod>> {
-        let mut pods = self.0.read().get(claim).cloned().unwrap_or_default();
-        pods.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
-        pods
+        let names = self.users.read().0.get(claim).cloned().unwrap_or_default();
+        names.iter().filter_map(|name| self.pods.get(Some(&claim.namespace), name)).collect()
     }
 }
 
@@ -84,24 +90,23 @@ mod tests {
         let named =
             json!([{"name": "v", "persistentVolumeClaim": {"claimName": "b-v"}}, {"name": "x", "emptyDir": {}}]);
         let own = json!([{"name": "v", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}}]);
-        let users = ClaimUsers::default();
-        let check = |claim: &str, want: &[&str]| {
-            let names: Vec<_> =
-                users.get(&Key::new("ns", claim)).iter().map(|p| key::name(&p.metadata).to_owned()).collect();
+        let mut users = Users::default();
+        let check = |users: &Users, claim: &str, want: &[&str]| {
+            let names: Vec<_> = users.0.get(&Key::new("ns", claim)).into_iter().flatten().collect();
             assert_eq!(names, want, "{claim}");
         };
         let (b, a) = (pod("b", own), pod("a", named.clone()));
         users.apply(&Change::Added(b.clone()));
         users.apply(&Change::Added(a.clone()));
         users.apply(&Change::Added(pod("c", json!([]))));
-        check("b-v", &["a", "b"]);
-        check("a-v", &[]);
+        check(&users, "b-v", &["a", "b"]);
+        check(&users, "a-v", &[]);
         users.apply(&Change::Updated { old: a.clone(), new: pod("a", named) });
-        check("b-v", &["a", "b"]);
+        check(&users, "b-v", &["a", "b"]);
         users.apply(&Change::Deleted(b));
-        check("b-v", &["a"]);
+        check(&users, "b-v", &["a"]);
         users.apply(&Change::Deleted(a));
-        check("b-v", &[]);
-        assert!(users.0.read().is_empty());
+        check(&users, "b-v", &[]);
+        assert!(users.0.is_empty());
     }
 }
