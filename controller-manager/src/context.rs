@@ -87,11 +87,12 @@ impl Default for Autoscaling {
 }
 
 /// Makes of one table what is chosen about the controllers, and upstream's flags for it: counts, lengths in
-/// seconds, switches.
+/// seconds, rates, switches.
 macro_rules! settings {
     (
         counts { $($(#[$of_count:meta])* $count:ident = $usual:literal;)* }
         lengths { $($(#[$of_length:meta])* $length:ident = $seconds:literal;)* }
+        rates { $($(#[$of_rate:meta])* $rate:ident = $number:literal;)* }
         switches { $($(#[$of_switch:meta])* $switch:ident = $on:literal;)* }
     ) => {
         /// What can be chosen about the controllers, in upstream's terms; the defaults are upstream's.
@@ -117,6 +118,7 @@ macro_rules! settings {
             pub horizontal_pod_autoscaler: Autoscaling,
             $($(#[$of_count])* pub $count: usize,)*
             $($(#[$of_length])* pub $length: Duration,)*
+            $($(#[$of_rate])* pub $rate: f64,)*
             $($(#[$of_switch])* pub $switch: bool,)*
         }
 
@@ -134,12 +136,13 @@ macro_rules! settings {
                     horizontal_pod_autoscaler: Autoscaling::default(),
                     $($count: $usual,)*
                     $($length: Duration::from_secs($seconds),)*
+                    $($rate: $number,)*
                     $($switch: $on,)*
                 }
             }
         }
 
-        /// The flags of what is a count, a length or a switch.
+        /// The flags of what is a count, a length, a rate or a switch.
         #[derive(clap::Args, Debug)]
         pub(crate) struct Settings {
             $($(#[$of_count])* #[arg(long, default_value_t = $usual)] $count: usize,)*
@@ -148,13 +151,14 @@ macro_rules! settings {
                 #[arg(long, value_parser = machinery::duration::length, default_value = concat!($seconds, "s"))]
                 $length: Duration,
             )*
+            $($(#[$of_rate])* #[arg(long, default_value_t = $number)] $rate: f64,)*
             $($(#[$of_switch])* #[arg(long, default_value_t = $on)] $switch: bool,)*
         }
 
         impl Settings {
             /// The configuration with what the flags say.
             pub(crate) fn put(&self, config: Config) -> Config {
-                Config { $($count: self.$count,)* $($length: self.$length,)* $($switch: self.$switch,)* ..config }
+                Config { $($count: self.$count,)* $($length: self.$length,)* $($rate: self.$rate,)* $($switch: self.$switch,)* ..config }
             }
         }
     };
@@ -208,6 +212,8 @@ settings! {
         concurrent_validating_admission_policy_status_syncs = 5;
         /// Most endpoints in one slice.
         max_endpoints_per_slice = 100;
+        /// Nodes beyond which a zone is large; in a smaller one that is not well no node's pods are evicted.
+        large_cluster_size_threshold = 50;
         /// Finished pods that may stay around.
         terminated_pod_gc_threshold = 12500;
     }
@@ -234,6 +240,14 @@ settings! {
         pvclaimbinder_sync_period = 15;
         /// How often it is checked whether volumes are still attached.
         attach_detach_reconcile_sync_period = 60;
+    }
+    rates {
+        /// Nodes a second whose pods are evicted in a zone that is well, once they do not answer.
+        node_eviction_rate = 0.1;
+        /// The same in a large zone that is not well.
+        secondary_node_eviction_rate = 0.01;
+        /// The share of unready nodes, of three at least, from which on a zone is not well.
+        unhealthy_zone_threshold = 0.55;
     }
     switches {
         /// Have provisioners make volumes for claims.

@@ -145,7 +145,6 @@ pub(crate) const UNSUPPORTED: &[(&str, Unsupported)] = &[
     ("kube-api-burst", Warn),
     ("kube-api-content-type", Warn),
     ("kube-api-qps", Warn),
-    ("large-cluster-size-threshold", Warn),
     ("leader-elect-resource-lock", Warn),
     ("leader-migration-config", Warn),
     ("log-flush-frequency", Warn),
@@ -158,7 +157,6 @@ pub(crate) const UNSUPPORTED: &[(&str, Unsupported)] = &[
     ("min-compatibility-version", Warn),
     ("min-resync-period", Warn),
     ("namespace-sync-period", Warn),
-    ("node-eviction-rate", Warn),
     ("node-sync-period", Warn),
     ("permit-address-sharing", Warn),
     ("permit-port-sharing", Warn),
@@ -175,13 +173,11 @@ pub(crate) const UNSUPPORTED: &[(&str, Unsupported)] = &[
     ("requestheader-group-headers", Warn),
     ("requestheader-uid-headers", Warn),
     ("requestheader-username-headers", Warn),
-    ("secondary-node-eviction-rate", Warn),
     ("show-hidden-metrics-for-version", Warn),
     ("tls-cipher-suites", Warn),
     ("tls-curve-preferences", Warn),
     ("tls-min-version", Warn),
     ("tls-sni-cert-key", Warn),
-    ("unhealthy-zone-threshold", Warn),
     ("vmodule", Warn),
 ];
 
@@ -306,12 +302,13 @@ mod tests {
     }
 
     #[test]
-    fn counts_and_lengths_have_flags_and_upstreams_defaults() {
+    fn counts_lengths_and_rates_have_flags_and_upstreams_defaults() {
         let config = parsed("").config().unwrap();
         assert_eq!((config.concurrent_gc_syncs, config.max_endpoints_per_slice), (20, 100));
         assert_eq!(config.node_monitor_grace_period, Duration::from_secs(50));
         let config = parsed("--concurrent-gc-syncs=3 --resource-quota-sync-period=1m30s").config().unwrap();
         assert_eq!((config.concurrent_gc_syncs, config.resource_quota_sync_period), (3, Duration::from_secs(90)));
+        assert_eq!((config.node_eviction_rate, config.large_cluster_size_threshold), (0.1, 50));
         let default = Config::default();
         assert_eq!((default.concurrent_job_syncs, default.resource_quota_sync_period), (5, Duration::from_secs(300)));
     }

@@ -5,6 +5,7 @@
 //! not every five seconds.
 
 mod sync;
+mod zones;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -34,6 +35,7 @@ use crate::{
     context::Context,
     util::{key, pods},
 };
+use zones::{Rates, Zones};
 
 const LEASES: &str = "kube-node-lease";
 const WORKERS: usize = 4;
@@ -50,6 +52,7 @@ struct Shell {
     queue: Queue<String>,
     /// When each node last showed life.
     alive: Mutex<HashMap<String, Instant>>,
+    zones: Mutex<Zones>,
     /// The nodes that were ready when last looked at: what matters to their pods is that it ends.
     were_ready: Mutex<HashSet<String>>,
 }
@@ -59,7 +62,14 @@ async fn run(context: Context) -> anyhow::Result<()> {
     let leases: Informer<Lease> = i.scoped(Scope { namespace: Some(LEASES.into()), ..Default::default() });
     let cancel = context.cancel.clone();
     let (queue, alive, were_ready) = (Queue::new(), Mutex::default(), Mutex::default());
-    let shell = Arc::new(Shell { context, nodes: i.of(), pods: i.of(), queue, alive, were_ready });
+    let rates = Rates {
+        usual: context.config.node_eviction_rate,
+        reduced: context.config.secondary_node_eviction_rate,
+        large: context.config.large_cluster_size_threshold,
+        threshold: context.config.unhealthy_zone_threshold,
+    };
+    let zones = Mutex::new(Zones::new(rates));
+    let shell = Arc::new(Shell { context, nodes: i.of(), pods: i.of(), queue, alive, zones, were_ready });
     let s = shell.clone();
     shell.nodes.on_change(move |change| s.node_changed(change));
     let s = shell.clone();
@@ -106,13 +116,15 @@ impl Shell {
             }
         }
         self.queue.add(name.to_owned());
-        // Whether evictions are allowed depends on all nodes.
-        let was_ready = match change {
-            Change::Updated { old, .. } => sync::is_ready(old) != sync::is_ready(node),
-            _ => true,
+        let (old, new) = match change {
+            Change::Added(new) => (None, Some(&**new)),
+            Change::Updated { old, new } => (Some(&**old), Some(&**new)),
+            Change::Deleted(old) => (Some(&**old), None),
         };
-        if was_ready {
-            self.nodes.list().iter().for_each(|n| self.queue.add(key::name(&n.metadata).to_owned()));
+        // Whether the unready are given up depends on the others.
+        if self.zones.lock().change(old, new) {
+            let unready = self.nodes.each().filter(|n| !sync::is_ready(n));
+            unready.for_each(|n| self.queue.add(key::name(&n.metadata).to_owned()));
         }
     }
 
@@ -156,8 +168,11 @@ impl Shell {
             self.mark_pods_not_ready(&node).await?;
             self.were_ready.lock().remove(&name);
         }
-        let all = self.nodes.list();
-        let taints = sync::taints(&node, sync::may_evict(&all, &node), Timestamp::now());
+        let (eviction, again) = self.zones.lock().may_evict(&node, sync::wants_eviction(&node), Instant::now());
+        if let Some(again) = again {
+            self.queue.add_after(name.clone(), again);
+        }
+        let taints = sync::taints(&node, eviction, Timestamp::now());
         if let Some(taints) = taints {
             let patch =
                 json!({"metadata": {"resourceVersion": node.metadata.resource_version}, "spec": {"taints": taints}});
@@ -171,7 +186,7 @@ impl Shell {
     async fn mark_pods_not_ready(&self, node: &Node) -> anyhow::Result<()> {
         let name = key::name(&node.metadata);
         let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        for pod in self.pods.list().iter().filter(|p| pods::node_name(p) == name && pods::is_ready(p)) {
+        for pod in self.pods.found(pods::BY_NODE, name).iter().filter(|p| pods::is_ready(p)) {
             let api: Api<Pod> = Api::namespaced(self.context.client.clone(), key::namespace(&pod.metadata));
             let condition = json!({"type": "Ready", "status": "False", "lastTransitionTime": now});
             let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [condition]}});

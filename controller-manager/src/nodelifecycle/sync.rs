@@ -1,7 +1,5 @@
 //! The decisions: what an unheard node's conditions say, and which taints a node should have.
 
-use std::sync::Arc;
-
 use k8s_openapi::{
     api::core::v1::{Node, NodeCondition, Taint},
     apimachinery::pkg::apis::meta::v1::Time,
@@ -22,8 +20,6 @@ const TAINTS: [(&str, &str, &str); 6] = [
 ];
 /// What the kubelet reports and its silence makes unknown.
 const REPORTED: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
-/// A zone with this share of unready nodes has a problem of its own, which evictions would make worse.
-const UNHEALTHY_SHARE: f64 = 0.55;
 
 pub(crate) fn condition<'a>(node: &'a Node, kind: &str) -> Option<&'a NodeCondition> {
     node.status.as_ref()?.conditions.as_ref()?.iter().find(|c| c.type_ == kind)
@@ -74,31 +70,23 @@ pub(crate) fn mark_unknown(node: &mut Node, now: Timestamp) -> bool {
     changed
 }
 
-fn zone(node: &Node) -> (Option<&String>, Option<&String>) {
-    let label = |l: &str| node.metadata.labels.as_ref().and_then(|labels| labels.get(l));
-    (label("topology.kubernetes.io/region"), label("topology.kubernetes.io/zone"))
-}
-
 /// What may be done about pods of unready nodes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Eviction {
     /// They are evicted in their time.
     Allowed,
-    /// Too much of the zone is unready: no new taints.
+    /// Too much of the zone is unready, or others of it were given up just now: no new taints.
     Held,
     /// Nothing at all is ready: more likely this end is cut off. Taints are taken back.
     Off,
 }
 
-/// Judges by the state of all nodes and of the node's zone.
-pub(crate) fn may_evict(all: &[Arc<Node>], node: &Node) -> Eviction {
-    if !all.iter().any(|n| is_ready(n)) {
-        return Eviction::Off;
-    }
-    let here = all.iter().filter(|n| zone(n) == zone(node));
-    let (ready, unready): (Vec<_>, Vec<_>) = here.partition(|n| is_ready(n));
-    let share = unready.len() as f64 / (ready.len() + unready.len()).max(1) as f64;
-    if !ready.is_empty() && unready.len() > 2 && share >= UNHEALTHY_SHARE { Eviction::Held } else { Eviction::Allowed }
+/// Whether it would be given up: it is not ready, and its pods do not go yet.
+pub(crate) fn wants_eviction(node: &Node) -> bool {
+    let tainted = node.spec.iter().flat_map(|s| s.taints.iter().flatten());
+    let unready = condition(node, "Ready").is_some_and(|c| c.status != "True");
+    unready
+        && !tainted.into_iter().any(|t| t.effect == "NoExecute" && [NOT_READY, UNREACHABLE].contains(&t.key.as_str()))
 }
 
 /// The taints as they should be, or nothing if they are.
@@ -150,11 +138,11 @@ mod tests {
 
     use super::*;
 
-    fn node(name: &str, ready: Option<&str>, taints: Value) -> Arc<Node> {
+    fn node(name: &str, ready: Option<&str>, taints: Value) -> Node {
         let conditions: Vec<_> = ready.iter().map(|s| json!({"type": "Ready", "status": s})).collect();
         let node =
             json!({"metadata": {"name": name}, "spec": {"taints": taints}, "status": {"conditions": conditions}});
-        Arc::new(serde_json::from_value(node).unwrap())
+        serde_json::from_value(node).unwrap()
     }
 
     fn print(taints: Option<Vec<Taint>>) -> Option<String> {
@@ -186,29 +174,10 @@ mod tests {
 
     #[test]
     fn silence_makes_everything_unknown_once() {
-        let mut n = (*node("n", Some("True"), json!([]))).clone();
+        let mut n = node("n", Some("True"), json!([]));
         assert!(mark_unknown(&mut n, Timestamp::UNIX_EPOCH));
         assert_eq!(condition(&n, "Ready").unwrap().reason.as_deref(), Some("NodeStatusUnknown"));
         assert_eq!(condition(&n, "DiskPressure").unwrap().reason.as_deref(), Some("NodeStatusNeverUpdated"));
         assert!(!mark_unknown(&mut n, Timestamp::UNIX_EPOCH));
-    }
-
-    #[test]
-    fn evictions_stop_when_too_much_is_unready() {
-        let nodes = |ready: usize, unready: usize| -> Vec<_> {
-            let up = (0..ready).map(|i| node(&format!("r{i}"), Some("True"), json!([])));
-            up.chain((0..unready).map(|i| node(&format!("u{i}"), Some("Unknown"), json!([])))).collect()
-        };
-        for (ready, unready, want) in [
-            (1, 0, Eviction::Allowed),
-            (1, 1, Eviction::Allowed),
-            (1, 2, Eviction::Allowed),
-            (1, 3, Eviction::Held),
-            (9, 3, Eviction::Allowed),
-            (0, 1, Eviction::Off),
-        ] {
-            let all = nodes(ready, unready);
-            assert_eq!(may_evict(&all, &all[0]), want, "{ready} {unready}");
-        }
     }
 }
