@@ -143,11 +143,7 @@ impl Shell {
                 anyhow::bail!(why);
             }
             Ok(None) => vec![],
-            Ok(Some(selector)) => {
-                let mut pods = self.pods.list_namespace(&key.namespace);
-                pods.retain(|pod| selector.matches(pod.metadata.labels.as_ref()));
-                pods
-            }
+            Ok(Some(selector)) => selector.select(&self.pods, &key.namespace),
         };
         if pods.is_empty() {
             say("Normal", "NoPods", "No matching pods found".into());

@@ -88,8 +88,7 @@ impl Shell {
             };
         };
         let Some(selector) = services::selector(&service) else { return Ok(()) };
-        let mut pods = self.pods.list_namespace(&key.namespace);
-        pods.retain(|p| selector.matches(p.metadata.labels.as_ref()));
+        let pods = selector.select(&self.pods, &key.namespace);
         let current = self.endpoints.get(Some(&key.namespace), &key.name);
         let Some(new) = sync::sync(&service, &pods, current.as_deref()) else { return Ok(()) };
         let (verb, reason, done) = match current {

@@ -114,8 +114,7 @@ impl Shell {
             return Ok(());
         };
         let Some(selector) = services::selector(&service) else { return Ok(()) };
-        let mut pods = self.pods.list_namespace(&key.namespace);
-        pods.retain(|p| selector.matches(p.metadata.labels.as_ref()));
+        let pods = selector.select(&self.pods, &key.namespace);
         let mut slices = self.slices.list_namespace(&key.namespace);
         slices.retain(|s| service_of(s).as_ref() == Some(&key) && s.metadata.deletion_timestamp.is_none());
         if self.tracker.is_stale(&key, &slices) {

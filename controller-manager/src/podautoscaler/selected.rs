@@ -1,19 +1,19 @@
 //! Which pods an autoscaler's target has, and whether another autoscaler has them too.
 //!
-//! Pods are looked up by one label that the selector asks for, of which there is an index: of the labels that some autoscaler
-//! asks for, and of no others. So a turn costs what the target's pods cost, however many others are in the namespace.
+//! Both are looked up by one label that a selector asks for. So a turn costs what the target's pods cost, however many others
+//! are in the namespace.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
-use client::{Change, Informer};
+use client::Informer;
 use k8s_openapi::api::core::v1::Pod;
 use machinery::selector::LabelSelector;
 use parking_lot::Mutex;
 
-use crate::util::key::{self, Key};
+use crate::util::key::Key;
 
 /// A label and its value.
 type Pair = (String, String);
@@ -21,8 +21,6 @@ type Pair = (String, String);
 /// Of one namespace.
 #[derive(Default)]
 struct Space {
-    /// Names of pods by the labels that are asked for.
-    pods: HashMap<Pair, BTreeSet<String>>,
     /// What the autoscalers select.
     selectors: BTreeMap<String, (Option<Pair>, LabelSelector)>,
     /// Their names by the label that they ask for; without one, those that may select anything.
@@ -47,41 +45,13 @@ fn labels(pod: &Pod) -> impl Iterator<Item = (&String, &String)> {
 }
 
 impl Selected {
-    /// Follows the pods.
+    /// Asks the informer.
     pub(super) fn new(pods: Informer<Pod>) -> Arc<Self> {
-        let selected = Arc::new(Self { pods, spaces: Mutex::default() });
-        let following = selected.clone();
-        selected.pods.on_change(move |change| following.changed(change));
-        selected
+        Arc::new(Self { pods, spaces: Mutex::default() })
     }
 
     pub(super) async fn synced(&self) {
         self.pods.synced().await;
-    }
-
-    fn changed(&self, change: &Change<Pod>) {
-        let new = change.object();
-        let mut spaces = self.spaces.lock();
-        let Some(space) = spaces.get_mut(key::namespace(&new.metadata)) else { return };
-        let name = key::name(&new.metadata);
-        let gone = match change {
-            Change::Added(_) => None,
-            Change::Updated { old, .. } => Some(old),
-            Change::Deleted(old) => Some(old),
-        };
-        for (key, value) in gone.into_iter().flat_map(|pod| labels(pod)) {
-            if let Some(names) = space.pods.get_mut(&(key.clone(), value.clone())) {
-                names.remove(name);
-            }
-        }
-        if matches!(change, Change::Deleted(_)) {
-            return;
-        }
-        for (key, value) in labels(new) {
-            if let Some(names) = space.pods.get_mut(&(key.clone(), value.clone())) {
-                names.insert(name.to_owned());
-            }
-        }
     }
 
     /// There is an autoscaler, of which nobody knows yet what it selects.
@@ -109,31 +79,18 @@ impl Selected {
 
     /// The pods that the autoscaler's target has.
     pub(super) fn pods(&self, hpa: &Key, selector: &LabelSelector) -> Vec<Arc<Pod>> {
-        let namespace = Some(hpa.namespace.as_str());
-        let taken = |pod: &Arc<Pod>| selector.matches(&pod.metadata.labels.as_ref());
-        let mut spaces = self.spaces.lock();
-        let space = spaces.get_mut(&hpa.namespace).filter(|space| space.selectors.contains_key(&hpa.name));
         let pair = pair(selector);
-        let (Some(space), Some(wanted)) = (space, pair.clone()) else {
-            if let Some(space) = spaces.get_mut(&hpa.namespace) {
-                space.learn(&hpa.name, pair, selector);
-            }
-            drop(spaces);
-            return self.pods.list_namespace(&hpa.namespace).into_iter().filter(taken).collect();
-        };
-        space.learn(&hpa.name, pair, selector);
-        // The lock is held while the index is made: no change of a pod comes between the list and it.
-        let names = space.pods.entry(wanted).or_insert_with_key(|(key, value)| {
-            let all = self.pods.list_namespace(&hpa.namespace);
-            let has = |pod: &&Arc<Pod>| pod.metadata.labels.as_ref().is_some_and(|l| l.get(key) == Some(value));
-            all.iter().filter(has).map(|pod| key::name(&pod.metadata).to_owned()).collect()
-        });
-        names.iter().filter_map(|name| self.pods.get(namespace, name)).filter(taken).collect()
+        let label = pair.clone();
+        if let Some(space) = self.spaces.lock().get_mut(&hpa.namespace) {
+            space.learn(&hpa.name, pair, selector);
+        }
+        let label = label.as_ref().map(|(key, value)| (key.as_str(), value.as_str()));
+        self.pods.selected(&hpa.namespace, label, |pod| selector.matches(&pod.metadata.labels.as_ref()))
     }
 
     /// How many pods there are in a namespace.
     pub(super) fn number(&self, namespace: &str) -> usize {
-        self.pods.list_namespace(namespace).len()
+        self.pods.count(namespace)
     }
 
     /// The autoscalers that have any of these pods, in order.
@@ -170,9 +127,6 @@ impl Space {
             names.remove(name);
             if names.is_empty() {
                 self.by_pair.remove(&pair);
-                if let Some(pair) = pair {
-                    self.pods.remove(&pair);
-                }
             }
         }
     }

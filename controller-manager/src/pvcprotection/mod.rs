@@ -60,7 +60,7 @@ impl Shell {
         if claims.is_empty() {
             return Ok(());
         }
-        let known = self.pods.list_namespace(&namespace);
+        let known: Vec<_> = self.pods.each_in(&namespace).filter(|pod| sync::has_claims(pod)).collect();
         let mut actions = sync::sync(claims, known.iter().map(|pod| &**pod));
         if actions.iter().any(|(_, action)| *action == Action::Remove) {
             let api: Api<Pod> = Api::namespaced(self.context.client.clone(), &namespace);

@@ -5,7 +5,7 @@
 mod kinds;
 mod sync;
 
-use std::{fmt::Debug, sync::Arc};
+use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
 use client::{Change, Informer};
 use controller::{Queue, controller_of, controller_ref, object_reference, run_workers};
@@ -227,8 +227,9 @@ impl<R: Replicas + 'static> Shell<R> {
         let siblings = self.sets.list_namespace(key::namespace(set.meta()));
         let same = |s: &&Arc<R>| controller_of(s.meta()).is_some_and(|o| o.uid == owner.uid);
         let selectors: Vec<_> = siblings.iter().filter(same).filter_map(|s| s.selector()).collect();
-        let selected = |p: &&Arc<Pod>| selectors.iter().any(|s| s.matches(p.metadata.labels.as_ref()));
-        self.pods.list_namespace(key::namespace(set.meta())).iter().filter(selected).cloned().collect()
+        let selected = selectors.iter().flat_map(|s| s.select(&self.pods, key::namespace(set.meta())));
+        let by_name: BTreeMap<_, _> = selected.map(|pod| (key::name(&pod.metadata).to_owned(), pod)).collect();
+        by_name.into_values().collect()
     }
 
     async fn write_status(&self, key: &Key, set: &Arc<R>, mut status: Status) -> anyhow::Result<()> {

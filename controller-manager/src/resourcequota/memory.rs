@@ -36,18 +36,18 @@ impl Memory {
         &self,
         evaluator: &Evaluator<'_>,
         namespace: &str,
-        objects: &[Arc<K>],
+        objects: impl Iterator<Item = Arc<K>>,
         now: Timestamp,
     ) -> Vec<Arc<Counted>> {
         // Whoever counts the same namespace meanwhile starts from nothing, and waits for nobody.
         let mut before = self.0.lock().remove(namespace).unwrap_or_default();
-        let mut names = Names::with_capacity(objects.len());
-        let mut all = Vec::with_capacity(objects.len());
+        let mut names = Names::with_capacity(before.len());
+        let mut all = Vec::with_capacity(before.len());
         for object in objects {
             let (name, version) = (key::name(object.meta()), &object.meta().resource_version);
             let known =
                 before.remove(name).filter(|e| e.version == *version && e.until.is_none_or(|until| now <= until));
-            let entry = known.or_else(|| look(evaluator, &**object, now));
+            let entry = known.or_else(|| look(evaluator, &*object, now));
             let Some(entry) = entry else { continue };
             all.push(entry.counted.clone());
             names.insert(name.to_owned(), entry);
@@ -88,7 +88,7 @@ mod tests {
         };
         let of = |pod: &Arc<Pod>, second: u32| {
             let now = format!("2026-01-01T00:00:{second:02}Z").parse().unwrap();
-            memory.of(&pods, "ns", std::slice::from_ref(pod), now).remove(0)
+            memory.of(&pods, "ns", std::iter::once(pod.clone()), now).remove(0)
         };
         let first = of(&pod("1"), 10);
         assert!(Arc::ptr_eq(&first, &of(&pod("1"), 30)), "the same");

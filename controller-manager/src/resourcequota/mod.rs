@@ -234,7 +234,7 @@ impl<K: Resource + serde::Serialize> Counting<K> {
             return;
         }
         let namespace = key::namespace(&quota.metadata);
-        let objects = self.memory.of(&evaluator, namespace, &self.informer.list_namespace(namespace), now);
+        let objects = self.memory.of(&evaluator, namespace, self.informer.each_in(namespace), now);
         sync::count(spec, &named, objects.iter().map(|o| &**o), used);
     }
 }

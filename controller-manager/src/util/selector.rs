@@ -1,8 +1,10 @@
 //! Label selectors of the typed API, ready to match.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
+use client::Informer;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+use kube::Resource;
 
 pub(crate) type Labels = BTreeMap<String, String>;
 
@@ -31,6 +33,21 @@ impl Selector {
     /// Selects everything; for most controllers a mistake of the user's.
     pub(crate) fn is_empty(&self) -> bool {
         self.labels.is_empty() && self.expressions.is_empty()
+    }
+
+    /// A label that everything selected has, if there is one.
+    pub(crate) fn label(&self) -> Option<(&str, &str)> {
+        let only = |e: &LabelSelectorRequirement| match e.values.as_deref() {
+            Some([only]) if e.operator == "In" => Some((&*e.key, &**only)),
+            _ => None,
+        };
+        let labels = self.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).next();
+        labels.or_else(|| self.expressions.iter().find_map(only))
+    }
+
+    /// The objects of a namespace that are selected.
+    pub(crate) fn select<K: Resource>(&self, informer: &Informer<K>, namespace: &str) -> Vec<Arc<K>> {
+        informer.selected(namespace, self.label(), |object| self.matches(object.meta().labels.as_ref()))
     }
 
     pub(crate) fn matches(&self, labels: Option<&Labels>) -> bool {

@@ -15,7 +15,6 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use component::{
@@ -25,7 +24,7 @@ use component::{
 use kube::{Client, Resource};
 use parking_lot::{Mutex, RwLock};
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -34,8 +33,8 @@ use crate::{
     store::{Index, Store},
 };
 
-/// What was not read in this time is packed within as much again.
-const REST: Duration = Duration::from_secs(10);
+/// Rounds of packing after which a label that nobody selects by is no longer followed.
+const UNASKED: u32 = 60;
 /// Objects packed without letting others run.
 const AT_ONCE: usize = 64;
 
@@ -100,8 +99,6 @@ impl<K> Handler<K> {
 struct Shared<K> {
     store: RwLock<Store<K>>,
     codec: Arc<Codec<K>>,
-    /// That something may be open.
-    opened: Notify,
     /// Held while a change is applied and told, so that a replay and a change can't overtake each other.
     handlers: Mutex<Vec<Handler<K>>>,
     synced: watch::Sender<bool>,
@@ -144,6 +141,17 @@ impl<K> Informer<K> {
     pub fn each(&self) -> impl Iterator<Item = Arc<K>> + use<K> {
         let (all, codec) = (self.shared.store.read().list(), self.shared.codec.clone());
         all.into_iter().filter_map(move |held| held.peek(&codec))
+    }
+
+    /// As [`Informer::each`], of one namespace.
+    pub fn each_in(&self, namespace: &str) -> impl Iterator<Item = Arc<K>> + use<K> {
+        let (all, codec) = (self.shared.store.read().list_namespace(namespace), self.shared.codec.clone());
+        all.into_iter().filter_map(move |held| held.peek(&codec))
+    }
+
+    /// How many there are in a namespace.
+    pub fn count(&self, namespace: &str) -> usize {
+        self.shared.store.read().count(namespace)
     }
 
     /// Everything, of all namespaces, that the index has under this key, ordered by namespace and name.
@@ -194,6 +202,25 @@ impl<K> Informer<K> {
 }
 
 impl<K: Resource> Informer<K> {
+    /// Everything in a namespace that `matches` and has that label, ordered by name. Without a label everything is looked at.
+    ///
+    /// A label that is asked for is followed from then on, for some minutes.
+    pub fn selected(&self, namespace: &str, label: Option<(&str, &str)>, matches: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
+        let shared = &self.shared;
+        let held = match label {
+            None => shared.store.read().list_namespace(namespace),
+            Some(label) => {
+                let followed = shared.store.read().labelled(namespace, label);
+                followed.unwrap_or_else(|| {
+                    let mut store = shared.store.write();
+                    store.follow_label(namespace, label);
+                    store.labelled(namespace, label).unwrap_or_default()
+                })
+            }
+        };
+        held.iter().filter_map(|held| held.open_if(&shared.codec, &matches)).collect()
+    }
+
     /// Everything in a namespace whose controller (of the owners the one that controls) has this UID, ordered by name.
     ///
     /// The first to ask has an index made, which is kept from then on.
@@ -209,7 +236,6 @@ impl<K: Resource> Informer<K> {
 
 impl<K> Shared<K> {
     fn open(&self, held: &Held<K>) -> Option<Arc<K>> {
-        self.opened.notify_one();
         held.open(&self.codec)
     }
 
@@ -230,16 +256,19 @@ impl<K> Shared<K> {
     /// Packs what nobody reads.
     async fn rest(&self) {
         loop {
-            self.opened.notified().await;
-            tokio::time::sleep(REST).await;
-            let all = self.store.read().list();
+            self.codec.opened.due().await;
+            let all = {
+                let mut store = self.store.write();
+                store.age(UNASKED);
+                store.list()
+            };
             let mut open = false;
             for some in all.chunks(AT_ONCE) {
                 some.iter().for_each(|held| open |= held.rest(&self.codec, false));
                 tokio::task::yield_now().await;
             }
             if open {
-                self.opened.notify_one();
+                self.codec.opened.some_stay();
             }
         }
     }
@@ -278,7 +307,7 @@ impl<K: Resource + DeserializeOwned + Clone + Send + Sync + 'static> Shared<K> {
         drop((handlers, changes));
         // Of what a list brings nobody may ever want to know more.
         if !listed || held.rest(&self.codec, true) {
-            self.opened.notify_one();
+            self.codec.opened.one_more();
         }
         key
     }
@@ -386,7 +415,6 @@ impl Informers {
         let shared = Arc::new(Shared {
             store: RwLock::new(Store::new(codec.clone())),
             codec,
-            opened: Notify::new(),
             handlers: Mutex::default(),
             synced,
             version: AtomicU64::new(0),

@@ -4,10 +4,22 @@
 //! another pod 300 bytes: most of what it says, its siblings say too. So an informer keeps typed what its readers use, and
 //! the rest packed. Opening costs what decoding a watch event costs.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use parking_lot::{Mutex, RwLock};
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::Notify;
+
+/// What was not read in this time is packed within as much again.
+const REST: Duration = Duration::from_secs(10);
+/// So many that were opened are reason enough not to wait for that.
+const MANY: usize = 4096;
 
 /// Objects that packed badly and so lend their text to those after them, at most.
 const SAMPLES: usize = 8;
@@ -22,6 +34,37 @@ pub(crate) struct Codec<K> {
     decode: fn(&[u8]) -> Option<K>,
     /// Texts to refer to; each is the one before with a sample more, and none is ever changed.
     dictionaries: RwLock<Vec<Arc<[u8]>>>,
+    pub(crate) opened: Opened,
+}
+
+/// What was opened since the last time that something was packed.
+#[derive(Default)]
+pub(crate) struct Opened {
+    count: AtomicUsize,
+    some: Notify,
+    many: Notify,
+}
+
+impl Opened {
+    pub(crate) fn one_more(&self) {
+        match self.count.fetch_add(1, Ordering::Relaxed) + 1 {
+            1 => self.some.notify_one(),
+            MANY => self.many.notify_one(),
+            _ => {}
+        }
+    }
+
+    /// Not everything could be packed.
+    pub(crate) fn some_stay(&self) {
+        self.some.notify_one();
+    }
+
+    /// Returns when it is time to pack.
+    pub(crate) async fn due(&self) {
+        self.some.notified().await;
+        let _ = tokio::time::timeout(REST, self.many.notified()).await;
+        self.count.store(0, Ordering::Relaxed);
+    }
 }
 
 impl<K: Serialize + DeserializeOwned> Default for Codec<K> {
@@ -30,6 +73,7 @@ impl<K: Serialize + DeserializeOwned> Default for Codec<K> {
             encode: |object| serde_json::to_vec(object).ok(),
             decode: |text| serde_json::from_slice(text).ok(),
             dictionaries: RwLock::new(vec![[].into()]),
+            opened: Opened::default(),
         }
     }
 }
@@ -86,14 +130,22 @@ impl<K> Held<K> {
 
     /// The object, which stays open.
     pub(crate) fn open(&self, codec: &Codec<K>) -> Option<Arc<K>> {
+        self.open_if(codec, |_| true)
+    }
+
+    /// The object, which stays open, if it is wanted; otherwise it is left as it is.
+    pub(crate) fn open_if(&self, codec: &Codec<K>, wanted: impl Fn(&K) -> bool) -> Option<Arc<K>> {
         let mut form = self.0.lock();
-        let object = match &mut *form {
-            Form::Open { object, read } => {
-                *read = true;
-                return Some(object.clone());
-            }
+        let object = match &*form {
+            Form::Open { object, .. } => object.clone(),
             Form::Packed(packed) => Arc::new(codec.open(packed)?),
         };
+        if !wanted(&object) {
+            return None;
+        }
+        if matches!(*form, Form::Packed(_)) {
+            codec.opened.one_more();
+        }
         *form = Form::Open { object: object.clone(), read: true };
         Some(object)
     }

@@ -5,7 +5,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use kube::Resource;
@@ -41,16 +44,49 @@ impl<K: Resource> Index<K> {
     pub(crate) const CONTROLLER: Self = Self::new("controller", controller_uid);
 }
 
+/// Objects that have a label which somebody selects by.
+struct Labelled<K> {
+    names: Names<K>,
+    /// Rounds of [`Store::age`] since anybody asked.
+    unasked: AtomicU32,
+}
+
 struct Namespace<K> {
     names: Names<K>,
     /// One for each index of the store.
     indexed: Vec<HashMap<Box<str>, Names<K>>>,
+    /// By label, as [`label`] writes it.
+    labelled: HashMap<Box<str>, Labelled<K>>,
 }
 
 impl<K> Namespace<K> {
     fn new(indices: usize) -> Self {
-        Self { names: BTreeMap::new(), indexed: std::iter::repeat_with(HashMap::new).take(indices).collect() }
+        let indexed = std::iter::repeat_with(HashMap::new).take(indices).collect();
+        Self { names: BTreeMap::new(), indexed, labelled: HashMap::new() }
     }
+}
+
+impl<K: Resource> Namespace<K> {
+    fn label(&mut self, name: &Arc<str>, object: &K, held: &Arc<Held<K>>) {
+        self.each_label(object, |found| drop(found.names.insert(name.clone(), held.clone())));
+    }
+
+    fn unlabel(&mut self, name: &str, object: &K) {
+        self.each_label(object, |found| drop(found.names.remove(name)));
+    }
+
+    fn each_label(&mut self, object: &K, change: impl Fn(&mut Labelled<K>)) {
+        if self.labelled.is_empty() {
+            return;
+        }
+        for (key, value) in object.meta().labels.iter().flatten() {
+            self.labelled.get_mut(&*label(key, value)).into_iter().for_each(&change);
+        }
+    }
+}
+
+fn label(key: &str, value: &str) -> Box<str> {
+    format!("{key}={value}").into()
 }
 
 fn index<K>(found: &mut HashMap<Box<str>, Names<K>>, key: &str, name: &Arc<str>, held: &Arc<Held<K>>) {
@@ -110,6 +146,26 @@ impl<K> Store<K> {
         })
     }
 
+    /// Those of a namespace that have a label, ordered by name; nothing as long as the store does not follow that label.
+    pub(crate) fn labelled(&self, namespace: &str, (key, value): (&str, &str)) -> Option<Vec<Arc<Held<K>>>> {
+        let found = self.namespaces.get(namespace)?.labelled.get(&*label(key, value))?;
+        found.unasked.store(0, Ordering::Relaxed);
+        Some(found.names.values().cloned().collect())
+    }
+
+    pub(crate) fn count(&self, namespace: &str) -> usize {
+        self.namespaces.get(namespace).map_or(0, |within| within.names.len())
+    }
+
+    /// Labels that nobody has asked for in so many rounds are no longer followed.
+    pub(crate) fn age(&mut self, rounds: u32) {
+        for within in self.namespaces.values_mut() {
+            within.labelled.retain(|_, found| found.unasked.fetch_add(1, Ordering::Relaxed) < rounds);
+        }
+    }
+}
+
+impl<K: Resource> Store<K> {
     /// Gives what was there before.
     pub(crate) fn insert(&mut self, namespace: &str, name: &str, object: Arc<K>) -> (Arc<Held<K>>, Option<Arc<K>>) {
         if !self.namespaces.contains_key(namespace) {
@@ -125,6 +181,10 @@ impl<K> Store<K> {
             }
             index(found, (by.key)(&object), &name, &held);
         }
+        if let Some(old) = &old {
+            within.unlabel(&name, old);
+        }
+        within.label(&name, &object, &held);
         (held, old)
     }
 
@@ -136,10 +196,22 @@ impl<K> Store<K> {
                 unindex(found, (by.key)(gone), name);
             }
         }
+        if let Some(gone) = &gone {
+            within.unlabel(name, gone);
+        }
         if within.names.is_empty() {
             self.namespaces.remove(namespace);
         }
         gone
+    }
+
+    /// From now on the objects of that namespace are found by that label too, as long as somebody asks.
+    pub(crate) fn follow_label(&mut self, namespace: &str, (key, value): (&str, &str)) {
+        let Some(within) = self.namespaces.get_mut(namespace) else { return };
+        let has = |k: &K| k.meta().labels.as_ref().is_some_and(|labels| labels.get(key).is_some_and(|v| v == value));
+        let with_it = within.names.iter().filter(|(_, held)| held.peek(&self.codec).is_some_and(|k| has(&k)));
+        let names = with_it.map(|(name, held)| (name.clone(), held.clone())).collect();
+        within.labelled.insert(label(key, value), Labelled { names, unasked: AtomicU32::new(0) });
     }
 
     /// From now on objects are found by that index too.
@@ -208,5 +280,36 @@ mod tests {
             store.insert("x", "c", object(""));
             assert_eq!([count(&store, "1"), count(&store, "2"), count(&store, "")], [1, 0, 2]);
         }
+    }
+    #[test]
+    fn objects_are_found_by_labels_as_long_as_somebody_asks() {
+        let codec = Arc::<Codec<ConfigMap>>::default();
+        let mut store = Store::new(codec.clone());
+        let object = |labels: &[(&str, &str)]| {
+            let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            Arc::new(ConfigMap {
+                metadata: ObjectMeta { labels: Some(labels), ..Default::default() },
+                ..Default::default()
+            })
+        };
+        let web = ("app", "web");
+        store.insert("x", "a", object(&[web, ("tier", "front")])).0.rest(&codec, true);
+        store.insert("x", "b", object(&[("app", "db")])).0.rest(&codec, true);
+        store.insert("y", "a", object(&[web])).0.rest(&codec, true);
+        assert!(store.labelled("x", web).is_none());
+        store.follow_label("x", web);
+        let count = |store: &Store<ConfigMap>| store.labelled("x", web).map(|found| found.len());
+        assert_eq!(count(&store), Some(1));
+        store.insert("x", "b", object(&[web]));
+        store.insert("x", "c", object(&[web]));
+        store.insert("x", "a", object(&[("tier", "front")]));
+        assert_eq!(count(&store), Some(2));
+        store.remove("x", "b");
+        assert_eq!(count(&store), Some(1));
+        (0..3).for_each(|_| store.age(3));
+        assert_eq!(count(&store), Some(1));
+        (0..4).for_each(|_| store.age(3));
+        assert_eq!(count(&store), None);
+        assert_eq!([store.count("x"), store.count("y"), store.count("z")], [2, 1, 0]);
     }
 }
