@@ -49,7 +49,7 @@ mod serviceaccount;
 mod serviceaccount_token;
 mod servicecidrs;
 mod servicelb;
-mod serving;
+pub mod serving;
 mod statefulset;
 mod tainteviction;
 mod ttl;
@@ -57,10 +57,10 @@ mod ttlafterfinished;
 mod util;
 mod vacprotection;
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context as _;
-use client::Informers;
+use client::{Informers, delegated::Port};
 use component::Supervisor;
 use controller::{
     Recorder,
@@ -144,7 +144,11 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
         }));
     }
     if options.secure_port != 0 {
-        serving::serve(&options, &tasks).await?;
+        let address = SocketAddr::new(options.bind_address, options.secure_port);
+        let certificate = (options.tls_cert_file.as_deref(), options.tls_private_key_file.as_deref());
+        let user_agent = client::user_agent(COMPONENT, COMPONENT);
+        let port = Port::of_flags(&options.delegated, address, certificate, COMPONENT, &user_agent).await?;
+        serving::serve(port, &config, &tasks).await?;
     }
     tasks.vital("controllers", move |own| lead(options, config, client, own.token()));
     tasks.finish().await

@@ -13,6 +13,7 @@ use crate::{
     certificates::{SIGNERS, authority},
     context::{Autoscaling, Config, Settings, Signing},
     nodeipam::{Ranges, Sizes},
+    serving,
 };
 
 /// The controllers, with the flags of kube-controller-manager.
@@ -76,7 +77,7 @@ pub(crate) struct Options {
     #[arg(long, value_parser = machinery::duration::length, default_value = "8760h0m0s")]
     pub(crate) cluster_signing_duration: Duration,
     /// Where /healthz and /metrics are served; 0: nowhere.
-    #[arg(long, default_value_t = 10257)]
+    #[arg(long, default_value_t = serving::PORT)]
     pub(crate) secure_port: u16,
     #[arg(long, default_value = "0.0.0.0")]
     pub(crate) bind_address: std::net::IpAddr,

@@ -1,17 +1,12 @@
 //! `ferry scheduler`: the process, under kube-scheduler's flags and configuration file.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use client::delegated;
-use component::{
-    flags::{self, Refuse, Warn},
-    serving::{Checks, Server},
-    tls,
-};
+use client::delegated::{self, Port};
+use component::flags::{self, Refuse, Warn};
 use controller::leader_election::{self, Election, Outcome};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{config::Config, serving};
@@ -32,7 +27,7 @@ struct Flags {
     #[arg(long, default_value = "0.0.0.0")]
     bind_address: std::net::IpAddr,
     /// The port on which to serve HTTPS. If 0, don't serve HTTPS at all.
-    #[arg(long, default_value_t = 10259)]
+    #[arg(long, default_value_t = serving::PORT)]
     secure_port: u16,
     /// File containing the default x509 certificate for HTTPS; self-signed without one.
     #[arg(long)]
@@ -161,18 +156,8 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     if flags.secure_port != 0 {
         let address = SocketAddr::new(flags.bind_address, flags.secure_port);
         let certificate = (flags.tls_cert_file.as_deref(), flags.tls_private_key_file.as_deref());
-        let gate = flags.delegated.gate(&user_agent)?;
-        let client_ca = flags.delegated.client_ca(&user_agent).await?;
-        let (metrics, why) = (config.metrics.clone(), config.why.clone());
-        let resolver = resolver(certificate)?;
-        let server = Server::new(Checks::new(), Checks::new())
-            .tls(Arc::new(tls::server_config(resolver, client_ca.as_deref())?))
-            .metrics(move |out| metrics.write(out))
-            .guarded(serving::routes(why));
-        let server = gate.guard(server);
-        let listener =
-            TcpListener::bind(address).await.with_context(|| format!("failed to create listener: {address}"))?;
-        tasks.vital("serving", move |own| server.serve(listener, own));
+        let port = Port::of_flags(&flags.delegated, address, certificate, "kube-scheduler", &user_agent).await?;
+        serving::serve(port, &config, &tasks).await?;
     }
     tasks.vital("scheduler", move |own| async move {
         match config.leader_election.leader_elect {
@@ -212,20 +197,6 @@ async fn lead(config: Config, client: kube::Client, cancel: CancellationToken) -
 
 fn duration(field: &str, text: &str) -> anyhow::Result<Duration> {
     machinery::duration::length(text).map_err(anyhow::Error::msg).with_context(|| format!("leaderElection.{field}"))
-}
-
-fn resolver(
-    certificate: (Option<&std::path::Path>, Option<&std::path::Path>),
-) -> anyhow::Result<Arc<dyn rustls::server::ResolvesServerCert>> {
-    Ok(match certificate {
-        (Some(cert), Some(key)) => Arc::new(tls::Reloading::new(cert, key)?),
-        (None, None) => {
-            let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-            let pair = tls::pki::self_signed("kube-scheduler", &names, time::OffsetDateTime::now_utc())?;
-            Arc::new(tls::Fixed(Arc::new(tls::certified_key(pair.cert_pem.as_bytes(), pair.key_pem.as_bytes())?)))
-        }
-        _ => bail!("--tls-cert-file and --tls-private-key-file belong together"),
-    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// See the module. The default is upstream's: one profile, `default-scheduler`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Config {
     /// Always ignored; the loader has looked at it.
@@ -46,6 +46,7 @@ pub struct Config {
     /// Profiles.
     pub profiles: Vec<Profile>,
     /// Programs that have a say besides the plugins.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub extenders: Vec<ExtenderConfig>,
     /// Upstream's pprof.
     pub enable_profiling: Option<bool>,
@@ -88,7 +89,7 @@ impl Default for Config {
 }
 
 /// Leader election; see upstream's LeaderElectionConfiguration.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[allow(missing_docs, reason = "upstream's fields")]
 pub struct LeaderElection {
@@ -116,7 +117,7 @@ impl Default for LeaderElection {
 }
 
 /// How to reach the API server. Encoding and rate are read and ignored.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[allow(missing_docs, reason = "upstream's fields")]
 pub struct ClientConnection {
@@ -128,7 +129,7 @@ pub struct ClientConnection {
 }
 
 /// A profile.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Profile {
     /// spec.schedulerName of its pods.
@@ -142,7 +143,7 @@ pub struct Profile {
 }
 
 /// Plugins by extension point.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[allow(missing_docs, reason = "upstream's fields")]
 pub struct Plugins {
@@ -162,7 +163,7 @@ pub struct Plugins {
 }
 
 /// Plugins switched on and off at an extension point.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PluginChanges {
     /// On, in order.
@@ -172,7 +173,7 @@ pub struct PluginChanges {
 }
 
 /// A plugin and its weight.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PluginName {
     /// Its name.
@@ -182,7 +183,7 @@ pub struct PluginName {
 }
 
 /// A plugin's arguments.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PluginConfig {
     /// The plugin.

@@ -1,9 +1,13 @@
 //! The parts of a cluster that are clients of its API server: scheduler, controllers, kubelet, proxy and DNS, each with an
 //! identity of its own; none is an administrator. A part that fails, or ends by itself, ends the process with its name.
+//!
+//! The scheduler and the controllers say of themselves what they do at upstream's ports, on this machine alone, to those whom
+//! the API server lets ask: the administrator, and whoever may read metrics.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::bail;
+use client::delegated::Port;
 use component::Supervisor;
 use time::OffsetDateTime;
 
@@ -33,13 +37,32 @@ where
     });
 }
 
-/// Starts them, once the port is free without which there is no node.
+/// Where a part says of itself what it does.
+fn own_port(port: u16) -> SocketAddr {
+    SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)
+}
+
+/// A part's own port, with a certificate of the cluster's for that part, where whoever has one of the cluster's is known.
+fn guarded(api: &Api, port: u16, user: &str, client: &kube::Client) -> anyhow::Result<Port> {
+    let names = ["localhost".to_owned(), Ipv4Addr::LOCALHOST.to_string()];
+    let serving = api.pki.serving(user, &names, OffsetDateTime::now_utc())?;
+    Port::new(own_port(port), (&serving.cert_pem, &serving.key_pem), api.pki.ca_pem(), client)
+}
+
+/// Starts them, once the ports are free without which there is no node, or nobody to ask.
 pub fn start(api: &Api, layout: &Layout, node: &str, endpoint: &str, parts: &Supervisor) -> anyhow::Result<()> {
     let kubelet = kubelet_config(api, layout, node, endpoint)?;
+    let ports = [scheduler::serving::PORT, controller_manager::serving::PORT].map(own_port);
     checks::port_is_free(SocketAddr::new(kubelet.file.address.parse()?, kubelet.file.port))?;
+    ports.into_iter().try_for_each(checks::port_is_free)?;
     let config = scheduler::Config { host: node.to_string(), ..Default::default() };
-    let client = api.client("system:kube-scheduler", &[]);
-    part(parts, "scheduler", move |own| scheduler::run(config, client, own.token()));
+    let user = "system:kube-scheduler";
+    let client = api.client(user, &[]);
+    let port = guarded(api, scheduler::serving::PORT, user, &client)?;
+    part(parts, "scheduler", move |own| async move {
+        scheduler::serving::serve(port, &config, &own).await?;
+        scheduler::run(config, client, own.token()).await
+    });
 
     let controllers = controller_manager::Config {
         controllers: ["*", rights::PROVISIONER].map(String::from).to_vec(),
@@ -49,8 +72,13 @@ pub fn start(api: &Api, layout: &Layout, node: &str, endpoint: &str, parts: &Sup
         client_for: Some(api.service_accounts()),
         ..Default::default()
     };
-    let client = api.client("system:kube-controller-manager", &[]);
-    part(parts, "controller manager", move |own| controller_manager::run(controllers, client, own.token()));
+    let user = "system:kube-controller-manager";
+    let client = api.client(user, &[]);
+    let port = guarded(api, controller_manager::serving::PORT, user, &client)?;
+    part(parts, "controller manager", move |own| async move {
+        controller_manager::serving::serve(port, &controllers, &own).await?;
+        controller_manager::run(controllers, client, own.token()).await
+    });
 
     let user = format!("system:node:{node}");
     let client = api.client(&user, &["system:nodes"]);

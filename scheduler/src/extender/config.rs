@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 
 use machinery::field::{self, Path};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// One extender, as upstream's Extender.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[allow(missing_docs, reason = "upstream's fields")]
 pub struct ExtenderConfig {
@@ -28,7 +28,7 @@ pub struct ExtenderConfig {
 }
 
 /// A resource that an extender looks after.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[allow(missing_docs, reason = "upstream's fields")]
 pub struct ManagedResource {
@@ -37,7 +37,7 @@ pub struct ManagedResource {
 }
 
 /// How an extender is known, and how the scheduler shows who it is. Data are base64, and go before files.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[allow(missing_docs, reason = "upstream's fields")]
 pub struct TlsConfig {
@@ -47,6 +47,7 @@ pub struct TlsConfig {
     pub key_file: String,
     pub ca_file: String,
     pub cert_data: String,
+    #[serde(skip_serializing)]
     pub key_data: String,
     pub ca_data: String,
 }

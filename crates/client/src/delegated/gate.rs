@@ -92,7 +92,7 @@ pub fn status(code: StatusCode, reason: &str, message: &str) -> Response {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use expect_test::{Expect, expect};
     use http::Request;
     use kube::client::Body as KubeBody;
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     /// A server where the token `good` is `prom`'s, who may get `/metrics`.
-    fn delegated() -> Delegated {
+    pub(in super::super) fn api_server() -> kube::Client {
         let service = tower::service_fn(|request: Request<KubeBody>| async move {
             let path = request.uri().path().to_owned();
             let body = request.into_body().collect_bytes().await?;
@@ -115,9 +115,11 @@ mod tests {
             let answer = json!({"metadata": {}, "spec": asked["spec"], "status": status});
             Ok::<_, kube::Error>(http::Response::new(KubeBody::from(answer.to_string().into_bytes())))
         });
-        let second = std::time::Duration::from_secs(1);
-        let lasting = super::super::Lasting { token: second, allowed: second, denied: second };
-        Delegated::new(kube::Client::new(service, "default"), lasting)
+        kube::Client::new(service, "default")
+    }
+
+    fn delegated() -> Delegated {
+        Delegated::new(api_server(), super::super::Lasting::default())
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@
 
 mod flags;
 mod gate;
+mod port;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -25,6 +26,7 @@ use sha2::{Digest, Sha256};
 
 pub use flags::Flags;
 pub use gate::{Gate, status};
+pub use port::{Port, configz};
 
 /// Answers that are remembered, of each sort.
 const REMEMBERED: usize = 1000;
@@ -104,6 +106,14 @@ pub struct Lasting {
     pub allowed: Duration,
     /// That somebody may not.
     pub denied: Duration,
+}
+
+impl Default for Lasting {
+    /// As the flags are by default.
+    fn default() -> Self {
+        let ten_seconds = Duration::from_secs(10);
+        Self { token: ten_seconds, allowed: ten_seconds, denied: ten_seconds }
+    }
 }
 
 /// See the module.

@@ -33,6 +33,7 @@ fn up_apply_answer_delete_down() {
         }
     }
 
+    says_why(&c, &pods[0]);
     watch_and_enter(&c, &pods);
     read(&c, &pods);
     write(&c);
@@ -50,6 +51,20 @@ fn up_apply_answer_delete_down() {
     assert_eq!(c.ended(), Some(0), "{}", c.log());
     nothing_left(&before, &c);
     assert!(!c.data().exists());
+}
+
+/// The scheduler and the controllers are asked at their own ports, by who has the administrator's certificate.
+fn says_why(c: &Cluster, pod: &str) {
+    let ask = |port: u16, path: &str| c.kubectl(&format!("--server=https://127.0.0.1:{port} get --raw {path}"));
+    let why = ask(10259, &format!("/debug/why/default/{pod}"));
+    assert!(why.contains(pod), "{why}");
+    assert!(ask(10259, "/metrics").contains("scheduler_schedule_attempts_total{"));
+    assert!(ask(10259, "/configz").contains("KubeSchedulerConfiguration"));
+    assert!(ask(10257, "/metrics").contains("workqueue_depth{"));
+    assert!(ask(10257, "/configz").contains("KubeControllerManagerConfiguration"));
+    assert_eq!(ask(10257, "/healthz"), "ok");
+    let stranger = c.sh("curl -sk https://127.0.0.1:10259/metrics");
+    assert!(stranger.contains("cannot get path"), "{stranger}");
 }
 
 /// Waits until the machine is as before.

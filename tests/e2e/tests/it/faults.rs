@@ -65,6 +65,8 @@ fn what_is_in_the_way_is_said_in_one_line() {
             "another program has the API server's port: end it, or give another --secure-port: listening on 0.0.0.0:6443:",
         ),
         (10250, "another program, perhaps another cluster's, has a port that a node needs: end it:"),
+        (10259, "another program, perhaps another cluster's, has a port that a node needs: end it:"),
+        (10257, "another program, perhaps another cluster's, has a port that a node needs: end it:"),
     ] {
         let mut other = machine.command("python3");
         let script = format!(
