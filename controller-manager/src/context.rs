@@ -38,52 +38,43 @@ impl Signing {
     }
 }
 
-/// How autoscalers work where they do not say so themselves.
-#[derive(clap::Args, Clone, Debug, PartialEq)]
-pub struct Autoscaling {
-    /// Between two turns of one autoscaler.
-    #[arg(
-        long = "horizontal-pod-autoscaler-sync-period",
-        value_parser = machinery::duration::length,
-        default_value = "15s"
-    )]
-    pub sync_period: Duration,
-    /// How far back the largest recommendation is looked for before there are fewer pods.
-    #[arg(
-        long = "horizontal-pod-autoscaler-downscale-stabilization",
-        value_parser = machinery::duration::length,
-        default_value = "5m0s"
-    )]
-    pub downscale_stabilization: Duration,
-    /// By which part the usage may differ from the target without anything being done.
-    #[arg(long = "horizontal-pod-autoscaler-tolerance", default_value_t = 0.1)]
-    pub tolerance: f64,
-    /// How long after a pod's start its processor time may be skipped.
-    #[arg(
-        long = "horizontal-pod-autoscaler-cpu-initialization-period",
-        value_parser = machinery::duration::length,
-        default_value = "5m0s"
-    )]
-    pub cpu_initialization_period: Duration,
-    /// How long after a pod's start it is taken for one that was never ready.
-    #[arg(
-        long = "horizontal-pod-autoscaler-initial-readiness-delay",
-        value_parser = machinery::duration::length,
-        default_value = "30s"
-    )]
-    pub initial_readiness_delay: Duration,
+/// Makes of one table how autoscalers work, and upstream's flags for it: lengths in seconds, and how the flag has them by
+/// default.
+macro_rules! autoscaling {
+    ($($(#[$meta:meta])* $length:ident = $flag:literal $seconds:literal;)*) => {
+        /// How autoscalers work where they do not say so themselves.
+        #[derive(clap::Args, Clone, Debug, PartialEq)]
+        pub struct Autoscaling {
+            $(
+                $(#[$meta])*
+                #[arg(long = $flag, value_parser = machinery::duration::length, default_value = concat!($seconds, "s"))]
+                pub $length: Duration,
+            )*
+            /// By which part the usage may differ from the target without anything being done.
+            #[arg(long = "horizontal-pod-autoscaler-tolerance", default_value_t = TOLERANCE)]
+            pub tolerance: f64,
+        }
+
+        impl Default for Autoscaling {
+            fn default() -> Self {
+                Self { $($length: Duration::from_secs($seconds),)* tolerance: TOLERANCE }
+            }
+        }
+    };
 }
 
-impl Default for Autoscaling {
-    fn default() -> Self {
-        Self {
-            sync_period: Duration::from_secs(15),
-            downscale_stabilization: Duration::from_secs(300),
-            tolerance: 0.1,
-            cpu_initialization_period: Duration::from_secs(300),
-            initial_readiness_delay: Duration::from_secs(30),
-        }
-    }
+/// A tenth of what is wanted, as upstream.
+const TOLERANCE: f64 = 0.1;
+
+autoscaling! {
+    /// Between two turns of one autoscaler.
+    sync_period = "horizontal-pod-autoscaler-sync-period" 15;
+    /// How far back the largest recommendation is looked for before there are fewer pods.
+    downscale_stabilization = "horizontal-pod-autoscaler-downscale-stabilization" 300;
+    /// How long after a pod's start its processor time may be skipped.
+    cpu_initialization_period = "horizontal-pod-autoscaler-cpu-initialization-period" 300;
+    /// How long after a pod's start it is taken for one that was never ready.
+    initial_readiness_delay = "horizontal-pod-autoscaler-initial-readiness-delay" 30;
 }
 
 /// Makes of one table what is chosen about the controllers, and upstream's flags for it: counts, lengths in
