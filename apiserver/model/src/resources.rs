@@ -19,6 +19,7 @@ resources! {
     CONFIG_MAPS = "", "configmaps";
     CSI_DRIVERS = "storage.k8s.io", "csidrivers";
     CSRS = "certificates.k8s.io", "certificatesigningrequests";
+    DEVICE_CLASSES = "resource.k8s.io", "deviceclasses";
     FLOW_SCHEMAS = "flowcontrol.apiserver.k8s.io", "flowschemas";
     INGRESS_CLASSES = "networking.k8s.io", "ingressclasses";
     LIMIT_RANGES = "", "limitranges";
@@ -29,6 +30,7 @@ resources! {
     PODS = "", "pods";
     PRIORITY_CLASSES = "scheduling.k8s.io", "priorityclasses";
     PRIORITY_LEVELS = "flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations";
+    RESOURCE_CLAIMS = "resource.k8s.io", "resourceclaims";
     RESOURCE_QUOTAS = "", "resourcequotas";
     RESOURCE_SLICES = "resource.k8s.io", "resourceslices";
     ROLES = "rbac.authorization.k8s.io", "roles";

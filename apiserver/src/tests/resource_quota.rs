@@ -140,3 +140,54 @@ async fn what_is_not_counted_yet_is_refused() {
     let message = r#"secrets "s" is forbidden: status unknown for quota: q, resources: secrets"#;
     assert_eq!((code, &refused["message"]), (StatusCode::FORBIDDEN, &json!(message)));
 }
+
+#[tokio::test]
+async fn claims_of_devices_take_extended_resources_but_for_what_their_pod_has_taken() {
+    let mut client = client().await;
+    let class = json!({"metadata": {"name": "gpu"}, "spec": {"extendedResourceName": "example.com/gpu"}});
+    let (code, made) = client.json(Method::POST, "/apis/resource.k8s.io/v1/deviceclasses", class).await;
+    assert_eq!(code, StatusCode::CREATED, "{made}");
+    let hard = json!({
+        "requests.example.com/gpu": "3", "requests.deviceclass.resource.kubernetes.io/gpu": "9",
+        "gpu.deviceclass.resource.k8s.io/devices": "9",
+    });
+    quota(&mut client, "q", json!({}), hard).await;
+    let of = |extended: &str, implicit: &str, devices: &str| {
+        json!({
+            "requests.example.com/gpu": extended, "requests.deviceclass.resource.kubernetes.io/gpu": implicit,
+            "gpu.deviceclass.resource.k8s.io/devices": devices,
+        })
+    };
+    let claim = |name: &str, count: i64, metadata: Value| {
+        let exactly = json!({"deviceClassName": "gpu", "allocationMode": "ExactCount", "count": count});
+        let spec = json!({"devices": {"requests": [{"name": "r", "exactly": exactly}]}});
+        let mut claim = json!({"metadata": metadata, "spec": spec});
+        claim["metadata"]["name"] = json!(name);
+        claim
+    };
+    const CLAIMS: &str = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims";
+    let (code, made) = client.json(Method::POST, CLAIMS, claim("a", 1, json!({}))).await;
+    assert_eq!(code, StatusCode::CREATED, "{made}");
+    assert_eq!(used(&mut client, "q").await, of("1", "1", "1"));
+    let (_, refused) = client.json(Method::POST, CLAIMS, claim("b", 3, json!({}))).await;
+    let message = r#"resourceclaims.resource.k8s.io "b" is forbidden: exceeded quota: q, requested: requests.example.com/gpu=3, used: requests.example.com/gpu=1, limited: requests.example.com/gpu=3"#;
+    assert_eq!(refused["message"], message);
+
+    // The pod asks for two, and the scheduler makes a claim of them.
+    let asked = json!({"example.com/gpu": "2"});
+    let mut gpus = pod("p", asked.clone());
+    gpus["spec"]["containers"][0]["resources"]["limits"] = asked;
+    let (code, made) = client.json(Method::POST, PODS, gpus).await;
+    assert_eq!(code, StatusCode::CREATED, "{made}");
+    assert_eq!(used(&mut client, "q").await, of("3", "1", "1"));
+    let owner =
+        json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": made["metadata"]["uid"], "controller": true});
+    let metadata = json!({
+        "annotations": {"resource.kubernetes.io/extended-resource-claim": "true"}, "ownerReferences": [owner],
+    });
+    let (code, made) = client.json(Method::POST, CLAIMS, claim("of-p", 2, metadata.clone())).await;
+    assert_eq!(code, StatusCode::CREATED, "{made}");
+    assert_eq!(used(&mut client, "q").await, of("3", "3", "3"), "the pod's two are counted once");
+    let (code, refused) = client.json(Method::POST, CLAIMS, claim("second-of-p", 2, metadata)).await;
+    assert_eq!(code, StatusCode::FORBIDDEN, "{refused}");
+}

@@ -20,13 +20,17 @@ use futures::future::BoxFuture;
 use k8s_openapi::{
     api::{
         core::v1::{PersistentVolumeClaim, Pod, ResourceQuota, Service},
-        resource::v1::ResourceClaim,
+        resource::v1::{DeviceClass, ResourceClaim},
     },
     jiff::Timestamp,
 };
 use kube::{Api, Resource, api::PostParams};
 use serde_json::Value;
-use usage::{Counted, Evaluator, amounts::Amounts};
+use usage::{
+    Counted, Evaluator,
+    amounts::Amounts,
+    devices::{DeviceClasses, claimant, is_of},
+};
 
 use crate::{
     context::Context,
@@ -54,18 +58,28 @@ pub(crate) fn start(context: Context) -> BoxFuture<'static, anyhow::Result<()>> 
 #[derive(Clone)]
 struct Waker {
     quotas: Informer<ResourceQuota>,
+    classes: Informer<DeviceClass>,
     queue: Queue<Key>,
 }
 
 impl Waker {
     /// In one namespace, or in all.
     fn wake(&self, evaluator: &Evaluator<'_>, namespace: Option<&str>) {
+        let classes = self.classes(evaluator.counted);
+        let evaluator = &evaluator.with(&classes);
         let quotas = namespace.map_or_else(|| self.quotas.list(), |namespace| self.quotas.list_namespace(namespace));
         for quota in quotas {
             if sync::tracks(&quota, evaluator) || !sync::named(&quota, evaluator).is_empty() {
                 self.queue.add(Key::of(&quota.metadata));
             }
         }
+    }
+
+    /// The classes of devices, where they tell what is counted.
+    fn classes(&self, counted: Counted) -> DeviceClasses {
+        let all = if counted == Counted::DeviceClaims { self.classes.list() } else { Vec::new() };
+        let values: Vec<Value> = all.iter().filter_map(|class| serde_json::to_value(&**class).ok()).collect();
+        DeviceClasses::of(&values)
     }
 
     /// Follows a kind: what goes, and what `frees` says of a change.
@@ -110,7 +124,7 @@ struct Shell {
 async fn run(context: Context) -> anyhow::Result<()> {
     let i = context.informers.clone();
     let (workers, cancel) = (context.config.concurrent_resource_quota_syncs, context.cancel.clone());
-    let waker = Waker { quotas: i.of(), queue: Queue::new() };
+    let waker = Waker { quotas: i.of(), classes: i.of(), queue: Queue::new() };
     let counters = Counters::new(&context, waker.clone());
     let shell = Arc::new(Shell {
         urgent: Queue::new(),
@@ -129,6 +143,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
     shell.waker.follow(&shell.claims.informer, CLAIMS, sync::claim_frees);
     shell.waker.follow(&shell.device_claims.informer, DEVICE_CLAIMS, |_, _| false);
     shell.waker.quotas.synced().await;
+    shell.waker.classes.synced().await;
     shell.pods.informer.synced().await;
     shell.services.informer.synced().await;
     shell.claims.informer.synced().await;
@@ -187,7 +202,7 @@ impl Shell {
         self.pods.count(&quota, &spec, PODS, now, &mut used);
         self.services.count(&quota, &spec, SERVICES, now, &mut used);
         self.claims.count(&quota, &spec, CLAIMS, now, &mut used);
-        self.device_claims.count(&quota, &spec, DEVICE_CLAIMS, now, &mut used);
+        self.count_device_claims(&quota, &spec, now, &mut used);
         let mut missing = false;
         for (kind, named) in numbered(&quota) {
             match self.counters.number(&kind, &key.namespace).await {
@@ -209,6 +224,39 @@ impl Shell {
             self.waker.queue.add_after(key, RETRY);
         }
         Ok(())
+    }
+
+    /// Adds what claims of devices use, also as extended resources.
+    fn count_device_claims(&self, quota: &ResourceQuota, spec: &Value, now: Timestamp, used: &mut Amounts) {
+        let classes = self.waker.classes(DEVICE_CLAIMS.counted);
+        let named = sync::named(quota, &DEVICE_CLAIMS.with(&classes));
+        if named.is_empty() {
+            return;
+        }
+        let namespace = key::namespace(&quota.metadata);
+        let claims = self.device_claims.informer.list_namespace(namespace);
+        let counted = self.device_claims.memory.of(&DEVICE_CLAIMS, namespace, &claims, now);
+        // Those that were made for pods, as they are read.
+        let made: Vec<Value> = claims
+            .iter()
+            .filter(|claim| claim.metadata.annotations.is_some())
+            .filter_map(|claim| serde_json::to_value(&**claim).ok())
+            .filter(|claim| claimant(claim).is_some())
+            .collect();
+        let of_pod = |claim: &Value| {
+            let pod = self.pods.informer.get(Some(namespace), claimant(claim)?.0)?;
+            let pod = serde_json::to_value(&*pod).ok()?;
+            is_of(claim, &pod, &made).then(|| PODS.usage(&pod, now))
+        };
+        let objects = claims.iter().zip(&counted).map(|(claim, counted)| {
+            let name = key::name(&claim.metadata);
+            let of_pod = made.iter().find(|made| machinery::meta::name(made) == name).and_then(of_pod);
+            let mut usage = counted.usage.clone();
+            classes.charge(&mut usage, &of_pod.unwrap_or_default());
+            memory::Counted { facts: counted.facts.clone(), usage }
+        });
+        let objects: Vec<_> = objects.collect();
+        sync::count(spec, &named, &objects, used);
     }
 
     fn forget(&self, namespace: &str) {

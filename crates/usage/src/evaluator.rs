@@ -1,6 +1,5 @@
 //! What objects use of what quotas limit: pods what they ask for, services ports, claims storage or devices, and
-//! everything its own number. Follows `pkg/quota/v1/evaluator/core`; devices that a claim has for a pod's extended
-//! resources are counted by their class alone.
+//! everything its own number. Follows `pkg/quota/v1/evaluator/core`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,12 +11,9 @@ use machinery::quantity::{Format, Quantity};
 use serde_json::Value;
 
 use crate::amounts::{Amounts, add, amounts, of_running_pod};
+use crate::devices::{DEVICE_CLASS, DEVICES, DeviceClasses};
 
 const STORAGE_CLASS: &str = ".storageclass.storage.k8s.io/";
-/// After a device class: how many devices of it.
-const DEVICES: &str = ".deviceclass.resource.k8s.io/devices";
-/// Before a device class: devices of it as an extended resource of a pod.
-const DEVICE_CLASS: &str = "deviceclass.resource.kubernetes.io/";
 /// The most devices that a request for all of them can get.
 const ALL_DEVICES: i64 = 32;
 const HUGE_PAGES: &str = "hugepages-";
@@ -62,6 +58,8 @@ pub struct Evaluator<'a> {
     resource: &'a str,
     /// How they are counted.
     pub counted: Counted,
+    /// What is known of extended resources.
+    classes: Option<&'a DeviceClasses>,
 }
 
 impl<'a> Evaluator<'a> {
@@ -74,7 +72,16 @@ impl<'a> Evaluator<'a> {
             (b"resource.k8s.io", b"resourceclaims") => Counted::DeviceClaims,
             _ => Counted::Number,
         };
-        Self { group, resource, counted }
+        Self { group, resource, counted, classes: None }
+    }
+
+    /// The same where it is known for which devices extended resources stand: claims of devices have names of these, too.
+    #[must_use]
+    pub const fn with<'b>(self, classes: &'b DeviceClasses) -> Evaluator<'b>
+    where
+        'a: 'b,
+    {
+        Evaluator { group: self.group, resource: self.resource, counted: self.counted, classes: Some(classes) }
     }
 
     /// Of the resource whose number a quota limits by this name; none if the name is of something else.
@@ -115,7 +122,9 @@ impl<'a> Evaluator<'a> {
                     let name = name.split_once(STORAGE_CLASS).map_or(name, |(_, name)| name);
                     matches!(name, "persistentvolumeclaims" | "requests.storage")
                 }
-                Counted::DeviceClaims => name.ends_with(DEVICES),
+                Counted::DeviceClaims => {
+                    name.ends_with(DEVICES) || self.classes.is_some_and(|classes| classes.names(name))
+                }
                 Counted::Number => self.alias() == Some(name),
             }
     }
@@ -144,7 +153,7 @@ impl<'a> Evaluator<'a> {
             .then(|| format!("must specify {}", missing.into_iter().map(said).collect::<Vec<_>>().join("; ")))
     }
 
-    /// What an object uses.
+    /// What an object uses; of a claim of devices what it uses of their classes, see [`DeviceClasses::charge`].
     pub fn usage(&self, obj: &Value, now: Timestamp) -> Amounts {
         let mut usage = Amounts::from([(self.number(), whole(1))]);
         match self.counted {

@@ -5,6 +5,7 @@
 //! what becomes of the figures. No IO.
 
 pub mod amounts;
+pub mod devices;
 mod evaluator;
 pub mod qos;
 mod scopes;

@@ -232,3 +232,41 @@ async fn the_status_follows_the_spec_and_is_put_right_in_time() -> anyhow::Resul
     world.until(&path, |now| now["status"]["hard"] == hard && now["status"]["used"]["pods"] == "0").await?;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn devices_are_counted_as_the_extended_resources_that_their_class_stands_for() -> anyhow::Result<()> {
+    const CLAIMS: &str = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims";
+    let world = world().await?;
+    let class = json!({"metadata": {"name": "gpu"}, "spec": {"extendedResourceName": "example.com/gpu"}});
+    world.create("/apis/resource.k8s.io/v1/deviceclasses", class).await?;
+    let claim = |name: &str, count: i64, mut metadata: Value| {
+        let exactly = json!({"deviceClassName": "gpu", "allocationMode": "ExactCount", "count": count});
+        metadata["name"] = json!(name);
+        json!({"metadata": metadata, "spec": {"devices": {"requests": [{"name": "r", "exactly": exactly}]}}})
+    };
+    world.create(CLAIMS, claim("a", 1, json!({}))).await?;
+    let mut gpus = pod("p", "1");
+    let asked = json!({"example.com/gpu": "2"});
+    gpus["spec"]["containers"][0]["resources"] = json!({"requests": asked, "limits": asked});
+    world.create(PODS, gpus).await?;
+    let uid = world.until(&format!("{PODS}/p"), |_| true).await?["metadata"]["uid"].clone();
+    let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": uid, "controller": true});
+    let metadata = json!({
+        "annotations": {"resource.kubernetes.io/extended-resource-claim": "true"}, "ownerReferences": [owner],
+    });
+    world.create(CLAIMS, claim("of-p", 2, metadata)).await?;
+    let hard = json!({
+        "requests.example.com/gpu": "9", "requests.deviceclass.resource.kubernetes.io/gpu": "9",
+        "gpu.deviceclass.resource.k8s.io/devices": "9",
+    });
+    quota(&world, "q", json!({}), hard).await?;
+    let of = |extended: &str, classes: &str| {
+        json!({
+            "requests.example.com/gpu": extended, "requests.deviceclass.resource.kubernetes.io/gpu": classes,
+            "gpu.deviceclass.resource.k8s.io/devices": classes,
+        })
+    };
+    used(&world, "q", of("3", "3")).await?;
+    world.delete(&format!("{CLAIMS}/a")).await?;
+    used(&world, "q", of("2", "2")).await
+}

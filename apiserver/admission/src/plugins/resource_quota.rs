@@ -9,9 +9,10 @@ use machinery::meta;
 use machinery::status::StatusError;
 use model::check::same;
 use model::resource::Sort;
-use model::resources::RESOURCE_QUOTAS;
+use model::resources::{DEVICE_CLASSES, PODS, RESOURCE_CLAIMS, RESOURCE_QUOTAS};
 use serde_json::{Value, json};
 use usage::amounts::{Amounts, add, amounts};
+use usage::devices::{DeviceClasses, claimant, is_of};
 use usage::{Counted, Evaluator, Facts};
 use writes::admission::{Operation, Plugin, Request};
 
@@ -42,7 +43,8 @@ impl Plugin for ResourceQuota {
             return Ok(());
         }
         let no = |why: String| Err(forbidden(request, obj, why));
-        let evaluator = evaluator(request);
+        let classes = classes(request);
+        let evaluator = evaluator(request).with(&classes);
         let facts = Facts::of(evaluator.counted, obj);
         let mut concerned = Vec::new();
         for quota in &quotas {
@@ -60,7 +62,7 @@ impl Plugin for ResourceQuota {
             }
             concerned.push(quota);
         }
-        let usage = evaluator.usage(obj, Timestamp::now());
+        let usage = usage(request, &classes, obj);
         let negative: Vec<&str> = usage.iter().filter(|(_, v)| v.sign() < 0).map(|(n, _)| n.as_str()).collect();
         if !negative.is_empty() {
             return no(format!("quota usage is negative for resource(s): {}", negative.join(",")));
@@ -68,7 +70,7 @@ impl Plugin for ResourceQuota {
         // All are asked before anything is taken of one.
         let mut taken = Vec::new();
         for quota in concerned {
-            let more = increase(request, quota, &usage);
+            let more = increase(request, &classes, quota, &usage);
             if more.is_empty() {
                 continue;
             }
@@ -94,6 +96,31 @@ fn evaluator<'a>(request: &'a Request<'_>) -> Evaluator<'a> {
     Evaluator::of(&request.resource.group, &request.resource.resource)
 }
 
+/// The classes of devices, where they tell what an object uses.
+fn classes(request: &Request<'_>) -> DeviceClasses {
+    match evaluator(request).counted {
+        Counted::DeviceClaims => DeviceClasses::of(request.registry.list(&DEVICE_CLASSES, None).iter().map(|c| &**c)),
+        _ => DeviceClasses::default(),
+    }
+}
+
+/// What an object uses; a claim of devices also as extended resources.
+fn usage(request: &Request<'_>, classes: &DeviceClasses, obj: &Value) -> Amounts {
+    let evaluator = evaluator(request);
+    let mut usage = evaluator.usage(obj, Timestamp::now());
+    if evaluator.counted == Counted::DeviceClaims {
+        let registry = request.registry;
+        let pod = claimant(obj).and_then(|(pod, _)| registry.get(&PODS, request.namespace, pod)).filter(|pod| {
+            let others = registry.list(&RESOURCE_CLAIMS, request.namespace);
+            is_of(obj, pod, others.iter().map(|other| &**other))
+        });
+        let pods = Evaluator::of("", "pods");
+        let of_pod = pod.map(|pod| pods.usage(&pod, Timestamp::now())).unwrap_or_default();
+        classes.charge(&mut usage, &of_pod);
+    }
+    usage
+}
+
 fn hard(quota: &Value) -> Amounts {
     amounts(quota["status"].sub("hard"))
 }
@@ -114,16 +141,15 @@ fn counts(request: &Request<'_>, obj: &Value) -> bool {
 }
 
 /// What a write uses beyond what its object used before, of what a quota limits.
-fn increase(request: &Request<'_>, quota: &Value, usage: &Amounts) -> Amounts {
-    let evaluator = evaluator(request);
-    let fits =
-        |old: &&Value| request.operation == Operation::Update && Facts::of(evaluator.counted, old).fit(&quota["spec"]);
+fn increase(request: &Request<'_>, classes: &DeviceClasses, quota: &Value, used: &Amounts) -> Amounts {
+    let counted = evaluator(request).counted;
+    let fits = |old: &&Value| request.operation == Operation::Update && Facts::of(counted, old).fit(&quota["spec"]);
     let before = match request.old.filter(fits) {
-        Some(old) => evaluator.usage(old, Timestamp::now()),
+        Some(old) => usage(request, classes, old),
         None => Amounts::new(),
     };
     let hard = hard(quota);
-    let more = usage.iter().filter(|(name, _)| hard.contains_key(*name)).map(|(name, amount)| {
+    let more = used.iter().filter(|(name, _)| hard.contains_key(*name)).map(|(name, amount)| {
         let more = before.get(name).map_or_else(|| amount.clone(), |before| amount.sub(before));
         (name.clone(), more)
     });
