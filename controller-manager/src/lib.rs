@@ -150,19 +150,14 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
         let port = Port::of_flags(&options.delegated, address, certificate, COMPONENT, &user_agent).await?;
         serving::serve(port, &config, &tasks).await?;
     }
-    tasks.vital("controllers", move |own| lead(options, config, client, own.token()));
+    tasks.vital("controllers", move |own| lead(options, config, client, own));
     tasks.finish().await
 }
 
 /// Runs the controllers: at once, or as long as this process is the leader.
-async fn lead(
-    options: options::Options,
-    config: Config,
-    client: Client,
-    cancel: CancellationToken,
-) -> anyhow::Result<()> {
+async fn lead(options: options::Options, config: Config, client: Client, own: Supervisor) -> anyhow::Result<()> {
     if !options.leader_elect {
-        return run(config, client, cancel).await;
+        return run(config, client, own.token()).await;
     }
     let host = hostname();
     let mut election =
@@ -172,7 +167,8 @@ async fn lead(
     election.renew_deadline = options.leader_elect_renew_deadline;
     election.retry_period = options.leader_elect_retry_period;
     let mut result = Ok(());
-    let outcome = leader_election::run(election, client.clone(), cancel, |leading| async {
+    let recorder = Recorder::new(client.clone(), COMPONENT, "", &own);
+    let outcome = leader_election::run(election, client.clone(), recorder, own.token(), |leading| async {
         result = run(config, client, leading).await;
     })
     .await;

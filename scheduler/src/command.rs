@@ -5,9 +5,14 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use anyhow::{Context, bail};
 use clap::Args;
 use client::delegated::{self, Port};
-use component::flags::{self, Refuse, Warn};
-use controller::leader_election::{self, Election, Outcome};
-use tokio_util::sync::CancellationToken;
+use component::{
+    Supervisor,
+    flags::{self, Refuse, Warn},
+};
+use controller::{
+    Recorder,
+    leader_election::{self, Election, Outcome},
+};
 
 use crate::{config::Config, serving};
 
@@ -161,14 +166,14 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     }
     tasks.vital("scheduler", move |own| async move {
         match config.leader_election.leader_elect {
-            true => lead(config, client, own.token()).await,
+            true => lead(config, client, &own).await,
             false => crate::run(config, client, own.token()).await,
         }
     });
     tasks.finish().await
 }
 
-async fn lead(config: Config, client: kube::Client, cancel: CancellationToken) -> anyhow::Result<()> {
+async fn lead(config: Config, client: kube::Client, own: &Supervisor) -> anyhow::Result<()> {
     let settings = config.leader_election.clone();
     if settings.resource_lock != "leases" {
         bail!(
@@ -185,7 +190,8 @@ async fn lead(config: Config, client: kube::Client, cancel: CancellationToken) -
         name: settings.resource_name,
     };
     let mut result = Ok(());
-    let outcome = leader_election::run(election, client.clone(), cancel, |leading| async {
+    let recorder = Recorder::new(client.clone(), "default-scheduler", "", own);
+    let outcome = leader_election::run(election, client.clone(), recorder, own.token(), |leading| async {
         result = crate::run(config, client, leading).await;
     })
     .await;

@@ -6,13 +6,18 @@
 use std::{future::Future, time::Duration};
 
 use k8s_openapi::{
-    api::coordination::v1::{Lease, LeaseSpec},
+    api::{
+        coordination::v1::{Lease, LeaseSpec},
+        core::v1::ObjectReference,
+    },
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
     jiff::Timestamp,
 };
 use kube::{Api, Client, api::PostParams};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
+
+use crate::{Recorder, object_reference};
 
 /// Which lease, who asks, and how long things take. The defaults are upstream's.
 #[derive(Clone, Debug)]
@@ -54,13 +59,25 @@ pub enum Outcome {
     Lost,
 }
 
-/// Waits for leadership, runs `lead` with a token that is cancelled when leadership ends, and returns after it did.
-pub async fn run<F, Fut>(election: Election, client: Client, cancel: CancellationToken, lead: F) -> Outcome
+/// Waits for leadership, runs `lead` with a token that is cancelled when leadership ends, and returns after it did. What
+/// becomes of it `recorder` tells of the lease.
+pub async fn run<F, Fut>(
+    election: Election,
+    client: Client,
+    recorder: Recorder,
+    cancel: CancellationToken,
+    lead: F,
+) -> Outcome
 where
     F: FnOnce(CancellationToken) -> Fut,
     Fut: Future<Output = ()>,
 {
-    let mut elector = Elector { api: Api::namespaced(client, &election.namespace), election, seen: None };
+    let mut elector = Elector {
+        api: Api::namespaced(client, &election.namespace),
+        election,
+        seen: None,
+        lease: ObjectReference::default(),
+    };
     while !elector.try_acquire().await {
         tokio::select! {
             () = cancel.cancelled() => return Outcome::Cancelled,
@@ -68,6 +85,7 @@ where
         }
     }
     tracing::info!(lease = elector.election.name, identity = elector.election.identity, "became leader");
+    elector.say(&recorder, "became leader");
     let leading = cancel.child_token();
     let renew = async {
         let lost = loop {
@@ -87,6 +105,7 @@ where
         leading.cancel();
     };
     let (lost, ()) = futures::join!(renew, work);
+    elector.say(&recorder, "stopped leading");
     if lost {
         tracing::warn!(lease = elector.election.name, "leadership lost");
         return Outcome::Lost;
@@ -100,6 +119,8 @@ struct Elector {
     election: Election,
     /// The lease as last seen, and since when it looks like that.
     seen: Option<(LeaseSpec, Instant)>,
+    /// The lease, for events.
+    lease: ObjectReference,
 }
 
 impl Elector {
@@ -133,6 +154,7 @@ impl Elector {
             let metadata = ObjectMeta { name: Some(self.election.name.clone()), ..Default::default() };
             let lease = Lease { metadata, spec: Some(spec) };
             let made = self.api.create(&PostParams::default(), &lease).await?;
+            self.lease = object_reference(&made);
             self.seen = made.spec.map(|s| (s, Instant::now()));
             return Ok(true);
         };
@@ -153,8 +175,13 @@ impl Elector {
             false => self.spec(&now, &now, transitions + 1),
         });
         let updated = self.api.replace(&self.election.name, &PostParams::default(), &lease).await?;
+        self.lease = object_reference(&updated);
         self.seen = updated.spec.map(|s| (s, Instant::now()));
         Ok(true)
+    }
+
+    fn say(&self, recorder: &Recorder, what: &str) {
+        recorder.event(&self.lease, "Normal", "LeaderElection", format!("{} {what}", self.election.identity));
     }
 
     fn spec(&self, acquired: &MicroTime, renewed: &MicroTime, transitions: i32) -> LeaseSpec {
