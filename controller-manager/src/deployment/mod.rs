@@ -5,6 +5,7 @@
 
 mod math;
 mod replica_sets;
+mod rollback;
 mod status;
 mod sync;
 #[cfg(test)]
@@ -204,7 +205,10 @@ impl Shell {
             Action::UpdateStatus(new) => {
                 api.replace_status(&key.name, &PostParams::default(), &new).await?;
             }
-            Action::Warn { reason, message } => say("Warning", reason, message),
+            Action::Replace(new) => {
+                api.replace(&key.name, &PostParams::default(), &new).await?;
+            }
+            Action::Say { kind, reason, message } => say(kind, reason, message),
         }
         Ok(())
     }

@@ -19,15 +19,11 @@ pub(crate) const REVISION: &str = "deployment.kubernetes.io/revision";
 const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
 const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
 const MAX: &str = "deployment.kubernetes.io/max-replicas";
+/// Asks for an earlier template.
+pub(super) const ROLLBACK_TO: &str = "deprecated.deployment.rollback.to";
 /// Annotations that belong to the object that has them.
-const NOT_COPIED: [&str; 6] = [
-    "kubectl.kubernetes.io/last-applied-configuration",
-    REVISION,
-    REVISION_HISTORY,
-    DESIRED,
-    MAX,
-    "deprecated.deployment.rollback.to",
-];
+pub(super) const NOT_COPIED: [&str; 6] =
+    ["kubectl.kubernetes.io/last-applied-configuration", REVISION, REVISION_HISTORY, DESIRED, MAX, ROLLBACK_TO];
 const HISTORY_LIMIT_CHARS: usize = 2000;
 const NAME_LIMIT: usize = 253;
 

@@ -14,7 +14,7 @@ use k8s_openapi::{
 use super::{
     math,
     replica_sets::{self as rs, replicas},
-    status,
+    rollback, status,
 };
 use crate::util::{conditions::quote, key};
 
@@ -31,10 +31,20 @@ pub(crate) struct Observed {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Action {
     Create(ReplicaSet),
-    Update { set: ReplicaSet, scaled_from: Option<i32> },
+    Update {
+        set: ReplicaSet,
+        scaled_from: Option<i32>,
+    },
     Delete(String),
     UpdateStatus(Deployment),
-    Warn { reason: &'static str, message: String },
+    /// Write all but its status.
+    Replace(Box<Deployment>),
+    /// An event: Normal or Warning.
+    Say {
+        kind: &'static str,
+        reason: &'static str,
+        message: String,
+    },
 }
 
 /// The outcome of a pass.
@@ -53,7 +63,7 @@ pub(crate) fn recreates(d: &Deployment) -> bool {
 /// An empty selector is a mistake; it is said and nothing is done.
 pub(crate) fn selects_all(d: &Deployment) -> Plan {
     let message = "This deployment is selecting all pods. A non-empty selector is required.".into();
-    let mut actions = vec![Action::Warn { reason: "SelectingAll", message }];
+    let mut actions = vec![Action::Say { kind: "Warning", reason: "SelectingAll", message }];
     let mut d = d.clone();
     let status = d.status.get_or_insert_default();
     if status.observed_generation < d.metadata.generation {
@@ -76,6 +86,13 @@ pub(crate) fn sync(seen: &Observed, now: Timestamp) -> anyhow::Result<Plan> {
     }
     pass.note_pause();
     let paused = d.spec.as_ref().and_then(|s| s.paused).unwrap_or(false);
+    if let (false, Some(revision)) = (paused, rollback::wanted(d)) {
+        // The next pass rolls to what is then its template.
+        pass.sync_revision(true);
+        let actions = rollback::to(revision, d, &pass.sets);
+        pass.actions.extend(actions);
+        return Ok(Plan { actions: pass.actions, check_again: None });
+    }
     pass.sync_revision(false);
     if paused || pass.is_scaling() {
         pass.scale();

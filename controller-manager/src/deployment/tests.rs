@@ -98,7 +98,15 @@ fn print(plan: &Plan) -> String {
                 let counts = (n(s.replicas), n(s.updated_replicas), n(s.available_replicas), n(s.unavailable_replicas));
                 writeln!(out, "status {counts:?} {}", conditions.join("; "))
             }
-            Action::Warn { reason, message } => writeln!(out, "warn {reason}: {message}"),
+            Action::Replace(d) => {
+                let template = d.spec.as_ref().unwrap().template.metadata.as_ref().unwrap().labels.as_ref().unwrap();
+                writeln!(
+                    out,
+                    "write with template {template:?}, annotated {:?}",
+                    d.metadata.annotations.as_ref().unwrap()
+                )
+            }
+            Action::Say { kind, reason, message } => writeln!(out, "say {kind} {reason}: {message}"),
         }
         .unwrap();
     }
@@ -322,4 +330,68 @@ fn an_unchanged_picture_changes_nothing() {
     let sets = [set("web-a", "a", 1, (2, 2, 2), 2)];
     let Some(Action::UpdateStatus(settled)) = plan(&d, &sets, &[]).actions.pop() else { panic!("a first status") };
     assert_eq!(print(&plan(&settled, &sets, &[])), "");
+}
+
+#[test]
+fn an_earlier_template_is_taken_back_and_asked_for_no_more() {
+    let asks = |revision: &str| {
+        let annotations = json!({"deprecated.deployment.rollback.to": revision, "note": "now", "deployment.kubernetes.io/revision": "3"});
+        deployment(4, "c", json!({"metadata": {"annotations": annotations}}))
+    };
+    let mut sets = [set("a", "a", 1, (0, 0, 0), 4), set("b", "b", 2, (0, 0, 0), 4), set("c", "c", 3, (4, 4, 4), 4)];
+    for old in &mut sets {
+        let old = Arc::make_mut(old);
+        let name = old.metadata.name.clone().unwrap();
+        old.metadata.annotations.get_or_insert_default().insert("note".into(), name.clone());
+        let template = old.spec.as_mut().unwrap().template.as_mut().unwrap();
+        template.metadata.as_mut().unwrap().labels.get_or_insert_default().insert(rs::HASH_LABEL.into(), name);
+    }
+    let check = |revision: &str, want: Expect| {
+        let plan = plan(&asks(revision), &sets, &[]);
+        let told: String =
+            print(&plan).lines().filter(|l| !l.starts_with("annotate")).map(|l| format!("{l}\n")).collect();
+        want.assert_eq(&told);
+        let written = plan.actions.iter().find_map(|action| match action {
+            Action::Replace(d) => {
+                Some(d.spec.as_ref().unwrap().template.spec.as_ref().unwrap().containers[0].image.clone())
+            }
+            _ => None,
+        });
+        written.flatten()
+    };
+    let image = check(
+        "0",
+        expect![[r#"
+        write with template {"app": "web"}, annotated {"deployment.kubernetes.io/revision": "3", "note": "b"}
+        say Normal DeploymentRollback: Rolled back deployment "web" to revision 2
+    "#]],
+    );
+    assert_eq!(image.as_deref(), Some("b"), "the last one");
+    assert_eq!(
+        check(
+            "1",
+            expect![[r#"
+        write with template {"app": "web"}, annotated {"deployment.kubernetes.io/revision": "3", "note": "a"}
+        say Normal DeploymentRollback: Rolled back deployment "web" to revision 1
+    "#]]
+        )
+        .as_deref(),
+        Some("a")
+    );
+    assert_eq!(check("3", expect![[r#"
+        say Warning DeploymentRollbackTemplateUnchanged: The rollback revision contains the same template as current deployment "web"
+        write with template {"app": "web"}, annotated {"deployment.kubernetes.io/revision": "3", "note": "now"}
+    "#]]).as_deref(), Some("c"));
+    assert_eq!(
+        check(
+            "9",
+            expect![[r#"
+        say Warning DeploymentRollbackRevisionNotFound: Unable to find the revision to rollback to.
+        write with template {"app": "web"}, annotated {"deployment.kubernetes.io/revision": "3", "note": "now"}
+    "#]]
+        )
+        .as_deref(),
+        Some("c")
+    );
+    assert_eq!(rollback::wanted(&asks("first")), None);
 }
