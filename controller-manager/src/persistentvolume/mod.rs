@@ -11,6 +11,7 @@ mod claim;
 mod known;
 mod plugins;
 mod reclaim;
+mod recycler_events;
 mod steps;
 mod volume;
 
@@ -29,6 +30,7 @@ use parking_lot::Mutex;
 use self::{
     claim::World,
     known::{Known, claim_of},
+    reclaim::Recycler,
     steps::{Step, volume_phase},
 };
 use crate::{
@@ -61,8 +63,8 @@ struct Shell {
     pods: Informer<Pod>,
     users: ClaimUsers,
     known: Mutex<Known>,
-    /// The UIDs of the pods that empty volumes, by volume.
-    recyclers: Mutex<HashMap<String, String>>,
+    /// The pods that empty volumes, by volume.
+    recyclers: Mutex<HashMap<String, Recycler>>,
     queue: Queue<Item>,
 }
 

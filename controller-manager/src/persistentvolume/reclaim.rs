@@ -7,6 +7,7 @@
 
 use std::path::{Component, Path};
 
+use component::supervisor::AbortOnDrop;
 use controller::object_reference;
 use k8s_openapi::{
     api::core::v1::{
@@ -23,6 +24,7 @@ use volumes::annotations::IN_TREE_FINALIZER;
 use super::{
     Shell,
     known::claim_of,
+    recycler_events,
     steps::{Event, Step, unbind},
     volume::{self, failed},
 };
@@ -101,6 +103,13 @@ fn recycler(volume: &PersistentVolume) -> Pod {
         }),
         status: None,
     }
+}
+
+/// A recycler that was made in this run.
+pub(super) struct Recycler {
+    uid: String,
+    /// Its events are the volume's, as long as it is there.
+    _events: AbortOnDrop<()>,
 }
 
 /// How far a recycler is.
@@ -185,7 +194,7 @@ impl Shell {
         }
         let api: Api<Pod> = Api::namespaced(self.context.client.clone(), RECYCLERS);
         let pod = self.pods.get(Some(RECYCLERS), &format!("{RECYCLER}{name}"));
-        let own = self.recyclers.lock().get(&name).cloned();
+        let own = self.recyclers.lock().get(&name).map(|recycler| recycler.uid.clone());
         match progress(pod.as_deref(), own.as_deref()) {
             Progress::Running => Ok(()),
             // It was made, and is not shown yet; or it is gone.
@@ -197,8 +206,10 @@ impl Shell {
                 anyhow::bail!("the recycler pod of volume {name} is gone")
             }
             Progress::Missing => {
+                let events = recycler_events::follow(&self.context, &volume);
                 let made = api.create(&PostParams::default(), &recycler(&volume)).await?;
-                self.recyclers.lock().insert(name, made.metadata.uid.unwrap_or_default());
+                let uid = made.metadata.uid.unwrap_or_default();
+                self.recyclers.lock().insert(name, Recycler { uid, _events: events });
                 Ok(())
             }
             Progress::Foreign => {

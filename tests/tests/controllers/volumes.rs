@@ -307,6 +307,20 @@ async fn a_volume_is_emptied_by_a_pod_and_offered_again() -> anyhow::Result<()> 
     let pod = path(PODS, "recycler-for-v");
     let made = world.until(&pod, |_| true).await?;
     assert_eq!(made["spec"]["volumes"][0]["hostPath"]["path"], "/tmp/x");
+    // What is said of the pod is said of the volume.
+    let about = json!({
+        "apiVersion": "v1", "kind": "Pod", "namespace": "default", "name": "recycler-for-v", "uid": made["metadata"]["uid"],
+    });
+    let event = json!({
+        "metadata": {"name": "recycler-for-v.1"}, "involvedObject": about, "type": "Warning", "reason": "Failed",
+        "message": "no such image",
+    });
+    world.create("/api/v1/namespaces/default/events", event).await?;
+    let passed_on = |event: &Value| {
+        let about = &event["involvedObject"];
+        event["message"] == "Recycler pod: no such image" && event["type"] == "Warning" && about["name"] == "v"
+    };
+    world.any(EVENTS, "reason%3DRecyclerPod", passed_on).await?;
     world.report(&pod, "Succeeded", None).await?;
     let offered = world.until(&path(VOLUMES, "v"), phase("Available")).await?;
     assert_eq!(offered["spec"]["claimRef"], Value::Null);
