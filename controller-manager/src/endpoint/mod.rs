@@ -102,9 +102,7 @@ impl Shell {
                 let of = if verb == "create" { "for service " } else { "" };
                 let message =
                     format!("Failed to {verb} endpoint {of}{}/{}: {}", key.namespace, key.name, client::message(&e));
-                if !client::is_conflict(&e) && !client::is_already_exists(&e) {
-                    self.context.recorder.event(&object_reference(&new), "Warning", reason, message);
-                }
+                self.context.recorder.event(&object_reference(&new), "Warning", reason, message);
                 Err(e.into())
             }
         }

@@ -55,6 +55,8 @@ struct Shell {
     zones: Mutex<Zones>,
     /// The nodes that were ready when last looked at: what matters to their pods is that it ends.
     were_ready: Mutex<HashSet<String>>,
+    /// Those of them of which it is told already that it has ended, while their pods are still to be marked.
+    told: Mutex<HashSet<String>>,
 }
 
 async fn run(context: Context) -> anyhow::Result<()> {
@@ -68,8 +70,8 @@ async fn run(context: Context) -> anyhow::Result<()> {
         large: context.config.large_cluster_size_threshold,
         threshold: context.config.unhealthy_zone_threshold,
     };
-    let zones = Mutex::new(Zones::new(rates));
-    let shell = Arc::new(Shell { context, nodes: i.of(), pods: i.of(), queue, alive, zones, were_ready });
+    let (zones, told) = (Mutex::new(Zones::new(rates)), Mutex::default());
+    let shell = Arc::new(Shell { context, nodes: i.of(), pods: i.of(), queue, alive, zones, were_ready, told });
     let s = shell.clone();
     shell.nodes.on_change(move |change| s.node_changed(change));
     let s = shell.clone();
@@ -112,6 +114,7 @@ impl Shell {
             Change::Deleted(_) => {
                 self.alive.lock().remove(name);
                 self.were_ready.lock().remove(name);
+                self.told.lock().remove(name);
                 self.say(node, "RemovingNode", format!("Removing Node {name} from Controller"));
             }
         }
@@ -129,15 +132,19 @@ impl Shell {
     }
 
     fn say(&self, node: &Node, reason: &str, message: String) {
+        let text = format!("Node {} event: {message}", key::name(&node.metadata));
+        self.record(node, reason, text);
+    }
+
+    fn record(&self, node: &Node, reason: &str, text: String) {
         let name = node.metadata.name.clone();
         let reference = ObjectReference {
             api_version: Some("v1".into()),
             kind: Some("Node".into()),
             uid: node.metadata.uid.clone(),
-            name: name.clone(),
+            name,
             ..Default::default()
         };
-        let text = format!("Node {} event: {message}", name.unwrap_or_default());
         self.context.recorder.event(&reference, "Normal", reason, text);
     }
 
@@ -165,8 +172,12 @@ impl Shell {
             self.were_ready.lock().insert(name.clone());
         } else if self.was_ready(&name) {
             // Once, when it ends: the kubelet of a node that is merely not ready may know better afterwards.
+            if self.told.lock().insert(name.clone()) {
+                self.record(&node, "NodeNotReady", format!("Node {name} status is now: NodeNotReady"));
+            }
             self.mark_pods_not_ready(&node).await?;
             self.were_ready.lock().remove(&name);
+            self.told.lock().remove(&name);
         }
         let (eviction, again) = self.zones.lock().may_evict(&node, sync::wants_eviction(&node), Instant::now());
         if let Some(again) = again {

@@ -101,8 +101,11 @@ async fn remove(routes: &dyn Routes, cluster: &str, route: &Route) {
 
 /// Makes a route, and says whether it is there.
 async fn make(context: &Context, routes: &dyn Routes, hint: &str, route: &Route, node: Option<&Node>) -> bool {
+    let begun = tokio::time::Instant::now();
     let Err(error) = routes.create(&context.config.cluster_name, hint, route).await else { return true };
-    let why = format!("Could not create route {hint} {} for node {}: {error:#}", route.destination, route.node);
+    let took = machinery::duration::text(i64::try_from(begun.elapsed().as_nanos()).unwrap_or(i64::MAX));
+    let Route { destination, node: of, .. } = route;
+    let why = format!("Could not create route {hint} {destination} for node {of} after {took}: {error:#}");
     if let Some(node) = node {
         context.recorder.event(&object_reference(node), "Warning", "FailedToCreateRoute", why);
     }

@@ -37,8 +37,15 @@ struct Shell {
     pods: Informer<Pod>,
     nodes: Informer<Node>,
     queue: Queue<Key>,
-    /// Since when a pod's days are counted, with its UID.
-    since: Mutex<HashMap<Key, (String, Instant)>>,
+    /// Since when a pod's days are counted, with its UID, and whether it was evicted when they were over.
+    since: Mutex<HashMap<Key, Days>>,
+}
+
+/// The days of a pod.
+struct Days {
+    uid: String,
+    since: Instant,
+    over: bool,
 }
 
 async fn run(context: Context) -> anyhow::Result<()> {
@@ -81,14 +88,12 @@ impl Shell {
         let pod = self.pods.get(Some(&key.namespace), &key.name).filter(|p| !pods::is_terminating(p));
         let node = pod.as_ref().and_then(|p| self.nodes.get(None, pods::node_name(p)));
         let (Some(pod), Some(node)) = (pod, node) else {
-            self.since.lock().remove(&key);
+            self.cancel(&key);
             return Ok(());
         };
         match sync::stay(&pod, &node) {
             Stay::ForEver => {
-                if self.since.lock().remove(&key).is_some() {
-                    self.say(&key, format!("Cancelling deletion of Pod {}/{}", key.namespace, key.name));
-                }
+                self.cancel(&key);
                 Ok(())
             }
             Stay::For(limit) => {
@@ -105,11 +110,19 @@ impl Shell {
     fn counted(&self, key: &Key, pod: &Pod) -> Duration {
         let uid = key::uid(&pod.metadata);
         let mut since = self.since.lock();
-        let entry = since.entry(key.clone()).or_insert_with(|| (uid.to_owned(), Instant::now()));
-        if entry.0 != uid {
-            *entry = (uid.to_owned(), Instant::now());
+        let begin = || Days { uid: uid.to_owned(), since: Instant::now(), over: false };
+        let days = since.entry(key.clone()).or_insert_with(begin);
+        if days.uid != uid {
+            *days = begin();
         }
-        entry.1.elapsed()
+        days.since.elapsed()
+    }
+
+    /// The pod's days are counted no more: it may stay, or is gone before they were over.
+    fn cancel(&self, key: &Key) {
+        if self.since.lock().remove(key).is_some_and(|days| !days.over) {
+            self.say(key, format!("Cancelling deletion of Pod {}/{}", key.namespace, key.name));
+        }
     }
 
     fn say(&self, key: &Key, message: String) {
@@ -125,6 +138,9 @@ impl Shell {
 
     async fn evict(&self, key: &Key, pod: &Pod) -> anyhow::Result<()> {
         self.say(key, format!("Marking for deletion Pod {}/{}", key.namespace, key.name));
+        if let Some(days) = self.since.lock().get_mut(key) {
+            days.over = true;
+        }
         let api: Api<Pod> = Api::namespaced(self.context.client.clone(), &key.namespace);
         let why = ("DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint");
         disrupt::mark(&api, pod, Some(why), None).await?;
