@@ -153,9 +153,12 @@ impl Cgroups {
         self.usage_at(&format!("{}/kubepods", self.prefix()))
     }
 
-    /// Figures of everything below `cgroupRoot`.
+    /// Figures of the whole machine, also of what runs beside `cgroupRoot`.
     pub(crate) fn node_usage(&self) -> Usage {
-        self.usage_at(&self.prefix())
+        match &self.hierarchy {
+            Hierarchy::V1(controllers) => v1::usage(controllers, "/"),
+            Hierarchy::V2(base) => v2::usage_of_root(base, Path::new("/proc/meminfo")),
+        }
     }
 
     fn usage_at(&self, path: &str) -> Usage {
@@ -226,8 +229,9 @@ fn limit_in(file: &Path) -> Option<u64> {
 /// Upstream's `maxMemorySize`.
 const UNLIMITED: u64 = 1 << 62;
 
-/// A number from a file of `key value` lines.
+/// A number from a file of `key value` lines; a unit may follow.
 fn keyed(file: &Path, key: &str) -> u64 {
     let text = fs::read_to_string(file).unwrap_or_default();
-    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok()).unwrap_or(0)
+    let value = |line: &str| line.strip_prefix(key)?.strip_prefix(' ')?.split_whitespace().next()?.parse().ok();
+    text.lines().find_map(value).unwrap_or(0)
 }

@@ -66,8 +66,34 @@ pub(super) fn usage(base: &Path, path: &str) -> Usage {
     }
 }
 
+/// The same of the top, which the kernel does not count as a group: upstream (`opencontainers/cgroups`, `rootStatsFromMeminfo`)
+/// takes what processes and files have for what is used, and swap from the kernel's figures of the machine.
+pub(super) fn usage_of_root(base: &Path, meminfo: &Path) -> Usage {
+    let stat = base.join("memory.stat");
+    let used = keyed(&stat, "anon") + keyed(&stat, "file");
+    let swap = keyed(meminfo, "SwapTotal:").saturating_sub(keyed(meminfo, "SwapFree:")) * 1024;
+    Usage {
+        memory_bytes: used,
+        working_set_bytes: used.saturating_sub(keyed(&stat, "inactive_file")),
+        swap_bytes: swap,
+        ..usage(base, "/")
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn the_whole_machine_is_what_processes_and_files_have() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| std::fs::write(dir.path().join(file), text).unwrap();
+        write("cpu.stat", "usage_usec 3000\n");
+        write("memory.stat", "anon 5000\nfile 3000\nslab 9000\ninactive_file 1000\npgfault 7\n");
+        write("meminfo", "MemTotal:       16 kB\nSwapTotal:       8 kB\nSwapFree:        3 kB\n");
+        let all = super::usage_of_root(dir.path(), &dir.path().join("meminfo"));
+        assert_eq!((all.cpu_ns, all.memory_bytes, all.working_set_bytes), (3_000_000, 8000, 7000));
+        assert_eq!((all.rss_bytes, all.swap_bytes, all.page_faults), (5000, 5120, 7));
+    }
+
     #[test]
     fn weights() {
         for (shares, expected) in [(2, 1), (1024, 100), (262_144, 10_000)] {

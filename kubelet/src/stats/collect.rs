@@ -251,15 +251,11 @@ pub(super) fn sum(containers: &[Container]) -> Used {
     all
 }
 
-/// The node's memory is told by the kernel's own count of what is available: the top cgroup of v2 has none.
+/// The whole machine, whose memory is the limit.
 fn of_node(agent: &Agent, now: Time) -> Node {
-    let machine::Memory { total, available } = agent.gauges.memory();
-    let mut used = of_group(agent, "/", agent.cgroups.node_usage(), now);
-    if let Some(memory) = &mut used.memory {
-        memory.available_bytes = Some(available as u64);
-        memory.working_set_bytes = total.saturating_sub(available) as u64;
-        memory.usage_bytes = memory.usage_bytes.max(memory.working_set_bytes);
-    }
+    let total = agent.gauges.memory().total.try_into().ok();
+    let machine = Usage { memory_limit_bytes: total, ..agent.cgroups.node_usage() };
+    let used = of_group(agent, "/", machine, now);
     let pods = Container {
         name: "pods".into(),
         start_time: Time(agent.started.as_nanosecond() as i64),
