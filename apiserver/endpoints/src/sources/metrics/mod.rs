@@ -27,7 +27,7 @@ use super::{Entry, Found, Group, GroupVersion, Input, Source, rows};
 use crate::virtual_::Virtual;
 use crate::{Server, openapi};
 use scrape::Scraper;
-use serve::{NodeMetrics, PodMetrics};
+use serve::{Measured, Of};
 
 /// The group.
 const GROUP: &str = "metrics.k8s.io";
@@ -41,8 +41,8 @@ const COLUMNS: &str = "=Name|cpu|memory|Window";
 pub struct Metrics {
     rows: Arc<Rows>,
     scraper: Arc<Scraper>,
-    nodes: NodeMetrics,
-    pods: PodMetrics,
+    nodes: Measured,
+    pods: Measured,
 }
 
 impl Default for Metrics {
@@ -56,8 +56,8 @@ impl Default for Metrics {
         let scraper = Arc::new(Scraper::default());
         Self {
             rows: Arc::new(Rows::new(rows.map(Into::into))),
-            nodes: NodeMetrics(scraper.clone()),
-            pods: PodMetrics(scraper.clone()),
+            nodes: Measured(scraper.clone(), Of::Nodes),
+            pods: Measured(scraper.clone(), Of::Pods),
             scraper,
         }
     }

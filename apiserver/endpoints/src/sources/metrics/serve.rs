@@ -20,10 +20,52 @@ use super::{GROUP, VERSION};
 use crate::Server;
 use crate::virtual_::Virtual;
 
-/// `nodes`.
-pub(super) struct NodeMetrics(pub Arc<Scraper>);
-/// `pods`.
-pub(super) struct PodMetrics(pub Arc<Scraper>);
+/// `nodes` or `pods`: what the nodes or pods use that there are.
+pub(super) struct Measured(pub Arc<Scraper>, pub Of);
+
+/// Whose figures are asked for.
+#[derive(Clone, Copy)]
+pub(super) enum Of {
+    /// Nodes'.
+    Nodes,
+    /// Pods'.
+    Pods,
+}
+
+impl Of {
+    fn resource(self) -> &'static str {
+        match self {
+            Self::Nodes => "nodes",
+            Self::Pods => "pods",
+        }
+    }
+
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Nodes => "NodeMetrics",
+            Self::Pods => "PodMetrics",
+        }
+    }
+
+    /// A node or pod that is not there, as metrics-server calls it.
+    fn missing(self, name: &str) -> StatusError {
+        let resource = if matches!(self, Self::Nodes) { "node" } else { "pods" };
+        StatusError::not_found(&GroupResource::new("", resource), name)
+    }
+
+    /// One that is there and was not measured.
+    fn not_measured(self, namespace: &str, name: &str) -> StatusError {
+        let name = if matches!(self, Self::Nodes) { name.to_owned() } else { format!("{namespace}/{name}") };
+        StatusError::not_found(&GroupResource::new(GROUP, self.resource()), &name)
+    }
+
+    fn object(self, points: &Points, entry: &Entry, server: &Server, now: Timestamp) -> Option<Value> {
+        match self {
+            Self::Nodes => node(points, entry, server, now),
+            Self::Pods => pod(points, entry, server, now),
+        }
+    }
+}
 
 /// What an object is called in an answer of its own.
 fn kind(mut object: Value, kind: &str) -> Value {
@@ -33,7 +75,7 @@ fn kind(mut object: Value, kind: &str) -> Value {
 }
 
 #[async_trait]
-impl Virtual for NodeMetrics {
+impl Virtual for Measured {
     async fn serve(
         &self,
         server: &Server,
@@ -41,46 +83,19 @@ impl Virtual for NodeMetrics {
         info: &RequestInfo,
         _: Value,
     ) -> Result<Value, StatusError> {
+        let Self(scraper, of) = self;
         let named = (info.verb != "list").then_some(info.name.as_str());
-        let found = of("nodes", server, None, named, info).await?;
+        let found = found(of.resource(), server, cx.namespace, named, info).await?;
         if let (Some(name), true) = (named, found.is_empty()) {
-            return Err(StatusError::not_found(&GroupResource::new("", "node"), name));
+            return Err(of.missing(name));
         }
-        self.0.asked().await;
-        let points = self.0.points.read();
-        let mut all = found.iter().filter_map(|entry| node(&points, entry, server, cx.now));
+        scraper.asked().await;
+        let points = scraper.points.read();
+        let mut all = found.iter().filter_map(|entry| of.object(&points, entry, server, cx.now));
         match named {
             Some(name) => {
-                let missing = || StatusError::not_found(&GroupResource::new(GROUP, "nodes"), name);
-                Ok(kind(all.next().ok_or_else(missing)?, "NodeMetrics"))
-            }
-            None => Ok(json!({"items": all.collect::<Vec<_>>()})),
-        }
-    }
-}
-
-#[async_trait]
-impl Virtual for PodMetrics {
-    async fn serve(
-        &self,
-        server: &Server,
-        cx: &WriteContext<'_>,
-        info: &RequestInfo,
-        _: Value,
-    ) -> Result<Value, StatusError> {
-        let named = (info.verb != "list").then_some(info.name.as_str());
-        let found = of("pods", server, cx.namespace, named, info).await?;
-        if let (Some(name), true) = (named, found.is_empty()) {
-            return Err(StatusError::not_found(&GroupResource::new("", "pods"), name));
-        }
-        self.0.asked().await;
-        let points = self.0.points.read();
-        let mut all = found.iter().filter_map(|entry| pod(&points, entry, server, cx.now));
-        match named {
-            Some(name) => {
-                let name = format!("{}/{name}", info.namespace);
-                let missing = || StatusError::not_found(&GroupResource::new(GROUP, "pods"), &name);
-                Ok(kind(all.next().ok_or_else(missing)?, "PodMetrics"))
+                let object = all.next().ok_or_else(|| of.not_measured(&info.namespace, name))?;
+                Ok(kind(object, of.kind()))
             }
             None => Ok(json!({"items": all.collect::<Vec<_>>()})),
         }
@@ -88,7 +103,7 @@ impl Virtual for PodMetrics {
 }
 
 /// The nodes or pods that the question is about: the named one, or all that its selectors take.
-async fn of(
+async fn found(
     resource: &str,
     server: &Server,
     namespace: Option<&str>,
