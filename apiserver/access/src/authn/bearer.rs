@@ -5,6 +5,7 @@
 //! long a token outlives the pod that it is bound to.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -15,6 +16,7 @@ use http::header::{AUTHORIZATION, CONNECTION, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use jiff::Timestamp;
 use model::user::UserInfo;
 use parking_lot::Mutex;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{Authenticator, Peer};
@@ -37,13 +39,32 @@ pub struct Bearer {
     pub audiences: Vec<String>,
 }
 
+/// A token as it came. Its claims, if it has any, are read when the first sort of token asks for them, and once.
+pub struct Presented<'a> {
+    /// The token.
+    pub text: &'a str,
+    claims: OnceLock<Option<Value>>,
+}
+
+impl<'a> Presented<'a> {
+    /// That token.
+    pub fn new(text: &'a str) -> Self {
+        Self { text, claims: OnceLock::new() }
+    }
+
+    /// What it claims, not verified; `None` where it is no signed token at all.
+    pub fn claims(&self) -> Option<&Value> {
+        self.claims.get_or_init(|| tokens::jwt::claims(self.text)).as_ref()
+    }
+}
+
 /// One sort of token.
 #[async_trait]
 pub trait Token: Send + Sync {
     /// `Ok(None)`: not a token of this sort. `Err`: one that is wrong.
     async fn authenticate_token(
         &self,
-        token: &str,
+        token: &Presented<'_>,
         audiences: &[String],
         now: Timestamp,
     ) -> Result<Option<Bearer>, String>;
@@ -92,9 +113,9 @@ impl Tokens {
     }
 
     async fn ask(&self, token: &str, audiences: &[String]) -> Result<Bearer, String> {
-        let mut errors = Vec::new();
+        let (mut errors, token) = (Vec::new(), Presented::new(token));
         for sort in &self.sorts {
-            match sort.authenticate_token(token, audiences, Timestamp::now()).await {
+            match sort.authenticate_token(&token, audiences, Timestamp::now()).await {
                 Ok(Some(bearer)) if !bearer.audiences.is_empty() || self.audiences.is_empty() => return Ok(bearer),
                 Ok(Some(mut bearer)) => {
                     bearer.audiences = self.audiences.iter().filter(|a| audiences.contains(a)).cloned().collect();
@@ -184,11 +205,11 @@ mod tests {
     impl Token for Fixed {
         async fn authenticate_token(
             &self,
-            token: &str,
+            token: &Presented<'_>,
             audiences: &[String],
             _: Timestamp,
         ) -> Result<Option<Bearer>, String> {
-            match token {
+            match token.text {
                 "good" => Ok(Some(Bearer {
                     user: UserInfo { name: "jane".into(), ..UserInfo::default() },
                     audiences: audiences.to_vec(),

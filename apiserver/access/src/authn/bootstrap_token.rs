@@ -15,7 +15,7 @@ use model::resources::SECRETS;
 use model::user::UserInfo;
 use serde_json::Value;
 
-use super::bearer::{Bearer, Token};
+use super::bearer::{Bearer, Presented, Token};
 
 /// See the module.
 pub struct BootstrapToken {
@@ -31,8 +31,13 @@ impl BootstrapToken {
 
 #[async_trait]
 impl Token for BootstrapToken {
-    async fn authenticate_token(&self, token: &str, _: &[String], now: Timestamp) -> Result<Option<Bearer>, String> {
-        let Some((id, secret)) = parse(token) else { return Ok(None) };
+    async fn authenticate_token(
+        &self,
+        token: &Presented<'_>,
+        _: &[String],
+        now: Timestamp,
+    ) -> Result<Option<Bearer>, String> {
+        let Some((id, secret)) = parse(token.text) else { return Ok(None) };
         let name = format!("bootstrap-token-{id}");
         let Some(object) = self.lookup.get(&SECRETS, Some("kube-system"), &name) else { return Ok(None) };
         match user(&object, id, secret, now) {

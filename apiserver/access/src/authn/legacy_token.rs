@@ -15,7 +15,7 @@ use model::user::UserInfo;
 use serde_json::Value;
 use tokens::jwt;
 
-use super::bearer::{Bearer, Token};
+use super::bearer::{Bearer, Presented, Token};
 use super::claims::{groups, split_username, username};
 use super::service_account::Issuer;
 
@@ -118,14 +118,14 @@ fn label<'a>(object: &'a Value, name: &str) -> &'a str {
 impl Token for LegacyToken {
     async fn authenticate_token(
         &self,
-        token: &str,
+        token: &Presented<'_>,
         audiences: &[String],
         now: Timestamp,
     ) -> Result<Option<Bearer>, String> {
-        let Some(claims) = jwt::claims(token).filter(|claims| claims.text("iss") == ISSUER) else { return Ok(None) };
-        jwt::verify(token, &self.issuer.keys)?;
+        let Some(claims) = token.claims().filter(|claims| claims.text("iss") == ISSUER) else { return Ok(None) };
+        jwt::verify(token.text, &self.issuer.keys)?;
         let both = self.issuer.both(Vec::new(), audiences)?;
-        Ok(Some(Bearer { user: self.validate(token, &claims, now).await?, audiences: both }))
+        Ok(Some(Bearer { user: self.validate(token.text, claims, now).await?, audiences: both }))
     }
 }
 
@@ -175,7 +175,7 @@ mod tests {
         objects.put(&SERVICE_ACCOUNTS, account).put(&SECRETS, secret);
         let tokens = LegacyToken::new(issuer, Arc::new(objects), noted.clone());
         let now = "2026-01-31T23:00:00Z".parse().unwrap();
-        let outcome = tokens.authenticate_token(&token, &[], now).await;
+        let outcome = tokens.authenticate_token(&Presented::new(&token), &[], now).await;
         let noted = noted.0.lock().clone();
         (outcome.map(|bearer| bearer.unwrap().user.name), noted)
     }
@@ -226,8 +226,8 @@ mod tests {
         let other = issuer();
         let sign = |claims: Value| jwt::sign(other.signing.as_ref().unwrap(), &claims).unwrap();
         let now = Timestamp::UNIX_EPOCH;
-        let passed = tokens.authenticate_token(&sign(json!({"iss": "https://k"})), &[], now).await;
+        let passed = tokens.authenticate_token(&Presented::new(&sign(json!({"iss": "https://k"}))), &[], now).await;
         assert_eq!(passed, Ok(None));
-        assert!(tokens.authenticate_token(&sign(claims()), &[], now).await.is_err());
+        assert!(tokens.authenticate_token(&Presented::new(&sign(claims())), &[], now).await.is_err());
     }
 }

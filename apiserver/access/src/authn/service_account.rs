@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokens::jwt;
 use tokens::keys::{self, PublicKey, SigningKey};
 
-use super::bearer::{Bearer, Token};
+use super::bearer::{Bearer, Presented, Token};
 use super::claims::{Claims, validate};
 
 /// Issuers, keys and audiences: the `--service-account-*` and `--api-audiences` flags.
@@ -121,18 +121,18 @@ impl ServiceAccount {
 impl Token for ServiceAccount {
     async fn authenticate_token(
         &self,
-        token: &str,
+        token: &Presented<'_>,
         audiences: &[String],
         now: Timestamp,
     ) -> Result<Option<Bearer>, String> {
-        let Some(claims) = jwt::claims(token) else { return Ok(None) };
+        let Some(claims) = token.claims() else { return Ok(None) };
         let issuer = claims.get("iss").and_then(Value::as_str).unwrap_or_default();
         if !self.issuer.issuers.iter().any(|i| i == issuer) {
             return Ok(None);
         }
-        jwt::verify(token, &self.issuer.keys)?;
-        let both = self.issuer.both(audience(&claims), audiences)?;
-        let user = validate(&claims, &*self.lookup, now).await?;
+        jwt::verify(token.text, &self.issuer.keys)?;
+        let both = self.issuer.both(audience(claims), audiences)?;
+        let user = validate(claims, &*self.lookup, now).await?;
         Ok(Some(Bearer { user, audiences: both }))
     }
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use model::user::UserInfo;
 
-use super::bearer::{Bearer, Token};
+use super::bearer::{Bearer, Presented, Token};
 
 /// See the module.
 pub struct TokenFile {
@@ -59,8 +59,13 @@ fn split(line: &str) -> Result<Vec<String>, String> {
 
 #[async_trait]
 impl Token for TokenFile {
-    async fn authenticate_token(&self, token: &str, _: &[String], _: Timestamp) -> Result<Option<Bearer>, String> {
-        Ok(self.users.get(token).map(|user| Bearer { user: user.clone(), audiences: Vec::new() }))
+    async fn authenticate_token(
+        &self,
+        token: &Presented<'_>,
+        _: &[String],
+        _: Timestamp,
+    ) -> Result<Option<Bearer>, String> {
+        Ok(self.users.get(token.text).map(|user| Bearer { user: user.clone(), audiences: Vec::new() }))
     }
 }
 
@@ -71,7 +76,9 @@ mod tests {
     #[tokio::test]
     async fn a_line_is_a_user() {
         let file = TokenFile::new("t1,jane,1,\"a,b\"\nt2,joe,2\n,x,3\n").unwrap();
-        let ask = async |token: &str| file.authenticate_token(token, &[], Timestamp::UNIX_EPOCH).await.unwrap();
+        let ask = async |token: &str| {
+            file.authenticate_token(&Presented::new(token), &[], Timestamp::UNIX_EPOCH).await.unwrap()
+        };
         assert_eq!(ask("t1").await.unwrap().user.groups, ["a", "b"]);
         assert_eq!(ask("t2").await.unwrap().user.uid, "2");
         assert_eq!(ask("").await, None);

@@ -68,15 +68,20 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::authn::bearer::{Bearer, Token};
+    use crate::authn::bearer::{Bearer, Presented, Token};
 
     struct Jane;
 
     #[async_trait]
     impl Token for Jane {
-        async fn authenticate_token(&self, token: &str, _: &[String], _: Timestamp) -> Result<Option<Bearer>, String> {
+        async fn authenticate_token(
+            &self,
+            token: &Presented<'_>,
+            _: &[String],
+            _: Timestamp,
+        ) -> Result<Option<Bearer>, String> {
             let user = UserInfo { name: "jane".into(), ..UserInfo::default() };
-            Ok((token == "jane").then(|| Bearer { user, audiences: vec![] }))
+            Ok((token.text == "jane").then(|| Bearer { user, audiences: vec![] }))
         }
     }
 

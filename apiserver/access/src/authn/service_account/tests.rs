@@ -5,6 +5,7 @@ use model::user::CREDENTIAL_ID;
 use rcgen::KeyPair;
 
 use super::*;
+use crate::authn::bearer::Presented;
 use crate::authn::claims::{Ref, split_username};
 use crate::testing::Objects;
 
@@ -51,7 +52,7 @@ async fn a_bound_token_says_who_and_where() {
     let accounts = ServiceAccount::new(issuer.clone(), cluster());
     let claims = Claims { pod: Some(reference("web-0", "pod-1")), node: Some(reference("n", "node-1")), ..claims() };
     let token = issuer.issue(claims, now(0)).unwrap();
-    let bearer = accounts.authenticate_token(&token, &[], now(10)).await.unwrap().unwrap();
+    let bearer = accounts.authenticate_token(&Presented::new(&token), &[], now(10)).await.unwrap().unwrap();
     assert_eq!(bearer.user.name, "system:serviceaccount:ns:web");
     assert_eq!(bearer.user.groups, ["system:serviceaccounts", "system:serviceaccounts:ns"]);
     let extra: Vec<String> =
@@ -122,7 +123,9 @@ async fn a_token_that_no_longer_holds_says_why() {
     ];
     for (claims, cluster, offset, expect) in cases {
         let token = issuer.issue(claims.clone(), now(0)).unwrap();
-        let outcome = ServiceAccount::new(issuer.clone(), cluster).authenticate_token(&token, &[], now(offset)).await;
+        let outcome = ServiceAccount::new(issuer.clone(), cluster)
+            .authenticate_token(&Presented::new(&token), &[], now(offset))
+            .await;
         assert_eq!(outcome.err().unwrap_or_default(), expect, "{claims:?}");
     }
 }
@@ -132,11 +135,14 @@ async fn tokens_of_others_are_not_ours_to_judge() {
     let accounts = ServiceAccount::new(Arc::new(issuer()), cluster());
     let mut other = issuer();
     let forged = other.issue(claims(), now(0)).unwrap();
-    assert_eq!(accounts.authenticate_token(&forged, &[], now(0)).await, Err("invalid signature, no keys found".into()));
+    assert_eq!(
+        accounts.authenticate_token(&Presented::new(&forged), &[], now(0)).await,
+        Err("invalid signature, no keys found".into())
+    );
     other.issuers = vec!["https://elsewhere".into()];
     let foreign = other.issue(claims(), now(0)).unwrap();
-    assert_eq!(accounts.authenticate_token(&foreign, &[], now(0)).await, Ok(None));
-    assert_eq!(accounts.authenticate_token("opaque", &[], now(0)).await, Ok(None));
+    assert_eq!(accounts.authenticate_token(&Presented::new(&foreign), &[], now(0)).await, Ok(None));
+    assert_eq!(accounts.authenticate_token(&Presented::new("opaque"), &[], now(0)).await, Ok(None));
 }
 
 #[test]
