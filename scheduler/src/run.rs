@@ -75,7 +75,9 @@ enum Stored {
     Attachment(Box<Seen<VolumeAttachment>>),
 }
 
-/// The plugins that look at them: without any of these nothing of it is watched.
+/// The plugin that looks at claims for devices: without it these are not watched.
+const OF_DEVICES: &str = "DynamicResources";
+/// The plugins that look at volumes: without any of these nothing of it is watched.
 const OF_VOLUMES: [&str; 4] = ["VolumeRestrictions", "NodeVolumeLimits", "VolumeBinding", "VolumeZone"];
 
 fn watch<K>(
@@ -132,11 +134,16 @@ pub async fn run(config: Config, client: kube::Client, cancel: CancellationToken
     watch(&client, &tasks, "", &inputs, Input::ReplicationController);
     watch(&client, &tasks, "", &inputs, Input::StatefulSet);
     watch(&client, &tasks, "", &inputs, Input::Budget);
-    watch(&client, &tasks, "", &inputs, Input::ResourceClaim);
-    watch(&client, &tasks, "", &inputs, Input::ResourceSlice);
-    watch(&client, &tasks, "", &inputs, Input::DeviceClass);
-    let mut unsynced = 11;
-    if core.profiles().iter().flat_map(|framework| &framework.plugins).any(|p| OF_VOLUMES.contains(&p.name())) {
+    let mut unsynced = 8;
+    let plugins: Vec<&str> =
+        core.profiles().iter().flat_map(|framework| &framework.plugins).map(|plugin| plugin.name()).collect();
+    if plugins.contains(&OF_DEVICES) {
+        unsynced += 3;
+        watch(&client, &tasks, "", &inputs, Input::ResourceClaim);
+        watch(&client, &tasks, "", &inputs, Input::ResourceSlice);
+        watch(&client, &tasks, "", &inputs, Input::DeviceClass);
+    }
+    if plugins.iter().any(|name| OF_VOLUMES.contains(name)) {
         unsynced += 7;
         watch(&client, &tasks, "", &inputs, |seen| Input::Stored(Stored::Claim(Box::new(seen))));
         watch(&client, &tasks, "", &inputs, |seen| Input::Stored(Stored::Volume(Box::new(seen))));
@@ -148,15 +155,7 @@ pub async fn run(config: Config, client: kube::Client, cancel: CancellationToken
     }
     // Below them: it ends before they do.
     actions.vital("scheduling", move |own| async move {
-        let decide = Loop {
-            core,
-            actor,
-            unsynced,
-            seen_pods: None,
-            seen_nodes: None,
-            seen_stored: HashMap::new(),
-            seen_devices: HashMap::new(),
-        };
+        let decide = Loop { core, actor, unsynced, seen_pods: None, seen_nodes: None, seen: HashMap::new() };
         let mut thread = own.thread("scheduler", move || decide.run(&received))?;
         if let Some(ended) = own.until_stopped(&mut thread).await {
             return ended.map_err(anyhow::Error::from);
@@ -167,11 +166,17 @@ pub async fn run(config: Config, client: kube::Client, cancel: CancellationToken
     tasks.finish().await
 }
 
-/// What becomes of a claim, a slice or a class.
-enum Device<'a, K> {
+/// What becomes of an object.
+enum Became<'a, K> {
     Is(K),
-    /// By namespace and name.
-    Gone(&'a str, &'a str),
+    /// By its key: `namespace/name`, or the name.
+    Gone(&'a str),
+}
+
+fn key<K: Resource>(object: &K) -> String {
+    let meta = object.meta();
+    let name = meta.name.as_deref().unwrap_or_default();
+    meta.namespace.as_ref().map_or_else(|| name.to_owned(), |namespace| format!("{namespace}/{name}"))
 }
 
 struct Loop {
@@ -182,10 +187,8 @@ struct Loop {
     /// While a list is coming in: what it has shown so far.
     seen_pods: Option<HashSet<String>>,
     seen_nodes: Option<HashSet<String>>,
-    /// The same for what the volume plugins look at, by kind.
-    seen_stored: HashMap<&'static str, HashSet<String>>,
-    /// The same of claims for devices, slices and classes, by their kind.
-    seen_devices: HashMap<&'static str, HashSet<(String, String)>>,
+    /// The same for what the plugins of volumes and of devices look at, by kind: their keys.
+    seen: HashMap<&'static str, HashSet<String>>,
 }
 
 impl Loop {
@@ -316,21 +319,25 @@ impl Loop {
                 Stored::Capacity(seen) => self.stored("csistoragecapacities", seen, synced, now),
                 Stored::Attachment(seen) => self.stored("volumeattachments", *seen, synced, now),
             },
-            Input::ResourceClaim(seen) => self.devices("resourceclaims", seen, synced, |core, event| match event {
-                Device::Is(claim) => core.resource_claim_changed(claim, now),
-                Device::Gone(namespace, name) => core.cache().snapshot().devices.forget_claim(namespace, name),
+            Input::ResourceClaim(seen) => self.devices("resourceclaims", seen, synced, |core, became| match became {
+                Became::Is(claim) => core.resource_claim_changed(claim, now),
+                Became::Gone(key) => {
+                    let (namespace, name) = key.split_once('/').unwrap_or(("", key));
+                    core.cache().snapshot().devices.forget_claim(namespace, name);
+                }
             }),
-            Input::ResourceSlice(seen) => self.devices("resourceslices", seen, synced, |core, event| match event {
-                Device::Is(slice) => core.resource_slice_changed(&slice, now),
-                Device::Gone(_, name) => core.cache().snapshot().devices.forget_slice(name),
+            Input::ResourceSlice(seen) => self.devices("resourceslices", seen, synced, |core, became| match became {
+                Became::Is(slice) => core.resource_slice_changed(&slice, now),
+                Became::Gone(name) => core.cache().snapshot().devices.forget_slice(name),
             }),
-            Input::DeviceClass(seen) => self.devices("deviceclasses", seen, synced, |core, event| match event {
-                Device::Is(class) => core.device_class_changed(class, now),
-                Device::Gone(_, name) => core.cache().snapshot().devices.forget_class(name),
+            Input::DeviceClass(seen) => self.devices("deviceclasses", seen, synced, |core, became| match became {
+                Became::Is(class) => core.device_class_changed(class, now),
+                Became::Gone(name) => core.cache().snapshot().devices.forget_class(name),
             }),
         }
     }
 
+    /// What the volume plugins look at.
     fn stored<K: volumes::Stored>(
         &mut self,
         kind: &'static str,
@@ -338,56 +345,49 @@ impl Loop {
         synced: &mut HashSet<&'static str>,
         now: Instant,
     ) {
-        match seen {
-            Seen::Restart => drop(self.seen_stored.insert(kind, HashSet::new())),
-            Seen::Apply(object) => {
-                let key = object.key();
-                self.core.stored(&key, Some(object), now);
-                if let Some(shown) = self.seen_stored.get_mut(kind) {
-                    shown.insert(key);
-                }
-            }
-            Seen::Delete(object) => self.core.stored::<K>(&object.key(), None, now),
-            Seen::Restarted(_) => {
-                let shown = self.seen_stored.remove(kind).unwrap_or_default();
-                let known = K::keys(&self.core.cache().snapshot().volumes.read());
-                for gone in known.iter().filter(|key| !shown.contains(&***key)) {
-                    self.core.stored::<K>(gone, None, now);
-                }
-                self.synced(kind, synced);
-            }
-        }
+        let known = |core: &Core| {
+            let keys = K::keys(&core.cache().snapshot().volumes.read());
+            keys.iter().map(ToString::to_string).collect()
+        };
+        self.follow(kind, seen, synced, known, |core, became| match became {
+            Became::Is(object) => core.stored(&key(&object), Some(object), now),
+            Became::Gone(key) => core.stored::<K>(key, None, now),
+        });
     }
 
-    /// Claims, slices and classes: what a list does not show is gone.
+    /// Claims for devices, slices and classes.
     fn devices<K: Resource<DynamicType = ()>>(
         &mut self,
         kind: &'static str,
         seen: Seen<K>,
         synced: &mut HashSet<&'static str>,
-        apply: impl Fn(&mut Core, Device<'_, K>),
+        apply: impl Fn(&mut Core, Became<'_, K>),
     ) {
-        let key = |object: &K| {
-            let meta = object.meta();
-            (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
-        };
+        self.follow(kind, seen, synced, |core| core.cache().snapshot().devices.keys(kind), apply);
+    }
+
+    /// Follows a kind: what a list does not show of what is `known` is gone.
+    fn follow<K: Resource<DynamicType = ()>>(
+        &mut self,
+        kind: &'static str,
+        seen: Seen<K>,
+        synced: &mut HashSet<&'static str>,
+        known: impl Fn(&Core) -> Vec<String>,
+        apply: impl Fn(&mut Core, Became<'_, K>),
+    ) {
         match seen {
-            Seen::Restart => drop(self.seen_devices.insert(kind, HashSet::new())),
+            Seen::Restart => drop(self.seen.insert(kind, HashSet::new())),
             Seen::Apply(object) => {
-                if let Some(seen) = self.seen_devices.get_mut(kind) {
-                    seen.insert(key(&object));
+                if let Some(shown) = self.seen.get_mut(kind) {
+                    shown.insert(key(&object));
                 }
-                apply(&mut self.core, Device::Is(object));
+                apply(&mut self.core, Became::Is(object));
             }
-            Seen::Delete(object) => {
-                let (namespace, name) = key(&object);
-                apply(&mut self.core, Device::Gone(&namespace, &name));
-            }
+            Seen::Delete(object) => apply(&mut self.core, Became::Gone(&key(&object))),
             Seen::Restarted(_) => {
-                let seen = self.seen_devices.remove(kind).unwrap_or_default();
-                let known = self.core.cache().snapshot().devices.names(kind);
-                for (namespace, name) in known.iter().filter(|key| !seen.contains(*key)) {
-                    apply(&mut self.core, Device::Gone(namespace, name));
+                let shown = self.seen.remove(kind).unwrap_or_default();
+                for gone in known(&self.core).iter().filter(|key| !shown.contains(*key)) {
+                    apply(&mut self.core, Became::Gone(gone));
                 }
                 self.synced(kind, synced);
             }

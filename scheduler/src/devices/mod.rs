@@ -133,18 +133,17 @@ impl Devices {
         self.claims_changed.notify_waiters();
     }
 
-    /// What there is of a kind, by namespace and name, for telling which of it a list did not show. A claim that no list
-    /// can have shown yet is not among them.
-    pub fn names(&self, kind: &str) -> Vec<(String, String)> {
+    /// The keys (`namespace/name`, or the name) of what there is of a kind, for telling which of it a list did not show. A
+    /// claim that no list can have shown yet is not among them.
+    pub fn keys(&self, kind: &str) -> Vec<String> {
         let state = self.state.lock();
-        let cluster = |name: &String| (String::new(), name.clone());
         match kind {
             "resourceclaims" => {
                 let shown = state.claims.iter().filter(|(_, known)| known.shown.is_some());
-                shown.map(|(key, _)| key.clone()).collect()
+                shown.map(|((namespace, name), _)| format!("{namespace}/{name}")).collect()
             }
-            "resourceslices" => state.inventory.names().map(cluster).collect(),
-            _ => state.classes.keys().map(cluster).collect(),
+            "resourceslices" => state.inventory.names().cloned().collect(),
+            _ => state.classes.keys().cloned().collect(),
         }
     }
 
