@@ -2,10 +2,10 @@
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use machinery::quantity::Quantity;
-use volumes::annotations::PRE_RESIZE_CAPACITY;
+use volumes::{annotations::PRE_RESIZE_CAPACITY, csi_migration};
 
 use super::RESIZER;
-use crate::util::{csi_migration, key::Key};
+use crate::util::key::Key;
 
 /// What is said of a claim whose volume is to be enlarged.
 #[derive(Debug, PartialEq)]

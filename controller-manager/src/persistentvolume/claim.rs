@@ -15,7 +15,7 @@ use volumes::{
         self, BETA_DEFAULT_CLASS, BETA_STORAGE_PROVISIONER, BOUND_BY_CONTROLLER, DEFAULT_CLASS, MIGRATED_TO,
         SELECTED_NODE, STORAGE_PROVISIONER,
     },
-    claim_class,
+    claim_class, csi_migration,
 };
 
 use super::{
@@ -23,10 +23,7 @@ use super::{
     plugins,
     steps::{Event, Step, bind, claim_phase, set_unbound},
 };
-use crate::util::{
-    csi_migration,
-    key::{self, Key},
-};
+use crate::util::key::{self, Key};
 
 /// What is looked at.
 pub(super) struct World<'a> {

@@ -4,9 +4,10 @@
 //! Upstream: the plugins of `cmd/kube-controller-manager/app/plugins.go`, of which hostPath alone can delete.
 
 use k8s_openapi::api::{core::v1::PersistentVolume, storage::v1::StorageClass};
-use volumes::annotations::{self, MIGRATED_TO, PROVISIONED_BY};
-
-use crate::util::csi_migration;
+use volumes::{
+    annotations::{self, MIGRATED_TO, PROVISIONED_BY},
+    csi_migration,
+};
 
 const HOST_PATH: &str = "kubernetes.io/host-path";
 const NFS: &str = "kubernetes.io/nfs";

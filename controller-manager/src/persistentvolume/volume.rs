@@ -4,17 +4,17 @@
 
 use controller::object_reference;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
-use volumes::annotations::{self, EXTERNAL_FINALIZER, IN_TREE_FINALIZER, MIGRATED_TO, PROVISIONED_BY};
+use volumes::{
+    annotations::{self, EXTERNAL_FINALIZER, IN_TREE_FINALIZER, MIGRATED_TO, PROVISIONED_BY},
+    csi_migration,
+};
 
 use super::{
     known::volume_of,
     plugins::{self, Deleter},
     steps::{Event, Step, set_phase, unbind, volume_phase, with_phase},
 };
-use crate::util::{
-    csi_migration,
-    key::{self, Key},
-};
+use crate::util::key::{self, Key};
 
 /// What to do about a volume. `claim` is what has the name that its claimRef says, if there is one.
 pub(super) fn sync(volume: &PersistentVolume, claim: Option<&PersistentVolumeClaim>) -> Vec<Step> {

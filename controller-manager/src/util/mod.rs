@@ -4,7 +4,6 @@ pub(crate) mod backoff;
 pub(crate) mod cidr;
 pub(crate) mod claim_users;
 pub(crate) mod conditions;
-pub(crate) mod csi_migration;
 pub(crate) mod discovery;
 pub(crate) mod expectations;
 pub(crate) mod freshness;

@@ -7,6 +7,7 @@
 pub mod annotations;
 mod bound;
 mod class;
+pub mod csi_migration;
 mod ephemeral;
 mod matching;
 mod node_selector;

@@ -7,7 +7,7 @@ mod assumed;
 mod kinds;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -15,14 +15,16 @@ use k8s_openapi::api::{
     core::v1::{PersistentVolume, PersistentVolumeClaim},
     storage::v1::{CSIDriver, CSINode, StorageClass},
 };
+use machinery::selector::Labels;
 use parking_lot::{RwLock, RwLockReadGuard};
 use tokio::sync::watch;
-use volumes::{Reach, volume_class};
+use volumes::{Reach, csi_migration, volume_class};
 
 pub use self::{
     assumed::{Assumed, Versioned},
     kinds::{Attachment, Capacity, Stored},
 };
+use super::node::NodeObject;
 
 /// The label with a node's host name.
 pub const HOST_NAME: &str = "kubernetes.io/hostname";
@@ -34,6 +36,8 @@ pub struct Volume {
     pub object: Arc<PersistentVolume>,
     /// Its node affinity, compiled.
     pub reach: Arc<Reach>,
+    /// Of a former in-tree plugin's volume: the plugin, and the same by the labels of the driver that took over.
+    migrated: Option<(&'static str, Arc<Reach>)>,
     /// The host names of the only nodes that may reach it; empty: it is not bound to host names.
     pub hosts: Arc<[String]>,
 }
@@ -41,12 +45,24 @@ pub struct Volume {
 impl Volume {
     /// From the API's object.
     pub fn new(object: PersistentVolume) -> Self {
-        Self { reach: Arc::new(Reach::of(&object)), hosts: hosts(&object).into(), object: Arc::new(object) }
+        let migrated = csi_migration::reach_by_driver(&object).map(|(plugin, reach)| (plugin, Arc::new(reach)));
+        Self { reach: Arc::new(Reach::of(&object)), migrated, hosts: hosts(&object).into(), object: Arc::new(object) }
     }
 
     /// The same with another object, which says the same of nodes.
     pub fn with(&self, object: PersistentVolume) -> Self {
         Self { object: Arc::new(object), ..self.clone() }
+    }
+
+    /// The former plugin of which the volume is, if it matters to who reaches it.
+    pub fn migrated(&self) -> Option<&'static str> {
+        self.migrated.as_ref().map(|(plugin, _)| *plugin)
+    }
+
+    /// Whether a node with these labels reaches the volume; `by_driver`: a driver does the former plugin's work there.
+    pub fn is_reached(&self, labels: &(impl Labels + ?Sized), by_driver: bool) -> bool {
+        let migrated = self.migrated.as_ref().filter(|_| by_driver);
+        migrated.map_or(&self.reach, |(_, reach)| reach).includes(labels)
     }
 
     /// metadata.name.
@@ -103,7 +119,28 @@ pub struct Shelves {
     attached: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
 }
 
+/// On a node's CSINode: the former plugins whose work drivers do there.
+pub const MIGRATED_PLUGINS: &str = "storage.alpha.kubernetes.io/migrated-plugins";
+
+/// Whether a driver does that plugin's work on a node.
+fn is_migrated(node: &CSINode, plugin: &str) -> bool {
+    let plugins = node.metadata.annotations.as_ref().and_then(|annotations| annotations.get(MIGRATED_PLUGINS));
+    plugins.is_some_and(|plugins| plugins.split(',').any(|name| name == plugin))
+}
+
 impl Shelves {
+    /// Whether the node reaches the volume, by its driver's labels where that does the work there.
+    pub fn reaches(&self, node: &NodeObject, volume: &Volume) -> bool {
+        let by_driver = |plugin| self.csi_nodes.get(&node.name).is_some_and(|csi| is_migrated(csi, plugin));
+        volume.is_reached(&node.labels, volume.migrated().is_some_and(by_driver))
+    }
+
+    /// The nodes on which a driver does the former plugin's work of which the volume is.
+    pub fn by_driver(&self, volume: &Volume) -> HashSet<Arc<str>> {
+        let Some(plugin) = volume.migrated() else { return HashSet::new() };
+        self.csi_nodes.iter().filter(|(_, csi)| is_migrated(csi, plugin)).map(|(name, _)| name.clone()).collect()
+    }
+
     /// The volumes of a class, as decided or as shown, in order of their names.
     pub fn of_class(&self, class: &str) -> impl Iterator<Item = &Arc<Volume>> {
         self.by_class.get(class).into_iter().flatten().filter_map(|name| self.volumes.get(name))

@@ -178,6 +178,42 @@ fn bound_claims_say_where_their_volumes_are() {
     );
 }
 
+/// Their drivers' labels count on nodes on which the drivers have taken over, those of Kubernetes on others.
+#[test]
+fn nodes_reach_volumes_of_former_plugins_as_the_driver_there_says() {
+    let (ours, drivers) = ("topology.kubernetes.io/zone", "topology.ebs.csi.aws.com/zone");
+    let csi_node = |name: &str, plugins: &str| {
+        let annotations = json!({"storage.alpha.kubernetes.io/migrated-plugins": plugins});
+        json!({"metadata": {"name": name, "annotations": annotations}, "spec": {"drivers": []}})
+    };
+    let mut volume = volume("v", "wait", "1Gi", &["z"]);
+    volume["spec"]["awsElasticBlockStore"] = json!({"volumeID": "x"});
+    let requirement = "/spec/nodeAffinity/required/nodeSelectorTerms/0/matchExpressions/0/key";
+    *volume.pointer_mut(requirement).expect("a requirement") = json!(ours);
+    let nodes = [
+        node("driver", json!({"labels": {drivers: "z"}})),
+        node("driver-elsewhere", json!({"labels": {drivers: "other", ours: "z"}})),
+        node("former", json!({"labels": {ours: "z"}})),
+        node("of-another-driver", json!({"labels": {drivers: "z"}})),
+    ];
+    let mut world = world(&[bound("c", "v")], &[volume]).with(&nodes, &[]).having::<CSINode>(&[
+        csi_node("driver", "kubernetes.io/cinder,kubernetes.io/aws-ebs"),
+        csi_node("driver-elsewhere", "kubernetes.io/aws-ebs"),
+        csi_node("of-another-driver", "kubernetes.io/cinder"),
+    ]);
+    check(
+        world.filter(&wanting(&["c"])),
+        expect![[r#"
+        a UnschedulableAndUnresolvable node(s) didn't match PersistentVolume's node affinity
+        driver-elsewhere UnschedulableAndUnresolvable node(s) didn't match PersistentVolume's node affinity
+        b UnschedulableAndUnresolvable node(s) didn't match PersistentVolume's node affinity
+        former Success
+        c UnschedulableAndUnresolvable node(s) didn't match PersistentVolume's node affinity
+        driver Success
+        of-another-driver UnschedulableAndUnresolvable node(s) didn't match PersistentVolume's node affinity"#]],
+    );
+}
+
 #[test]
 fn waiting_claims_find_volumes_or_have_them_made() {
     let on = |claims: &[Value], volumes: &[Value], wanted: &[&str], expected: Expect| {

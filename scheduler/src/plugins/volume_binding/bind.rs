@@ -151,7 +151,7 @@ impl Reserved {
             if older(volume.version(), &decided.written.lock()) {
                 return Ok(false);
             }
-            self.reaches(volume)?;
+            self.reaches(shelves, volume)?;
             let reference = volume.object.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
             if reference.and_then(|reference| reference.uid.as_deref()).unwrap_or_default().is_empty() {
                 return Err(format!("ClaimRef got reset for pv {name:?}"));
@@ -177,7 +177,7 @@ impl Reserved {
             }
             if !volume_name(claim).is_empty() {
                 let Some(volume) = shelves.volumes.shown(volume_name(claim)) else { return Ok(false) };
-                self.reaches(volume)?;
+                self.reaches(shelves, volume)?;
             }
             if !is_bound(claim) {
                 return Ok(false);
@@ -186,8 +186,8 @@ impl Reserved {
         Ok(true)
     }
 
-    fn reaches(&self, volume: &Volume) -> Result<(), String> {
-        if volume.reach.includes(&self.node.labels) {
+    fn reaches(&self, shelves: &Shelves, volume: &Volume) -> Result<(), String> {
+        if shelves.reaches(&self.node, volume) {
             return Ok(());
         }
         let (volume, node) = (volume.name(), &*self.node.name);

@@ -3,7 +3,10 @@
 //! Whatever does not depend on the node is worked out beforehand: which volumes satisfy a claim, in which order they are
 //! taken, and which capacities are large enough. A node only says which of them it reaches.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use k8s_openapi::api::{
     core::v1::{PersistentVolumeClaim, TopologySelectorTerm},
@@ -101,8 +104,9 @@ enum Provision {
 
 /// The claims of a pod.
 pub struct Claims {
-    /// The volumes of those that are bound; `None` for one that is gone.
-    bound: Vec<Option<Arc<Volume>>>,
+    /// The volumes of those that are bound, and the nodes on which a driver stands in for the volume's plugin; `None` for
+    /// one that is gone.
+    bound: Vec<Option<(Arc<Volume>, HashSet<Arc<str>>)>>,
     /// In the order of the pod.
     waiting: Vec<Waiting>,
     /// Indices of those that wait, the smallest claim first.
@@ -162,7 +166,8 @@ impl Claims {
         for claim in claims {
             let Some(claim) = shelves.claims.get(&claim_key(&pod.namespace, &claim.name)) else { continue };
             if is_bound(claim) {
-                bound.push(shelves.volumes.get(volume_name(claim)).cloned());
+                let volume = shelves.volumes.get(volume_name(claim)).cloned();
+                bound.push(volume.map(|volume| (volume.clone(), shelves.by_driver(&volume))));
                 continue;
             }
             let class = shelves.classes.get(claim_class(claim));
@@ -192,7 +197,10 @@ impl Claims {
     pub fn on(&self, node: &NodeObject) -> Result<Result<Found, Reasons>, String> {
         let refused = self.bound.iter().find_map(|volume| match volume {
             None => Some(LOST),
-            Some(volume) => (!volume.reach.includes(&node.labels)).then_some(NO_NODE_AFFINITY),
+            Some((volume, by_driver)) => {
+                let reached = volume.is_reached(&node.labels, by_driver.contains(&node.name));
+                (!reached).then_some(NO_NODE_AFFINITY)
+            }
         });
         let (missing, away) = (refused == Some(LOST), refused == Some(NO_NODE_AFFINITY));
         let found = self.find(node)?;

@@ -17,7 +17,7 @@ use serde_json::Value;
 use self::{bind::Reserved, find::Claims};
 use super::{arguments, faultless};
 use crate::{
-    cache::{node::Node, pod::PodInfo},
+    cache::{node::Node, pod::PodInfo, volumes::MIGRATED_PLUGINS},
     framework::{
         events::{Action, Change, Event, Hint, HintContext},
         extension::{Binding, Cycle, Filter, Plugin, PreBind, PreFilter, Reserve, Scope},
@@ -25,9 +25,6 @@ use crate::{
         status::{Code, Status},
     },
 };
-
-/// On a node's CSINode: the former plugins whose work drivers do there.
-const MIGRATED_PLUGINS: &str = "storage.alpha.kubernetes.io/migrated-plugins";
 
 /// See the module.
 pub struct VolumeBinding {
