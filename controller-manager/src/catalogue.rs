@@ -1,5 +1,6 @@
 //! The controllers: one line each. A new one is a folder and a line here.
 
+use component::feature_gates::FeatureGates;
 use futures::future::BoxFuture;
 
 use crate::{
@@ -171,12 +172,15 @@ const NOT_STARTED: &[&str] = &[
     "storageversion-garbage-collector-controller",
 ];
 
+/// The feature that evicts pods from tainted devices.
+pub(crate) const DEVICE_TAINTS: &str = "DRADeviceTaints";
+
 /// Which controllers `--controllers` asks for: `*` is all, `name` one, `-name` all but that one; the first that fits
-/// decides.
+/// decides. A controller of a feature that is off does not start, whoever asks for it.
 ///
 /// # Errors
 /// A name that is no controller's.
-pub(crate) fn selected(wanted: &[String]) -> anyhow::Result<Vec<&'static Entry>> {
+pub(crate) fn selected(wanted: &[String], gates: &FeatureGates) -> anyhow::Result<Vec<&'static Entry>> {
     for name in wanted.iter().map(|w| w.strip_prefix('-').unwrap_or(w)) {
         let known = name == "*" || CONTROLLERS.iter().any(|e| e.name == name || e.alias == name);
         anyhow::ensure!(known || NOT_STARTED.contains(&name), "{name:?} is not in the list of known controllers");
@@ -189,7 +193,8 @@ pub(crate) fn selected(wanted: &[String]) -> anyhow::Result<Vec<&'static Entry>>
         });
         named.unwrap_or_else(|| e.is_on() && wanted.iter().any(|w| w == "*"))
     };
-    Ok(CONTROLLERS.iter().filter(enabled).collect())
+    let possible = |e: &&Entry| e.name != "device-taint-eviction-controller" || gates.enabled(DEVICE_TAINTS);
+    Ok(CONTROLLERS.iter().filter(enabled).filter(possible).collect())
 }
 
 #[cfg(test)]
@@ -198,7 +203,7 @@ mod tests {
 
     fn check(wanted: &[&str], has: &[&str], has_not: &[&str]) {
         let wanted: Vec<_> = wanted.iter().map(|s| (*s).to_owned()).collect();
-        let names: Vec<_> = selected(&wanted).unwrap().iter().map(|e| e.name).collect();
+        let names: Vec<_> = selected(&wanted, &FeatureGates::default()).unwrap().iter().map(|e| e.name).collect();
         assert!(has.iter().all(|n| names.contains(n)), "{wanted:?}: {names:?}");
         assert!(!has_not.iter().any(|n| names.contains(n)), "{wanted:?}: {names:?}");
     }
@@ -214,6 +219,6 @@ mod tests {
         check(&["*", "tokencleaner"], &[d, "token-cleaner-controller"], &["bootstrap-signer-controller"]);
         check(&["*", "-selinux-warning-controller"], &[d, r], &[]);
         check(&["*", "podgroup-protection-controller", "-storage-version-gc"], &[d, r], &[]);
-        assert!(selected(&["nonsense".into()]).is_err());
+        assert!(selected(&["nonsense".into()], &FeatureGates::default()).is_err());
     }
 }

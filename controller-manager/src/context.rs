@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use client::Informers;
-use component::Supervisor;
+use component::{Supervisor, feature_gates::FeatureGates};
 use controller::Recorder;
 use futures::future::BoxFuture;
 use kube::Client;
@@ -105,6 +105,8 @@ macro_rules! settings {
             pub cloud: Option<Arc<dyn Cloud>>,
             /// What the cloud calls the cluster.
             pub cluster_name: String,
+            /// Features that are switched.
+            pub feature_gates: FeatureGates,
             /// How autoscalers work.
             pub horizontal_pod_autoscaler: Autoscaling,
             $($(#[$of_count])* pub $count: usize,)*
@@ -124,6 +126,7 @@ macro_rules! settings {
                     node_ranges: None,
                     cloud: None,
                     cluster_name: "kubernetes".into(),
+                    feature_gates: FeatureGates::default(),
                     horizontal_pod_autoscaler: Autoscaling::default(),
                     $($count: $usual,)*
                     $($length: Duration::from_secs($seconds),)*

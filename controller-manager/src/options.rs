@@ -10,9 +10,11 @@ use anyhow::Context as _;
 use component::flags::{Refuse, Unsupported, Warn};
 
 use crate::{
+    catalogue::DEVICE_TAINTS,
     certificates::{SIGNERS, authority},
     context::{Autoscaling, Config, Settings, Signing},
     nodeipam::{Ranges, Sizes},
+    podautoscaler::TOLERANCE,
     serving,
 };
 
@@ -115,6 +117,8 @@ pub(crate) struct Options {
     pub(crate) cluster_name: String,
     #[command(flatten)]
     pub(crate) delegated: client::delegated::Flags,
+    #[command(flatten)]
+    feature_gates: component::feature_gates::Flag,
     /// Log verbosity.
     #[arg(short, long, default_value_t = 0)]
     pub(crate) v: u8,
@@ -140,7 +144,6 @@ pub(crate) const UNSUPPORTED: &[(&str, Unsupported)] = &[
     ("enable-hostpath-provisioner", Warn),
     ("enable-leader-migration", Warn),
     ("external-cloud-volume-plugin", Warn),
-    ("feature-gates", Warn),
     ("flex-volume-plugin-dir", Warn),
     ("http2-max-streams-per-connection", Warn),
     ("kube-api-burst", Warn),
@@ -199,8 +202,10 @@ impl Options {
             cluster_name: self.cluster_name.clone(),
             root_ca: self.root_ca_file.as_ref().map(crate::context::read_root_ca).transpose()?,
             horizontal_pod_autoscaler: self.autoscaling.clone(),
+            feature_gates: self.feature_gates.gates()?,
             ..Config::default()
         });
+        config.feature_gates.warn(&[DEVICE_TAINTS, TOLERANCE]);
         let autoscalers = config.concurrent_horizontal_pod_autoscaler_syncs;
         anyhow::ensure!(
             autoscalers > 0,
@@ -321,6 +326,18 @@ mod tests {
         assert!(
             provider("--cloud-provider=aws").is_err_and(|why| why.contains("built-in cloud providers are disabled"))
         );
+    }
+
+    #[test]
+    fn a_feature_that_is_off_has_no_controller() {
+        let starts = |argv: &str| {
+            let config = parsed(argv).config().unwrap();
+            let selected = crate::catalogue::selected(&config.controllers, &config.feature_gates).unwrap();
+            selected.iter().any(|entry| entry.name == "device-taint-eviction-controller")
+        };
+        assert!(starts("") && !starts("--feature-gates=DRADeviceTaints=false"));
+        let refused = parsed("--feature-gates=Nonsense=true").config().map(drop).map_err(|e| e.to_string());
+        assert_eq!(refused, Err("unrecognized feature gate: Nonsense".into()));
     }
 
     #[test]

@@ -46,6 +46,10 @@ use anyhow::Context;
 pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     let (config, flags) = config::flags::parse(&argv)?;
     component::init_logging(flags.v);
+    for field in config.file.rest.keys() {
+        tracing::warn!(field, "KubeletConfiguration field is not supported, it is ignored");
+    }
+    config.feature_gates.warn(&[]);
     let kubeconfig =
         flags.kubeconfig.context("--kubeconfig is required: a kubelet without an API server is not supported")?;
     let agent = client::user_agent("kubelet", "");

@@ -1,10 +1,12 @@
 //! How the proxy is told what to do: its own settings, upstream's KubeProxyConfiguration, and upstream's flags.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use component::feature_gates::FeatureGates;
 use component::flags::{Refuse, Unsupported, Warn};
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -79,6 +81,8 @@ impl Default for Config {
 /// The service proxy on nftables, with the flags of kube-proxy, and cluster DNS beside it.
 #[derive(clap::Args, Debug, Default)]
 pub struct Flags {
+    #[command(flatten)]
+    pub(crate) feature_gates: component::feature_gates::Flag,
     /// The path to the configuration file
     #[arg(long)]
     pub config: Option<PathBuf>,
@@ -173,7 +177,6 @@ pub struct Flags {
 pub const UNSUPPORTED: &[(&str, Unsupported)] = &[
     ("write-config-to", Refuse),
     ("init-only", Refuse),
-    ("feature-gates", Warn),
     ("kube-api-content-type", Warn),
     ("kube-api-burst", Warn),
     ("kube-api-qps", Warn),
@@ -203,6 +206,7 @@ pub const UNSUPPORTED: &[(&str, Unsupported)] = &[
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct File {
+    feature_gates: BTreeMap<String, bool>,
     client_connection: ClientConnection,
     hostname_override: String,
     bind_address: String,
@@ -264,6 +268,11 @@ pub fn load(flags: Flags) -> anyhow::Result<(Config, Option<PathBuf>)> {
     } else if let Some(name) = &flags.hostname_override {
         file.hostname_override.clone_from(name);
     }
+    let gates = match &flags.config {
+        Some(_) => FeatureGates::new(std::mem::take(&mut file.feature_gates))?,
+        None => flags.feature_gates.gates()?,
+    };
+    gates.warn(&[]);
     let mut config = Config { dns: dns(&flags), succeed: true, ..Config::default() };
     match file.mode.as_str() {
         "" | "nftables" => {}
@@ -318,6 +327,7 @@ fn dns(flags: &Flags) -> Option<dns::Config> {
 fn from_flags(flags: &Flags) -> File {
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     File {
+        feature_gates: BTreeMap::new(),
         client_connection: ClientConnection::default(),
         hostname_override: text(&flags.hostname_override),
         bind_address: flags.bind_address.map(|ip| ip.to_string()).unwrap_or_default(),
@@ -415,6 +425,7 @@ mod tests {
     fn nonsense_is_refused_by_name() {
         let fails = |line: &str| format!("{:#}", parse(line).unwrap_err());
         assert_eq!(fails("--nonsense"), "unknown flag: --nonsense");
+        assert_eq!(fails("--feature-gates=Nonsense=true"), "unrecognized feature gate: Nonsense");
         assert_eq!(fails("--proxy-mode=userspace"), "invalid proxy mode: \"userspace\", must be nftables");
         assert!(fails("--cluster-cidr=x").contains("invalid cluster CIDR: \"x\""));
         assert!(

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use client::delegated::{self, Port};
 use component::{
-    Supervisor,
+    Supervisor, feature_gates,
     flags::{self, Refuse, Warn},
 };
 use controller::{
@@ -42,6 +42,8 @@ struct Flags {
     tls_private_key_file: Option<PathBuf>,
     #[command(flatten)]
     delegated: delegated::Flags,
+    #[command(flatten)]
+    feature_gates: feature_gates::Flag,
     /// Start a leader election client and gain leadership before executing the main loop.
     #[arg(long, default_value_t = true)]
     leader_elect: bool,
@@ -72,7 +74,6 @@ struct Flags {
 /// forms that are not offered, and users whom a proxy in front names.
 const UNSUPPORTED: &[(&str, flags::Unsupported)] = &[
     ("write-config-to", Refuse),
-    ("feature-gates", Warn),
     ("kube-api-content-type", Warn),
     ("kube-api-qps", Warn),
     ("kube-api-burst", Warn),
@@ -118,6 +119,7 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     };
     let flags: Flags = flags::parse("kube-scheduler", &argv, UNSUPPORTED)?;
     component::init_logging(flags.v);
+    flags.feature_gates.gates()?.warn(&[]);
     let mut config: Config = if flags.config.is_empty() {
         Config::default()
     } else {

@@ -8,6 +8,8 @@ use component::flags::{Refuse, Unsupported, Warn};
 /// The API server, with the flags of kube-apiserver; on an embedded store (--data-dir) or etcd (--etcd-servers).
 #[derive(Debug, Clone, clap::Args)]
 pub struct Flags {
+    #[command(flatten)]
+    pub(super) feature_gates: component::feature_gates::Flag,
     /// Keep objects in the embedded store in this directory (and the server's own certificates, where none are given)
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
@@ -160,7 +162,6 @@ pub const UNSUPPORTED: &[(&str, Unsupported)] = &[
     ("default-watch-cache-size", Warn),
     ("watch-cache", Warn),
     ("watch-cache-sizes", Warn),
-    ("feature-gates", Warn),
     ("runtime-config", Warn),
     ("profiling", Warn),
     ("contention-profiling", Warn),

@@ -24,6 +24,7 @@ use kinds::core::service::set_node_port_range;
 pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     let flags: Flags = component::flags::parse("kube-apiserver", &argv, UNSUPPORTED)?;
     component::init_logging(flags.v);
+    flags.feature_gates.gates()?.warn(&[]);
     let cancel = component::shutdown();
     let running = serve(&flags, cancel.clone()).await?;
     tracing::info!(address = ?running.address, "serving");

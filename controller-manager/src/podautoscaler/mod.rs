@@ -34,11 +34,14 @@ use crate::{context::Context, util::key::Key};
 use memory::Memory;
 use metrics::{Metrics, Of};
 use proposals::{Invalid, Proposal};
-use replicas::Workload;
+use replicas::{Tolerances, Workload};
 use requests::Patience;
 use scale::{Scales, Target};
 use selected::Selected;
 use sync::{Need, Plan, Turn};
+
+/// The feature of tolerances of autoscalers' own.
+pub(crate) const TOLERANCE: &str = "HPAConfigurableTolerance";
 
 /// Runs the controller.
 pub(crate) fn start(context: Context) -> BoxFuture<'static, anyhow::Result<()>> {
@@ -203,7 +206,11 @@ impl Shell {
         let workload = Workload {
             pods: &pods,
             current: target.wanted(),
-            tolerances: sync::tolerances(&turn.hpa, own.tolerance),
+            tolerances: if self.context.config.feature_gates.enabled(TOLERANCE) {
+                sync::tolerances(&turn.hpa, own.tolerance)
+            } else {
+                Tolerances { down: own.tolerance, up: own.tolerance }
+            },
             patience: Patience {
                 cpu_initialization: span(own.cpu_initialization_period),
                 initial_readiness: span(own.initial_readiness_delay),

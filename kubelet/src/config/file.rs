@@ -120,6 +120,8 @@ pub struct Taint {
 #[serde(rename_all = "camelCase", default)]
 #[allow(missing_docs)]
 pub struct KubeletConfiguration {
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub feature_gates: BTreeMap<String, bool>,
     pub static_pod_path: Option<PathBuf>,
     pub sync_frequency: Span,
     pub file_check_frequency: Span,
@@ -209,6 +211,7 @@ impl Default for KubeletConfiguration {
             file_check_frequency: secs(20),
             address: "0.0.0.0".into(),
             port: 10250,
+            feature_gates: BTreeMap::new(),
             tls_cert_file: None,
             tls_private_key_file: None,
             authentication: Authentication::default(),

@@ -2,12 +2,17 @@
 
 use super::{Config, KubeletConfiguration, Taint};
 use anyhow::{Context, bail};
-use component::flags::{Refuse, Unsupported, Warn};
+use component::{
+    feature_gates::FeatureGates,
+    flags::{Refuse, Unsupported, Warn},
+};
 use std::{net::IpAddr, path::PathBuf};
 
 /// The node agent, with the flags of kubelet.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Flags {
+    #[command(flatten)]
+    feature_gates: component::feature_gates::Flag,
     /// A KubeletConfiguration file
     #[arg(long)]
     pub(crate) config: Option<PathBuf>,
@@ -102,7 +107,6 @@ const UNSUPPORTED: &[(&str, Unsupported)] = &[
     ("image-credential-provider-config", Refuse),
     ("image-credential-provider-bin-dir", Refuse),
     ("config-dir", Refuse),
-    ("feature-gates", Warn),
     ("seccomp-default", Refuse),
     ("protect-kernel-defaults", Warn),
     ("read-only-port", Warn),
@@ -167,9 +171,8 @@ pub(crate) fn parse(argv: &[String]) -> anyhow::Result<(Config, Flags)> {
     if file.cgroup_driver != "cgroupfs" {
         bail!("cgroupDriver {:?} is not supported, only \"cgroupfs\"", file.cgroup_driver);
     }
-    for field in file.rest.keys() {
-        tracing::warn!(field, "KubeletConfiguration field is not supported, it is ignored");
-    }
+    // Of the flag and the file each gate may be of either; the flag's wins.
+    config.feature_gates = FeatureGates::new(file.feature_gates.clone())?.with(flags.feature_gates.gates()?);
     config.file = file;
     Ok((config, flags))
 }

@@ -5,12 +5,15 @@ pub(crate) mod flags;
 
 pub use file::{Authentication, Authorization, KubeletConfiguration, Span, Taint};
 
+use component::feature_gates::FeatureGates;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use std::{net::IpAddr, path::PathBuf};
 
 /// A kubelet's settings. `Default` is upstream's.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// Features that are switched.
+    pub feature_gates: FeatureGates,
     /// The node's name in the API; the host's name by default.
     pub node_name: String,
     /// The label `kubernetes.io/hostname`.
@@ -43,6 +46,7 @@ impl Default for Config {
             .map(|h| h.to_string_lossy().trim().to_lowercase())
             .unwrap_or_else(|_| "localhost".into());
         Self {
+            feature_gates: FeatureGates::default(),
             node_name: hostname.clone(),
             hostname,
             node_ips: Vec::new(),
