@@ -35,6 +35,7 @@ use self::{
 };
 use crate::{
     context::Context,
+    metrics,
     util::{
         claim_users::{self, ClaimUsers},
         key,
@@ -200,7 +201,7 @@ impl Shell {
                 let pods = places.get(&node).map(|place| place.pods.as_slice()).unwrap_or_default();
                 self.attach(volume, name, &node, pods).await
             }
-            Action::Detach { node, verify } => self.detach(volume, &node, verify).await,
+            Action::Detach { node, forced } => self.detach(volume, &node, forced).await,
             Action::Report(node) => {
                 self.queue.add(Item::Node(node));
                 Ok(())
@@ -251,9 +252,11 @@ impl Shell {
         }
     }
 
-    /// Has the driver detach the volume, unless `verify` finds that the node uses it after all.
-    async fn detach(&self, volume: &Volume, node: &str, verify: bool) -> anyhow::Result<()> {
-        if verify {
+    /// Has the driver detach the volume, unless the node uses it after all; where that is `forced`, the node is not asked.
+    async fn detach(&self, volume: &Volume, node: &str, forced: Option<&'static str>) -> anyhow::Result<()> {
+        if let Some(reason) = forced {
+            metrics::FORCED_DETACHES.with(&[reason]).add(1);
+        } else {
             let nodes: Api<Node> = Api::all(self.context.client.clone());
             let live = nodes.get_opt(node).await?;
             if live.is_some_and(|live| observed::says(&live).in_use.contains(&volume.name())) {

@@ -78,10 +78,10 @@ pub(super) struct Memory {
 #[derive(Debug, PartialEq)]
 pub(super) enum Action {
     Attach(String),
-    /// `verify`: only if the node, asked now, does not use the volume.
+    /// Only if the node, asked now, does not use the volume; `forced` says why it is not asked, in the words of the metric.
     Detach {
         node: String,
-        verify: bool,
+        forced: Option<&'static str>,
     },
     /// The node's status has to be written.
     Report(String),
@@ -155,7 +155,8 @@ fn release(node: &str, place: &mut Place, force_on_timeout: bool, now: Timestamp
     if place.node.is_some_and(|node| node.reports) {
         actions.push(Action::Report(node.to_owned()));
     } else if place.attachment.as_ref().is_some_and(|attachment| !attachment.leaving) {
-        actions.push(Action::Detach { node: node.to_owned(), verify: !expired && !out_of_service });
+        let forced = if expired { Some("timeout") } else { out_of_service.then_some("out-of-service") };
+        actions.push(Action::Detach { node: node.to_owned(), forced });
     }
 }
 

@@ -21,12 +21,15 @@ use super::{
     rolling, selector,
     sync::{self, Observed, Plan},
 };
-use crate::util::{
-    freshness::STALE_WAIT,
-    key::{self, Key},
-    owners::{self, Claim},
-    pod_control::{PodControl, pod_from_template, slow_start},
-    selector::Selector,
+use crate::{
+    metrics,
+    util::{
+        freshness::STALE_WAIT,
+        key::{self, Key},
+        owners::{self, Claim},
+        pod_control::{PodControl, pod_from_template, slow_start},
+        selector::Selector,
+    },
 };
 
 /// Most pods created, and most deleted, in one go.
@@ -36,7 +39,8 @@ const STATUS_TRIES: usize = 2;
 
 impl Shell {
     pub(super) async fn reconcile(&self, key: Key) -> anyhow::Result<()> {
-        if !self.written.is_fresh(&key, || [self.sets.version(), self.pods.version()]) {
+        if let Some(kind) = self.written.behind(&key, || [self.sets.version(), self.pods.version()]) {
+            metrics::STALE_DAEMONS.with(&[["apps", "daemonsets"], ["", "pods"]][kind]).add(1);
             self.queue.add_after(key, STALE_WAIT);
             return Ok(());
         }

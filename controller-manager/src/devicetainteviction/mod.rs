@@ -18,7 +18,7 @@ use k8s_openapi::{
         core::v1::{ObjectReference, Pod},
         resource::v1::{ResourceClaim, ResourceSlice},
     },
-    jiff::Timestamp,
+    jiff::{Timestamp, Unit},
 };
 use kube::{
     Api,
@@ -28,6 +28,7 @@ use parking_lot::Mutex;
 
 use crate::{
     context::Context,
+    metrics,
     util::{
         gone::Gone,
         key::{self, Key},
@@ -143,7 +144,10 @@ impl Shell {
             self.queue.add_after(key, left);
             return Ok(());
         }
-        self.evict(&key, &pod).await?;
+        if self.evict(&key, &pod).await? {
+            metrics::DEVICE_DELETIONS.with(&[]).add(1);
+            metrics::DEVICE_DELETION_SECONDS.with(&[]).observe((Timestamp::now() - at).total(Unit::Second)?);
+        }
         self.doomed.lock().remove(uid);
         self.evicted.lock().add(uid);
         Ok(())
@@ -161,18 +165,19 @@ impl Shell {
         self.context.recorder.event(&about, "Normal", "DeviceTaintManagerEviction", message);
     }
 
-    async fn evict(&self, key: &Key, known: &Pod) -> anyhow::Result<()> {
+    /// Whether it was this that deleted the pod.
+    async fn evict(&self, key: &Key, known: &Pod) -> anyhow::Result<bool> {
         let api: Api<Pod> = Api::namespaced(self.context.client.clone(), &key.namespace);
         let pod = api.get_opt(&key.name).await?;
         let same = |pod: &Pod| pod.metadata.uid == known.metadata.uid && !pods::is_terminating(pod);
-        let Some(pod) = pod.filter(same) else { return Ok(()) };
+        let Some(pod) = pod.filter(same) else { return Ok(false) };
         self.say(&pod, "Marking for deletion");
         let why = ("DeletionByDeviceTaintManager", "Device Taint manager: deleting due to NoExecute taint");
         disrupt::mark(&api, &pod, Some(why), None).await?;
         let this = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
         match api.delete(&key.name, &DeleteParams { preconditions: Some(this), ..Default::default() }).await {
             Err(e) if !client::is_not_found(&e) => Err(e.into()),
-            _ => Ok(()),
+            deleted => Ok(deleted.is_ok()),
         }
     }
 }

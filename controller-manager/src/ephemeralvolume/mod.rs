@@ -15,6 +15,7 @@ use kube::{Api, api::PostParams};
 
 use crate::{
     context::Context,
+    metrics,
     util::{
         claim_users::ClaimUsers,
         key::{self, Key},
@@ -84,7 +85,11 @@ impl Shell {
     async fn create(&self, claim: &PersistentVolumeClaim) -> Result<(), String> {
         let namespace = key::namespace(&claim.metadata);
         let api: Api<PersistentVolumeClaim> = Api::namespaced(self.context.client.clone(), namespace);
+        metrics::EPHEMERAL_CREATES.with(&[]).add(1);
         let made = api.create(&PostParams::default(), claim).await;
+        if made.is_err() {
+            metrics::EPHEMERAL_CREATE_FAILURES.with(&[]).add(1);
+        }
         let name = key::name(&claim.metadata);
         made.map(drop).map_err(|error| format!("create PVC {name}: {}", client::message(&error)))
     }

@@ -22,6 +22,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     context::Context,
+    metrics,
     util::discovery::{self, Resource},
 };
 use graph::{Graph, Identity, Item, Kind, Uid, Work, group};
@@ -124,6 +125,7 @@ impl Shell {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "garbage collector: discovery failed");
+                    metrics::GARBAGE_SYNC_ERRORS.with(&[]).add(1);
                     false
                 }
             };

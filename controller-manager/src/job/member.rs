@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use client::Change;
 use controller::controller_ref;
 use k8s_openapi::api::{
     batch::v1::Job,
@@ -9,7 +10,10 @@ use k8s_openapi::api::{
 };
 
 use super::{policies, policies::Failure, wanted::Wanted};
-use crate::util::{key, pod_control::pod_from_template, pods};
+use crate::{
+    metrics,
+    util::{key, pod_control::pod_from_template, pods},
+};
 
 /// Keeps a pod until its job has counted it.
 pub(super) const FINALIZER: &str = "batch.kubernetes.io/job-tracking";
@@ -72,6 +76,11 @@ impl Member {
     }
 
     pub(super) fn failure(&self, wanted: &Wanted) -> Failure {
+        self.judged(wanted).1
+    }
+
+    /// The same, and the action of the rule that decides.
+    pub(super) fn judged(&self, wanted: &Wanted) -> (Option<&'static str>, Failure) {
         policies::of_failure(wanted.failure_policy.as_ref(), &self.pod)
     }
 
@@ -83,6 +92,19 @@ impl Member {
     /// The same with those that the policy ignores.
     pub(super) fn all_failures_of_index(&self) -> i32 {
         self.failures_of_index().saturating_add(count(&self.pod, IGNORED_FAILURES))
+    }
+}
+
+/// Counts pods that ended with the finalizer on them, and those of them that lost it or went.
+pub(super) fn tally_tracked(change: &Change<Pod>) {
+    let ended = |pod: &Pod| pods::is_finished(pod) && has_finalizer(pod);
+    let (was, is) = match change {
+        Change::Added(pod) => (false, ended(pod)),
+        Change::Updated { old, new } => (ended(old), ended(new)),
+        Change::Deleted(pod) => (ended(pod), false),
+    };
+    if was != is {
+        metrics::JOB_PODS_TRACKED.with(&[if is { "add" } else { "delete" }]).add(1);
     }
 }
 

@@ -31,6 +31,7 @@ use kube::Resource;
 
 use crate::{
     context::Context,
+    metrics,
     util::{
         expectations::Expectations,
         freshness::Freshness,
@@ -98,7 +99,12 @@ impl Shell {
         let job = change.object();
         let key = Key::of(job.meta());
         match change {
-            Change::Added(_) => self.queue.add(key),
+            Change::Added(_) => {
+                if let Some(other) = wanted::manager_elsewhere(job) {
+                    metrics::JOBS_ELSEWHERE.with(&[other]).add(1);
+                }
+                self.queue.add(key);
+            }
             Change::Deleted(_) => {
                 self.forget(&key);
                 self.wake_orphans(job);
@@ -126,6 +132,7 @@ impl Shell {
     }
 
     fn pod_changed(&self, change: &Change<Pod>) {
+        member::tally_tracked(change);
         match change {
             Change::Added(pod) if pods::is_terminating(pod) => self.pod_going(pod, false),
             Change::Added(pod) => match controller_of(&pod.metadata) {

@@ -15,6 +15,7 @@ use kube::{Api, api::PostParams};
 
 use super::{
     BATCH, Shell,
+    indexes::Indexes,
     member::{self, FINALIZER},
     sync::{Done, Observed, Pass, Plan, Said},
     track::Count,
@@ -37,6 +38,7 @@ impl Shell {
     pub(super) async fn reconcile(&self, key: Key) -> anyhow::Result<()> {
         // What is decided by a job that is seen older than it was written could be wrong. Its change will wake it.
         if !self.written.is_fresh(&key, || [self.jobs.version()]) {
+            metrics::STALE_JOBS.with(&["batch", "jobs"]).add(1);
             self.queue.add_after(key, STALE_WAIT);
             return Ok(());
         }
@@ -192,6 +194,10 @@ impl Shell {
         };
         let (created, error) = slow_start(indexes.len(), create).await;
         (created..indexes.len()).for_each(|_| self.expectations.creation_observed(key));
+        let reason = pass.wanted.why_created(pass.status.failed.unwrap_or(0) > 0, pass.terminating > 0);
+        for (status, pods) in [("succeeded", created), ("failed", usize::from(error.is_some()))] {
+            metrics::JOB_PODS_CREATED.with(&[reason, status]).add(pods as u64);
+        }
         (Done { created: created as i32, ..Done::default() }, error.map(Into::into))
     }
 
@@ -226,6 +232,9 @@ impl Shell {
         let written = self.api(key).replace_status(&key.name, &PostParams::default(), job).await?;
         self.written.note(key, 0, &written.metadata);
         tally(job, &before, was_finished);
+        for action in pass.handled.drain(..) {
+            metrics::JOB_FAILURES_HANDLED.with(&[action]).add(1);
+        }
         job.metadata.resource_version = written.metadata.resource_version;
         pass.changed = false;
         Ok(())
@@ -270,6 +279,21 @@ fn tally(job: &Job, before: &JobStatus, was_finished: bool) {
         let more = u64::try_from(now.unwrap_or(0) - before.unwrap_or(0)).unwrap_or(0);
         if more > 0 {
             metrics::JOB_PODS_FINISHED.with(&[mode, result]).add(more);
+        }
+    }
+    if mode == "Indexed" {
+        let spec = job.spec.as_ref();
+        let most = spec.and_then(|spec| spec.completions).unwrap_or(0);
+        let limit = spec.and_then(|spec| spec.backoff_limit_per_index).map_or("global", |_| "perIndex");
+        let total = |text: Option<&String>| Indexes::parse(text.map_or("", String::as_str), most).total();
+        for (status, before, now) in [
+            ("succeeded", before.completed_indexes.as_ref(), now.and_then(|s| s.completed_indexes.as_ref())),
+            ("failed", before.failed_indexes.as_ref(), now.and_then(|s| s.failed_indexes.as_ref())),
+        ] {
+            let more = u64::try_from(total(now) - total(before)).unwrap_or(0);
+            if more > 0 {
+                metrics::JOB_INDEXES.with(&[status, limit]).add(more);
+            }
         }
     }
     if let Some(end) = jobs::finished(job).filter(|_| !was_finished) {

@@ -21,8 +21,8 @@ pub(super) enum Failure {
     Ignored,
 }
 
-/// The first rule that fits the pod decides; without one the failure counts.
-pub(super) fn of_failure(policy: Option<&PodFailurePolicy>, pod: &Pod) -> Failure {
+/// The first rule that fits the pod decides; without one the failure counts. With the rule's action, if one decides.
+pub(super) fn of_failure(policy: Option<&PodFailurePolicy>, pod: &Pod) -> (Option<&'static str>, Failure) {
     for (index, rule) in policy.iter().flat_map(|p| &p.rules).enumerate() {
         let (namespace, name) = (key::namespace(&pod.metadata), key::name(&pod.metadata));
         let message = if let Some(codes) = &rule.on_exit_codes {
@@ -47,15 +47,15 @@ pub(super) fn of_failure(policy: Option<&PodFailurePolicy>, pod: &Pod) -> Failur
         };
         let Some(message) = message else { continue };
         match rule.action.as_str() {
-            "FailJob" => return Failure::Job(message),
-            "FailIndex" => return Failure::Index,
-            "Count" => return Failure::Counted,
-            "Ignore" => return Failure::Ignored,
+            "FailJob" => return (Some("FailJob"), Failure::Job(message)),
+            "FailIndex" => return (Some("FailIndex"), Failure::Index),
+            "Count" => return (Some("Count"), Failure::Counted),
+            "Ignore" => return (Some("Ignore"), Failure::Ignored),
             // An action of a later version.
             _ => {}
         }
     }
-    Failure::Counted
+    (None, Failure::Counted)
 }
 
 /// The first container that ended with a code of the rule, and the code.
@@ -110,7 +110,7 @@ mod tests {
 
     fn check(rules: Value, status: &Value, want: &Failure) {
         let policy: PodFailurePolicy = serde_json::from_value(json!({"rules": rules})).unwrap();
-        assert_eq!(of_failure(Some(&policy), &pod(status.clone())), *want, "{rules} {status}");
+        assert_eq!(of_failure(Some(&policy), &pod(status.clone())).1, *want, "{rules} {status}");
     }
 
     #[test]
@@ -165,7 +165,7 @@ mod tests {
         check(json!([rule("FailIndex", "DisruptionTarget", json!("True"))]), &status, &Failure::Index);
         check(json!([rule("Ignore", "DisruptionTarget", json!("False"))]), &status, &Failure::Counted);
         check(json!([]), &status, &Failure::Counted);
-        assert_eq!(of_failure(None, &pod(status)), Failure::Counted);
+        assert_eq!(of_failure(None, &pod(status)), (None, Failure::Counted));
     }
 
     #[test]

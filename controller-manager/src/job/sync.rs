@@ -90,6 +90,8 @@ pub(super) struct Pass {
     /// The condition with which the job ends; of the first or of the last step.
     pub(super) end: Option<JobCondition>,
     pub(super) failures: Failures,
+    /// What rules of the failure policy did about pods that are counted now.
+    pub(super) handled: Vec<&'static str>,
     /// When time alone will change something.
     pub(super) check_in: Option<Duration>,
     active: i32,
@@ -134,6 +136,7 @@ impl Pass {
             end: None,
             check_in: None,
             failures: Failures::default(),
+            handled: Vec::new(),
             wanted,
             status,
             members,

@@ -77,14 +77,14 @@ impl Pass {
                     uncounted.succeeded.get_or_insert_default().push(uid.to_owned());
                     self.changed = true;
                 }
-            } else if (failed || failing)
-                && !failed_before
-                && member.is_valid(&self.wanted)
-                && member.failure(&self.wanted) != Failure::Ignored
-            {
+            } else if (failed || failing) && !failed_before && member.is_valid(&self.wanted) {
                 // Once the job has failed, whatever has not ended counts as failed.
-                uncounted.failed.get_or_insert_default().push(uid.to_owned());
-                self.changed = true;
+                let (action, failure) = member.judged(&self.wanted);
+                self.handled.extend(action);
+                if failure != Failure::Ignored {
+                    uncounted.failed.get_or_insert_default().push(uid.to_owned());
+                    self.changed = true;
+                }
             }
             let length = |uids: &Option<Vec<String>>| uids.as_ref().map_or(0, Vec::len);
             if new_indexes.len() + length(&uncounted.succeeded) + length(&uncounted.failed) >= MOST_UNCOUNTED {

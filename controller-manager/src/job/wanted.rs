@@ -50,6 +50,15 @@ impl Wanted {
         }
     }
 
+    /// Why a pod is created, in the words of the metric.
+    pub(super) fn why_created(&self, have_failed: bool, some_terminate: bool) -> &'static str {
+        match (self.replaces_failed_only, have_failed) {
+            (true, true) => "recreate_failed",
+            (false, failed) if failed || some_terminate => "recreate_terminating_or_failed",
+            _ => "new",
+        }
+    }
+
     /// The number of indexes of an indexed job.
     pub(super) fn index_count(&self) -> i32 {
         self.completions.unwrap_or(0)
@@ -58,7 +67,12 @@ impl Wanted {
 
 /// Another program manages the job.
 pub(super) fn is_managed_elsewhere(job: &Job) -> bool {
-    job.spec.as_ref().and_then(|s| s.managed_by.as_deref()).is_some_and(|by| by != MANAGER)
+    manager_elsewhere(job).is_some()
+}
+
+/// The other program.
+pub(super) fn manager_elsewhere(job: &Job) -> Option<&str> {
+    job.spec.as_ref()?.managed_by.as_deref().filter(|by| *by != MANAGER)
 }
 
 /// Its completion mode.

@@ -37,6 +37,11 @@ fn parse(text: &str) -> Option<IpNet> {
 }
 
 impl Allocator {
+    /// Each range, and the share of its parts that is taken.
+    pub(super) fn shares(&self) -> Vec<([String; 1], f64)> {
+        self.sets.iter().map(CidrSet::share).collect()
+    }
+
     /// With the nodes that are there before any is given a range.
     ///
     /// # Errors

@@ -58,10 +58,12 @@ impl CidrSet {
             self.taken < most,
             "CIDR allocation failed; there are no remaining CIDRs left to allocate in the accepted range"
         );
-        let mut index = self.next;
+        let (mut index, mut passed) = (self.next, 0_u32);
         while self.is_used(index) {
             index = (index + 1) % most;
+            passed += 1;
         }
+        metrics::NODE_RANGE_TRIES.with(&[&self.cluster.to_string()]).observe(passed.into());
         self.next = (index + 1) % most;
         self.mark(index, true);
         Ok(self.range(index))
@@ -83,6 +85,11 @@ impl CidrSet {
     pub(super) fn release(&mut self, range: &IpNet) -> anyhow::Result<()> {
         self.indexes(range)?.for_each(|index| self.mark(index, false));
         Ok(())
+    }
+
+    /// The range of which this gives parts, and the share of the parts that are taken.
+    pub(super) fn share(&self) -> ([String; 1], f64) {
+        ([self.cluster.to_string()], self.taken as f64 / self.most() as f64)
     }
 
     /// Whether the two have an address in common.

@@ -132,6 +132,12 @@ async fn run(context: Context) -> anyhow::Result<()> {
     let (name, cancel) = (shell.context.name, shell.context.cancel.clone());
     let running = metrics::RUNNING.with(&["nodeipam", COMPONENT]);
     running.set(1);
+    let asked = shell.clone();
+    let _collected = metrics::collect(shell.context.name, move |out| {
+        let help = "[ALPHA] The share of a range's parts that nodes have.";
+        let shares = asked.allocator.lock().shares();
+        metrics::gauge(out, ("node_ipam_controller_cidrset_usage_cidrs", help), ["clusterCIDR"], shares);
+    });
     run_workers(name, &shell.queue, WORKERS, cancel, |name| shell.reconcile(name)).await;
     running.set(0);
     Ok(())

@@ -8,12 +8,13 @@ mod sync;
 mod zones;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
 
 use client::{Change, Informer, Scope};
+use component::metrics::Text;
 use controller::{Queue, run_workers};
 use futures::future::BoxFuture;
 use k8s_openapi::{
@@ -33,6 +34,7 @@ use tokio::time::Instant;
 
 use crate::{
     context::Context,
+    metrics,
     util::{key, pods},
 };
 use zones::{Rates, Zones};
@@ -84,8 +86,24 @@ async fn run(context: Context) -> anyhow::Result<()> {
     shell.nodes.synced().await;
     leases.synced().await;
     shell.pods.synced().await;
+    let s = shell.clone();
+    let _collected = metrics::collect(shell.context.name, move |out| health(out, &s.zones.lock().health()));
     run_workers(shell.context.name, &shell.queue, WORKERS, cancel, |name| shell.reconcile(name)).await;
     Ok(())
+}
+
+/// Writes how the zones are.
+fn health(out: &mut Text, zones: &BTreeMap<String, (usize, usize)>) {
+    let of = |value: fn(usize, usize) -> f64| {
+        zones.iter().map(move |(zone, (all, unready))| ([zone.clone()], value(*all, *unready)))
+    };
+    let share = |all: usize, unready: usize| 100.0 * (all - unready) as f64 / all as f64;
+    let help = "[ALPHA] The share of a zone's nodes that are healthy, in percent.";
+    metrics::gauge(out, ("node_collector_zone_health", help), ["zone"], of(share));
+    let help = "[ALPHA] A zone's nodes.";
+    metrics::gauge(out, ("node_collector_zone_size", help), ["zone"], of(|all, _| all as f64));
+    let help = "[ALPHA] Those of a zone's nodes that are not ready.";
+    metrics::gauge(out, ("node_collector_unhealthy_nodes_in_zone", help), ["zone"], of(|_, unready| unready as f64));
 }
 
 impl Shell {
@@ -149,6 +167,13 @@ impl Shell {
     }
 
     async fn reconcile(&self, name: String) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let outcome = self.look(name).await;
+        metrics::NODE_SECONDS.with(&[]).observe(begun.elapsed().as_secs_f64());
+        outcome
+    }
+
+    async fn look(&self, name: String) -> anyhow::Result<()> {
         let Some(node) = self.nodes.get(None, &name) else { return Ok(()) };
         let mut node = (*node).clone();
         let config = &self.context.config;
@@ -189,6 +214,9 @@ impl Shell {
                 json!({"metadata": {"resourceVersion": node.metadata.resource_version}, "spec": {"taints": taints}});
             // The list is replaced as a whole: a merge would resurrect what goes.
             api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+            if sync::evicts(&taints) && !sync::evicts(node.spec.iter().flat_map(|spec| spec.taints.iter().flatten())) {
+                metrics::NODE_EVICTIONS.with(&[&zones::key(&node)]).add(1);
+            }
         }
         Ok(())
     }

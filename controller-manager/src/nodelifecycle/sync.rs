@@ -21,13 +21,7 @@ const TAINTS: [(&str, &str, &str); 6] = [
 /// What the kubelet reports and its silence makes unknown.
 const REPORTED: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
 
-pub(crate) fn condition<'a>(node: &'a Node, kind: &str) -> Option<&'a NodeCondition> {
-    node.status.as_ref()?.conditions.as_ref()?.iter().find(|c| c.type_ == kind)
-}
-
-pub(crate) fn is_ready(node: &Node) -> bool {
-    condition(node, "Ready").is_some_and(|c| c.status == "True")
-}
+pub(crate) use crate::util::nodes::{condition, is_ready};
 
 /// Whether its kubelet ever said anything.
 pub(crate) fn has_reported(node: &Node) -> bool {
@@ -70,6 +64,11 @@ pub(crate) fn mark_unknown(node: &mut Node, now: Timestamp) -> bool {
     changed
 }
 
+/// Whether one of the taints is this controller's and has pods evicted.
+pub(crate) fn evicts<'a>(taints: impl IntoIterator<Item = &'a Taint>) -> bool {
+    taints.into_iter().any(|taint| taint.effect == "NoExecute" && (taint.key == NOT_READY || taint.key == UNREACHABLE))
+}
+
 /// What may be done about pods of unready nodes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Eviction {
@@ -83,10 +82,8 @@ pub(crate) enum Eviction {
 
 /// Whether it would be given up: it is not ready, and its pods do not go yet.
 pub(crate) fn wants_eviction(node: &Node) -> bool {
-    let tainted = node.spec.iter().flat_map(|s| s.taints.iter().flatten());
     let unready = condition(node, "Ready").is_some_and(|c| c.status != "True");
-    unready
-        && !tainted.into_iter().any(|t| t.effect == "NoExecute" && [NOT_READY, UNREACHABLE].contains(&t.key.as_str()))
+    unready && !evicts(node.spec.iter().flat_map(|spec| spec.taints.iter().flatten()))
 }
 
 /// The taints as they should be, or nothing if they are.

@@ -3,7 +3,10 @@
 //! Upstream: `pkg/controller/nodelifecycle/node_lifecycle_controller.go` (ComputeZoneState, handleDisruption,
 //! setLimiterInZone). Counted as nodes change, so that a question costs nothing, however many nodes there are.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use k8s_openapi::api::core::v1::Node;
 use tokio::time::Instant;
@@ -72,10 +75,16 @@ pub(crate) struct Zones {
     zones: HashMap<String, Zone>,
 }
 
-/// The zone that a node's labels name, with its region.
-fn of(node: &Node) -> String {
-    let label = |l: &str| node.metadata.labels.as_ref().and_then(|labels| labels.get(l)).map_or("", String::as_str);
-    format!("{}:\0:{}", label("topology.kubernetes.io/region"), label("topology.kubernetes.io/zone"))
+/// The name of a node's zone, with its region, as upstream's `GetZoneKey`.
+pub(crate) fn key(node: &Node) -> String {
+    let label = |l: &str| node.metadata.labels.as_ref().and_then(|labels| labels.get(l));
+    // The older labels go first, as upstream.
+    let region = label("failure-domain.beta.kubernetes.io/region").or_else(|| label("topology.kubernetes.io/region"));
+    let zone = label("failure-domain.beta.kubernetes.io/zone").or_else(|| label("topology.kubernetes.io/zone"));
+    let text = |label: Option<&String>| label.map_or("", String::as_str).to_owned();
+    let (region, zone) = (text(region), text(zone));
+    // The null byte keeps two labels apart that together are the same.
+    if region.is_empty() && zone.is_empty() { String::new() } else { format!("{region}:\0:{zone}") }
 }
 
 impl Zones {
@@ -85,7 +94,7 @@ impl Zones {
 
     /// A node came, went or changed. True if that changes what may be done about unready nodes.
     pub(crate) fn change(&mut self, old: Option<&Node>, new: Option<&Node>) -> bool {
-        let place = |node: Option<&Node>| node.map(|n| (of(n), is_ready(n)));
+        let place = |node: Option<&Node>| node.map(|n| (key(n), is_ready(n)));
         let (old, new) = (place(old), place(new));
         if old == new {
             return false;
@@ -110,6 +119,11 @@ impl Zones {
         (self.all_silent(), zones.iter().map(|z| self.zones.get(z).map(|zone| zone.rate(&self.rates))).collect())
     }
 
+    /// By zone, how many nodes there are and how many of them are not ready.
+    pub(crate) fn health(&self) -> BTreeMap<String, (usize, usize)> {
+        self.zones.iter().map(|(name, zone)| (name.clone(), (zone.ready + zone.unready, zone.unready))).collect()
+    }
+
     fn all_silent(&self) -> bool {
         self.zones.values().all(|zone| zone.state(&self.rates) == State::Full)
     }
@@ -120,7 +134,7 @@ impl Zones {
         if self.all_silent() {
             return (Eviction::Off, None);
         }
-        let Some(zone) = self.zones.get_mut(&of(node)) else { return (Eviction::Held, None) };
+        let Some(zone) = self.zones.get_mut(&key(node)) else { return (Eviction::Held, None) };
         let rate = zone.rate(&self.rates);
         if rate <= 0.0 {
             return (Eviction::Held, None);

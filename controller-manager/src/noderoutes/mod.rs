@@ -20,6 +20,7 @@ use serde_json::json;
 use crate::{
     cloud::{Route, Routes},
     context::Context,
+    metrics,
     util::key,
 };
 
@@ -55,6 +56,7 @@ async fn reconcile(
     nodes: &[Arc<Node>],
     cluster: &[IpNet],
 ) -> anyhow::Result<()> {
+    metrics::ROUTE_SYNCS.with(&[]).add(1);
     let name = &context.config.cluster_name;
     let there = routes.list(name).await?;
     let by_name: BTreeMap<&str, &Node> = nodes.iter().map(|node| (key::name(&node.metadata), &**node)).collect();

@@ -112,7 +112,7 @@ fn unbound(world: &World<'_>, claim: &Arc<PersistentVolumeClaim>) -> Vec<Step> {
         let mut claim = (**claim).clone();
         claim.spec.get_or_insert_default().storage_class_name = class.metadata.name.clone();
         // What follows of it comes with the change.
-        return vec![Step::Claim(Box::new(claim))];
+        return vec![Step::DefaultClass(Box::new(claim))];
     }
     let said = if delayed && !annotations::has(&claim.metadata, SELECTED_NODE) {
         waits_for_consumer(world, claim)

@@ -8,6 +8,7 @@
 //! that comes. What upstream does at its next resync only events are repeated by, and reclaims that failed.
 
 mod claim;
+mod counts;
 mod known;
 mod plugins;
 mod reclaim;
@@ -35,6 +36,7 @@ use self::{
 };
 use crate::{
     context::Context,
+    metrics,
     util::{
         claim_users::ClaimUsers,
         key::{self, Key},
@@ -102,6 +104,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
             run.until_stopped(shell.resync()).await;
         }
     });
+    let _collected = metrics::collect(name, move |out| counts::write(out, &volumes.list(), &claims.list()));
     run_workers(name, &shell.queue, WORKERS, cancel, |item| shell.reconcile(item)).await;
     Ok(())
 }
@@ -265,6 +268,14 @@ impl Shell {
                     claim.metadata.resource_version = claim_version.or(claim.metadata.resource_version);
                     let written = claims(&claim).replace(key::name(&claim.metadata), &params, &claim).await?;
                     claim_version = self.saw_claim(written);
+                }
+                Step::DefaultClass(claim) => {
+                    let written = claims(&claim).replace(key::name(&claim.metadata), &params, &claim).await;
+                    metrics::RETROACTIVE_CLASSES.with(&[]).add(1);
+                    if written.is_err() {
+                        metrics::RETROACTIVE_CLASS_ERRORS.with(&[]).add(1);
+                    }
+                    claim_version = self.saw_claim(written?);
                 }
                 Step::ClaimStatus(mut claim) => {
                     claim.metadata.resource_version = claim_version.or(claim.metadata.resource_version);

@@ -28,9 +28,12 @@ use super::{
     steps::{Event, Step, unbind},
     volume::{self, failed},
 };
-use crate::util::{
-    key::{self, Key},
-    pods,
+use crate::{
+    metrics,
+    util::{
+        key::{self, Key},
+        pods,
+    },
 };
 
 /// Where recycler pods run.
@@ -158,6 +161,9 @@ impl Shell {
     pub(super) async fn delete(&self, volume: &PersistentVolume, path: &str) -> anyhow::Result<()> {
         let Some(mut volume) = self.still_released(volume).await? else { return Ok(()) };
         if let Err(why) = remove(path).await {
+            for counted in [&metrics::VOLUME_ERRORS_TOTAL, &metrics::VOLUME_TOTAL_ERRORS] {
+                counted.with(&["kubernetes.io/host-path", "delete"]).add(1);
+            }
             return self.carry_out_writes(failed(&volume, "VolumeFailedDelete", &why)).await;
         }
         let api: Api<PersistentVolume> = Api::all(self.context.client.clone());

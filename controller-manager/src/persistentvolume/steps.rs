@@ -16,6 +16,8 @@ pub(super) enum Step {
     VolumeStatus(Box<PersistentVolume>),
     Claim(Box<PersistentVolumeClaim>),
     ClaimStatus(Box<PersistentVolumeClaim>),
+    /// The same as `Claim`, of one that gets the default class.
+    DefaultClass(Box<PersistentVolumeClaim>),
     /// Say something about an object.
     Event(Event),
     /// A claim has to be looked at.

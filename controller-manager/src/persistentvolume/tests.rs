@@ -216,7 +216,7 @@ impl Server {
                 Step::VolumeStatus(new) => {
                     self.volumes.get_mut(new.metadata.name.as_deref().unwrap()).unwrap().status = new.status;
                 }
-                Step::Claim(new) => {
+                Step::Claim(new) | Step::DefaultClass(new) => {
                     let old = self.claims.get_mut(new.metadata.name.as_deref().unwrap()).unwrap();
                     *old = PersistentVolumeClaim { status: old.status.clone(), ..*new };
                 }

@@ -29,8 +29,13 @@ use k8s_openapi::{
 use kube::{Api, api::PostParams};
 use machinery::selector::LabelSelector;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
-use crate::{context::Context, util::key::Key};
+use crate::{
+    context::Context,
+    metrics as counted,
+    util::key::{self, Key},
+};
 use memory::Memory;
 use metrics::{Metrics, Of};
 use proposals::{Invalid, Proposal};
@@ -85,6 +90,8 @@ async fn run(context: Context) -> anyhow::Result<()> {
     shell.hpas.synced().await;
     shell.selected.synced().await;
     shell.scales.synced().await;
+    let hpas = shell.hpas.clone();
+    let _collected = collected(name, move || hpas.list());
     let (shell, queue) = (&shell, &queue);
     run_workers(name, queue, workers, cancel, |key: Key| async move {
         let Some(hpa) = shell.hpas.get(Some(&key.namespace), &key.name) else {
@@ -102,15 +109,37 @@ async fn run(context: Context) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How many autoscalers there are, and the sizes that they want.
+fn collected(
+    controller: &'static str,
+    all: impl Fn() -> Vec<Arc<HorizontalPodAutoscaler>> + Send + Sync + 'static,
+) -> counted::Collected {
+    counted::collect(controller, move |out| {
+        let all = all();
+        let name = "horizontal_pod_autoscaler_controller_num_horizontal_pod_autoscalers";
+        counted::gauge(out, (name, "[ALPHA] Autoscalers that are looked after."), [], [([], all.len() as f64)]);
+        let wanted = all.iter().map(|hpa| {
+            let wanted = hpa.status.as_ref().map_or(0, |status| status.desired_replicas);
+            ([key::namespace(&hpa.metadata).to_owned(), key::name(&hpa.metadata).to_owned()], f64::from(wanted))
+        });
+        let name = "horizontal_pod_autoscaler_controller_desired_replicas";
+        counted::gauge(out, (name, "[ALPHA] The size that an autoscaler wants."), ["namespace", "hpa_name"], wanted);
+    })
+}
+
 impl Shell {
     /// One autoscaler's turn.
     async fn turn(&self, key: &Key, hpa: &HorizontalPodAutoscaler) -> Result<(), String> {
         let mut turn = Turn::new(hpa, Timestamp::now());
         // What is remembered is the turn's own until it is over: no two workers have the same key.
         let mut memory = self.memories.lock().get(key).cloned().unwrap_or_default();
+        let begun = Instant::now();
         let done = self.decide(key, &mut turn, &mut memory).await;
         self.memories.lock().insert(key.clone(), memory);
         let written = if turn.has_changed() { self.write(key, &mut turn).await } else { Ok(()) };
+        let labels = [turn.action, if written.is_ok() && done.is_ok() { "none" } else { "internal" }];
+        counted::HPA_RECONCILIATIONS.with(&labels).add(1);
+        counted::HPA_SECONDS.with(&labels).observe(begun.elapsed().as_secs_f64());
         let reference = object_reference(hpa);
         for (kind, reason, message) in turn.events {
             self.context.recorder.event(&reference, kind, reason, message);
@@ -221,8 +250,14 @@ impl Shell {
         let specs = turn.hpa.spec.metrics.clone().unwrap_or_default();
         let mut proposals: Vec<Result<Proposal, Invalid>> = Vec::with_capacity(specs.len());
         for spec in &specs {
+            let begun = Instant::now();
             let reading = self.metrics.read(spec, of, &self.selected, &self.scales).await;
-            proposals.push(proposals::proposal(spec, workload, target.there_are(), reading));
+            let proposal = proposals::proposal(spec, workload, target.there_are(), reading);
+            let current = turn.hpa.status.as_ref().and_then(|status| status.current_replicas).unwrap_or(0);
+            let labels = [sync::proposed(&proposal, current), sync::fault(&proposal), &spec.type_];
+            counted::HPA_METRICS.with(&labels).add(1);
+            counted::HPA_METRIC_SECONDS.with(&labels).observe(begun.elapsed().as_secs_f64());
+            proposals.push(proposal);
         }
         turn.choose(proposals, target.wanted())
     }

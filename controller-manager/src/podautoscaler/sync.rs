@@ -53,12 +53,14 @@ pub(super) struct Turn {
     pub(super) events: Vec<Event>,
     pub(super) now: Timestamp,
     before: HorizontalPodAutoscalerStatus,
+    /// What was done, in the words of the metrics.
+    pub(super) action: &'static str,
 }
 
 impl Turn {
     pub(super) fn new(hpa: &HorizontalPodAutoscaler, now: Timestamp) -> Self {
         let before = hpa.status.clone().unwrap_or_default();
-        Self { hpa: hpa.clone(), events: Vec::new(), now, before }
+        Self { hpa: hpa.clone(), events: Vec::new(), now, before, action: "none" }
     }
 
     fn status(&mut self) -> &mut HorizontalPodAutoscalerStatus {
@@ -205,6 +207,7 @@ impl Turn {
         let desired = plan.desired;
         let message = format!("the HPA controller was able to update the target scale to {desired}");
         self.condition("AbleToScale", true, "SucceededRescale", message);
+        self.action = if desired > current { "scale_up" } else { "scale_down" };
         let message = format!("New size: {desired}; reason: {}", plan.reason);
         self.events.push(("Normal", "SuccessfulRescale", message));
         if let Some(behavior) = &self.hpa.spec.behavior {
@@ -245,6 +248,24 @@ impl Turn {
             status
         };
         self.hpa.status.as_ref().is_some_and(|status| normal(status) != normal(&self.before))
+    }
+}
+
+/// What one metric proposes, in the words of the metrics.
+pub(super) fn proposed(proposal: &Result<Proposal, Invalid>, current: i32) -> &'static str {
+    match proposal {
+        Ok(proposal) if proposal.replicas > current => "scale_up",
+        Ok(proposal) if proposal.replicas < current => "scale_down",
+        _ => "none",
+    }
+}
+
+/// Whose fault it is that a metric proposes nothing.
+pub(super) fn fault(proposal: &Result<Proposal, Invalid>) -> &'static str {
+    match proposal {
+        Ok(_) => "none",
+        Err(wrong) if wrong.reason == "InvalidMetricSourceType" => "spec",
+        Err(_) => "internal",
     }
 }
 

@@ -24,6 +24,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     context::Context,
+    metrics,
     util::{
         expectations::Expectations,
         key::{self, Key},
@@ -211,7 +212,11 @@ impl<R: Replicas + 'static> Shell<R> {
             }
             Manage::Delete(n) => {
                 let related = self.related_pods(set);
-                let doomed = sync::pods_to_delete(mine, &related, n, Timestamp::now());
+                let now = Timestamp::now();
+                let doomed = sync::pods_to_delete(mine, &related, n, now);
+                for ratio in sync::age_ratios(mine, &doomed, now) {
+                    metrics::REPLICAS_AGE_RATIO.with(&[]).observe(ratio);
+                }
                 self.expectations.expect_deletions(key, doomed.iter().map(|p| key::uid(&p.metadata).to_owned()));
                 let delete = |pod| control.delete_expected(pod, &self.expectations, key);
                 let results = join_all(doomed.iter().map(|pod| delete(pod))).await;

@@ -63,6 +63,19 @@ pub(crate) fn pods_to_delete(mine: &[Arc<Pod>], related: &[Arc<Pod>], n: usize, 
     ordered
 }
 
+/// The ages of the ready ones of those that are given up, in whole ages of the youngest ready pod. Where all go, none was
+/// chosen.
+pub(crate) fn age_ratios(mine: &[Arc<Pod>], doomed: &[Arc<Pod>], now: Timestamp) -> Vec<f64> {
+    let age = |pod: &Pod| {
+        let made = pod.metadata.creation_timestamp.as_ref().map_or(now, |t| t.0);
+        i64::try_from(now.duration_since(made).as_millis()).unwrap_or(i64::MAX)
+    };
+    let ready = |pod: &&Arc<Pod>| pods::is_ready(pod);
+    let youngest = mine.iter().filter(ready).map(|pod| age(pod)).min().filter(|_| doomed.len() < mine.len());
+    let Some(youngest) = youngest.filter(|age| *age > 0) else { return vec![] };
+    doomed.iter().filter(ready).map(|pod| (age(pod) / youngest) as f64).collect()
+}
+
 /// A pod of the set that is on its way out, but not finished.
 pub(crate) fn is_terminating_of(pod: &Pod, set: &ObjectMeta, selector: &Selector) -> bool {
     pods::is_terminating(pod)

@@ -28,6 +28,7 @@ use serde_json::json;
 
 use crate::{
     context::Context,
+    metrics,
     util::{
         freshness::{Freshness, STALE_WAIT},
         gone::Gone,
@@ -93,6 +94,13 @@ async fn run(context: Context) -> anyhow::Result<()> {
     shell.pods.synced().await;
     shell.claims.synced().await;
     shell.templates.synced().await;
+    let claims = shell.claims.clone();
+    let _collected = metrics::collect(shell.context.name, move |out| {
+        let help = "[ALPHA] Claims of devices, by whether they have them, and where they come from.";
+        let counted = metrics::tally(claims.list().iter().map(|claim| sync::sort(claim)));
+        let labels = ["allocated", "admin_access", "source"];
+        metrics::gauge(out, ("resourceclaim_controller_resource_claims", help), labels, counted);
+    });
     run_workers(shell.context.name, &shell.queue, workers, cancel, |item| shell.reconcile(item)).await;
     Ok(())
 }
@@ -196,6 +204,8 @@ impl Shell {
                 })?;
                 let claim = sync::generate(pod, &entry.name, &found);
                 let made = self.api(key).create(&PostParams::default(), &claim).await;
+                let status = if made.is_ok() { "success" } else { "failure" };
+                metrics::CLAIM_CREATES.with(&[status, sync::admin_access(&claim)]).add(1);
                 let made = made.map_err(|e| format!("create ResourceClaim : {}", client::message(&e)))?;
                 self.written.note(key, 0, &made.metadata);
                 Ok(made.metadata.name)

@@ -29,6 +29,27 @@ fn extended(pod: &Pod) -> Option<&str> {
     Some(pod.status.as_ref()?.extended_resource_claim_status.as_ref()?.resource_claim_name.as_str())
 }
 
+/// Whether a claim asks for access as an administrator, in the words of the metrics.
+pub(crate) fn admin_access(claim: &ResourceClaim) -> &'static str {
+    let requests = claim.spec.devices.iter().flat_map(|devices| devices.requests.iter().flatten());
+    let mut exact = requests.filter_map(|request| request.exactly.as_ref());
+    if exact.any(|asked| asked.admin_access == Some(true)) { "true" } else { "false" }
+}
+
+/// Whether a claim is allocated, asks for such access, and where it comes from: the labels of its metric.
+pub(crate) fn sort(claim: &ResourceClaim) -> [String; 3] {
+    let annotation = |name: &str| claim.metadata.annotations.as_ref().and_then(|all| all.get(name)).map(String::as_str);
+    let source = if annotation("resource.kubernetes.io/extended-resource-claim") == Some("true") {
+        "extended_resource"
+    } else if annotation(ENTRY).is_some_and(|entry| !entry.is_empty()) {
+        "resource_claim_template"
+    } else {
+        ""
+    };
+    let allocated = claim.status.as_ref().is_some_and(|status| status.allocation.is_some());
+    [allocated.to_string(), admin_access(claim).to_owned(), source.to_owned()]
+}
+
 /// Whether the pod concerns this controller at all.
 pub(crate) fn has_claims(pod: &Pod) -> bool {
     !entries(pod).is_empty() || extended(pod).is_some()

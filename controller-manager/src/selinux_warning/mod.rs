@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 
 use crate::{
     context::Context,
+    metrics,
     util::{
         claim_users::ClaimUsers,
         key::{self, Key},
@@ -85,6 +86,17 @@ async fn run(context: Context) -> anyhow::Result<()> {
     shell.claims.synced().await;
     shell.volumes.synced().await;
     shell.drivers.synced().await;
+    let asked = shell.clone();
+    let _collected = metrics::collect(name, move |out| {
+        let of = (
+            "selinux_warning_controller_selinux_volume_conflict",
+            "[ALPHA] Two pods that use one volume in ways that do not go together on one node.",
+        );
+        let labels =
+            ["property", "pod1_namespace", "pod1_name", "pod1_value", "pod2_namespace", "pod2_name", "pod2_value"];
+        let conflicts = asked.known.lock().conflicts();
+        metrics::gauge(out, of, labels, conflicts.into_iter().map(|conflict| (conflict, 1.0)));
+    });
     run_workers(name, &shell.queue, 1, cancel, |key| shell.reconcile(key)).await;
     Ok(())
 }

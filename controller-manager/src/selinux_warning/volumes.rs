@@ -64,6 +64,31 @@ impl Volumes {
         conflicts
     }
 
+    /// All conflicts there are, as the labels of their metric: the property, and of each of both pods its namespace, its name
+    /// and its value.
+    pub(super) fn conflicts(&self) -> Vec<[String; 7]> {
+        let mut all = vec![];
+        for volume in self.all.values() {
+            for (one, ours) in &volume.pods {
+                for (other, theirs) in volume.pods.iter().filter(|(other, _)| *other != one) {
+                    let mut add = |property: &str, ours: &str, theirs: &str| {
+                        all.push(
+                            [property, &one.namespace, &one.name, ours, &other.namespace, &other.name, theirs]
+                                .map(str::to_owned),
+                        );
+                    };
+                    if theirs.policy != ours.policy {
+                        add("SELinuxChangePolicy", &ours.policy, &theirs.policy);
+                    }
+                    if label::conflict(&theirs.label, &ours.label) {
+                        add("SELinuxLabel", &ours.label, &theirs.label);
+                    }
+                }
+            }
+        }
+        all
+    }
+
     /// A pod uses nothing any more.
     pub(super) fn remove(&mut self, pod: &Key) {
         for volume in self.of_pod.remove(pod).unwrap_or_default() {

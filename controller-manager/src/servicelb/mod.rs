@@ -20,10 +20,12 @@ use kube::{
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::{
     cloud::{Failure, LoadBalancers},
     context::Context,
+    metrics,
     util::key::Key,
 };
 use sync::FINALIZER;
@@ -229,8 +231,13 @@ impl Shell {
                 changed.push((key.clone(), known.service.clone()));
             }
         }
+        let all_begun = Instant::now();
         for (key, service) in changed {
-            match self.balancers.update(self.cluster(), &service, &nodes).await {
+            metrics::BALANCER_SYNCS.with(&[]).add(1);
+            let begun = Instant::now();
+            let updated = self.balancers.update(self.cluster(), &service, &nodes).await;
+            metrics::BALANCER_SECONDS.with(&[]).observe(begun.elapsed().as_secs_f64());
+            match updated {
                 Ok(()) if nodes.is_empty() => {
                     let why = "There are no available nodes for LoadBalancer";
                     self.say(&service, "Warning", "UnAvailableLoadBalancer", why);
@@ -247,10 +254,12 @@ impl Shell {
                         nodes.len()
                     );
                     self.say(&service, "Warning", "UpdateLoadBalancerFailed", message);
+                    metrics::BALANCER_NODE_ERRORS.with(&[]).add(1);
                     self.queue.add(key);
                 }
             }
         }
+        metrics::BALANCER_NODE_SECONDS.with(&[]).observe(all_begun.elapsed().as_secs_f64());
         Ok(())
     }
 }

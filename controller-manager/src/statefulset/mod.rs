@@ -31,6 +31,7 @@ use parking_lot::Mutex;
 
 use crate::{
     context::Context,
+    metrics,
     util::{
         freshness::{Freshness, STALE_WAIT},
         history::{self, HASH_LABEL, History},
@@ -171,7 +172,10 @@ impl Shell {
     }
 
     async fn reconcile(&self, key: Key) -> anyhow::Result<()> {
-        if !self.written.is_fresh(&key, || [self.sets.version(), self.pods.version(), self.claims.version()]) {
+        let seen = || [self.sets.version(), self.pods.version(), self.claims.version()];
+        if let Some(kind) = self.written.behind(&key, seen) {
+            let kinds = [["apps", "statefulsets"], ["", "pods"], ["", "persistentvolumeclaims"]];
+            metrics::STALE_STATEFUL.with(&kinds[kind]).add(1);
             self.queue.add_after(key, STALE_WAIT);
             return Ok(());
         }

@@ -102,7 +102,7 @@ impl Shell {
                     self.queue.add_after(key, limit - passed);
                     return Ok(());
                 }
-                self.evict(&key, &pod).await
+                self.evict(&key, &pod, passed - limit).await
             }
         }
     }
@@ -136,7 +136,9 @@ impl Shell {
         self.context.recorder.event(&pod, "Normal", "TaintManagerEviction", message);
     }
 
-    async fn evict(&self, key: &Key, pod: &Pod) -> anyhow::Result<()> {
+    /// Deletes a pod, so late.
+    async fn evict(&self, key: &Key, pod: &Pod, late: Duration) -> anyhow::Result<()> {
+        let begun = Instant::now();
         self.say(key, format!("Marking for deletion Pod {}/{}", key.namespace, key.name));
         if let Some(days) = self.since.lock().get_mut(key) {
             days.over = true;
@@ -149,6 +151,7 @@ impl Shell {
             Err(e) if !client::is_not_found(&e) && !client::is_conflict(&e) => Err(e.into()),
             Ok(_) => {
                 metrics::TAINT_DELETIONS.with(&[]).add(1);
+                metrics::TAINT_DELETION_SECONDS.with(&[]).observe((late + begun.elapsed()).as_secs_f64());
                 Ok(())
             }
             Err(_) => Ok(()),

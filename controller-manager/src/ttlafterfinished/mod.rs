@@ -14,7 +14,7 @@ use kube::{
     api::{DeleteParams, Preconditions},
 };
 
-use crate::{context::Context, util::key::Key};
+use crate::{context::Context, metrics, util::key::Key};
 use sync::Life;
 
 /// Runs the TTL-after-finished controller.
@@ -45,8 +45,10 @@ async fn run(context: Context) -> anyhow::Result<()> {
         if !is_over(queue, &key, &job)? {
             return Ok(());
         }
+        let late = sync::end(&job).map(|end| Timestamp::now().duration_since(end).as_secs_f64());
         let uid = Some(Preconditions { uid: job.metadata.uid, resource_version: None });
         api.delete(&key.name, &DeleteParams { preconditions: uid, ..DeleteParams::foreground() }).await?;
+        metrics::TTL_SECONDS.with(&[]).observe(late.unwrap_or_default());
         Ok(())
     })
     .await;

@@ -27,6 +27,12 @@ pub(super) fn is_mortal(job: &Job) -> bool {
     job.metadata.deletion_timestamp.is_none() && seconds(job).is_some() && jobs::is_finished(job)
 }
 
+/// When its life was over.
+pub(super) fn end(job: &Job) -> Option<Timestamp> {
+    let finished = jobs::finished(job)?.last_transition_time.as_ref()?.0;
+    finished.checked_add(SignedDuration::from_secs(seconds(job)?.into())).ok()
+}
+
 /// What is left of it.
 ///
 /// # Errors

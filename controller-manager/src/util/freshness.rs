@@ -45,16 +45,21 @@ impl<const N: usize> Freshness<N> {
 
     /// Whether the informers have shown all that was written; `seen` says how far they are. If not, the owner waits.
     pub(crate) fn is_fresh(&self, owner: &Key, seen: impl Fn() -> [u64; N]) -> bool {
+        self.behind(owner, seen).is_none()
+    }
+
+    /// The same: the number of the first kind of which something that was written is not seen yet.
+    pub(crate) fn behind(&self, owner: &Key, seen: impl Fn() -> [u64; N]) -> Option<usize> {
         // Asked under the lock: who comes that far after that finds the owner waiting.
         let mut state = self.0.lock();
-        let fresh = state.written.get(owner).is_none_or(|written| written.iter().zip(seen()).all(|(w, s)| *w <= s));
-        if fresh {
+        let behind = state.written.get(owner).and_then(|written| written.iter().zip(seen()).position(|(w, s)| *w > s));
+        if behind.is_none() {
             state.written.remove(owner);
             state.waiting.remove(owner);
         } else {
             state.waiting.insert(owner.clone());
         }
-        fresh
+        behind
     }
 
     /// Nothing is waited for any more: the owner is gone.

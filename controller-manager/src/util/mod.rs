@@ -15,6 +15,7 @@ pub(crate) mod jobs;
 pub(crate) mod key;
 pub(crate) mod namespaces;
 pub(crate) mod node_affinity;
+pub(crate) mod nodes;
 pub(crate) mod owners;
 pub(crate) mod pod_claims;
 pub(crate) mod pod_control;

@@ -63,8 +63,8 @@ impl Nodes {
         let actions = sync(&volume, &mut now, self.force, at(second));
         let said = actions.iter().map(|action| match action {
             Action::Attach(node) => format!("attach {node}"),
-            Action::Detach { node, verify: true } => format!("detach {node}"),
-            Action::Detach { node, verify: false } => format!("force {node}"),
+            Action::Detach { node, forced: None } => format!("detach {node}"),
+            Action::Detach { node, forced: Some(_) } => format!("force {node}"),
             Action::Report(node) => format!("report {node}"),
             Action::Tell(node, i, kind, reason, message) => {
                 assert_eq!(*kind == "Warning", *reason == "FailedAttachVolume");
