@@ -5,6 +5,7 @@
 
 mod hints;
 mod sync;
+mod topology;
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,13 +16,19 @@ use k8s_openapi::api::{
     core::v1::{Node, Pod, Service},
     discovery::v1::EndpointSlice,
 };
+use parking_lot::Mutex;
 
+use self::{
+    hints::Distribution,
+    topology::{Topology, Zones},
+};
 use crate::{
     context::Context,
+    metrics::{self, Collected},
     util::{
         key::{self, Key},
-        services,
-        slices::{self, Tracker},
+        nodes, services,
+        slices::{self, Tracker, Writes},
     },
 };
 
@@ -40,6 +47,9 @@ struct Shell {
     nodes: Informer<Node>,
     slices: Informer<EndpointSlice>,
     queue: Queue<Key>,
+    /// Nodes have changed, so that zones may have other shares.
+    zones_changed: Queue<()>,
+    topology: Mutex<Topology>,
     tracker: Tracker,
 }
 
@@ -47,8 +57,9 @@ async fn run(context: Context) -> anyhow::Result<()> {
     let i = context.informers.clone();
     let (workers, cancel) = (context.config.concurrent_service_endpoint_syncs, context.cancel.clone());
     let (services, pods, nodes, slices) = (i.of(), i.of(), i.of(), i.of());
-    let tracker = Tracker::default();
-    let shell = Arc::new(Shell { context, services, pods, nodes, slices, queue: Queue::new(), tracker });
+    let (tracker, topology) = (Tracker::default(), Mutex::default());
+    let (queue, zones_changed) = (Queue::new(), Queue::new());
+    let shell = Arc::new(Shell { context, services, pods, nodes, slices, queue, zones_changed, topology, tracker });
     let s = shell.clone();
     shell.services.on_change(move |change| s.queue.add(Key::of(&change.object().metadata)));
     let s = shell.clone();
@@ -62,8 +73,29 @@ async fn run(context: Context) -> anyhow::Result<()> {
     shell.pods.synced().await;
     shell.nodes.synced().await;
     shell.slices.synced().await;
-    run_workers(shell.context.name, &shell.queue, workers, cancel, |key| shell.reconcile(key)).await;
+    shell.topology.lock().zones = Zones::of(&shell.nodes.list());
+    let _collected = collected(&shell);
+    let name = shell.context.name;
+    tokio::join!(
+        run_workers(name, &shell.queue, workers, cancel.clone(), |key| shell.reconcile(key)),
+        run_workers("endpointslice-topology", &shell.zones_changed, 1, cancel, |()| shell.look_at_zones()),
+    );
     Ok(())
+}
+
+/// How many slices there are and should be, and how Services want their traffic.
+fn collected(shell: &Shell) -> Collected {
+    let (slices, services, max) =
+        (shell.slices.clone(), shell.services.clone(), shell.context.config.max_endpoints_per_slice);
+    metrics::collect(shell.context.name, move |out| {
+        slices::write_numbers(out, "endpoint_slice_controller", MANAGER, &slices.list(), max);
+        let help = "[BETA] Services that say how their traffic is to be distributed.";
+        let services = services.list();
+        let said = services.iter().filter(|service| hints::distribution(service) != hints::Distribution::Anywhere);
+        let said = said.filter_map(|service| Some([service.spec.as_ref()?.traffic_distribution.clone()?]));
+        let of = ("endpoint_slice_controller_services_count_by_traffic_distribution", help);
+        metrics::gauge(out, of, ["traffic_distribution"], metrics::tally(said));
+    })
 }
 
 /// The Service of a slice that this controller manages.
@@ -95,8 +127,21 @@ impl Shell {
         !self.tracker.is_own(key, slice)
     }
 
+    /// The zones' shares are other ones: Services whose hints give an endpoint too much are looked at.
+    async fn look_at_zones(&self) -> anyhow::Result<()> {
+        let mut topology = self.topology.lock();
+        topology.zones = Zones::of(&self.nodes.list());
+        topology.overloaded().into_iter().for_each(|key| self.queue.add(key));
+        Ok(())
+    }
+
     /// A node that came or changed its zone changes what slices say about its pods.
     fn node_changed(&self, change: &Change<Node>) {
+        let same =
+            |old: &Node, new: &Node| nodes::is_ready(old) == nodes::is_ready(new) && sync::zone(old) == sync::zone(new);
+        if !matches!(change, Change::Updated { old, new } if same(old, new)) {
+            self.zones_changed.add(());
+        }
         let node = match change {
             Change::Updated { old, new } if sync::zone(old) == sync::zone(new) => return,
             change => change.object(),
@@ -108,9 +153,21 @@ impl Shell {
     }
 
     async fn reconcile(&self, key: Key) -> anyhow::Result<()> {
+        let outcome = self.look(key).await;
+        let result = match &outcome {
+            Ok(()) => "success",
+            Err(error) if error.is::<slices::Stale>() => "stale",
+            Err(_) => "error",
+        };
+        metrics::SLICES_SYNCS.with(&[result]).add(1);
+        outcome
+    }
+
+    async fn look(&self, key: Key) -> anyhow::Result<()> {
         let Some(service) = self.services.get(Some(&key.namespace), &key.name) else {
             // Its slices go with it: they have it as their owner.
             self.tracker.forget(&key);
+            self.topology.lock().forget(&key);
             return Ok(());
         };
         let Some(selector) = services::selector(&service) else { return Ok(()) };
@@ -118,24 +175,54 @@ impl Shell {
         let mut slices = self.slices.list_namespace(&key.namespace);
         slices.retain(|s| service_of(s).as_ref() == Some(&key) && s.metadata.deletion_timestamp.is_none());
         if self.tracker.is_stale(&key, &slices) {
-            anyhow::bail!("EndpointSlice informer cache is out of date");
+            return Err(slices::Stale.into());
         }
         let node = |name: &str| self.nodes.get(None, name);
-        let plan = sync::sync(&service, &pods, node, &slices, self.context.config.max_endpoints_per_slice);
+        let max = self.context.config.max_endpoints_per_slice;
+        let (plan, said) = {
+            let mut topology = self.topology.lock();
+            let mut plan = sync::sync(&service, &pods, node, &slices, max, &topology.zones);
+            for family in ["IPv4", "IPv6"] {
+                if !plan.hints.iter().any(|(of, _)| *of == family) {
+                    topology.remove(&key, family);
+                }
+            }
+            let outcomes = std::mem::take(&mut plan.hints).into_iter();
+            let said: Vec<_> = outcomes.filter_map(|(family, outcome)| topology.note(&key, family, outcome)).collect();
+            (plan, said)
+        };
         let mut writes = plan.writes;
         if service.metadata.deletion_timestamp.is_some() {
             writes.create.clear();
         }
-        let mut result = writes.carry_out(&self.context.client, &self.tracker, &key, "Service").await;
+        tally(&service, &writes, &slices);
+        let changes = &metrics::SLICES_CHANGES;
+        let mut result = writes.carry_out(&self.context.client, &self.tracker, &key, "Service", changes).await;
+        let reference = object_reference(&*service);
+        for (kind, reason, message) in said {
+            self.context.recorder.event(&reference, kind, reason, message);
+        }
         if result.is_ok() && !plan.problems.is_empty() {
             result = Err(anyhow::anyhow!(plan.problems.join(", ")));
         }
         if let Err(error) = &result {
             let message =
                 format!("Error updating Endpoint Slices for Service {}/{}: {error:#}", key.namespace, key.name);
-            let reference = object_reference(&*service);
             self.context.recorder.event(&reference, "Warning", "FailedToUpdateEndpointSlices", message);
         }
         result
     }
+}
+
+/// Counts what a turn does.
+fn tally(service: &Service, writes: &Writes, existing: &[Arc<EndpointSlice>]) {
+    let moved = writes.moved(existing);
+    metrics::SLICES_ADDED.with(&[]).observe(moved.added as f64);
+    metrics::SLICES_REMOVED.with(&[]).observe(moved.removed as f64);
+    let by_topology = topology::is_wanted(service);
+    let distribution = service.spec.as_ref().and_then(|spec| spec.traffic_distribution.as_deref());
+    let distribution = distribution.filter(|_| !by_topology && hints::distribution(service) != Distribution::Anywhere);
+    let labels = [if by_topology { "Auto" } else { "Disabled" }, distribution.unwrap_or_default()];
+    let written = writes.create.len() + writes.update.len() + writes.delete.len();
+    metrics::SLICES_CHANGED.with(&labels).observe(written as f64);
 }

@@ -14,7 +14,11 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
-use super::{MANAGER, hints};
+use super::{
+    MANAGER,
+    hints::{self, Distribution},
+    topology::{self, Outcome, Zones},
+};
 use crate::util::{
     key, pods,
     selector::Labels,
@@ -28,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) writes: Writes,
     /// What could not be decided now, and is worth another try.
     pub(crate) problems: Vec<String>,
+    /// What became of the hints of each address family.
+    pub(super) hints: Vec<(&'static str, Outcome)>,
 }
 
 /// The zone that a node is in.
@@ -36,12 +42,13 @@ pub(crate) fn zone(node: &Node) -> Option<&String> {
 }
 
 /// Decides for all address families of the Service.
-pub(crate) fn sync(
+pub(super) fn sync(
     service: &Service,
     pods: &[Arc<Pod>],
     node: impl Fn(&str) -> Option<Arc<Node>>,
     existing: &[Arc<EndpointSlice>],
     max: usize,
+    zones: &Zones,
 ) -> Plan {
     let mut plan = Plan::default();
     let families = families(service);
@@ -49,7 +56,7 @@ pub(crate) fn sync(
     plan.writes.delete.extend(unwanted.map(|s| (**s).clone()));
     for family in families {
         let existing: Vec<_> = existing.iter().filter(|s| s.address_type == family).cloned().collect();
-        sync_family(service, pods, &node, &existing, family, max, &mut plan);
+        sync_family((service, pods, zones), &node, &existing, family, max, &mut plan);
     }
     plan
 }
@@ -72,11 +79,10 @@ fn families(service: &Service) -> Vec<&'static str> {
 }
 
 fn sync_family(
-    service: &Service,
-    pods: &[Arc<Pod>],
+    (service, pods, zones): (&Service, &[Arc<Pod>], &Zones),
     node: &impl Fn(&str) -> Option<Arc<Node>>,
     existing: &[Arc<EndpointSlice>],
-    family: &str,
+    family: &'static str,
     max: usize,
     plan: &mut Plan,
 ) {
@@ -121,21 +127,29 @@ fn sync_family(
             create.push(placeholder);
         }
     }
-    let distribution = hints::distribution(service);
-    create.iter_mut().chain(update.iter_mut()).for_each(|s| {
-        hints::set(s, distribution);
-    });
     let touched = |s: &Arc<EndpointSlice>| {
         let same = |t: &EndpointSlice| t.metadata.name == s.metadata.name;
         update.iter().any(same) || delete.iter().any(same)
     };
-    let unchanged: Vec<_> = existing.iter().filter(|s| !touched(s)).cloned().collect();
-    for slice in unchanged {
-        let mut slice = (*slice).clone();
-        if hints::set(&mut slice, distribution) {
-            update.push(slice);
+    let mut unchanged: Vec<_> = existing.iter().filter(|s| !touched(s)).cloned().collect();
+    let by_topology = topology::is_wanted(service);
+    let outcome = match by_topology.then(|| zones.hint(&mut create, &mut update, &mut unchanged)) {
+        Some(Ok(hinted)) => Outcome::Hinted(hinted),
+        other => {
+            let distribution = if by_topology { Distribution::Anywhere } else { hints::distribution(service) };
+            create.iter_mut().chain(update.iter_mut()).for_each(|s| {
+                hints::set(s, distribution);
+            });
+            for slice in unchanged {
+                let mut slice = (*slice).clone();
+                if hints::set(&mut slice, distribution) {
+                    update.push(slice);
+                }
+            }
+            other.and_then(Result::err).map_or(Outcome::Unwanted, Outcome::Impossible)
         }
-    }
+    };
+    plan.hints.push((family, outcome));
     // A slice to go and one to come are one write.
     let mut i = 0;
     while i < delete.len() && !create.is_empty() {

@@ -41,7 +41,7 @@ fn node(name: &str) -> Option<Arc<Node>> {
 }
 
 fn plan(service: &Service, pods: &[Arc<Pod>], existing: &[Arc<EndpointSlice>], max: usize) -> Plan {
-    sync(service, pods, node, existing, max)
+    sync(service, pods, node, existing, max, &Zones::default())
 }
 
 /// What the server would make of the slices in a plan.

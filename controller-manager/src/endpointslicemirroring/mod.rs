@@ -18,12 +18,14 @@ use k8s_openapi::api::{
     discovery::v1::EndpointSlice,
 };
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::{
     context::Context,
+    metrics,
     util::{
         key::{self, Key},
-        slices::{Tracker, Writes, service_of},
+        slices::{self, Tracker, Writes, service_of},
     },
 };
 
@@ -63,6 +65,10 @@ async fn run(context: Context) -> anyhow::Result<()> {
     shell.endpoints.synced().await;
     shell.services.synced().await;
     shell.slices.synced().await;
+    let (slices, max) = (shell.slices.clone(), shell.context.config.mirroring_max_endpoints_per_subset);
+    let _collected = metrics::collect(shell.context.name, move |out| {
+        slices::write_numbers(out, "endpoint_slice_mirroring_controller", MANAGER, &slices.list(), max);
+    });
     run_workers(shell.context.name, &shell.queue, workers, cancel, |key| shell.reconcile(key)).await;
     Ok(())
 }
@@ -139,6 +145,13 @@ impl Shell {
     }
 
     async fn reconcile(&self, key: Key) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let outcome = self.mirror(key).await;
+        metrics::MIRROR_SECONDS.with(&[]).observe(begun.elapsed().as_secs_f64());
+        outcome
+    }
+
+    async fn mirror(&self, key: Key) -> anyhow::Result<()> {
         let namespace = Some(key.namespace.as_str());
         let service = self.services.get(namespace, &key.name).filter(|s| !has_selector(s));
         let endpoints = self.endpoints.get(namespace, &key.name).filter(|e| wanted(e)).filter(|_| service.is_some());
@@ -147,10 +160,11 @@ impl Shell {
             self.tracker.forget(&key);
             let delete = slices.iter().map(|s| (**s).clone()).collect();
             let writes = Writes { delete, ..Default::default() };
-            return writes.carry_out(&self.context.client, &self.tracker, &key, "Endpoints").await;
+            let changes = &metrics::MIRROR_CHANGES;
+            return writes.carry_out(&self.context.client, &self.tracker, &key, "Endpoints", changes).await;
         };
         if self.tracker.is_stale(&key, &slices) {
-            anyhow::bail!("EndpointSlice informer cache is out of date");
+            return Err(slices::Stale.into());
         }
         let max = self.context.config.mirroring_max_endpoints_per_subset;
         let plan = sync::sync(&endpoints, &slices, max);
@@ -170,6 +184,16 @@ impl Shell {
                 ),
             );
         }
-        plan.writes.carry_out(&self.context.client, &self.tracker, &key, "Endpoints").await
+        let moved = plan.writes.moved(&slices);
+        for (counted, number) in [
+            (&metrics::MIRROR_ADDED, moved.added),
+            (&metrics::MIRROR_UPDATED, moved.updated),
+            (&metrics::MIRROR_REMOVED, moved.removed),
+            (&metrics::MIRROR_SKIPPED, skipped),
+        ] {
+            counted.with(&[]).observe(number as f64);
+        }
+        let changes = &metrics::MIRROR_CHANGES;
+        plan.writes.carry_out(&self.context.client, &self.tracker, &key, "Endpoints", changes).await
     }
 }
