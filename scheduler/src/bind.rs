@@ -96,7 +96,8 @@ impl Actor {
         match effect {
             Effect::Bind { pod, profile, node_name, kept, under_way } => {
                 let (client, recorder) = (inner.client.clone(), inner.recorder.clone());
-                let binding = Binding { client, pod, node_name, kept, under_way, recorder };
+                let metrics = inner.profiles[profile].metrics.all().clone();
+                let binding = Binding { client, pod, node_name, kept, under_way, recorder, metrics };
                 self.0.tasks.one_shot("binding", async move { inner.bind(binding, profile).await });
             }
             Effect::Failed { pod, reason, message, nominate } => inner.failed(&pod, reason, message, nominate),
@@ -107,7 +108,9 @@ impl Actor {
             Effect::Preempt { victim, preemptor, node_name } => {
                 self.0.tasks.one_shot("preemption", async move {
                     let preempting = inner.preempt(&victim, &preemptor, &node_name);
-                    let _ = guarded_future(("preemption", victim.key()), preempting).await;
+                    let begun = Instant::now();
+                    let done = guarded_future(("preemption", victim.key()), preempting).await.unwrap_or(false);
+                    inner.profiles[0].metrics.all().evicted(done, begun.elapsed());
                     (inner.done)(Done::Evicted(preemptor.uid.clone()));
                 });
             }
@@ -332,8 +335,9 @@ impl Inner {
         });
     }
 
-    /// With a few attempts, for conflicts and a server that is just restarting. True if it is there.
-    async fn patch_status(&self, pod: &PodInfo, patch: &Value) -> bool {
+    /// With a few attempts, for conflicts and a server that is just restarting. Whether the pod is there; nothing if that did
+    /// not succeed.
+    async fn patch_status(&self, pod: &PodInfo, patch: &Value) -> Option<bool> {
         let _slot = self.patches.acquire().await;
         let uri = format!("/api/v1/namespaces/{}/pods/{}/status", pod.namespace, pod.name);
         let mut pause = Duration::from_millis(10);
@@ -343,10 +347,10 @@ impl Inner {
                 .uri(&uri)
                 .header("content-type", "application/strategic-merge-patch+json")
                 .body(patch.to_string().into_bytes());
-            let Ok(request) = request else { return false };
+            let request = request.ok()?;
             match self.client.request::<Value>(request).await {
-                Ok(_) => return true,
-                Err(kube::Error::Api(status)) if status.code == 404 => return false,
+                Ok(_) => return Some(true),
+                Err(kube::Error::Api(status)) if status.code == 404 => return Some(false),
                 Err(error) => {
                     let retry = match &error {
                         kube::Error::Api(status) => matches!(status.code, 409 | 500 | 503),
@@ -354,17 +358,18 @@ impl Inner {
                     };
                     if attempt >= 4 || !retry {
                         tracing::error!(%error, pod = pod.key(), "could not write the pod's status");
-                        return false;
+                        return None;
                     }
                 }
             }
             tokio::time::sleep(pause).await;
             pause *= 5;
         }
-        false
+        None
     }
 
-    async fn preempt(&self, victim: &Arc<PodInfo>, preemptor: &Arc<PodInfo>, node_name: &str) {
+    /// False if it could not be evicted; one that is gone already is.
+    async fn preempt(&self, victim: &Arc<PodInfo>, preemptor: &Arc<PodInfo>, node_name: &str) -> bool {
         let condition = json!({
             "type": "DisruptionTarget",
             "status": "True",
@@ -373,8 +378,9 @@ impl Inner {
             "lastTransitionTime": Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         });
         let patch = json!({"metadata": {"uid": &*victim.uid}, "status": {"conditions": [condition]}});
-        if !self.patch_status(victim, &patch).await {
-            return;
+        match self.patch_status(victim, &patch).await {
+            Some(true) => {}
+            written => return written.is_some(),
         }
         let uri = format!("/api/v1/namespaces/{}/pods/{}", victim.namespace, victim.name);
         let body = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": &*victim.uid}});
@@ -383,15 +389,19 @@ impl Inner {
             .uri(uri)
             .header("content-type", "application/json")
             .body(body.to_string().into_bytes());
-        let Ok(request) = request else { return };
+        let Ok(request) = request else { return false };
         match self.client.request::<Value>(request).await {
             Ok(_) => {
                 tracing::info!(preemptor = preemptor.key(), victim = victim.key(), node_name, "preempted pod");
                 let note = format!("Preempted by pod {} on node {node_name}", preemptor.uid);
                 self.note(victim, Some(preemptor.clone()), "Preempted", "Preempting", note);
+                true
             }
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
-            Err(error) => tracing::error!(%error, victim = victim.key(), "could not evict"),
+            Err(kube::Error::Api(status)) if status.code == 404 => true,
+            Err(error) => {
+                tracing::error!(%error, victim = victim.key(), "could not evict");
+                false
+            }
         }
     }
 }

@@ -234,7 +234,11 @@ impl Core {
                     self.why.bound(&queued.pod, Ok(()));
                     self.attempted(&queued, Outcome::Scheduled, begun);
                     let first = queued.first_tried.unwrap_or(begun);
-                    self.metrics.bound(queued.attempts, Instant::now().saturating_duration_since(first));
+                    self.metrics.bound(
+                        queued.attempts,
+                        Instant::now().saturating_duration_since(first),
+                        queued.flushed,
+                    );
                 }
                 Vec::new()
             }

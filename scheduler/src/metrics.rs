@@ -42,6 +42,8 @@ static PLUGIN_SECONDS: [f64; 20] = growing(0.00001, 1.5);
 static SLI_SECONDS: [f64; 20] = doubling(0.01);
 static VICTIMS: [f64; 7] = doubling(1.0);
 static ATTEMPTS: [f64; 5] = doubling(1.0);
+static EVICTION_SECONDS: [f64; 20] = doubling(0.01);
+static CONDITION_SECONDS: [f64; 14] = doubling(0.1);
 
 /// Where plugins are run, under upstream's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +135,12 @@ pub struct Metrics {
     unschedulable: Family<Gauge>,
     evaluations: Family<Counter>,
     running: Family<Gauge>,
+    flushed: Counter,
+    evictions: Family<Counter>,
+    eviction_seconds: Family<Histogram>,
+    claims_made: Family<Counter>,
+    conditioned: Family<Counter>,
+    condition_seconds: Family<Histogram>,
     /// Pods waiting, by the line they wait in: active, backoff, unschedulable, gated.
     pub lines: [Arc<Gauge>; 4],
     /// Nodes, pods and assumed pods in the cache.
@@ -151,32 +159,32 @@ impl Default for Metrics {
     fn default() -> Self {
         let pending = Family::new(
             "scheduler_pending_pods",
-            "[STABLE] Number of pending pods, by the queue type. 'active' means number of pods in activeQ; 'backoff' means number of pods in backoffQ; 'unschedulable' means number of pods in unschedulablePods that the scheduler attempted to schedule and failed; 'gated' is the number of unschedulable pods that the scheduler never attempted to schedule because they are gated.",
+            "[STABLE] Pods that wait: to be tried now (active), for their backoff to end (backoff), for something to change after a try (unschedulable) or before any (gated).",
             &["queue"],
             Gauge::default,
         );
         let cache_size = Family::new(
             "scheduler_cache_size",
-            "[ALPHA] Number of nodes, pods, and assumed (bound) pods in the scheduler cache.",
+            "[ALPHA] Nodes, pods, and pods given a node that is not written yet, of which the scheduler knows.",
             &["type"],
             Gauge::default,
         );
         let running = Family::new(
             "scheduler_goroutines",
-            "[BETA] Number of running goroutines split by the work they do such as binding.",
+            "[BETA] Tasks that run beside the cycle, by what they do.",
             &["operation"],
             Gauge::default,
         );
         Self {
             attempts: Family::new(
                 "scheduler_schedule_attempts_total",
-                "[STABLE] Number of attempts to schedule pods, by the result. 'unschedulable' means a pod could not be scheduled, while 'error' means an internal scheduler problem.",
+                "[STABLE] Attempts to place a pod: it got a node, no node could have it, or something went wrong.",
                 &["profile", "result"],
                 Counter::default,
             ),
             attempt_seconds: Family::new(
                 "scheduler_scheduling_attempt_duration_seconds",
-                "[STABLE] Scheduling attempt latency in seconds (scheduling algorithm + binding)",
+                "[STABLE] How long an attempt took, with its binding.",
                 &["profile", "result"],
                 || Histogram::new(&ATTEMPT_SECONDS),
             ),
@@ -187,32 +195,32 @@ impl Default for Metrics {
             pending,
             sli_seconds: Family::new(
                 "scheduler_pod_scheduling_sli_duration_seconds",
-                "[BETA] E2e latency for a pod being scheduled, from the time the pod enters the scheduling queue and might involve multiple scheduling attempts.",
+                "[BETA] How long a pod took from its first attempt until it was bound.",
                 &["attempts"],
                 || Histogram::new(&SLI_SECONDS),
             ),
             pod_attempts: Histogram::new(&ATTEMPTS),
             point_seconds: Family::new(
                 "scheduler_framework_extension_point_duration_seconds",
-                "[STABLE] Latency for running all plugins of a specific extension point.",
+                "[STABLE] How long all plugins of an extension point took.",
                 &["extension_point", "profile", "status"],
                 || Histogram::new(&POINT_SECONDS),
             ),
             plugin_seconds: Family::new(
                 "scheduler_plugin_execution_duration_seconds",
-                "[ALPHA] Duration for running a plugin at a specific extension point.",
+                "[ALPHA] How long one plugin took at an extension point.",
                 &["extension_point", "plugin", "status"],
                 || Histogram::new(&PLUGIN_SECONDS),
             ),
             incoming: Family::new(
                 "scheduler_queue_incoming_pods_total",
-                "[STABLE] Number of pods added to scheduling queues by event and queue type.",
+                "[STABLE] Pods that came to wait, by why and where.",
                 &["event", "queue"],
                 Counter::default,
             ),
             permit_wait_seconds: Family::new(
                 "scheduler_permit_wait_duration_seconds",
-                "[BETA] Duration of waiting on permit.",
+                "[BETA] How long a pod waited for permission.",
                 &["result"],
                 || Histogram::new(&ATTEMPT_SECONDS),
             ),
@@ -220,18 +228,49 @@ impl Default for Metrics {
             cache_size,
             unschedulable: Family::new(
                 "scheduler_unschedulable_pods",
-                "[BETA] The number of unschedulable pods broken down by plugin name. A pod will increment the gauge for all plugins that caused it to not schedule and so this metric have meaning only when broken down by plugin.",
+                "[BETA] Pods that wait because of a plugin; one that several turned away counts for each.",
                 &["plugin", "profile"],
                 Gauge::default,
             ),
             evaluations: Family::new(
                 "scheduler_plugin_evaluation_total",
-                "[BETA] Number of attempts to schedule pods by each plugin and the extension point (available only in PreFilter, Filter, PreScore, and Score).",
+                "[BETA] Attempts in which a plugin had something to do.",
                 &["extension_point", "plugin", "profile"],
                 Counter::default,
             ),
             bindings: running.with(&["binding"]),
             running,
+            flushed: Counter::default(),
+            evictions: Family::new(
+                "scheduler_preemption_goroutines_execution_total",
+                "[ALPHA] Evictions that made room for another pod.",
+                &["result"],
+                Counter::default,
+            ),
+            eviction_seconds: Family::new(
+                "scheduler_preemption_goroutines_duration_seconds",
+                "[ALPHA] How long an eviction took that made room for another pod.",
+                &["result"],
+                || Histogram::new(&EVICTION_SECONDS),
+            ),
+            claims_made: Family::new(
+                "scheduler_resourceclaim_creates_total",
+                "[ALPHA] Claims that were to be made for extended resources that devices stand for.",
+                &["status"],
+                Counter::default,
+            ),
+            conditioned: Family::new(
+                "scheduler_dra_bindingconditions_allocations_total",
+                "[ALPHA] Devices with binding conditions that a pod waited for, by what came of it.",
+                &["driver", "profile", "status"],
+                Counter::default,
+            ),
+            condition_seconds: Family::new(
+                "scheduler_dra_bindingconditions_wait_duration_seconds",
+                "[ALPHA] How long a pod waited for the binding conditions of its devices.",
+                &["driver", "profile", "status"],
+                || Histogram::new(&CONDITION_SECONDS),
+            ),
         }
     }
 }
@@ -250,8 +289,36 @@ impl Metrics {
         }
     }
 
-    /// A pod is bound after so many attempts and so long.
-    pub fn bound(&self, attempts: u32, since_queued: Duration) {
+    /// A victim was evicted, or could not be.
+    pub fn evicted(&self, done: bool, took: Duration) {
+        let labels = [if done { "success" } else { "error" }];
+        self.evictions.with(&labels).add(1);
+        self.eviction_seconds.with(&labels).observe(took.as_secs_f64());
+    }
+
+    /// A claim for extended resources was made, or could not be.
+    pub fn claim_made(&self, done: bool) {
+        self.claims_made.with(&[if done { "success" } else { "failure" }]).add(1);
+    }
+
+    /// A pod waited for its devices: `drivers` are those of its allocated devices, `conditioned` those of devices with
+    /// conditions.
+    pub fn prepared<'a>(
+        &self,
+        (profile, status): (&str, &str),
+        drivers: impl Iterator<Item = &'a str>,
+        conditioned: impl Iterator<Item = &'a str>,
+        took: Duration,
+    ) {
+        drivers.for_each(|driver| {
+            self.condition_seconds.with(&[driver, profile, status]).observe(took.as_secs_f64());
+        });
+        conditioned.for_each(|driver| self.conditioned.with(&[driver, profile, status]).add(1));
+    }
+
+    /// A pod is bound after so many attempts and so long; `flushed`: only time had it tried again.
+    pub fn bound(&self, attempts: u32, since_queued: Duration, flushed: bool) {
+        self.flushed.add(u64::from(flushed));
         self.pod_attempts.observe(f64::from(attempts));
         let label = if attempts >= 15 { "15+".to_owned() } else { attempts.to_string() };
         self.sli_seconds.with(&[&label]).observe(since_queued.as_secs_f64());
@@ -276,15 +343,15 @@ impl Metrics {
         self.attempts.write(out);
         self.attempt_seconds.write(out);
         let name = "scheduler_scheduling_algorithm_duration_seconds";
-        alone(&self.algorithm_seconds, name, "[ALPHA] Scheduling algorithm latency in seconds", out);
+        alone(&self.algorithm_seconds, name, "[ALPHA] How long the decision took.", out);
         let name = "scheduler_preemption_victims";
-        alone(&self.victims, name, "[STABLE] Number of selected preemption victims", out);
+        alone(&self.victims, name, "[STABLE] Victims of one preemption.", out);
         let name = "scheduler_preemption_attempts_total";
-        alone(&self.preemptions, name, "[STABLE] Total preemption attempts in the cluster till now", out);
+        alone(&self.preemptions, name, "[STABLE] Attempts to make room for a pod.", out);
         self.pending.write(out);
         self.sli_seconds.write(out);
         let name = "scheduler_pod_scheduling_attempts";
-        alone(&self.pod_attempts, name, "[STABLE] Number of attempts to successfully schedule a pod.", out);
+        alone(&self.pod_attempts, name, "[STABLE] Attempts that a pod needed until it was bound.", out);
         self.point_seconds.write(out);
         self.plugin_seconds.write(out);
         self.incoming.write(out);
@@ -293,6 +360,18 @@ impl Metrics {
         self.unschedulable.write(out);
         self.evaluations.write(out);
         self.running.write(out);
+        let name = "scheduler_pod_scheduled_after_flush_total";
+        alone(
+            &self.flushed,
+            name,
+            "[ALPHA] Pods that got a node after no change, but time, had them tried again.",
+            out,
+        );
+        self.evictions.write(out);
+        self.eviction_seconds.write(out);
+        self.claims_made.write(out);
+        self.conditioned.write(out);
+        self.condition_seconds.write(out);
     }
 }
 
@@ -347,7 +426,7 @@ impl OfProfile {
     }
 
     /// The families.
-    pub fn all(&self) -> &Metrics {
+    pub fn all(&self) -> &Arc<Metrics> {
         &self.all
     }
 
@@ -390,40 +469,4 @@ impl OfProfile {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_and_labels_are_upstreams() {
-        let metrics = Arc::new(Metrics::default());
-        let profile = OfProfile::new(metrics.clone(), Arc::from("default-scheduler"), ["NodeName", "NodePorts"]);
-        profile.attempted(Outcome::Scheduled, Duration::from_millis(2));
-        profile.ran(Point::Filter, Code::Success, Duration::from_micros(150));
-        profile.plugin_ran(1, Point::PreFilter, Code::Skip, Duration::from_micros(1));
-        profile.evaluated(0, Point::Filter);
-        profile.turned_away(0, true);
-        metrics.incoming("PodAdd", "active").add(1);
-        metrics.bound(20, Duration::from_secs(1));
-        let mut out = Text::default();
-        metrics.write(&mut out);
-        let text = out.finish();
-        for line in [
-            "scheduler_schedule_attempts_total{profile=\"default-scheduler\",result=\"scheduled\"} 1",
-            "scheduler_scheduling_attempt_duration_seconds_bucket{profile=\"default-scheduler\",result=\"scheduled\",le=\"0.002\"} 1",
-            "scheduler_scheduling_attempt_duration_seconds_bucket{profile=\"default-scheduler\",result=\"scheduled\",le=\"0.001\"} 0",
-            "scheduler_framework_extension_point_duration_seconds_bucket{extension_point=\"Filter\",profile=\"default-scheduler\",status=\"Success\",le=\"0.0002\"} 1",
-            "scheduler_plugin_execution_duration_seconds_count{extension_point=\"PreFilter\",plugin=\"NodePorts\",status=\"Skip\"} 1",
-            "scheduler_plugin_evaluation_total{extension_point=\"Filter\",plugin=\"NodeName\",profile=\"default-scheduler\"} 1",
-            "scheduler_unschedulable_pods{plugin=\"NodeName\",profile=\"default-scheduler\"} 1",
-            "scheduler_queue_incoming_pods_total{event=\"PodAdd\",queue=\"active\"} 1",
-            "scheduler_pending_pods{queue=\"gated\"} 0",
-            "scheduler_cache_size{type=\"assumed_pods\"} 0",
-            "scheduler_pod_scheduling_sli_duration_seconds_count{attempts=\"15+\"} 1",
-            "scheduler_pod_scheduling_attempts_sum 20",
-            "scheduler_preemption_attempts_total 0",
-            "scheduler_goroutines{operation=\"binding\"} 0",
-        ] {
-            assert!(text.lines().any(|other| other == line), "{line}\nis not in\n{text}");
-        }
-    }
-}
+mod tests;

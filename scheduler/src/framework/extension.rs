@@ -17,6 +17,7 @@ use super::{
 use crate::{
     cache::{Snapshot, node::Node, pod::PodInfo},
     events::Recorder,
+    metrics::Metrics,
 };
 
 /// The highest score of a node.
@@ -154,6 +155,8 @@ pub struct Binding {
     pub under_way: Arc<UnderWay>,
     /// For events.
     pub recorder: Recorder,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Work before binding (volumes, say), outside the cycle. It ends early when the pod or its node is gone.

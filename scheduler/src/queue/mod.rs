@@ -50,6 +50,8 @@ pub struct QueuedPod {
     pub gated_by: Option<usize>,
     /// When it was first tried.
     pub first_tried: Option<Instant>,
+    /// It is tried again only because it has waited for long.
+    pub flushed: bool,
 }
 
 impl QueuedPod {
@@ -236,6 +238,7 @@ impl Queue {
             rejectors: PluginSet::default(),
             gated_by: None,
             first_tried: None,
+            flushed: false,
         };
         self.insert(queued, Line::Active, Some("UnschedulablePodAdd"));
     }
@@ -340,6 +343,7 @@ impl Queue {
     pub fn failed(&mut self, mut queued: QueuedPod, rejectors: PluginSet, now: Instant) {
         queued.rejectors = rejectors;
         queued.since = now;
+        queued.flushed = false;
         if rejectors.is_empty() {
             queued.error_count += 1;
             self.requeue(queued, now, "ScheduleAttemptFailure");
@@ -402,7 +406,8 @@ impl Queue {
             .map(|(uid, _)| uid.clone())
             .collect();
         for uid in late {
-            if let Some((queued, _)) = self.remove(&uid) {
+            if let Some((mut queued, _)) = self.remove(&uid) {
+                queued.flushed = true;
                 self.requeue(queued, now, "UnschedulableTimeout");
             }
         }

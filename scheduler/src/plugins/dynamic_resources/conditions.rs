@@ -7,6 +7,7 @@ use k8s_openapi::{
     api::resource::v1::{AllocatedDeviceStatus, DeviceRequestAllocationResult, ResourceClaim},
     apimachinery::pkg::apis::meta::v1::Condition,
 };
+use tokio::time::Instant;
 
 use super::state::{Kept, allocation};
 use crate::{events::Note, framework::extension::Binding};
@@ -90,7 +91,24 @@ pub(super) async fn wait(kept: &Kept, binding: &Binding, limit: Duration) -> Res
         }
     };
     let late = |_| Err("device binding timeout: context deadline exceeded".to_owned());
-    tokio::time::timeout(limit, ready).await.unwrap_or_else(late)
+    let begun = Instant::now();
+    let outcome = tokio::time::timeout(limit, ready).await.unwrap_or_else(late);
+    count(kept, binding, &outcome, begun.elapsed());
+    outcome
+}
+
+fn count(kept: &Kept, binding: &Binding, outcome: &Result<(), String>, took: Duration) {
+    let status = match outcome {
+        Ok(()) => "success",
+        Err(why) if why.starts_with("device binding timeout") => "timeout",
+        Err(why) if why.starts_with("device binding failed") => "failure",
+        Err(_) => "error",
+    };
+    let slots = kept.slots();
+    let drivers = slots.iter().flat_map(|slot| results(&slot.claim)).map(|result| result.driver.as_str());
+    let conditioned = slots.iter().flat_map(|slot| results(&slot.claim)).filter(|result| has_conditions(result));
+    let conditioned = conditioned.map(|result| result.driver.as_str());
+    binding.metrics.prepared((&binding.pod.scheduler_name, status), drivers, conditioned, took);
 }
 
 fn all_ready(kept: &Kept, limit: Duration) -> Result<bool, String> {

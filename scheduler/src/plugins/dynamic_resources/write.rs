@@ -68,6 +68,7 @@ async fn bind_one(kept: &Kept, binding: &Binding, index: usize, slot: Slot) -> R
     if slot.is_extended && claim.metadata.resource_version.is_none() {
         claim.metadata.uid = None;
         let made = api(&binding.client, &claim).create(&PostParams::default(), &claim).await;
+        binding.metrics.claim_made(made.is_ok());
         claim = made.map_err(|e| {
             format!("create claim for extended resources {}: {}", full_name(&claim.metadata), client::message(&e))
         })?;

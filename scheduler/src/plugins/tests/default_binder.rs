@@ -34,7 +34,8 @@ async fn bound(code: u16, answer: Value) -> (String, Result<(), String>) {
     let client = kube::Client::new(service, "default");
     let node_name: Arc<str> = Arc::from("foohost.kubernetes.mydomain.com");
     let under_way = Arc::new(UnderWay::new(pod.clone(), node_name.clone(), Vec::new()));
-    let binding = Binding { client, pod, node_name, kept: Arc::default(), under_way, recorder: Recorder::unheard() };
+    let (kept, recorder, metrics) = (Arc::default(), Recorder::unheard(), Arc::default());
+    let binding = Binding { client, pod, node_name, kept, under_way, recorder, metrics };
     let result = world.plugin.bind().expect("it binds").bind(&binding).await;
     (seen.lock().clone(), result)
 }

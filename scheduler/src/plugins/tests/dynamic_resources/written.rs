@@ -123,6 +123,7 @@ fn reserved(world: &mut World, pod: &ApiPod, node: &str, server: &Server) -> Bin
         node_name,
         kept: Arc::new(std::mem::take(&mut cycle.kept)),
         recorder: Recorder::unheard(),
+        metrics: Arc::default(),
     }
 }
 
