@@ -1,9 +1,9 @@
 //! Attaching volumes to the nodes whose pods want them, and detaching them again.
 //!
 //! Upstream: `pkg/controller/volume/attachdetach`. A CSI volume is attached by a VolumeAttachment that its driver carries
-//! out; a node's status says which of its volumes are attached, and its kubelet mounts no others. What there is, is read
-//! from the attachments and the nodes themselves each time; what is remembered is since when something is not wanted, and
-//! what was said.
+//! out, one of iSCSI or Fibre Channel by nobody, since its node reaches it; a node's status says which of its volumes are
+//! attached, and its kubelet mounts no others. What there is, is read from the attachments and the nodes themselves each
+//! time; what is remembered is since when something is not wanted, and what was said.
 
 mod names;
 mod observed;
@@ -119,6 +119,7 @@ impl Shell {
     }
 
     fn node_changed(&self, change: &Change<Node>) {
+        self.observed.node_changed(change);
         let node = change.object();
         let name = key::name(&node.metadata);
         let same = matches!(change, Change::Updated { old, new } if observed::says(old) == observed::says(new));
@@ -139,12 +140,14 @@ impl Shell {
         let of = |pod: &Pod| -> Vec<Volume> {
             claim_users::claims(pod).iter().flat_map(|claim| self.observed.of_claim_named(claim)).collect()
         };
-        self.wake(of(change.object()));
+        let inline = self.observed.pod_changed(change);
+        self.wake(of(change.object()).into_iter().chain(inline));
     }
 
     fn driver_changed(&self, change: &Change<CSIDriver>) {
         let name = key::name(&change.object().metadata);
-        self.wake(self.observed.all().into_iter().filter(|volume| volume.driver == name));
+        let of_driver = |volume: &Volume| volume.driver().is_some_and(|(driver, _)| driver == name);
+        self.wake(self.observed.all().into_iter().filter(of_driver));
     }
 
     /// Looks at everything now and then.
@@ -171,10 +174,13 @@ impl Shell {
         let spec = object.as_ref().and_then(|object| object.spec.as_ref());
         let modes = spec.and_then(|spec| spec.access_modes.clone()).unwrap_or_default();
         let shared = modes.is_empty() || modes.iter().any(|mode| mode == "ReadWriteMany" || mode == "ReadOnlyMany");
+        let inline = self.observed.inline_name(&volume);
+        let of_object = object.as_ref().map(|object| key::name(&object.metadata));
+        let (driver, handle) = volume.driver().unwrap_or_default();
         let described = sync::Volume {
-            name: object.as_ref().map_or("nil", |object| key::name(&object.metadata)),
-            driver: &volume.driver,
-            handle: &volume.handle,
+            name: of_object.or(inline.as_deref()).unwrap_or("nil"),
+            driver,
+            handle,
             exclusive: object.is_some() && !shared,
         };
         let force = !self.context.config.disable_force_detach_on_timeout;
@@ -224,10 +230,15 @@ impl Shell {
     }
 
     async fn attach(&self, volume: &Volume, name: &str, node: &str, pods: &[Arc<Pod>]) -> anyhow::Result<()> {
+        let Some((driver, _)) = volume.driver() else {
+            self.observed.reaches(volume, node, true);
+            self.queue.add(Item::Volume(volume.clone()));
+            return Ok(());
+        };
         let attachment = VolumeAttachment {
-            metadata: ObjectMeta { name: Some(volume.attachment(node)), ..Default::default() },
+            metadata: ObjectMeta { name: volume.attachment(node), ..Default::default() },
             spec: VolumeAttachmentSpec {
-                attacher: volume.driver.clone(),
+                attacher: driver.to_owned(),
                 node_name: node.to_owned(),
                 source: VolumeAttachmentSource {
                     persistent_volume_name: Some(name.to_owned()),
@@ -252,7 +263,7 @@ impl Shell {
         }
     }
 
-    /// Has the driver detach the volume, unless the node uses it after all; where that is `forced`, the node is not asked.
+    /// Has the driver, if there is one, detach the volume, unless the node uses it after all; where that is `forced`, the node is not asked.
     async fn detach(&self, volume: &Volume, node: &str, forced: Option<&'static str>) -> anyhow::Result<()> {
         if let Some(reason) = forced {
             metrics::FORCED_DETACHES.with(&[reason]).add(1);
@@ -269,7 +280,12 @@ impl Shell {
                 return Ok(());
             }
         }
-        match self.attachments().delete(&volume.attachment(node), &DeleteParams::default()).await {
+        let Some(attachment) = volume.attachment(node) else {
+            self.observed.reaches(volume, node, false);
+            self.queue.add(Item::Volume(volume.clone()));
+            return Ok(());
+        };
+        match self.attachments().delete(&attachment, &DeleteParams::default()).await {
             Err(error) if !client::is_not_found(&error) => Err(error.into()),
             _ => Ok(()),
         }

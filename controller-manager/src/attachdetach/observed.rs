@@ -61,6 +61,11 @@ struct Indexes {
     /// Names of attachments by PersistentVolume and by node.
     by_volume: HashMap<String, BTreeSet<String>>,
     by_node: HashMap<String, BTreeSet<String>>,
+    /// Pods that name a volume themselves, and what they call it.
+    inline: HashMap<Volume, BTreeMap<Key, (Arc<Pod>, String)>>,
+    /// Of volumes without a driver, the nodes to which they are attached, and those whose status says so.
+    reached: HashMap<Volume, BTreeSet<String>>,
+    reporting: HashMap<Volume, BTreeSet<String>>,
     memory: HashMap<Volume, BTreeMap<String, Memory>>,
     /// What was written of nodes, as long as it is newer than what was seen.
     written: HashMap<String, (u64, Vec<AttachedVolume>)>,
@@ -116,9 +121,67 @@ impl Observed {
         put(&mut indexes.by_node, attachment.spec.node_name.clone(), name, there);
     }
 
+    pub(super) fn node_changed(&self, change: &Change<Node>) {
+        let reports = |node: &Node| -> BTreeSet<Volume> {
+            let attached = says(node).attached.into_iter().filter_map(|volume| Volume::named(&volume.name));
+            attached.filter(|volume| volume.driver().is_none()).collect()
+        };
+        let (before, now) = match change {
+            Change::Added(node) => (None, Some(node)),
+            Change::Updated { old, new } => (Some(old), Some(new)),
+            Change::Deleted(node) => (Some(node), None),
+        };
+        let name = key::name(&change.object().metadata);
+        let mut indexes = self.indexes.lock();
+        for (node, is) in [(before, false), (now, true)] {
+            let volumes = node.map(|node| reports(node)).unwrap_or_default();
+            volumes.into_iter().for_each(|volume| put(&mut indexes.reporting, volume, name, is));
+        }
+    }
+
+    /// The volumes that the pod names itself.
+    pub(super) fn pod_changed(&self, change: &Change<Pod>) -> Vec<Volume> {
+        let (before, now) = match change {
+            Change::Added(pod) => (None, Some(pod)),
+            Change::Updated { old, new } => (Some(old), Some(new)),
+            Change::Deleted(pod) => (Some(pod), None),
+        };
+        let of = |pod: Option<&Arc<Pod>>| pod.map(|pod| Volume::inline(pod)).unwrap_or_default();
+        let (old, new) = (of(before), of(now));
+        let name = Key::of(&change.object().metadata);
+        let mut indexes = self.indexes.lock();
+        for (volume, _) in &old {
+            if let Some(pods) = indexes.inline.get_mut(volume) {
+                pods.remove(&name);
+                if pods.is_empty() {
+                    indexes.inline.remove(volume);
+                }
+            }
+        }
+        for (volume, called) in &new {
+            let Some(pod) = now else { continue };
+            let pods = indexes.inline.entry(volume.clone()).or_default();
+            pods.insert(name.clone(), (pod.clone(), called.clone()));
+        }
+        old.into_iter().chain(new).map(|(volume, _)| volume).collect()
+    }
+
     /// All volumes.
     pub(super) fn all(&self) -> Vec<Volume> {
-        self.indexes.lock().volumes.keys().cloned().collect()
+        let indexes = self.indexes.lock();
+        let all: BTreeSet<&Volume> =
+            indexes.volumes.keys().chain(indexes.inline.keys()).chain(indexes.reached.keys()).collect();
+        all.into_iter().cloned().collect()
+    }
+
+    /// What pods call the volume, if they name it themselves.
+    pub(super) fn inline_name(&self, volume: &Volume) -> Option<String> {
+        self.indexes.lock().inline.get(volume)?.values().next().map(|(_, name)| name.clone())
+    }
+
+    /// A volume without a driver is attached to the node from now on, or is not any more.
+    pub(super) fn reaches(&self, volume: &Volume, node: &str, is: bool) {
+        put(&mut self.indexes.lock().reached, volume.clone(), node, is);
     }
 
     pub(super) fn of_attachment(&self, attachment: &VolumeAttachment) -> Option<Volume> {
@@ -164,6 +227,10 @@ impl Observed {
         }
         let (names, memory) = {
             let indexes = self.indexes.lock();
+            let nodes = [indexes.reached.get(volume), indexes.reporting.get(volume)].into_iter().flatten().flatten();
+            for node in nodes {
+                places.entry(node.clone()).or_default();
+            }
             let objects = indexes.volumes.get(volume).into_iter().flatten();
             let names: BTreeSet<String> =
                 objects.flat_map(|name| indexes.by_volume.get(name)).flatten().cloned().collect();
@@ -177,20 +244,32 @@ impl Observed {
         }
         for (node, place) in &mut places {
             place.node = self.facts(node, volume);
-            place.attachment =
-                self.attachments.get(None, &volume.attachment(node)).map(|attachment| described(&attachment));
+            place.attachment = self.attachment(volume, node, place.node.is_some_and(|facts| facts.reports));
         }
         places
     }
 
+    /// How the volume is attached to the node; `reports`: the node's status says that it is.
+    fn attachment(&self, volume: &Volume, node: &str, reports: bool) -> Option<Attachment> {
+        if let Some(name) = volume.attachment(node) {
+            return self.attachments.get(None, &name).map(|attachment| described(&attachment));
+        }
+        let reached = reports || self.indexes.lock().reached.get(volume).is_some_and(|nodes| nodes.contains(node));
+        reached.then_some(Attachment { attached: true, leaving: false, error: None })
+    }
+
     /// The pods that want the volume on their nodes.
     fn wanting(&self, volume: &Volume) -> Vec<Arc<Pod>> {
-        let driver = self.drivers.get(None, &volume.driver);
+        let driver = volume.driver().and_then(|(driver, _)| self.drivers.get(None, driver));
         if driver.is_some_and(|driver| driver.spec.attach_required == Some(false)) {
             return vec![];
         }
-        let names = self.indexes.lock().volumes.get(volume).cloned().unwrap_or_default();
-        let mut wanting = Vec::new();
+        let wants = |pod: &Arc<Pod>| !pods::node_name(pod).is_empty() && !pods::is_terminated(pod);
+        let (names, mut wanting) = {
+            let indexes = self.indexes.lock();
+            let inline = indexes.inline.get(volume).into_iter().flatten().map(|(_, (pod, _))| pod.clone());
+            (indexes.volumes.get(volume).cloned().unwrap_or_default(), inline.filter(wants).collect::<Vec<_>>())
+        };
         for object in names.iter().filter_map(|name| self.volumes.get(None, name)) {
             let reference = object.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
             let Some(reference) = reference else { continue };
@@ -203,9 +282,7 @@ impl Observed {
                 continue;
             }
             let users = self.users.get(&Key::new(namespace, name));
-            wanting.extend(users.into_iter().filter(|pod| {
-                !pods::node_name(pod).is_empty() && !pods::is_terminated(pod) && is_its_own(pod, &claim)
-            }));
+            wanting.extend(users.into_iter().filter(|pod| wants(pod) && is_its_own(pod, &claim)));
         }
         wanting
     }
@@ -249,17 +326,19 @@ impl Observed {
     pub(super) fn attached(&self, node: &str, said: &[AttachedVolume]) -> Vec<Volume> {
         let attachments = self.attachments_on(node);
         let of_attachments = attachments.iter().filter_map(|attachment| self.of_attachment(attachment));
-        let candidates: BTreeSet<Volume> =
-            of_attachments.chain(said.iter().filter_map(|volume| Volume::named(&volume.name))).collect();
+        let said: BTreeSet<Volume> = said.iter().filter_map(|volume| Volume::named(&volume.name)).collect();
+        let mut candidates: BTreeSet<Volume> = of_attachments.chain(said.iter().cloned()).collect();
+        let reached = |(volume, nodes): (&Volume, &BTreeSet<String>)| nodes.contains(node).then(|| volume.clone());
+        candidates.extend(self.indexes.lock().reached.iter().filter_map(reached));
         let done = |volume: &Volume| {
-            let attachment =
-                self.attachments.get(None, &volume.attachment(node)).map(|attachment| described(&attachment));
+            let attachment = self.attachment(volume, node, said.contains(volume));
             attachment.is_some_and(|attachment| attachment.attached && !attachment.leaving)
         };
+        let candidates: Vec<Volume> = candidates.into_iter().filter(done).collect();
         let indexes = self.indexes.lock();
         let leaving =
             |volume: &Volume| indexes.memory.get(volume).and_then(|m| m.get(node)).is_some_and(|m| m.detaching);
-        candidates.into_iter().filter(|volume| done(volume) && !leaving(volume)).collect()
+        candidates.into_iter().filter(|volume| !leaving(volume)).collect()
     }
 
     /// Keeps what is remembered of the volume's nodes.

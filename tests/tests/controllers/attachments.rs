@@ -141,3 +141,37 @@ async fn a_driver_that_attaches_nothing_is_not_asked() -> anyhow::Result<()> {
     asked(&world, "n1").await?;
     Ok(())
 }
+
+/// There is nothing to do for it, but its kubelet mounts it only when its node's status says that it is attached.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_volume_that_nodes_reach_by_themselves_is_said_to_be_attached() -> anyhow::Result<()> {
+    let mut world = world().await?;
+    let name = "kubernetes.io/iscsi/10.0.0.1:3260:iqn.2026-01.com.example:s:2";
+    let iscsi = json!({"targetPortal": "10.0.0.1:3260", "iqn": "iqn.2026-01.com.example:s", "lun": 2});
+    let using = |pod_name: &str, node: &str| {
+        let mut pod = pod(pod_name, node);
+        pod["spec"]["volumes"] = json!([{"name": "disk", "iscsi": iscsi}]);
+        pod
+    };
+    let said = |node: &Value| node["status"]["volumesAttached"] == json!([{"name": name, "devicePath": ""}]);
+    let none = |node: &Value| node["status"]["volumesAttached"].as_array().is_none_or(Vec::is_empty);
+    world.create(PODS, using("p", "n1")).await?;
+    world.until(&format!("{NODES}/n1"), said).await?;
+    let done = "AttachVolume.Attach succeeded for volume \"disk\" ";
+    world.any(EVENTS, "reason%3DSuccessfulAttachVolume", |event| event["message"] == done).await?;
+    // What a pod names itself may be attached to several nodes.
+    world.create(PODS, using("q", "n2")).await?;
+    world.until(&format!("{NODES}/n2"), said).await?;
+    in_use(&world, "n1", json!([name])).await?;
+    world.delete(&format!("{PODS}/p?gracePeriodSeconds=0")).await?;
+    world.delete(&format!("{PODS}/q?gracePeriodSeconds=0")).await?;
+    world.until(&format!("{NODES}/n2"), none).await?;
+    // The first node uses it still; one that is started anew knows of it by the node's status.
+    assert!(said(&world.get(&format!("{NODES}/n1")).await?));
+    world.stop().await?;
+    world.start(&["persistentvolume-attach-detach-controller"]);
+    in_use(&world, "n1", json!([])).await?;
+    world.until(&format!("{NODES}/n1"), none).await?;
+    assert_eq!(world.get(ATTACHMENTS).await?["items"], json!([]));
+    Ok(())
+}
