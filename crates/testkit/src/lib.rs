@@ -14,5 +14,5 @@ pub use caller::{Answer, Caller, Raw};
 pub use cluster::Cluster;
 pub use filled::filled;
 pub use fixture::fixture;
-pub use process::{Etcd, Process, serve};
+pub use process::{Component, Etcd, Main, Process, serve, serve_one_of};
 pub use stream::Lines;

@@ -1,8 +1,11 @@
-//! A real API server in a process of its own, to be killed. It is the test binary run again: a test named `server` that
-//! calls [`serve`] makes it one, so no other binary has to have been built.
+//! A real API server in a process of its own, to be killed, and other components beside it. Each is the test binary run
+//! again: a test named `server` that calls [`serve`] or [`serve_one_of`] makes it one, so no other binary has to have been
+//! built.
 
+use std::future::Future;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -13,29 +16,136 @@ use tempfile::TempDir;
 
 use crate::Caller;
 
-const ARGUMENTS: &str = "FERRY_TEST_APISERVER";
+/// The component's name and its arguments, one a line.
+const ARGUMENTS: &str = "FERRY_TEST_COMPONENT";
+/// Name of the API server among the components.
+const APISERVER: &str = "apiserver";
+/// Token, user, UID, groups.
+const TOKENS: &str = "token,admin,1,system:masters\njane,jane,2\njoe,joe,3\nann,ann,4\n\
+    controller-manager,system:kube-controller-manager,5\nscheduler,system:kube-scheduler,6\n";
 /// Far more than a start takes; only to end a test that hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between tries, not instead of them.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// A component's `main`, as the `ferry` binary calls it: arguments in, outcome out.
+pub type Main = fn(Vec<String>) -> Pin<Box<dyn Future<Output = anyhow::Result<()>>>>;
 
 /// What the test named `server` is: an API server where this process was started as one, else nothing.
 ///
 /// # Errors
 /// The server's.
 pub fn serve() -> anyhow::Result<()> {
+    serve_one_of(&[])
+}
+
+/// The same where other components run, too: by name.
+///
+/// # Errors
+/// The component's.
+pub fn serve_one_of(others: &[(&str, Main)]) -> anyhow::Result<()> {
     let Ok(arguments) = std::env::var(ARGUMENTS) else { return Ok(()) };
-    let argv = arguments.split('\n').map(str::to_owned).collect();
+    let mut lines = arguments.split('\n').map(str::to_owned);
+    let name = lines.next().unwrap_or_default();
+    let other = others.iter().find(|(other, _)| *other == name);
+    ensure!(other.is_some() || name == APISERVER, "no component is named {name:?}");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(apiserver::command::main(argv))
+    match other {
+        Some((_, main)) => runtime.block_on(main(lines.collect())),
+        None => runtime.block_on(apiserver::command::main(lines.collect())),
+    }
+}
+
+/// A component's process; killed when dropped.
+pub struct Component {
+    name: String,
+    log: PathBuf,
+    arguments: Vec<String>,
+    child: Child,
+}
+
+impl Component {
+    /// Starts it; `name` is one of those that the test named `server` knows, `log` what gets its standard error.
+    ///
+    /// # Errors
+    /// No process can be made.
+    pub fn start(name: &str, log: PathBuf, arguments: Vec<String>) -> anyhow::Result<Self> {
+        let child = spawn(name, &log, &arguments)?;
+        Ok(Self { name: name.to_owned(), log, arguments, child })
+    }
+
+    /// SIGKILL.
+    ///
+    /// # Errors
+    /// It ended before by itself.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.alive()?;
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// SIGTERM, and waits until it has ended.
+    ///
+    /// # Errors
+    /// It ended before by itself, or not well, or not at all.
+    pub async fn terminate(&mut self) -> anyhow::Result<()> {
+        self.alive()?;
+        let id = nix::unistd::Pid::from_raw(i32::try_from(self.child.id())?);
+        nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM)?;
+        let ended = async {
+            loop {
+                if let Some(status) = self.child.try_wait()? {
+                    return anyhow::Ok(status);
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        let status = tokio::time::timeout(PATIENCE, ended).await.context("it does not end")??;
+        ensure!(status.success(), "the {} ended with {status}: {}", self.name, self.log());
+        Ok(())
+    }
+
+    /// Starts it again as it was started.
+    ///
+    /// # Errors
+    /// No process can be made.
+    pub fn start_again(&mut self) -> anyhow::Result<()> {
+        self.child = spawn(&self.name, &self.log, &self.arguments)?;
+        Ok(())
+    }
+
+    /// # Errors
+    /// It has ended by itself.
+    pub fn alive(&mut self) -> anyhow::Result<()> {
+        ensure!(self.child.try_wait()?.is_none(), "the {} ended by itself: {}", self.name, self.log());
+        Ok(())
+    }
+
+    /// Number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Component {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
 }
 
 /// A server process; killed when dropped.
 pub struct Process {
+    // Ended before its directory goes.
+    component: Component,
     directory: TempDir,
     port: u16,
-    arguments: Vec<String>,
-    child: Child,
 }
 
 impl Process {
@@ -46,7 +156,7 @@ impl Process {
     pub async fn start(etcd: Option<&str>, more: &[&str]) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let at = |name: &str| directory.path().join(name).display().to_string();
-        std::fs::write(at("tokens"), "token,admin,1,system:masters\njane,jane,2\njoe,joe,3\nann,ann,4\n")?;
+        std::fs::write(at("tokens"), TOKENS)?;
         let port = free_port()?;
         let mut arguments = vec![
             "--bind-address=127.0.0.1".to_owned(),
@@ -58,8 +168,8 @@ impl Process {
         ];
         arguments.extend(etcd.map(|url| format!("--etcd-servers={url}")));
         arguments.extend(more.iter().map(|flag| (*flag).to_owned()));
-        let child = spawn(directory.path(), &arguments)?;
-        let mut server = Self { directory, port, arguments, child };
+        let component = Component::start(APISERVER, directory.path().join("log"), arguments)?;
+        let mut server = Self { component, directory, port };
         server.ready().await?;
         Ok(server)
     }
@@ -69,10 +179,7 @@ impl Process {
     /// # Errors
     /// It ended before by itself.
     pub fn kill(&mut self) -> anyhow::Result<()> {
-        ensure!(self.child.try_wait()?.is_none(), "the server ended by itself: {}", self.log());
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
+        self.component.kill()
     }
 
     /// Starts it again where it was, and waits until it is ready.
@@ -80,7 +187,7 @@ impl Process {
     /// # Errors
     /// It does not start.
     pub async fn start_again(&mut self) -> anyhow::Result<()> {
-        self.child = spawn(self.directory.path(), &self.arguments)?;
+        self.component.start_again()?;
         self.ready().await
     }
 
@@ -102,7 +209,7 @@ impl Process {
     /// # Errors
     /// It has ended.
     pub fn resident_kib(&self) -> anyhow::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.component.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
         Ok(line.trim().trim_end_matches(" kB").parse()?)
     }
@@ -115,11 +222,20 @@ impl Process {
         self.caller("token")
     }
 
-    /// A client with that token: `token` is an administrator's, `jane`, `joe` and `ann` are users without rights.
+    /// A client with that token: `token` is an administrator's, `jane`, `joe` and `ann` are users without rights,
+    /// `controller-manager` and `scheduler` those components.
     ///
     /// # Errors
     /// The server's authority can't be read.
     pub fn caller(&self, token: &str) -> anyhow::Result<Caller> {
+        Ok(Caller::new(client::from_kubeconfig(&self.kubeconfig(token)?, "testkit")?))
+    }
+
+    /// A kubeconfig with that token, as [`Self::caller`] knows them.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn kubeconfig(&self, token: &str) -> anyhow::Result<PathBuf> {
         let kubeconfig = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "c",
             "clusters": [{"name": "c", "cluster": {
@@ -131,18 +247,23 @@ impl Process {
         });
         let file = self.directory.path().join(format!("kubeconfig-{token}"));
         std::fs::write(&file, kubeconfig.to_string())?;
-        Ok(Caller::new(client::from_kubeconfig(&file, "testkit")?))
+        Ok(file)
+    }
+
+    /// Where its data, its log and its kubeconfigs are.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// What it logged.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+        self.component.log()
     }
 
     async fn ready(&mut self) -> anyhow::Result<()> {
         let poll = async {
             loop {
-                ensure!(self.child.try_wait()?.is_none(), "the server does not start: {}", self.log());
+                self.component.alive().context("it does not start")?;
                 if let Ok(caller) = self.admin()
                     && caller.get("/readyz").await.is_ok_and(|answer| answer.code == 200)
                 {
@@ -158,18 +279,11 @@ impl Process {
     }
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-fn spawn(directory: &Path, arguments: &[String]) -> anyhow::Result<Child> {
-    let log = std::fs::File::options().create(true).append(true).open(directory.join("log"))?;
+fn spawn(name: &str, log: &Path, arguments: &[String]) -> anyhow::Result<Child> {
+    let log = std::fs::File::options().create(true).append(true).open(log)?;
     let child = Command::new(std::env::current_exe()?)
         .args(["--exact", "server", "--nocapture"])
-        .env(ARGUMENTS, arguments.join("\n"))
+        .env(ARGUMENTS, format!("{name}\n{}", arguments.join("\n")))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)
