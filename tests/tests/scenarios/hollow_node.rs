@@ -7,14 +7,14 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::ensure;
 use component::Supervisor;
-use http::{Method, Request, Response, StatusCode};
+use ferry_tests::hollow::{self, State};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use serde_json::{Value, json};
-use testkit::{Answer, Caller};
+use serde_json::Value;
+use testkit::Caller;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -25,27 +25,7 @@ type Running = Arc<Mutex<BTreeMap<(String, String), Vec<String>>>>;
 pub async fn start(name: &'static str, admin: &Caller, tasks: &Supervisor) -> anyhow::Result<()> {
     let running = Running::default();
     let port = serve(running.clone(), tasks).await?;
-    let node = json!({"apiVersion": "v1", "kind": "Node",
-        "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}},
-        "status": {
-            "capacity": {"cpu": "4", "memory": "8Gi", "pods": "110"},
-            "allocatable": {"cpu": "4", "memory": "8Gi", "pods": "110"},
-            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}, {"type": "Hostname", "address": name}],
-            "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
-            "nodeInfo": {"kubeletVersion": "v1.36.2", "architecture": "amd64", "operatingSystem": "linux",
-                "osImage": "hollow", "kernelVersion": "6.1", "containerRuntimeVersion": "hollow://1", "bootID": "",
-                "machineID": "", "systemUUID": "", "kubeProxyVersion": ""},
-            "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady",
-                "message": "kubelet is posting ready status"}],
-        },
-    });
-    created(admin.send(Method::POST, "/api/v1/nodes", Some(&node)).await?)?;
-    let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-        "metadata": {"name": name, "namespace": "kube-node-lease"},
-        // It outlives the scenario: silence is not what is tested.
-        "spec": {"holderIdentity": name, "leaseDurationSeconds": 3600, "renewTime": "2100-01-01T00:00:00.000000Z"}});
-    let leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
-    created(admin.send(Method::POST, leases, Some(&lease)).await?)?;
+    hollow::register(name, port, admin).await?;
     let admin = admin.clone();
     tasks.vital(("hollow-kubelet", name.to_owned()), move |_| async move {
         let mut events = admin.open(&format!("/api/v1/pods?watch=1&fieldSelector=spec.nodeName%3D{name}")).await?;
@@ -72,60 +52,15 @@ fn note(running: &Running, event: &Value) {
     }
 }
 
-fn created(answer: Answer) -> anyhow::Result<()> {
-    ensure!(answer.code == 201, "{}", answer.body);
-    Ok(())
-}
-
 /// Brings the pod a step further.
 async fn step(admin: &Caller, pod: &Value) -> anyhow::Result<()> {
-    let (metadata, spec) = (&pod["metadata"], &pod["spec"]);
-    let path = format!(
-        "/api/v1/namespaces/{}/pods/{}",
-        metadata["namespace"].as_str().unwrap_or_default(),
-        metadata["name"].as_str().unwrap_or_default()
-    );
-    if !metadata["deletionTimestamp"].is_null() {
-        let now = json!({"gracePeriodSeconds": 0, "preconditions": {"uid": metadata["uid"]}});
-        admin.send(Method::DELETE, &path, Some(&now)).await?;
-        return Ok(());
+    if !pod["metadata"]["deletionTimestamp"].is_null() {
+        hollow::let_go(admin, pod).await?;
+    } else if pod["status"]["startTime"].is_null() {
+        let mut images = pod["spec"]["containers"].as_array().into_iter().flatten().map(|c| &c["image"]);
+        let runs = images.all(|image| !image.as_str().unwrap_or_default().contains("missing"));
+        hollow::tell(admin, pod, if runs { State::Running } else { State::Waiting }).await?;
     }
-    if !pod["status"]["startTime"].is_null() {
-        return Ok(());
-    }
-    let containers = || spec["containers"].as_array().into_iter().flatten();
-    let runs = containers().all(|container| !container["image"].as_str().unwrap_or_default().contains("missing"));
-    let now = &metadata["creationTimestamp"];
-    let state = if runs {
-        json!({"running": {"startedAt": now}})
-    } else {
-        json!({"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}})
-    };
-    let statuses: Vec<Value> = containers()
-        .map(|container| {
-            json!({"name": container["name"], "image": container["image"], "imageID": "", "ready": runs,
-                "started": runs, "restartCount": 0, "state": state})
-        })
-        .collect();
-    let ready = if runs { "True" } else { "False" };
-    let conditions: Vec<Value> = ["Initialized", "Ready", "ContainersReady", "PodReadyToStartContainers"]
-        .into_iter()
-        .map(|kind| {
-            let status = if kind.contains("Ready") && kind != "PodReadyToStartContainers" { ready } else { "True" };
-            json!({"type": kind, "status": status, "lastTransitionTime": now})
-        })
-        .collect();
-    let status = json!({"metadata": {"uid": metadata["uid"]}, "status": {
-        "phase": if runs { "Running" } else { "Pending" },
-        "startTime": now,
-        "podIP": "10.0.0.1",
-        "podIPs": [{"ip": "10.0.0.1"}],
-        "hostIP": "127.0.0.1",
-        "containerStatuses": statuses,
-        "conditions": conditions,
-    }});
-    let kind = "application/strategic-merge-patch+json";
-    admin.send_as(Method::PATCH, &format!("{path}/status"), kind, Some(&status)).await?;
     Ok(())
 }
 
