@@ -33,6 +33,7 @@ use crate::{
     context::Context,
     metrics,
     util::{
+        doubts::Doubts,
         expectations::Expectations,
         freshness::Freshness,
         jobs,
@@ -62,6 +63,7 @@ struct Shell {
     orphans: Queue<Orphans>,
     expectations: Expectations,
     memory: Memory,
+    doubts: Doubts,
     /// Of its status.
     written: Freshness<1>,
 }
@@ -77,6 +79,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
         orphans: Queue::with_retries(RETRY.0, RETRY.1),
         expectations: Expectations::default(),
         memory: Memory::default(),
+        doubts: Doubts::default(),
         written: Freshness::default(),
     });
     let on_job = shell.clone();
@@ -202,6 +205,7 @@ impl Shell {
 
     fn forget(&self, job: &Key) {
         self.memory.forget(job);
+        self.doubts.forget(job);
         self.written.forget(job);
     }
 

@@ -9,9 +9,14 @@ use k8s_openapi::{
         batch::v1::{Job, JobStatus},
         core::v1::Pod,
     },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
     jiff::Timestamp,
 };
-use kube::{Api, api::PostParams};
+use kube::{
+    Api,
+    api::{ListParams, PostParams},
+};
+use machinery::selector::LabelSelector;
 
 use super::{
     BATCH, Shell,
@@ -57,6 +62,10 @@ impl Shell {
         if wanted::is_of_unknown_mode(&job) {
             let message = "Skipped Job sync because completion mode is unknown";
             self.say(&job, vec![Said("Warning", "UnknownCompletionMode".into(), message.into())]);
+            return Ok(());
+        }
+        if self.doubts.about(&key) && !self.knows_all_pods(&key, &job).await? {
+            self.queue.add_after(key, STALE_WAIT);
             return Ok(());
         }
         let begun = Instant::now();
@@ -108,6 +117,19 @@ impl Shell {
         let claim = owners::claim(&job.metadata, &selector, candidates);
         let fresh = || async { Ok(self.api(key).get(&key.name).await?.metadata) };
         owners::carry_out_with(&self.context.client, &controller_ref(job), &[FINALIZER], claim, fresh).await
+    }
+
+    /// Whether the informer shows every pod of the job that the server has.
+    async fn knows_all_pods(&self, key: &Key, job: &Job) -> anyhow::Result<bool> {
+        let selector = serde_json::to_value(job.spec.as_ref().and_then(|s| s.selector.as_ref()))?;
+        let selector = LabelSelector::from_value(Some(&selector)).map_err(anyhow::Error::msg)?;
+        let api: Api<Pod> = Api::namespaced(self.context.client.clone(), &key.namespace);
+        let there = api.list_metadata(&ListParams::default().labels(&selector.to_string())).await?;
+        let shown = |meta: &ObjectMeta| {
+            let known = self.pods.get(Some(&key.namespace), key::name(meta));
+            known.is_some_and(|pod| pod.metadata.uid == meta.uid)
+        };
+        Ok(self.doubts.settle(key, there.items.iter().map(|pod| &pod.metadata), shown))
     }
 
     fn api(&self, key: &Key) -> Api<Job> {
@@ -190,7 +212,10 @@ impl Shell {
             let index = indexes.get(i).copied().flatten();
             let replaced = index.and_then(|index| pass.indexes.awaiting_successor.get(&index));
             let pod = member::new_pod(job, &pass.wanted, index, replaced);
-            async move { control.create_expected(&pod).await.map(drop) }
+            async move {
+                let created = control.create_expected(&pod).await;
+                created.map(drop).inspect_err(|error| self.doubts.note(key, error))
+            }
         };
         let (created, error) = slow_start(indexes.len(), create).await;
         (created..indexes.len()).for_each(|_| self.expectations.creation_observed(key));

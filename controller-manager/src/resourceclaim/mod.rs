@@ -13,15 +13,18 @@ mod uses;
 use std::sync::Arc;
 
 use client::{Change, Informer};
-use controller::{Queue, object_reference, run_workers};
+use controller::{Queue, controller_of, object_reference, run_workers};
 use futures::future::BoxFuture;
-use k8s_openapi::api::{
-    core::v1::{Pod, PodResourceClaim, PodResourceClaimStatus},
-    resource::v1::{ResourceClaim, ResourceClaimConsumerReference, ResourceClaimTemplate},
+use k8s_openapi::{
+    api::{
+        core::v1::{Pod, PodResourceClaim, PodResourceClaimStatus},
+        resource::v1::{ResourceClaim, ResourceClaimConsumerReference, ResourceClaimTemplate},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::{
     Api,
-    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
 };
 use parking_lot::Mutex;
 use serde_json::json;
@@ -30,6 +33,7 @@ use crate::{
     context::Context,
     metrics,
     util::{
+        doubts::Doubts,
         freshness::{Freshness, STALE_WAIT},
         gone::Gone,
         key::{self, Key},
@@ -65,6 +69,7 @@ struct Shell {
     gone: Mutex<Gone>,
     /// Claims that were made for a pod, and which the informer may not have shown yet.
     written: Freshness<1>,
+    doubts: Doubts,
 }
 
 async fn run(context: Context) -> anyhow::Result<()> {
@@ -79,6 +84,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
         uses: Mutex::default(),
         gone: Mutex::default(),
         written: Freshness::default(),
+        doubts: Doubts::default(),
     });
     let s = shell.clone();
     shell.pods.on_change(move |change| s.pod_changed(change));
@@ -116,6 +122,7 @@ impl Shell {
         if deleted {
             self.gone.lock().add(key::uid(&pod.metadata));
             self.written.forget(&Key::of(&pod.metadata));
+            self.doubts.forget(&Key::of(&pod.metadata));
         }
         self.wake(pod, deleted);
     }
@@ -166,6 +173,10 @@ impl Shell {
             self.queue.add_after(Item::Pod(key), STALE_WAIT);
             return Ok(());
         }
+        if self.doubts.about(&key) && !self.knows_all_claims(&key, &pod).await? {
+            self.queue.add_after(Item::Pod(key), STALE_WAIT);
+            return Ok(());
+        }
         let mut found = vec![];
         for entry in pod_claims::entries(&pod) {
             let name = match self.claim_for(&key, &pod, entry).await {
@@ -206,11 +217,24 @@ impl Shell {
                 let made = self.api(key).create(&PostParams::default(), &claim).await;
                 let status = if made.is_ok() { "success" } else { "failure" };
                 metrics::CLAIM_CREATES.with(&[status, sync::admin_access(&claim)]).add(1);
+                let made = made.inspect_err(|error| self.doubts.note(key, error));
                 let made = made.map_err(|e| format!("create ResourceClaim : {}", client::message(&e)))?;
                 self.written.note(key, 0, &made.metadata);
                 Ok(made.metadata.name)
             }
         }
+    }
+
+    /// Whether the informer shows every claim of the pod that the server has.
+    async fn knows_all_claims(&self, key: &Key, pod: &Pod) -> anyhow::Result<bool> {
+        let there = self.api(key).list_metadata(&ListParams::default()).await?;
+        let own = |meta: &&ObjectMeta| controller_of(meta).is_some_and(|o| Some(&o.uid) == pod.metadata.uid.as_ref());
+        let own = there.items.iter().map(|claim| &claim.metadata).filter(own);
+        let shown = |meta: &ObjectMeta| {
+            let known = self.claim(&key.namespace, key::name(meta));
+            known.is_some_and(|claim| claim.metadata.uid == meta.uid)
+        };
+        Ok(self.doubts.settle(key, own, shown))
     }
 
     async fn tell(&self, key: &Key, pod: &Pod, statuses: Vec<PodResourceClaimStatus>) -> anyhow::Result<()> {

@@ -5,6 +5,7 @@ pub(crate) mod cidr;
 pub(crate) mod claim_users;
 pub(crate) mod conditions;
 pub(crate) mod discovery;
+pub(crate) mod doubts;
 pub(crate) mod expectations;
 pub(crate) mod freshness;
 pub(crate) mod gone;

@@ -21,6 +21,15 @@ pub fn message(error: &Error) -> String {
     }
 }
 
+/// It is not known whether the server has done what it was asked: there was no answer, or one that something went wrong
+/// inside.
+pub fn is_unknown(error: &Error) -> bool {
+    match error {
+        Error::Api(status) => status.code >= 500,
+        _ => true,
+    }
+}
+
 fn is(error: &Error, want: &str, code: u16) -> bool {
     match error {
         Error::Api(s) => s.reason == want || (s.reason.is_empty() && s.code == code),

@@ -18,7 +18,8 @@ mod transport;
 pub use agent::user_agent;
 pub use connect::{from_kubeconfig, from_token, over_http1, over_stream};
 pub use error::{
-    is_already_exists, is_conflict, is_forbidden, is_invalid, is_namespace_terminating, is_not_found, message, reason,
+    is_already_exists, is_conflict, is_forbidden, is_invalid, is_namespace_terminating, is_not_found, is_unknown,
+    message, reason,
 };
 pub use informer::{Change, Informer, Informers, Scope};
 pub use reflector::{Event, Reflector, Target, relist_needed};
