@@ -55,9 +55,10 @@ struct Shell {
     /// When each node last showed life.
     alive: Mutex<HashMap<String, Instant>>,
     zones: Mutex<Zones>,
-    /// The nodes that were ready when last looked at: what matters to their pods is that it ends.
+    /// The nodes that were ready when last looked at: that it ends is an event.
     were_ready: Mutex<HashSet<String>>,
-    /// Those of them of which it is told already that it has ended, while their pods are still to be marked.
+    /// The nodes that are not ready, and whose pods were told so. Of one that is not ready when it is first looked at that is
+    /// not known: whoever looked before may have ended in between.
     told: Mutex<HashSet<String>>,
 }
 
@@ -65,14 +66,14 @@ async fn run(context: Context) -> anyhow::Result<()> {
     let i = context.informers.clone();
     let leases: Informer<Lease> = i.scoped(Scope { namespace: Some(LEASES.into()), ..Default::default() });
     let cancel = context.cancel.clone();
-    let (queue, alive, were_ready) = (Queue::new(), Mutex::default(), Mutex::default());
+    let (queue, alive, told) = (Queue::new(), Mutex::default(), Mutex::default());
     let rates = Rates {
         usual: context.config.node_eviction_rate,
         reduced: context.config.secondary_node_eviction_rate,
         large: context.config.large_cluster_size_threshold,
         threshold: context.config.unhealthy_zone_threshold,
     };
-    let (zones, told) = (Mutex::new(Zones::new(rates)), Mutex::default());
+    let (zones, were_ready) = (Mutex::new(Zones::new(rates)), Mutex::default());
     let shell = Arc::new(Shell { context, nodes: i.of(), pods: i.of(), queue, alive, zones, were_ready, told });
     let s = shell.clone();
     shell.nodes.on_change(move |change| s.node_changed(change));
@@ -115,8 +116,8 @@ impl Shell {
         }
     }
 
-    fn was_ready(&self, name: &str) -> bool {
-        self.were_ready.lock().contains(name)
+    fn has_told(&self, name: &str) -> bool {
+        self.told.lock().contains(name)
     }
 
     fn node_changed(&self, change: &Change<Node>) {
@@ -184,9 +185,6 @@ impl Shell {
         let silent = self.alive.lock().entry(name.clone()).or_insert_with(Instant::now).elapsed();
         let api: Api<Node> = Api::all(self.context.client.clone());
         if silent > grace {
-            if sync::is_ready(&node) {
-                self.were_ready.lock().insert(name.clone());
-            }
             if sync::mark_unknown(&mut node, Timestamp::now()) {
                 node = api.replace_status(&name, &PostParams::default(), &node).await?;
             }
@@ -195,14 +193,16 @@ impl Shell {
         }
         if sync::is_ready(&node) {
             self.were_ready.lock().insert(name.clone());
-        } else if self.was_ready(&name) {
-            // Once, when it ends: the kubelet of a node that is merely not ready may know better afterwards.
-            if self.told.lock().insert(name.clone()) {
+            self.told.lock().remove(&name);
+        } else {
+            if self.were_ready.lock().remove(&name) {
                 self.record(&node, "NodeNotReady", format!("Node {name} status is now: NodeNotReady"));
             }
-            self.mark_pods_not_ready(&node).await?;
-            self.were_ready.lock().remove(&name);
-            self.told.lock().remove(&name);
+            // Once: the kubelet of a node that is merely not ready may know better afterwards.
+            if !self.has_told(&name) {
+                self.mark_pods_not_ready(&node).await?;
+                self.told.lock().insert(name.clone());
+            }
         }
         let (eviction, again) = self.zones.lock().may_evict(&node, sync::wants_eviction(&node), Instant::now());
         if let Some(again) = again {
