@@ -333,7 +333,7 @@ fn with_query(path: &str, query: &[(&str, &str)]) -> String {
 }
 
 /// A refusal that says nothing of itself says what was asked, as Go's client has it.
-fn told(error: &kube::Error, asked: &str) -> String {
+pub(super) fn told(error: &kube::Error, asked: &str) -> String {
     let message = client::message(error);
     match message.as_str() {
         "the server could not find the requested resource" | "the server is currently unable to handle the request" => {

@@ -19,6 +19,7 @@ use k8s_openapi::{
 use kube::Client;
 use machinery::selector::LabelSelector;
 
+use super::metrics::told;
 use crate::util::discovery::{Resource, Served};
 
 /// How often a write that lost against another is tried, and how long is waited before (client-go's `DefaultRetry`).
@@ -99,7 +100,9 @@ impl Scales {
         }
         let resource = self.resource(group, &target.kind).await?;
         let path = format!("{}/{}/scale", resource.path(namespace), target.name);
-        let scale = self.read(&path).await.map_err(|e| client::message(&e))?;
+        // Its client of scales is of no group.
+        let asked = format!("get {} {}", resource.plural, target.name);
+        let scale = self.read(&path).await.map_err(|e| told(&e, &asked))?;
         Ok(Target { path, scale })
     }
 

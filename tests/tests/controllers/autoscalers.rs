@@ -141,6 +141,17 @@ async fn without_metrics_nothing_is_done_and_it_is_said_why() -> anyhow::Result<
     world.create(HPAS, hpa("odd", "t", json!({"scaleTargetRef": target}))).await?;
     let message = until_reason(&world, "odd", "AbleToScale", "FailedGetScale").await?;
     assert_eq!(message, format!("{unable}no matches for kind \"Thing\" in group \"example.com\""));
+    // And one that is there, of a kind that has no scale.
+    let mut daemons = deployment("m", 1);
+    daemons["spec"]["replicas"] = Value::Null;
+    world.create("/apis/apps/v1/namespaces/default/daemonsets", daemons).await?;
+    let target = json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "m"});
+    world.create(HPAS, hpa("still", "m", json!({"scaleTargetRef": target}))).await?;
+    let message = until_reason(&world, "still", "AbleToScale", "FailedGetScale").await?;
+    let why = "the server could not find the requested resource (get daemonsets m)";
+    assert_eq!(message, format!("{unable}{why}"));
+    let told = world.any(EVENTS, "reason%3DFailedGetScale,involvedObject.name%3Dstill", |_| true).await?;
+    assert_eq!((&told["type"], &told["message"]), (&json!("Warning"), &json!(why)));
     Ok(())
 }
 
