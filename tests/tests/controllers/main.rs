@@ -6,6 +6,7 @@ mod bootstrap;
 mod certificates;
 mod claims;
 mod clouds;
+mod crashes;
 mod cronjobs;
 mod daemons;
 mod deployments;

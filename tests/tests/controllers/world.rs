@@ -1,5 +1,6 @@
 //! A server and a controller manager in one process, each controller under its own identity and role. The requests of
-//! the controllers are noted, and can be answered in the server's place; their watches can be made to lag.
+//! the controllers are noted, and can be answered in the server's place; their watches can be made to lag; they can be made
+//! to die between two writes.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -32,6 +33,50 @@ pub struct Sent {
     pub code: u16,
 }
 
+/// What befalls the controllers at one of their writes; events are none.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mishap {
+    /// They die after so many writes: nothing that they ask after that is heard.
+    DieAfter(usize),
+    /// The write after so many is done, and they are not told.
+    LoseAnswerAfter(usize),
+}
+
+/// How many writes there were, and whether it has happened.
+#[derive(Default)]
+struct Fate {
+    mishap: Option<Mishap>,
+    writes: usize,
+    struck: watch::Sender<bool>,
+}
+
+/// What becomes of one request.
+#[derive(PartialEq)]
+enum Heard {
+    Yes,
+    Never,
+    NotTheAnswer,
+}
+
+impl Fate {
+    fn of(&mut self, method: &Method, path: &str) -> Heard {
+        let Some(mishap) = self.mishap else { return Heard::Yes };
+        if *method == Method::GET || path.contains("/events") {
+            return Heard::Yes;
+        }
+        let (heard, at) = match mishap {
+            Mishap::DieAfter(at) => (Heard::Never, self.writes >= at),
+            Mishap::LoseAnswerAfter(at) => (Heard::NotTheAnswer, self.writes == at),
+        };
+        self.writes += 1;
+        if !at {
+            return Heard::Yes;
+        }
+        self.struck.send_replace(true);
+        heard
+    }
+}
+
 /// Answers a request of a controller in the server's place, by code and message, if it wants to.
 type Refusal = Box<dyn FnMut(&Method, &str) -> Option<(u16, &'static str)> + Send>;
 
@@ -41,6 +86,7 @@ pub struct World {
     pub admin: Caller,
     sent: Arc<Mutex<Vec<Sent>>>,
     refusal: Arc<Mutex<Option<Refusal>>>,
+    fate: Arc<Mutex<Fate>>,
     /// What the server itself would not answer, by path.
     answers: Arc<Mutex<HashMap<String, Value>>>,
     /// The collection whose watches show nothing.
@@ -59,6 +105,7 @@ impl World {
             admin,
             sent: Arc::default(),
             refusal: Arc::default(),
+            fate: Arc::default(),
             answers: Arc::default(),
             lagging: watch::Sender::default(),
             cancel: CancellationToken::new(),
@@ -88,10 +135,15 @@ impl World {
                 (*account, self.cluster.caller(&user, &groups))
             })
             .collect();
-        let (sent, refusal, answers) = (self.sent.clone(), self.refusal.clone(), self.answers.clone());
+        let notes = Notes {
+            sent: self.sent.clone(),
+            refusal: self.refusal.clone(),
+            fate: self.fate.clone(),
+            answers: self.answers.clone(),
+        };
         let client_for = move |account: &'static str| {
             let own = clients.iter().find(|(name, _)| *name == account).map(|(_, caller)| caller.kube());
-            let client = own.map(|client| noting(client, account, (sent.clone(), refusal.clone(), answers.clone())));
+            let client = own.map(|client| noting(client, account, notes.clone()));
             Box::pin(async move { client.with_context(|| format!("no identity for {account}")) }) as _
         };
         let mut config = Config {
@@ -126,6 +178,18 @@ impl World {
             Some(running) => running.await?,
             None => Ok(()),
         }
+    }
+
+    /// From now on their writes are counted, and this befalls them. What is handed out says when it has.
+    pub fn meet(&self, mishap: Mishap) -> watch::Receiver<bool> {
+        let mut fate = self.fate.lock();
+        *fate = Fate { mishap: Some(mishap), ..Fate::default() };
+        fate.struck.subscribe()
+    }
+
+    /// From now on nothing befalls them.
+    pub fn meet_nothing(&self) {
+        self.fate.lock().mishap = None;
     }
 
     /// From now on this may answer the requests of the controllers.
@@ -278,9 +342,11 @@ const ACCOUNTS: &[&str] = &[
     "device-taint-eviction-controller",
     "disruption-controller",
     "endpoint-controller",
+    "endpointslice-controller",
     "endpointslicemirroring-controller",
     "ephemeral-volume-controller",
     "expand-controller",
+    "generic-garbage-collector",
     "horizontal-pod-autoscaler",
     "job-controller",
     "namespace-controller",
@@ -310,24 +376,35 @@ fn expect(code: u16, answer: Answer) -> anyhow::Result<Value> {
     Ok(answer.body)
 }
 
-type Notes = (Arc<Mutex<Vec<Sent>>>, Arc<Mutex<Option<Refusal>>>, Arc<Mutex<HashMap<String, Value>>>);
+#[derive(Clone)]
+struct Notes {
+    sent: Arc<Mutex<Vec<Sent>>>,
+    refusal: Arc<Mutex<Option<Refusal>>>,
+    fate: Arc<Mutex<Fate>>,
+    answers: Arc<Mutex<HashMap<String, Value>>>,
+}
 
 /// Notes each request with its answer, which is the refusal's if it has one.
-fn noting(client: kube::Client, account: &'static str, (sent, refusal, answers): Notes) -> kube::Client {
+fn noting(client: kube::Client, account: &'static str, notes: Notes) -> kube::Client {
     let service = tower::service_fn(move |request: Request<Body>| {
-        let (client, sent) = (client.clone(), sent.clone());
+        let (client, sent) = (client.clone(), notes.sent.clone());
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let refused = refusal.lock().as_mut().and_then(|refusal| refusal(&method, &path));
-        let answered = answers.lock().get(&path).filter(|_| method == Method::GET).cloned();
+        let refused = notes.refusal.lock().as_mut().and_then(|refusal| refusal(&method, &path));
+        let heard = notes.fate.lock().of(&method, &path);
+        let answered = notes.answers.lock().get(&path).filter(|_| method == Method::GET).cloned();
         async move {
             let response: Response<Body> = match refused {
                 Some((code, message)) => refusing(code, message),
+                None if heard == Heard::Never => return Err(kube::Error::Service("nobody is there".into())),
                 None if answered.is_some() => {
                     Response::new(Body::from(answered.unwrap_or_default().to_string().into_bytes()))
                 }
                 None => client.send(request).await?,
             };
             sent.lock().push(Sent { account, method, path, code: response.status().as_u16() });
+            if heard == Heard::NotTheAnswer {
+                return Err(kube::Error::Service("the connection broke".into()));
+            }
             Ok::<_, kube::Error>(response)
         }
     });
