@@ -19,7 +19,12 @@ struct Scheduled {
 
 /// A server with a node that has two devices of the class `gpus`, the controller of claims, and the scheduler.
 async fn scheduled() -> anyhow::Result<Scheduled> {
-    let world = World::with(&["resourceclaim-controller", "serviceaccount-controller"]).await?;
+    scheduled_with(&["resourceclaim-controller"]).await
+}
+
+/// The same with these controllers.
+async fn scheduled_with(controllers: &[&str]) -> anyhow::Result<Scheduled> {
+    let world = World::with(&[controllers, &["serviceaccount-controller"]].concat()).await?;
     world.until("/api/v1/namespaces/default/serviceaccounts/default", |_| true).await?;
     world.create("/api/v1/nodes", json!({"metadata": {"name": "n"}})).await?;
     // A new node is not ready, and this one has nobody who would say that it is.
@@ -142,4 +147,41 @@ async fn extended_resources_are_devices_where_a_class_says_so() -> anyhow::Resul
     assert_eq!(claim["status"]["allocation"]["devices"]["results"].as_array().map(Vec::len), Some(2), "{claim}");
     world.patch(&format!("{path}/status"), json!({"status": {"phase": "Failed"}})).await?;
     world.gone(&format!("{CLAIMS}/{name}")).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_template_that_no_node_takes_is_told_of_pod_and_workload() -> anyhow::Result<()> {
+    const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
+    let Scheduled { world, .. } = &scheduled_with(&["deployment-controller", "replicaset-controller"]).await?;
+    let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {
+        "containers": [{"name": "c", "image": "i"}], "nodeSelector": {"disk": "gold"}, "automountServiceAccountToken": false}});
+    let spec = json!({"replicas": 1, "selector": {"matchLabels": {"app": "web"}}, "template": template,
+        "progressDeadlineSeconds": 1, "minReadySeconds": 0});
+    world.create(DEPLOYMENTS, json!({"metadata": {"name": "web"}, "spec": spec})).await?;
+    let pod = world.any(PODS, "", |pod| refusal(pod).is_some()).await?;
+    let why = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.";
+    assert!(refusal(&pod).is_some_and(|said| said.starts_with(why)), "{:?}", refusal(&pod));
+    let condition = |web: &Value, kind: &str, reason: &str| {
+        let mut conditions = web["status"]["conditions"].as_array().into_iter().flatten();
+        let found = conditions.find(|c| c["type"] == kind && c["status"] == "False" && c["reason"] == reason);
+        found.map(|condition| condition["message"].as_str().unwrap_or_default().to_owned())
+    };
+    let late = |web: &Value| condition(web, "Progressing", "ProgressDeadlineExceeded").is_some();
+    let web = world.until(&format!("{DEPLOYMENTS}/web"), late).await?;
+    let set = pod["metadata"]["ownerReferences"][0]["name"].as_str().unwrap_or_default();
+    let timed_out = format!("ReplicaSet \"{set}\" has timed out progressing.");
+    assert_eq!(condition(&web, "Progressing", "ProgressDeadlineExceeded"), Some(timed_out));
+    let few = condition(&web, "Available", "MinimumReplicasUnavailable");
+    assert_eq!(few.as_deref(), Some("Deployment does not have minimum availability."));
+    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+    let events = "/api/v1/namespaces/default/events";
+    let told = world.any(events, &format!("reason%3DFailedScheduling,involvedObject.name%3D{name}"), |_| true).await?;
+    assert!(
+        told["type"] == "Warning" && told["message"].as_str().is_some_and(|said| said.starts_with(why)),
+        "{told:#}"
+    );
+    // A node that takes it ends the matter.
+    world.patch("/api/v1/nodes/n", json!({"metadata": {"labels": {"disk": "gold"}}})).await?;
+    world.until(&format!("{PODS}/{name}"), is_bound).await?;
+    Ok(())
 }
