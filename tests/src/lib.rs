@@ -4,4 +4,5 @@
 pub mod definitions;
 pub mod history;
 pub mod hollow;
+pub mod ledger;
 pub mod upstream;
