@@ -3,7 +3,7 @@
 //! Upstream: `pkg/controller/nodeipam/ipam/range_allocator.go`. It gives back the first range where the second family has
 //! none left, which upstream loses.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use anyhow::Context as _;
 use ipnet::IpNet;
@@ -17,6 +17,8 @@ pub(super) struct Allocator {
     sets: Vec<CidrSet>,
     /// What nodes were given, by their UIDs, until the informer shows it.
     given: HashMap<String, Vec<IpNet>>,
+    /// Of these, those of which nobody knows whether it was written.
+    unsure: HashSet<String>,
 }
 
 /// What becomes of a node.
@@ -24,7 +26,7 @@ pub(super) struct Allocator {
 pub(super) enum Turn {
     /// It has what it needs, or will be shown to have it.
     Nothing,
-    /// To be written; [`Allocator::give_back`] or [`Allocator::lose`] is due if it can't be.
+    /// To be written; [`Allocator::give_back`] or [`Allocator::keep`] is due if it can't be.
     Give(Vec<IpNet>),
 }
 
@@ -49,7 +51,7 @@ impl Allocator {
     pub(super) fn new<'a>(ranges: &Ranges, nodes: impl IntoIterator<Item = &'a Node>) -> anyhow::Result<Self> {
         let sets: anyhow::Result<Vec<_>> =
             ranges.cluster.iter().map(|(range, size)| CidrSet::new(*range, *size)).collect();
-        let mut allocator = Self { sets: sets?, given: HashMap::new() };
+        let mut allocator = Self { sets: sets?, given: HashMap::new(), unsure: HashSet::new() };
         for service in &ranges.services {
             for set in allocator.sets.iter_mut().filter(|set| set.overlaps(service)) {
                 set.occupy(service)?;
@@ -70,8 +72,11 @@ impl Allocator {
             self.give_back(node);
             return self.occupy(node).map(|()| Turn::Nothing);
         }
-        if node.metadata.deletion_timestamp.is_some() || self.given.contains_key(uid) {
+        if node.metadata.deletion_timestamp.is_some() {
             return Ok(Turn::Nothing);
+        }
+        if let Some(given) = self.given.get(uid) {
+            return Ok(if self.unsure.remove(uid) { Turn::Give(given.clone()) } else { Turn::Nothing });
         }
         let mut got = vec![];
         for at in 0..self.sets.len() {
@@ -89,13 +94,19 @@ impl Allocator {
 
     /// The node could not be given its ranges.
     pub(super) fn give_back(&mut self, node: &Node) {
-        let kept = self.given.remove(key::uid(&node.metadata)).unwrap_or_default();
+        let uid = key::uid(&node.metadata);
+        self.unsure.remove(uid);
+        let kept = self.given.remove(uid).unwrap_or_default();
         self.free(&kept);
     }
 
-    /// Nobody knows whether the node has its ranges: nobody else gets them until the next start finds out.
-    pub(super) fn lose(&mut self, node: &Node) {
-        self.given.remove(key::uid(&node.metadata));
+    /// Nobody knows whether the node has its ranges: it is offered the same again, and nobody else is. Upstream gives them
+    /// to others if the server went away before it answered, and loses them if it said that it was late.
+    pub(super) fn keep(&mut self, node: &Node) {
+        let uid = key::uid(&node.metadata);
+        if self.given.contains_key(uid) {
+            self.unsure.insert(uid.to_owned());
+        }
     }
 
     /// The node is gone.
@@ -196,8 +207,25 @@ mod tests {
         assert_eq!(gives(&mut allocator, "c"), "10.0.0.0/24");
         allocator.give_back(&b);
         assert!(gives(&mut allocator, "d").ends_with(FULL));
-        allocator.lose(&node("c", &[]));
+    }
+
+    #[test]
+    fn what_may_have_been_written_is_nobody_elses() {
+        let mut allocator = Allocator::new(&ranges(&[("10.0.0.0/23", 24)], &[]), &[]).unwrap();
+        let a = node("a", &[]);
+        allocator.keep(&a);
+        assert_eq!(gives(&mut allocator, "a"), "10.0.0.0/24");
+        allocator.keep(&a);
+        assert_eq!(gives(&mut allocator, "b"), "10.0.1.0/24");
+        assert_eq!(gives(&mut allocator, "a"), "10.0.0.0/24", "the same again");
+        assert_eq!(gives(&mut allocator, "a"), "", "the informer has not shown it");
+        // It is shown, or the node goes.
+        allocator.keep(&a);
+        assert_eq!(allocator.turn(&node("a", &["10.0.0.0/24"])).unwrap(), Turn::Nothing);
         assert!(gives(&mut allocator, "c").ends_with(FULL));
+        allocator.keep(&node("b", &[]));
+        allocator.gone(&node("b", &[])).unwrap();
+        assert_eq!(gives(&mut allocator, "c"), "10.0.1.0/24");
     }
 
     #[test]

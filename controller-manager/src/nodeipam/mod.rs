@@ -165,14 +165,17 @@ impl Shell {
         let texts: Vec<String> = ranges.iter().map(ToString::to_string).collect();
         let patch = Patch::Strategic(json!({"spec": {"podCIDR": texts.first(), "podCIDRs": texts}}));
         let api: Api<Node> = Api::all(self.context.client.clone());
+        let mut unsure = false;
         for tried in 1.. {
             let Err(error) = api.patch(&name, &PatchParams::default(), &patch).await else { break };
+            unsure |= client::is_unknown(&error);
             if tried == TRIES {
                 self.say(&node, "CIDRAssignmentFailed");
                 let mut allocator = self.allocator.lock();
-                match client::reason(&error) {
-                    Some("ServerTimeout") => allocator.lose(&node),
-                    _ => allocator.give_back(&node),
+                if unsure {
+                    allocator.keep(&node)
+                } else {
+                    allocator.give_back(&node)
                 }
                 return Err(error.into());
             }
