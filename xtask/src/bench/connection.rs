@@ -125,6 +125,14 @@ const ACCEPT_PROTOBUF: &str = "application/vnd.kubernetes.protobuf,application/j
 pub(crate) const STRATEGIC: &str = "application/strategic-merge-patch+json";
 
 impl Connection {
+    /// Whether the server has not closed it: upstream's does so after a minute and a half without requests.
+    pub(crate) fn is_open(&self) -> bool {
+        match &self.sender {
+            Sender::One(sender) => !sender.is_closed(),
+            Sender::Many(sender) => !sender.is_closed(),
+        }
+    }
+
     /// Sends a request; the answer's body is still to be read.
     pub(crate) async fn send(
         &mut self,

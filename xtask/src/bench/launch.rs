@@ -1,6 +1,8 @@
-//! Starts API servers for the bench: on loopback, on a free port, with a PKI made for the run, TLS and RBAC on, and limits so
-//! high that nothing throttles; Ferry's and upstream's with the same flags. They end with the bench.
+//! Starts servers for the bench: API servers on loopback, on a free port, with a PKI made for the run, TLS and RBAC on, and limits
+//! so high that nothing throttles; a controller manager and a scheduler beside them where a cluster is measured. Ferry's and
+//! upstream's have the same flags. They end with the bench.
 
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -8,44 +10,74 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use hyper::Method;
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256,
-};
 
 use super::connection::Access;
+use super::pki;
+use super::process::{Process, Processes};
 use super::report::UPSTREAM;
 
 /// A server that does not get ready in this time never will.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How to start a server, again and again.
+/// What is started of a cluster beside its API server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Manager,
+    Scheduler,
+}
+
+/// How to start servers, again and again.
+#[derive(Clone)]
 pub(crate) struct Launcher {
     pub(crate) name: String,
-    program: PathBuf,
-    first_args: Vec<String>,
-    /// The etcd to start before it; without one the server has its own store.
+    programs: Programs,
+    /// The etcd to start before the API server; without one that has its own store.
     etcd: Option<PathBuf>,
     folder: PathBuf,
     port: u16,
     etcd_ports: (u16, u16),
+    /// What upstream's parts may ask a second; `None`: what they allow themselves.
+    qps: Option<u32>,
 }
 
-/// A running server; killed when dropped.
+#[derive(Clone)]
+enum Programs {
+    /// One binary.
+    Ferry(PathBuf),
+    /// A folder of them.
+    Upstream(PathBuf),
+}
+
+impl Programs {
+    fn command(&self, of_ferry: &str, of_upstream: &str) -> Command {
+        match self {
+            Self::Ferry(program) => {
+                let mut command = Command::new(program);
+                command.arg(of_ferry);
+                command
+            }
+            Self::Upstream(folder) => Command::new(folder.join(of_upstream)),
+        }
+    }
+}
+
+/// Running servers; killed when dropped.
 pub(crate) struct Launched {
-    server: Child,
-    etcd: Option<Child>,
+    children: Vec<(&'static str, Child)>,
     pub(crate) ready_after: Duration,
 }
 
 impl Launched {
-    pub(crate) fn pids(&self) -> Vec<u32> {
-        std::iter::once(self.server.id()).chain(self.etcd.as_ref().map(Child::id)).collect()
+    /// The API server, its etcd where it has one, then the other parts as they were started.
+    pub(crate) fn processes(&self) -> Processes {
+        Processes::new(self.children.iter().map(|(name, child)| Process { name, pid: child.id() }).collect())
     }
 }
 
 impl Drop for Launched {
     fn drop(&mut self) {
-        for child in std::iter::once(&mut self.server).chain(self.etcd.as_mut()) {
+        // What asks ends before what is asked.
+        for (_, child) in self.children.iter_mut().rev() {
             drop(child.kill());
             drop(child.wait());
         }
@@ -62,72 +94,44 @@ pub(crate) fn etcd_binary(folder: Option<&Path>) -> anyhow::Result<PathBuf> {
 impl Launcher {
     pub(crate) fn ferry(program: PathBuf, etcd: Option<PathBuf>, data: &Path) -> anyhow::Result<Self> {
         let name = if etcd.is_some() { "ferry on etcd" } else { "ferry" };
-        Self::new(name, program, vec!["apiserver".to_owned()], etcd, data)
+        Self::new(name, Programs::Ferry(program), etcd, data, None)
     }
 
-    pub(crate) fn upstream(folder: &Path, data: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn upstream(folder: &Path, data: &Path, qps: Option<u32>) -> anyhow::Result<Self> {
         let etcd = etcd_binary(Some(folder))?;
-        Self::new(UPSTREAM, folder.join("kube-apiserver"), Vec::new(), Some(etcd), data)
+        Self::new(UPSTREAM, Programs::Upstream(folder.to_owned()), Some(etcd), data, qps)
     }
 
     fn new(
         name: &str,
-        program: PathBuf,
-        first_args: Vec<String>,
+        programs: Programs,
         etcd: Option<PathBuf>,
         data: &Path,
+        qps: Option<u32>,
     ) -> anyhow::Result<Self> {
-        if !program.is_file() {
-            bail!("{} is not there", program.display());
-        }
         let folder = data.join(name.replace(' ', "-"));
         drop(std::fs::remove_dir_all(&folder));
         std::fs::create_dir_all(&folder)?;
-        let ports = (free_port()?, (free_port()?, free_port()?));
-        let launcher =
-            Self { name: name.to_owned(), program, first_args, etcd, folder, port: ports.0, etcd_ports: ports.1 };
-        launcher.make_pki()?;
-        Ok(launcher)
+        // Files are named in flags and kubeconfigs of processes.
+        let folder = folder.canonicalize()?;
+        let (port, etcd_ports) = (free_port()?, (free_port()?, free_port()?));
+        pki::write(&folder, port)?;
+        Ok(Self { name: name.to_owned(), programs, etcd, folder, port, etcd_ports, qps })
     }
 
     fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    fn make_pki(&self) -> anyhow::Result<()> {
-        let key = || KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256);
-        let named = |names: &[&str], common: &str, organisation: Option<&str>| -> anyhow::Result<CertificateParams> {
-            let mut params = CertificateParams::new(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>())?;
-            params.distinguished_name = DistinguishedName::new();
-            params.distinguished_name.push(DnType::CommonName, common);
-            if let Some(organisation) = organisation {
-                params.distinguished_name.push(DnType::OrganizationName, organisation);
-            }
-            Ok(params)
-        };
-        let (ca_key, mut ca) = (key()?, named(&[], "bench-ca", None)?);
-        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        std::fs::write(self.file("ca.crt"), ca.self_signed(&ca_key)?.pem())?;
-        let issuer = Issuer::new(ca, ca_key);
-        for (file, names, common, organisation) in [
-            ("server", &["127.0.0.1", "localhost"][..], "kube-apiserver", None),
-            ("admin", &[][..], "bench", Some("system:masters")),
-        ] {
-            let (key, params) = (key()?, named(names, common, organisation)?);
-            std::fs::write(self.file(&format!("{file}.crt")), params.signed_by(&key, &issuer)?.pem())?;
-            std::fs::write(self.file(&format!("{file}.key")), key.serialize_pem())?;
-        }
-        let accounts = key()?;
-        std::fs::write(self.file("sa.key"), accounts.serialize_pem())?;
-        std::fs::write(self.file("sa.pub"), accounts.public_key_pem())?;
-        Ok(())
-    }
-
     /// As whom the bench asks: an administrator with a certificate.
     pub(crate) fn access(&self) -> anyhow::Result<Access> {
+        self.access_to(self.port)
+    }
+
+    fn access_to(&self, port: u16) -> anyhow::Result<Access> {
         let read = |name: &str| std::fs::read(self.file(name));
         let (ca, certificate, key) = (read("ca.crt")?, read("admin.crt")?, read("admin.key")?);
-        Access::new("127.0.0.1", self.port, &ca, Some((&certificate, &key)), None)
+        Access::new("127.0.0.1", port, &ca, Some((&certificate, &key)), None)
     }
 
     /// Starts with no data.
@@ -144,41 +148,88 @@ impl Launcher {
             Some(program) => Some(self.start_etcd(program).await?),
             None => None,
         };
-        let flag = |name: &str, file: &str| format!("--{name}={}", self.file(file).display());
-        let mut command = Command::new(&self.program);
-        command.args(&self.first_args);
+        let mut command = self.programs.command("apiserver", "kube-apiserver");
         command.arg(match &self.etcd {
             Some(_) => format!("--etcd-servers=http://127.0.0.1:{}", self.etcd_ports.0),
-            None => flag("data-dir", "data"),
+            None => self.flag("data-dir", "data"),
         });
+        command.args(self.serving(self.port));
         command.args([
-            format!("--secure-port={}", self.port),
-            "--bind-address=127.0.0.1".to_owned(),
             "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
             "--authorization-mode=Node,RBAC".to_owned(),
             "--max-requests-inflight=4000".to_owned(),
             "--max-mutating-requests-inflight=4000".to_owned(),
             "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-            flag("tls-cert-file", "server.crt"),
-            flag("tls-private-key-file", "server.key"),
-            flag("client-ca-file", "ca.crt"),
-            flag("service-account-key-file", "sa.pub"),
-            flag("service-account-signing-key-file", "sa.key"),
+            self.flag("client-ca-file", "ca.crt"),
+            self.flag("service-account-key-file", "sa.pub"),
+            self.flag("service-account-signing-key-file", "sa.key"),
         ]);
         let begin = Instant::now();
-        let server = run(command, &self.file("server.log"))?;
-        let mut launched = Launched { server, etcd, ready_after: Duration::ZERO };
-        let access = self.access()?;
+        let mut children = vec![("API server", run(command, &self.file("server.log"))?)];
+        children.extend(etcd.map(|etcd| ("etcd", etcd)));
+        let mut launched = Launched { children, ready_after: Duration::ZERO };
+        self.ready("server.log", self.port, "/readyz", &mut launched.children[0].1).await?;
+        launched.ready_after = begin.elapsed();
+        Ok(launched)
+    }
+
+    /// Starts a part beside the API server, and returns when it says that it is healthy: it has then begun to look around.
+    pub(crate) async fn start_part(&self, part: Part, launched: &mut Launched) -> anyhow::Result<()> {
+        let port = free_port()?;
+        let (name, log, user, mut command) = match part {
+            Part::Manager => {
+                let mut command = self.programs.command("controller-manager", "kube-controller-manager");
+                command.args([
+                    "--use-service-account-credentials=true".to_owned(),
+                    // Nodes of the bench say once that they are ready.
+                    "--node-monitor-grace-period=24h".to_owned(),
+                    self.flag("root-ca-file", "ca.crt"),
+                    self.flag("service-account-private-key-file", "sa.key"),
+                ]);
+                ("controller manager", "manager.log", "manager", command)
+            }
+            Part::Scheduler => {
+                ("scheduler", "scheduler.log", "scheduler", self.programs.command("scheduler", "kube-scheduler"))
+            }
+        };
+        command.args(self.serving(port)).arg("--leader-elect=false");
+        for flag in ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"] {
+            command.arg(self.flag(flag, &format!("{user}.conf")));
+        }
+        if let (Programs::Upstream(_), Some(qps)) = (&self.programs, self.qps) {
+            command.args([format!("--kube-api-qps={qps}"), format!("--kube-api-burst={qps}")]);
+        }
+        let mut child = run(command, &self.file(log))?;
+        let ready = self.ready(log, port, "/healthz", &mut child).await;
+        launched.children.push((name, child));
+        ready
+    }
+
+    fn flag(&self, name: &str, file: &str) -> String {
+        format!("--{name}={}", self.file(file).display())
+    }
+
+    /// Flags of what every part serves.
+    fn serving(&self, port: u16) -> [String; 4] {
+        [
+            "--bind-address=127.0.0.1".to_owned(),
+            format!("--secure-port={port}"),
+            self.flag("tls-cert-file", "server.crt"),
+            self.flag("tls-private-key-file", "server.key"),
+        ]
+    }
+
+    async fn ready(&self, log: &str, port: u16, path: &str, child: &mut Child) -> anyhow::Result<()> {
+        let (access, begin) = (self.access_to(port)?, Instant::now());
         loop {
             // A new connection each time: before it listens there is nothing to keep.
             if let Ok(mut connection) = access.http1().await
-                && connection.call(Method::GET, "/readyz", None).await.is_ok()
+                && connection.call(Method::GET, path, None).await.is_ok()
             {
-                launched.ready_after = begin.elapsed();
-                return Ok(launched);
+                return Ok(());
             }
-            if launched.server.try_wait()?.is_some() || begin.elapsed() > PATIENCE {
-                bail!("{} does not get ready: see {}", self.name, self.file("server.log").display());
+            if child.try_wait()?.is_some() || begin.elapsed() > PATIENCE {
+                bail!("{} does not get ready: see {}", self.name, self.file(log).display());
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
@@ -205,8 +256,10 @@ impl Launcher {
 }
 
 fn run(mut command: Command, log: &Path) -> anyhow::Result<Child> {
-    let log = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
-    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    let mut log = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
+    // With which flags is said: the log begins with them.
+    writeln!(log, "{command:?}")?;
     command.spawn().with_context(|| format!("starting {:?}", command.get_program()))
 }
 

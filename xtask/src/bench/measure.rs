@@ -46,10 +46,6 @@ fn differences(now: &[Duration], then: &[Duration]) -> Vec<Duration> {
 }
 
 impl Measured {
-    pub(crate) fn rate(&self) -> f64 {
-        self.operations as f64 / self.elapsed.as_secs_f64()
-    }
-
     /// The latency that this share of operations did not exceed.
     pub(crate) fn percentile(&self, share: f64) -> Duration {
         let at = (self.latencies.len() as f64 * share) as usize;

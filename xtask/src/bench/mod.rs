@@ -1,15 +1,21 @@
-//! `cargo xtask bench`: a load generator and what it measures of API servers, several of them in one run if wanted.
+//! `cargo xtask bench`: a load generator and what it measures of API servers and clusters, several of them in one run if wanted.
 //!
 //! It starts `ferry apiserver` itself (embedded store, loopback, TLS and RBAC on; on an etcd too if wanted), and upstream's
 //! binaries alike where a folder of them is given; any other server is reached by kubeconfig. One server after another runs
 //! alone through all shapes. What is counted is what a client sees (throughput, median, 99th percentile) and what it costs
 //! the server (CPU by its process ids, memory). The generator's own CPU is told too: on a small machine it takes its share.
+//! Then each shape of a cluster (`shapes::cluster`) runs on a new one, which has a controller manager and a scheduler too.
 
+mod cluster;
 mod connection;
 mod kubeconfig;
 mod launch;
+mod lines;
+mod load;
 mod measure;
+mod nodes;
 mod objects;
+mod pki;
 mod process;
 mod report;
 mod shapes;
@@ -21,14 +27,15 @@ use clap::Parser;
 
 use connection::Access;
 use launch::{Launched, Launcher};
-use process::Processes;
+use process::{Process, Processes};
 use report::Report;
 
 /// Measures API servers under load.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench")]
 struct Flags {
-    /// Shapes to run, comma separated: start, memory, sequential, create, get, list, watch, restart, pods. Default: all
+    /// Shapes to run, comma separated: start, memory, sequential, create, get, list, watch, restart, pods; and of clusters:
+    /// deployment, schedule, job, daemonset, statefulsets, autoscalers, manager-memory. Default: all
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Objects of the sequential shape
@@ -67,9 +74,14 @@ struct Flags {
     /// Where servers keep their data while measured [default: target/bench, on the disk that is to be measured]
     #[arg(long)]
     data: Option<PathBuf>,
-    /// A folder with upstream's kube-apiserver and etcd, started beside Ferry on the same machine
+    /// A folder with upstream's kube-apiserver and etcd, for clusters also kube-controller-manager and kube-scheduler, started
+    /// beside Ferry on the same machine
     #[arg(long)]
     upstream: Option<PathBuf>,
+    /// Requests a second that upstream's controller manager and scheduler may make (--kube-api-qps and --kube-api-burst)
+    /// [default: theirs]
+    #[arg(long)]
+    upstream_qps: Option<u32>,
     /// A kubeconfig of another API server
     #[arg(long)]
     against: Option<PathBuf>,
@@ -85,11 +97,17 @@ struct Flags {
     /// Also write the figures to this file, as JSON
     #[arg(long)]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: shapes::cluster::Sizes,
 }
 
 impl Flags {
     fn wants(&self, shape: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|s| s == shape)
+    }
+
+    fn wants_any(&self, shapes: &[&str]) -> bool {
+        shapes.iter().any(|shape| self.wants(shape))
     }
 }
 
@@ -125,15 +143,18 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         launchers.push(Launcher::ferry(ferry, Some(launch::etcd_binary(flags.upstream.as_deref())?), &data)?);
     }
     if let Some(folder) = &flags.upstream {
-        launchers.push(Launcher::upstream(folder, &data)?);
+        launchers.push(Launcher::upstream(folder, &data, flags.upstream_qps)?);
     }
     for launcher in launchers {
-        let mut target = launch_and_time(launcher, &flags, &mut report).await?;
-        measure(&mut target, &flags, &mut report).await?;
+        if flags.wants_any(shapes::NAMES) {
+            let mut target = launch_and_time(launcher.clone(), &flags, &mut report).await?;
+            measure(&mut target, &flags, &mut report).await?;
+        }
+        shapes::cluster::run(&launcher, &flags, &mut report).await?;
     }
     if let Some(file) = &flags.against {
         let access = kubeconfig::read(file)?;
-        let processes = Processes::new(&flags.pid);
+        let processes = Processes::new(flags.pid.iter().map(|&pid| Process { name: "server", pid }).collect());
         let mut target = Target { name: access.host(), access, processes, launched: None, launcher: None };
         measure(&mut target, &flags, &mut report).await?;
     }
@@ -169,6 +190,6 @@ async fn launch_and_time(launcher: Launcher, flags: &Flags, report: &mut Report)
         report.line(&name, "start to ready, empty", vec![report::seconds("median", times[times.len() / 2])]);
     }
     let access = launcher.access()?;
-    let processes = Processes::new(&launched.pids());
+    let processes = launched.processes();
     Ok(Target { name, access, processes, launched: Some(launched), launcher: Some(launcher) })
 }

@@ -1,4 +1,4 @@
-//! What is created: pods of an ordinary size and shape, which nobody schedules, in namespaces of the bench's own.
+//! What is created: pods of an ordinary size and shape, in namespaces of the bench's own.
 
 use bytes::Bytes;
 use hyper::Method;
@@ -45,6 +45,11 @@ impl Template {
         Self::of(out, name)
     }
 
+    /// An object in JSON, which has its name once.
+    pub(crate) fn of_object(object: &Value, name: &str) -> Self {
+        Self::of(object.to_string().into_bytes(), name)
+    }
+
     fn of(bytes: Vec<u8>, name: &str) -> Self {
         let at = bytes.windows(name.len()).position(|w| w == name.as_bytes()).expect("the pod has its name");
         Self { bytes, name: at..at + name.len() }
@@ -58,37 +63,55 @@ impl Template {
     }
 }
 
+/// A pod as a ReplicaSet makes them, which nobody schedules and nothing is mounted into.
 fn pod(namespace: &str, name: &str) -> Value {
-    let probe = json!({"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 10, "timeoutSeconds": 1});
+    let mut spec = spec();
+    spec["schedulerName"] = "nobody".into();
+    spec["automountServiceAccountToken"] = false.into();
+    spec["terminationGracePeriodSeconds"] = 0.into();
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
             "name": name, "namespace": namespace,
             "labels": {"app": "web", "pod-template-hash": "5d4f8c7b9f", "app.kubernetes.io/part-of": "bench"},
-            "annotations": {"checksum/config": "d2c76cf8a1d2d7ab0c3a4b1f9f3b6f8f64a3ab35ed55f4b1c2d8a8e1f0c9b7a6"},
+            "annotations": annotations(),
         },
-        "spec": {
-            "schedulerName": "nobody",
-            "automountServiceAccountToken": false,
-            "terminationGracePeriodSeconds": 0,
-            "containers": [{
-                "name": "web", "image": "registry.example/web:1.27.3",
-                "ports": [{"name": "http", "containerPort": 8080}],
-                "env": [
-                    {"name": "LOG_LEVEL", "value": "info"},
-                    {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-                    {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
-                ],
-                "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}},
-                "livenessProbe": probe, "readinessProbe": probe,
-                "volumeMounts": [{"name": "config", "mountPath": "/etc/web"}, {"name": "cache", "mountPath": "/var/cache/web"}],
-            }],
-            "volumes": [{"name": "config", "configMap": {"name": "web"}}, {"name": "cache", "emptyDir": {}}],
-            "tolerations": [
-                {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
-                {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
+        "spec": spec,
+    })
+}
+
+/// What workloads make pods of: as above, for the scheduler, with a token.
+pub(crate) fn pod_template(app: &str) -> Value {
+    json!({
+        "metadata": {"labels": {"app": app, "app.kubernetes.io/part-of": "bench"}, "annotations": annotations()},
+        "spec": spec(),
+    })
+}
+
+fn annotations() -> Value {
+    json!({"checksum/config": "d2c76cf8a1d2d7ab0c3a4b1f9f3b6f8f64a3ab35ed55f4b1c2d8a8e1f0c9b7a6"})
+}
+
+fn spec() -> Value {
+    let probe = json!({"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 10, "timeoutSeconds": 1});
+    json!({
+        "containers": [{
+            "name": "web", "image": "registry.example/web:1.27.3",
+            "ports": [{"name": "http", "containerPort": 8080}],
+            "env": [
+                {"name": "LOG_LEVEL", "value": "info"},
+                {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+                {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
             ],
-        },
+            "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}},
+            "livenessProbe": probe, "readinessProbe": probe,
+            "volumeMounts": [{"name": "config", "mountPath": "/etc/web"}, {"name": "cache", "mountPath": "/var/cache/web"}],
+        }],
+        "volumes": [{"name": "config", "configMap": {"name": "web"}}, {"name": "cache", "emptyDir": {}}],
+        "tolerations": [
+            {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
+            {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
+        ],
     })
 }
 

@@ -1,6 +1,7 @@
 //! The figures: each line as it comes, then a table where servers stand side by side with their ratios, and JSON for the
 //! next run. What is to be reached is data (`wanted.rs`), so a shape only measures and never judges.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::json;
@@ -8,8 +9,8 @@ use serde_json::json;
 use super::measure::Measured;
 use super::wanted;
 
-/// How a server is called whose figures are the measure.
-pub(crate) const UPSTREAM: &str = "kube-apiserver";
+/// How servers are called whose figures are the measure.
+pub(crate) const UPSTREAM: &str = "upstream";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unit {
@@ -21,42 +22,50 @@ enum Unit {
     Count,
 }
 
+type Name = Cow<'static, str>;
+
 /// One measured quantity.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Value {
-    pub(crate) name: &'static str,
+    pub(crate) name: Name,
     /// In the unit's base: seconds, bytes.
     pub(crate) number: f64,
     unit: Unit,
 }
 
-pub(crate) fn seconds(name: &'static str, time: Duration) -> Value {
-    Value { name, number: time.as_secs_f64(), unit: Unit::Seconds }
+pub(crate) fn seconds(name: impl Into<Name>, time: Duration) -> Value {
+    Value { name: name.into(), number: time.as_secs_f64(), unit: Unit::Seconds }
 }
 
-pub(crate) fn bytes(name: &'static str, bytes: u64) -> Value {
-    Value { name, number: bytes as f64, unit: Unit::Bytes }
+pub(crate) fn bytes(name: impl Into<Name>, bytes: u64) -> Value {
+    Value { name: name.into(), number: bytes as f64, unit: Unit::Bytes }
 }
 
-pub(crate) fn percent(name: &'static str, number: f64) -> Value {
-    Value { name, number, unit: Unit::Percent }
+pub(crate) fn percent(name: impl Into<Name>, number: f64) -> Value {
+    Value { name: name.into(), number, unit: Unit::Percent }
 }
 
-pub(crate) fn count(name: &'static str, number: usize) -> Value {
-    Value { name, number: number as f64, unit: Unit::Count }
+/// So many a second.
+pub(crate) fn rate(name: impl Into<Name>, number: usize, time: Duration) -> Value {
+    Value { name: name.into(), number: number as f64 / time.as_secs_f64(), unit: Unit::PerSecond }
+}
+
+pub(crate) fn count(name: impl Into<Name>, number: usize) -> Value {
+    Value { name: name.into(), number: number as f64, unit: Unit::Count }
 }
 
 impl Value {
     /// The number with its unit, and the name.
     fn text(&self) -> String {
-        let Self { name, number, unit } = *self;
+        let Self { name, number, unit } = self;
+        let (number, unit) = (*number, *unit);
         match unit {
             Unit::Seconds if number < 1e-5 => format!("{name} {:.1} us", number * 1e6),
             Unit::Seconds if number < 1e-3 => format!("{name} {:.0} us", number * 1e6),
             Unit::Seconds if number < 1e-2 => format!("{name} {:.2} ms", number * 1e3),
             Unit::Seconds => format!("{name} {:.0} ms", number * 1e3),
             Unit::Bytes => format!("{name} {:.1} MB", number / 1e6),
-            Unit::PerSecond => format!("{number:.0}/s"),
+            Unit::PerSecond => format!("{name} {number:.0}/s"),
             Unit::Percent => format!("{name} {number:.1} % of a core"),
             Unit::Count => format!("{name} {number:.0}"),
         }
@@ -91,7 +100,7 @@ impl Report {
     /// A stretch of load.
     pub(crate) fn stretch(&mut self, server: &str, shape: &str, measured: &Measured) {
         let mut values = vec![
-            Value { name: "rate", number: measured.rate(), unit: Unit::PerSecond },
+            rate("rate", measured.operations, measured.elapsed),
             seconds("p50", measured.percentile(0.5)),
             seconds("p99", measured.percentile(0.99)),
         ];
@@ -140,7 +149,7 @@ impl Report {
     fn ratios(&self, line: &Line) -> Option<String> {
         let upstream = self.upstream(line)?;
         let ratio = |value: &Value| {
-            let theirs = upstream.value(value.name).filter(|n| *n > 0.0)?;
+            let theirs = upstream.value(&value.name).filter(|n| *n > 0.0)?;
             Some(format!("{} {:.2}x", value.name, value.number / theirs))
         };
         let ratios: Vec<String> = line.values.iter().filter_map(ratio).collect();
@@ -161,7 +170,8 @@ impl Report {
 
     pub(crate) fn json(&self) -> String {
         let lines = self.0.iter().map(|l| {
-            let values: serde_json::Map<_, _> = l.values.iter().map(|v| (v.name.to_owned(), json!(v.number))).collect();
+            let values: serde_json::Map<_, _> =
+                l.values.iter().map(|v| (v.name.clone().into_owned(), json!(v.number))).collect();
             json!({ "shape": l.shape, "server": l.server, "values": values, "verdicts": self.verdicts(l) })
         });
         serde_json::Value::Array(lines.collect()).to_string()

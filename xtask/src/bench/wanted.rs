@@ -20,9 +20,11 @@ enum Bound {
     Share(f64),
     /// At least so many times upstream's.
     Times(f64),
+    /// Nothing else.
+    Exactly(f64),
 }
 
-use Bound::{AtLeast, AtMost, Share, Times};
+use Bound::{AtLeast, AtMost, Exactly, Share, Times};
 
 const FERRY: &str = "ferry";
 const ON_ETCD: &str = "ferry on etcd";
@@ -43,6 +45,19 @@ const ALL: &[Wanted] = &[
     wanted(FERRY, "memory with 50000 pods", "resident", AtMost(300e6), "300 MB or less"),
     wanted(FERRY, "memory with both encodings of 50000 pods", "resident", AtMost(450e6), "450 MB or less"),
     wanted(FERRY, "kill -9 with 50000 pods", "first list", AtMost(0.5), "500 ms or less"),
+    wanted(FERRY, "Deployment of 10000 pods on 5000 nodes", "all bound", AtMost(4.0), "4 s or less"),
+    wanted(FERRY, "schedule 20000 waiting pods without constraints, 5000", "rate", AtLeast(5_000.0), "5,000/s or more"),
+    wanted(FERRY, "schedule 4000 waiting pods with spread", "rate", AtLeast(1_500.0), "1,500/s or more"),
+    wanted(FERRY, "Job of 10000 completions, 500 at once", "complete", AtMost(30.0), "30 s or less"),
+    wanted(FERRY, "Job of 10000 completions", "succeeded", Exactly(10_000.0), "each completion counted once"),
+    wanted(FERRY, "Job of 10000 completions", "indexes", Exactly(10_000.0), "each index once"),
+    wanted(FERRY, "Job of 10000 completions", "pods made", Exactly(10_000.0), "no pod too many"),
+    wanted(FERRY, "DaemonSet on 5000 nodes", "all available", AtMost(5.0), "5 s or less"),
+    wanted(FERRY, "1000 StatefulSets of 3", "all ready", AtMost(10.0), "10 s or less"),
+    wanted(FERRY, "1000 HorizontalPodAutoscalers", "manager beyond idle", AtMost(3.0), "3 % of a core or less"),
+    wanted(FERRY, "1000 HorizontalPodAutoscalers", "autoscalers that compute", Exactly(1_000.0), "all compute"),
+    wanted(FERRY, "controller manager with 50000 pods on 5000", "resident", AtMost(120e6), "120 MB or less"),
+    wanted(FERRY, "controller manager with 50000 pods", "pods", Exactly(50_000.0), "none made or taken away"),
 ];
 
 const fn wanted(
@@ -68,6 +83,7 @@ impl Wanted {
             AtLeast(least) => value >= least,
             Share(share) => value <= share * upstream?,
             Times(times) => value >= times * upstream?,
+            Exactly(number) => value == number,
         })
     }
 }

@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use crate::bench::connection::Encoding;
 use crate::bench::measure::Stretch;
-use crate::bench::process::Processes;
 use crate::bench::report::{Report, bytes, seconds};
 use crate::bench::{Target, objects};
 
@@ -57,7 +56,7 @@ pub(super) async fn restart(
     let begin = Instant::now();
     let launched = launcher.start().await?;
     let ready = launched.ready_after;
-    target.processes = Processes::new(&launched.pids());
+    target.processes = launched.processes();
     target.launched = Some(launched);
     let (size, _) = target.access.http1().await?.drain(&objects::pods(namespace), Encoding::Json).await?;
     let mut values = vec![seconds("ready", ready), seconds("first list", begin.elapsed()), bytes("size", size as u64)];

@@ -1,5 +1,7 @@
-//! The shapes of load, in the order in which they run on one server: each finds what the one before left.
+//! The shapes of load: of an API server, in the order in which they run on one, each finding what the one before left; and of
+//! whole clusters (`cluster`).
 
+pub(super) mod cluster;
 mod list;
 mod node;
 mod requests;
@@ -12,6 +14,9 @@ use super::report::{Report, bytes, percent};
 use super::{Flags, Target, objects};
 
 pub(crate) use node::pods;
+
+/// Shapes of an API server by name.
+pub(crate) const NAMES: &[&str] = &["start", "memory", "sequential", "create", "get", "list", "watch", "restart"];
 
 /// Memory and CPU of a server that has nothing to do.
 pub(crate) async fn idle(target: &Target, report: &mut Report) -> anyhow::Result<()> {

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use http_body_util::BodyExt;
 use hyper::Method;
 use serde_json::{Value, json};
 
 use crate::bench::connection::{Access, JSON};
+use crate::bench::lines::Lines;
 use crate::bench::objects;
 use crate::bench::report::{Report, seconds};
 
@@ -25,7 +25,7 @@ pub(crate) async fn pods(access: &Access, image: &str, report: &mut Report) -> a
     for i in 0..PODS {
         let name = format!("start-{i}");
         let watch = format!("{path}?watch=true&fieldSelector=metadata.name%3D{name}&timeoutSeconds=120");
-        let mut events = access.http1().await?.send(Method::GET, &watch, None).await?.into_body();
+        let mut events = Lines::new(access.http1().await?.send(Method::GET, &watch, None).await?.into_body());
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
             "spec": {
@@ -36,15 +36,10 @@ pub(crate) async fn pods(access: &Access, image: &str, report: &mut Report) -> a
         let begin = Instant::now();
         connection.call(Method::POST, &path, Some((JSON, Bytes::from(pod.to_string())))).await?;
         let ready = async {
-            let mut rest = Vec::new();
             loop {
-                let frame = events.frame().await.context("the watch ended")??;
-                rest.extend(frame.into_data().unwrap_or_default());
-                while let Some(end) = rest.iter().position(|b| *b == b'\n') {
-                    let line: Vec<u8> = rest.drain(..=end).collect();
-                    if is_ready(&serde_json::from_slice::<Value>(&line)?["object"]) {
-                        return anyhow::Ok(begin.elapsed());
-                    }
+                let line = events.next().await?.context("the watch ended")?;
+                if is_ready(&serde_json::from_slice::<Value>(&line)?["object"]) {
+                    return anyhow::Ok(begin.elapsed());
                 }
             }
         };

@@ -1,47 +1,19 @@
 //! Requests one after another: on one connection (the latency of each verb), and on many (throughput).
 
 use std::ops::Range;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::future::try_join_all;
 use hyper::Method;
 
 use crate::bench::Target;
-use crate::bench::connection::{Access, Encoding, JSON, STRATEGIC};
+use crate::bench::connection::{Encoding, JSON, STRATEGIC};
+use crate::bench::load::{Body, load};
 use crate::bench::measure::Stretch;
 use crate::bench::objects::{self, Template};
 use crate::bench::report::{Report, bytes};
 
-type Body = Option<(&'static str, Bytes)>;
 /// Makes the request of a number.
 type Make<'a> = &'a dyn Fn(usize) -> (Method, String, Body);
-
-/// Makes requests `range` over so many connections, each taking the next number as it gets free.
-async fn load(
-    access: &Access,
-    connections: usize,
-    range: Range<usize>,
-    request: impl Fn(usize) -> (Method, String, Body),
-) -> anyhow::Result<Vec<Duration>> {
-    let next = std::cell::Cell::new(range.start);
-    let workers = (0..connections).map(|_| async {
-        let mut connection = access.http1().await?;
-        let mut latencies = Vec::new();
-        loop {
-            let i = next.get();
-            if i >= range.end {
-                return anyhow::Ok(latencies);
-            }
-            next.set(i + 1);
-            let (method, path, body) = request(i);
-            let begin = Instant::now();
-            connection.call(method, &path, body).await?;
-            latencies.push(begin.elapsed());
-        }
-    });
-    Ok(try_join_all(workers).await?.into_iter().flatten().collect())
-}
 
 /// Create, get and patch, one request at a time.
 pub(super) async fn sequential(

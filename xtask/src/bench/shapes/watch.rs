@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use http_body_util::BodyExt;
 use hyper::Method;
-use hyper::body::Incoming;
 
 use crate::bench::connection::{Connection, JSON};
+use crate::bench::lines::Lines;
 use crate::bench::measure::Stretch;
 use crate::bench::report::{Report, count};
 use crate::bench::{Flags, Target};
@@ -60,7 +59,7 @@ pub(super) async fn fan_out(
         if !answer.status().is_success() {
             bail!("watch {i}: {}", answer.status());
         }
-        readers.spawn_local_on(read(answer.into_body(), seen.clone(), changes), &local);
+        readers.spawn_local_on(read(Lines::new(answer.into_body()), seen.clone(), changes), &local);
     }
     let stretch = Stretch::begin(&target.processes);
     let pace = Duration::from_secs(1) / flags.events_per_second;
@@ -98,33 +97,16 @@ pub(super) async fn fan_out(
 }
 
 /// Reads one watch until the last change has come.
-async fn read(mut body: Incoming, seen: Rc<RefCell<Seen>>, changes: usize) -> anyhow::Result<()> {
-    let mut rest: Vec<u8> = Vec::new();
+async fn read(mut lines: Lines, seen: Rc<RefCell<Seen>>, changes: usize) -> anyhow::Result<()> {
     let mut got = 0;
     while got < changes {
-        let Some(frame) = body.frame().await else { bail!("a watch ended after {got} of {changes} changes") };
-        let Ok(data) = frame?.into_data() else { continue };
-        // Mostly a frame is whole lines; only what is not is copied.
-        let mut data = &data[..];
-        while let Some(end) = data.iter().position(|b| *b == b'\n') {
-            let line = &data[..end];
-            data = &data[end + 1..];
-            let number = if rest.is_empty() {
-                number_in(line)
-            } else {
-                rest.extend(line);
-                let number = number_in(&rest);
-                rest.clear();
-                number
-            };
-            if let Some(number) = number {
-                let mut seen = seen.borrow_mut();
-                let latency = seen.due.get(number).map_or(Duration::ZERO, Instant::elapsed);
-                seen.latencies.push(latency);
-                got += 1;
-            }
+        let Some(line) = lines.next().await? else { bail!("a watch ended after {got} of {changes} changes") };
+        if let Some(number) = number_in(&line) {
+            let mut seen = seen.borrow_mut();
+            let latency = seen.due.get(number).map_or(Duration::ZERO, Instant::elapsed);
+            seen.latencies.push(latency);
+            got += 1;
         }
-        rest.extend(data);
     }
     seen.borrow_mut().complete += 1;
     Ok(())
