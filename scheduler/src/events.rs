@@ -13,6 +13,7 @@ use component::{Supervisor, supervisor::Inbox};
 use http::{Method, Request};
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -195,7 +196,7 @@ impl Writer {
                 .header("content-type", content_type)
                 .body(body.clone());
             let Ok(request) = request else { return };
-            match self.client.request::<Value>(request).await {
+            match self.client.request::<IgnoredAny>(request).await {
                 Ok(_) => return,
                 Err(kube::Error::Api(status)) => {
                     tracing::debug!(message = status.message, "the server rejected an event");
