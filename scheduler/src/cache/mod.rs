@@ -5,6 +5,7 @@
 //! node counts there at once ("assumed"), before the API server has confirmed it; confirmation replaces it, a failed
 //! binding forgets it, and one that is never confirmed expires, if an expiry is set (upstream's default is none).
 
+pub mod domains;
 pub mod labels;
 pub mod node;
 pub mod owners;
@@ -25,6 +26,7 @@ use std::{
 use k8s_openapi::api::core::v1::{Node as ApiNode, Pod as ApiPod};
 
 use self::{
+    domains::{Domains, DomainsByLabel},
     labels::{Interner, Labels},
     node::{Node, NodeObject},
     owners::Owners,
@@ -64,6 +66,7 @@ pub struct Snapshot {
     pub budgets: BTreeMap<(Arc<str>, Arc<str>), Budget>,
     /// Claims for devices, and the devices.
     pub devices: Arc<Devices>,
+    domains: DomainsByLabel,
 }
 
 /// What preemption needs of a PodDisruptionBudget.
@@ -86,6 +89,11 @@ impl Snapshot {
     /// The node at a place.
     pub fn node(&self, place: u32) -> &Node {
         &self.nodes[place as usize]
+    }
+
+    /// The domains that a label of nodes makes.
+    pub fn domains(&self, key: &Arc<str>) -> Arc<Domains> {
+        self.domains.of(key, &self.nodes)
     }
 
     /// The pods other than `pod` that wait for a node with at least its priority: it may not count on their room.
@@ -175,6 +183,7 @@ impl Cache {
             self.snapshot.nodes.push(Node::default());
             (self.snapshot.nodes.len() - 1) as u32
         });
+        self.snapshot.nodes[place as usize].place = place;
         self.snapshot.by_name.insert(name.clone(), place);
         place
     }
@@ -186,6 +195,9 @@ impl Cache {
         let node = &mut self.snapshot.nodes[place as usize];
         node.object_generation = self.generation;
         let old = node.object.replace(object.clone());
+        if old.as_ref().is_none_or(|old| old.labels != object.labels) {
+            self.snapshot.domains.forget();
+        }
         if old.as_ref().is_none_or(|old| old.zone != object.zone) {
             self.unlist(place);
             match self.zones.iter_mut().find(|(zone, _)| *zone == object.zone) {
@@ -210,6 +222,7 @@ impl Cache {
         let node = &mut self.snapshot.nodes[place as usize];
         node.object_generation = self.generation;
         let old = node.object.take();
+        self.snapshot.domains.forget();
         for (image, _) in old.iter().flat_map(|old| &*old.images) {
             self.count_image(image, false);
         }

@@ -113,6 +113,8 @@ pub struct ShapeCount {
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Node {
+    /// Where it is in the snapshot.
+    pub place: u32,
     /// `None`: pods were seen on a node whose object is not there (yet, or any more).
     pub object: Option<Arc<NodeObject>>,
     /// Changes whenever `object` does; never the same twice.

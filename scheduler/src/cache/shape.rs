@@ -289,8 +289,8 @@ impl ShapeTable {
         self.slots.get(slot as usize)?.as_ref()
     }
 
-    /// For each slot, whether the shape in it satisfies `f`.
-    pub fn select(&self, f: impl Fn(&PodShape) -> bool) -> Vec<bool> {
-        self.slots.iter().map(|shape| shape.as_ref().is_some_and(|shape| f(shape))).collect()
+    /// For each slot, what `f` makes of the shape in it; the default of an empty one.
+    pub fn each<T: Default>(&self, f: impl Fn(&PodShape) -> T) -> Vec<T> {
+        self.slots.iter().map(|shape| shape.as_ref().map(|shape| f(shape)).unwrap_or_default()).collect()
     }
 }

@@ -3,10 +3,7 @@
 //! Existing pods are visited by shape, and nodes without any pod that has such terms are not visited at all when the
 //! incoming pod has none either.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use machinery::field::{self, Path};
 use serde::Deserialize;
@@ -16,7 +13,8 @@ use super::{arguments, faultless};
 use crate::{
     cache::{
         Snapshot,
-        node::{Node, NodeObject},
+        domains::Domains,
+        node::Node,
         pod::PodInfo,
         shape::{AffinityTerm, PodShape},
     },
@@ -53,17 +51,59 @@ impl InterPodAffinity {
     }
 }
 
-/// Pods by domain: key and value of a label.
-type Domains = HashMap<(Arc<str>, Arc<str>), i64>;
+/// A number for each domain of each label that was counted by: pods, or what they weigh.
+#[derive(Clone, Default)]
+struct Counts(Vec<Count>);
 
-fn bump(domains: &mut Domains, node: &NodeObject, key: &Arc<str>, by: i64) {
-    if let Some(value) = node.labels.get(key) {
-        let domain = (key.clone(), value.clone());
-        let count = domains.entry(domain.clone()).or_default();
-        *count += by;
-        if *count == 0 {
-            domains.remove(&domain);
+#[derive(Clone)]
+struct Count {
+    key: Arc<str>,
+    domains: Arc<Domains>,
+    /// By the domain's number.
+    numbers: Vec<i64>,
+    /// How many of them are not zero.
+    used: usize,
+}
+
+impl Counts {
+    /// Adds to the domain that a label makes of the node, if the node has that label.
+    fn add(&mut self, snapshot: &Snapshot, node: &Node, key: &Arc<str>, by: i64) {
+        let at = self.0.iter().position(|count| count.key == *key).unwrap_or_else(|| {
+            let domains = snapshot.domains(key);
+            self.0.push(Count { key: key.clone(), numbers: vec![0; domains.numbers()], domains, used: 0 });
+            self.0.len() - 1
+        });
+        let Count { domains, numbers, used, .. } = &mut self.0[at];
+        if let Some(domain) = domains.at(node.place) {
+            let number = &mut numbers[domain];
+            *used -= usize::from(*number != 0);
+            *number += by;
+            *used += usize::from(*number != 0);
         }
+    }
+
+    /// Whether every domain has zero.
+    fn is_empty(&self) -> bool {
+        self.0.iter().all(|count| count.used == 0)
+    }
+
+    /// Of the domain that a label makes of the node; `None` if the node lacks that label.
+    fn of(&self, node: &Node, key: &Arc<str>) -> Option<i64> {
+        match self.0.iter().find(|count| count.key == *key) {
+            Some(count) => count.at(node),
+            None => node.object().labels.get(key).map(|_| 0),
+        }
+    }
+
+    /// Of all domains that the node is in.
+    fn all(&self, node: &Node) -> impl Iterator<Item = i64> {
+        self.0.iter().filter_map(|count| count.at(node))
+    }
+}
+
+impl Count {
+    fn at(&self, node: &Node) -> Option<i64> {
+        self.domains.at(node.place).map(|domain| self.numbers[domain])
     }
 }
 
@@ -78,29 +118,48 @@ fn matches_all(snapshot: &Snapshot, terms: &[AffinityTerm], shape: &PodShape) ->
 #[derive(Clone, Default)]
 struct FilterState {
     /// Domains that existing pods keep this pod out of.
-    existing_anti: Domains,
+    existing_anti: Counts,
     /// Domains with pods this pod must be with.
-    affinity: Domains,
+    affinity: Counts,
     /// Domains with pods this pod must not be with.
-    anti: Domains,
+    anti: Counts,
+}
+
+/// What pods of one shape mean to the incoming pod: the labels whose domains they count in.
+#[derive(Default)]
+struct Meaning {
+    existing_anti: Vec<Arc<str>>,
+    affinity: Vec<Arc<str>>,
+    anti: Vec<Arc<str>>,
+}
+
+impl Meaning {
+    fn of(snapshot: &Snapshot, incoming: &PodShape, other: &PodShape) -> Self {
+        let keys = |terms: &[AffinityTerm], of: &PodShape| {
+            terms.iter().filter(|term| matches(snapshot, term, of)).map(|term| term.topology_key.clone()).collect()
+        };
+        let own = &incoming.affinity;
+        let together = matches_all(snapshot, &own.required, other);
+        Self {
+            existing_anti: keys(&other.affinity.anti_required, incoming),
+            affinity: if together { keys(&own.required, other) } else { Vec::new() },
+            anti: keys(&own.anti_required, other),
+        }
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.existing_anti.is_empty() && self.affinity.is_empty() && self.anti.is_empty()
+    }
 }
 
 impl FilterState {
-    fn count(&mut self, snapshot: &Snapshot, incoming: &PodShape, other: &PodShape, node: &NodeObject, by: i64) {
-        for term in &other.affinity.anti_required {
-            if matches(snapshot, term, incoming) {
-                bump(&mut self.existing_anti, node, &term.topology_key, by);
-            }
-        }
-        if matches_all(snapshot, &incoming.affinity.required, other) {
-            for term in &incoming.affinity.required {
-                bump(&mut self.affinity, node, &term.topology_key, by);
-            }
-        }
-        for term in &incoming.affinity.anti_required {
-            if matches(snapshot, term, other) {
-                bump(&mut self.anti, node, &term.topology_key, by);
-            }
+    fn count(&mut self, snapshot: &Snapshot, meaning: &Meaning, node: &Node, by: i64) {
+        for (counts, keys) in [
+            (&mut self.existing_anti, &meaning.existing_anti),
+            (&mut self.affinity, &meaning.affinity),
+            (&mut self.anti, &meaning.anti),
+        ] {
+            keys.iter().for_each(|key| counts.add(snapshot, node, key, by));
         }
     }
 }
@@ -112,12 +171,9 @@ impl PreFilter for InterPodAffinity {
         if !own_terms && snapshot.with_anti_affinity == 0 {
             return (Status::skip(), None);
         }
-        // Which shapes matter at all, asked once instead of on every node.
-        let relevant = snapshot.shapes.select(|other| {
-            other.affinity.anti_required.iter().any(|term| matches(snapshot, term, &shape))
-                || matches_all(snapshot, &shape.affinity.required, other)
-                || shape.affinity.anti_required.iter().any(|term| matches(snapshot, term, other))
-        });
+        // What shapes mean, asked once instead of on every node.
+        let meanings =
+            snapshot.shapes.each(|other| Some(Meaning::of(snapshot, &shape, other)).filter(|m| !m.is_nothing()));
         let mut state = FilterState::default();
         for place in &snapshot.order {
             let node = snapshot.node(*place);
@@ -125,10 +181,8 @@ impl PreFilter for InterPodAffinity {
                 continue;
             }
             for count in &node.shapes {
-                if relevant[count.slot as usize]
-                    && let Some(other) = snapshot.shapes.get(count.slot)
-                {
-                    state.count(snapshot, &shape, other, node.object(), i64::from(count.total));
+                if let Some(meaning) = &meanings[count.slot as usize] {
+                    state.count(snapshot, meaning, node, i64::from(count.total));
                 }
             }
         }
@@ -143,14 +197,10 @@ impl PreFilter for InterPodAffinity {
         let snapshot = cycle.snapshot;
         let shape = cycle.pod.shape.shape.clone();
         if let Some(state) = cycle.state.get_mut::<FilterState>() {
-            state.count(snapshot, &shape, &pod.shape.shape, node.object(), if added { 1 } else { -1 });
+            let meaning = Meaning::of(snapshot, &shape, &pod.shape.shape);
+            state.count(snapshot, &meaning, node, if added { 1 } else { -1 });
         }
     }
-}
-
-fn domain_count(domains: &Domains, node: &NodeObject, key: &Arc<str>) -> Option<i64> {
-    let value = node.labels.get(key)?;
-    Some(domains.get(&(key.clone(), value.clone())).copied().unwrap_or(0))
 }
 
 impl Filter for InterPodAffinity {
@@ -161,11 +211,10 @@ impl Filter for InterPodAffinity {
     fn filter(&self, cycle: &Cycle<'_>, node: &Node) -> Status {
         let Some(state) = cycle.state.get::<FilterState>() else { return Status::success() };
         let shape = &cycle.pod.shape.shape;
-        let node = node.object();
         let mut together = true;
         let mut keyed = true;
         for term in &shape.affinity.required {
-            match domain_count(&state.affinity, node, &term.topology_key) {
+            match state.affinity.of(node, &term.topology_key) {
                 Some(count) if count > 0 => {}
                 Some(_) => together = false,
                 None => keyed = false,
@@ -177,28 +226,19 @@ impl Filter for InterPodAffinity {
             return Status::new(Code::UnschedulableAndUnresolvable, "node(s) didn't match pod affinity rules");
         }
         let anti = &shape.affinity.anti_required;
-        if anti.iter().any(|term| domain_count(&state.anti, node, &term.topology_key).is_some_and(|count| count > 0)) {
+        if anti.iter().any(|term| state.anti.of(node, &term.topology_key).is_some_and(|count| count > 0)) {
             return Status::new(Code::Unschedulable, "node(s) didn't match pod anti-affinity rules");
         }
-        if !state.existing_anti.is_empty()
-            && node.labels.iter().any(|pair| state.existing_anti.get(pair).is_some_and(|count| *count > 0))
-        {
+        if state.existing_anti.all(node).any(|count| count > 0) {
             return Status::new(Code::Unschedulable, "node(s) didn't satisfy existing pods anti-affinity rules");
         }
         Status::success()
     }
 }
 
+/// What the domains weigh.
 #[derive(Clone, Default)]
-struct ScoreState(HashMap<Arc<str>, HashMap<Arc<str>, i64>>);
-
-impl ScoreState {
-    fn add(&mut self, node: &NodeObject, key: &Arc<str>, by: i64) {
-        if let Some(value) = node.labels.get(key) {
-            *self.0.entry(key.clone()).or_default().entry(value.clone()).or_default() += by;
-        }
-    }
-}
+struct ScoreState(Counts);
 
 impl Score for InterPodAffinity {
     fn scope(&self) -> Scope {
@@ -218,14 +258,13 @@ impl Score for InterPodAffinity {
             if !own_terms && node.with_affinity == 0 {
                 continue;
             }
-            let object = node.object();
             for count in &node.shapes {
                 let Some(other) = snapshot.shapes.get(count.slot) else { continue };
                 let pods = i64::from(count.total);
                 for (sign, terms) in [(1, &own.preferred), (-1, &own.anti_preferred)] {
                     for (weight, term) in terms {
                         if matches(snapshot, term, other) {
-                            state.add(object, &term.topology_key, sign * i64::from(*weight) * pods);
+                            state.0.add(snapshot, node, &term.topology_key, sign * i64::from(*weight) * pods);
                         }
                     }
                 }
@@ -235,14 +274,14 @@ impl Score for InterPodAffinity {
                 if self.hard_weight > 0 {
                     for term in &other.affinity.required {
                         if matches(snapshot, term, shape) {
-                            state.add(object, &term.topology_key, self.hard_weight * pods);
+                            state.0.add(snapshot, node, &term.topology_key, self.hard_weight * pods);
                         }
                     }
                 }
                 for (sign, terms) in [(1, &other.affinity.preferred), (-1, &other.affinity.anti_preferred)] {
                     for (weight, term) in terms {
                         if matches(snapshot, term, shape) {
-                            state.add(object, &term.topology_key, sign * i64::from(*weight) * pods);
+                            state.0.add(snapshot, node, &term.topology_key, sign * i64::from(*weight) * pods);
                         }
                     }
                 }
@@ -257,8 +296,7 @@ impl Score for InterPodAffinity {
 
     fn score(&self, cycle: &Cycle<'_>, node: &Node) -> i64 {
         let Some(state) = cycle.state.get::<ScoreState>() else { return 0 };
-        let labels = &node.object().labels;
-        state.0.iter().filter_map(|(key, values)| values.get(labels.get(key)?)).sum()
+        state.0.all(node).sum()
     }
 
     fn normalize(&self, _: &Cycle<'_>, _: &[u32], scores: &mut [i64]) {

@@ -2,10 +2,7 @@
 //!
 //! Pods are counted by shape: whether a constraint selects a shape is asked once a cycle, not once for every pod.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use k8s_openapi::api::core::v1::TopologySpreadConstraint;
 use machinery::{
@@ -19,6 +16,7 @@ use super::{arguments, faultless};
 use crate::{
     cache::{
         Snapshot,
+        domains::Domains,
         labels::{Interner, Selector},
         node::{Node, NodeObject},
         pod::PodInfo,
@@ -128,8 +126,21 @@ impl PodTopologySpread {
     }
 }
 
-fn has_all_keys(node: &NodeObject, constraints: &[SpreadConstraint]) -> bool {
-    constraints.iter().all(|constraint| node.labels.get(&constraint.topology_key).is_some())
+/// Instead of a number of pods: no node of the domain counts.
+const NOT_COUNTED: i64 = -1;
+
+/// Of each constraint.
+fn domains(snapshot: &Snapshot, constraints: &[SpreadConstraint]) -> Arc<[Arc<Domains>]> {
+    constraints.iter().map(|constraint| snapshot.domains(&constraint.topology_key)).collect()
+}
+
+fn not_counted(domains: &[Arc<Domains>]) -> Vec<Vec<i64>> {
+    domains.iter().map(|domains| vec![NOT_COUNTED; domains.numbers()]).collect()
+}
+
+/// Whether the node at a place has the labels of all constraints.
+fn has_all_keys(domains: &[Arc<Domains>], place: u32) -> bool {
+    domains.iter().all(|domains| domains.at(place).is_some())
 }
 
 impl SpreadConstraint {
@@ -151,7 +162,7 @@ fn selections(snapshot: &Snapshot, namespace: &Arc<str>, constraints: &[SpreadCo
             None => Arc::new(
                 snapshot
                     .shapes
-                    .select(|shape| shape.namespace == *namespace && constraint.selector.matches(&shape.labels)),
+                    .each(|shape| shape.namespace == *namespace && constraint.selector.matches(&shape.labels)),
             ),
         };
         all.push(selected);
@@ -170,9 +181,13 @@ fn count(node: &Node, selected: &[bool]) -> i64 {
 /// Pods in each domain of each hard constraint.
 #[derive(Clone)]
 struct HardState {
-    constraints: Arc<Vec<SpreadConstraint>>,
-    counts: Vec<HashMap<Arc<str>, i64>>,
+    constraints: Arc<[SpreadConstraint]>,
+    domains: Arc<[Arc<Domains>]>,
+    /// By the domain's number.
+    counts: Vec<Vec<i64>>,
     lowest: Vec<i64>,
+    /// 1 where the pod itself counts.
+    own: Arc<[i64]>,
 }
 
 impl HardState {
@@ -182,11 +197,10 @@ impl HardState {
             .iter()
             .zip(self.constraints.iter())
             .map(|(counts, constraint)| {
-                if (counts.len() as i64) < i64::from(constraint.min_domains) {
-                    0
-                } else {
-                    counts.values().copied().min().unwrap_or(0)
-                }
+                let counted = counts.iter().filter(|count| **count != NOT_COUNTED);
+                let (domains, lowest) =
+                    counted.fold((0, i64::MAX), |(domains, lowest), count| (domains + 1, lowest.min(*count)));
+                if domains == 0 || domains < constraint.min_domains { 0 } else { lowest }
             })
             .collect();
     }
@@ -200,23 +214,24 @@ impl PreFilter for PodTopologySpread {
             return (Status::skip(), None);
         }
         let selected = selections(snapshot, &shape.namespace, &constraints);
-        let mut counts: Vec<HashMap<Arc<str>, i64>> = vec![HashMap::new(); constraints.len()];
-        for place in &snapshot.order {
-            let node = snapshot.node(*place);
-            let object = node.object();
-            if !has_all_keys(object, &constraints) {
+        let domains = domains(snapshot, &constraints);
+        let mut counts = not_counted(&domains);
+        for &place in &snapshot.order {
+            if !has_all_keys(&domains, place) {
                 continue;
             }
+            let node = snapshot.node(place);
             for (index, constraint) in constraints.iter().enumerate() {
-                if !constraint.counts_node(shape, object) {
-                    continue;
-                }
-                if let Some(value) = object.labels.get(&constraint.topology_key) {
-                    *counts[index].entry(value.clone()).or_default() += count(node, &selected[index]);
+                if let Some(domain) = domains[index].at(place)
+                    && constraint.counts_node(shape, node.object())
+                {
+                    let sum = &mut counts[index][domain];
+                    *sum = (*sum).max(0) + count(node, &selected[index]);
                 }
             }
         }
-        let mut state = HardState { constraints: Arc::new(constraints), counts, lowest: Vec::new() };
+        let own = constraints.iter().map(|constraint| i64::from(constraint.selector.matches(&shape.labels))).collect();
+        let mut state = HardState { constraints: constraints.into(), domains, counts, lowest: Vec::new(), own };
         state.find_lowest();
         cycle.state.put(state);
         (Status::success(), None)
@@ -224,19 +239,18 @@ impl PreFilter for PodTopologySpread {
 
     fn trial(&self, cycle: &mut Cycle<'_>, pod: &PodInfo, node: &Node, added: bool) {
         let shape = &cycle.pod.shape.shape;
-        let object = node.object();
         let Some(state) = cycle.state.get_mut::<HardState>() else { return };
         let moved = &pod.shape.shape;
-        let constraints = state.constraints.clone();
-        if moved.namespace != shape.namespace || !has_all_keys(object, &constraints) {
+        if moved.namespace != shape.namespace || !has_all_keys(&state.domains, node.place) {
             return;
         }
-        for (index, constraint) in constraints.iter().enumerate() {
-            if !constraint.selector.matches(&moved.labels) || !constraint.counts_node(shape, object) {
-                continue;
-            }
-            if let Some(value) = object.labels.get(&constraint.topology_key) {
-                *state.counts[index].entry(value.clone()).or_default() += if added { 1 } else { -1 };
+        for (index, constraint) in state.constraints.iter().enumerate() {
+            if let Some(domain) = state.domains[index].at(node.place)
+                && constraint.selector.matches(&moved.labels)
+                && constraint.counts_node(shape, node.object())
+            {
+                let sum = &mut state.counts[index][domain];
+                *sum = (*sum).max(0) + if added { 1 } else { -1 };
             }
         }
         state.find_lowest();
@@ -251,15 +265,14 @@ impl Filter for PodTopologySpread {
     fn filter(&self, cycle: &Cycle<'_>, node: &Node) -> Status {
         let Some(state) = cycle.state.get::<HardState>() else { return Status::success() };
         for (index, constraint) in state.constraints.iter().enumerate() {
-            let Some(value) = node.object().labels.get(&constraint.topology_key) else {
+            let Some(domain) = state.domains[index].at(node.place) else {
                 return Status::new(
                     Code::UnschedulableAndUnresolvable,
                     "node(s) didn't match pod topology spread constraints (missing required label)",
                 );
             };
-            let own = i64::from(constraint.selector.matches(&cycle.pod.shape.shape.labels));
-            let there = state.counts[index].get(value).copied().unwrap_or(0);
-            if there + own - state.lowest[index] > i64::from(constraint.max_skew) {
+            let there = state.counts[index][domain].max(0);
+            if there + state.own[index] - state.lowest[index] > i64::from(constraint.max_skew) {
                 return Status::new(Code::Unschedulable, "node(s) didn't match pod topology spread constraints");
             }
         }
@@ -271,9 +284,10 @@ impl Filter for PodTopologySpread {
 #[derive(Clone)]
 struct SoftState {
     constraints: Vec<SpreadConstraint>,
+    domains: Arc<[Arc<Domains>]>,
     selected: Vec<Arc<Vec<bool>>>,
-    /// Pods in each domain that an admitted node is in; empty for the host name, counted node by node.
-    counts: Vec<HashMap<Arc<str>, i64>>,
+    /// Pods in each domain that an admitted node is in, by its number; not for the host name, counted node by node.
+    counts: Vec<Vec<i64>>,
     weights: Vec<f64>,
     require_all: bool,
 }
@@ -290,39 +304,37 @@ impl Score for PodTopologySpread {
             return Status::skip();
         }
         let require_all = !shape.spread.is_empty() || !self.system_defaults;
-        let mut counts: Vec<HashMap<Arc<str>, i64>> = vec![HashMap::new(); constraints.len()];
+        let domains = domains(snapshot, &constraints);
+        let mut counts = not_counted(&domains);
         let mut considered = 0;
-        for place in nodes {
-            let object = snapshot.node(*place).object();
-            if require_all && !has_all_keys(object, &constraints) {
+        for &place in nodes {
+            if require_all && !has_all_keys(&domains, place) {
                 continue;
             }
             considered += 1;
             for (index, constraint) in constraints.iter().enumerate() {
                 if &*constraint.topology_key != HOSTNAME {
-                    let value = object.labels.get(&constraint.topology_key).cloned().unwrap_or_default();
-                    counts[index].entry(value).or_default();
+                    counts[index][domains[index].at_or_unnamed(place)] = 0;
                 }
             }
         }
         let selected = selections(snapshot, &shape.namespace, &constraints);
         if constraints.iter().any(|constraint| &*constraint.topology_key != HOSTNAME) {
-            for place in &snapshot.order {
-                let node = snapshot.node(*place);
-                let object = node.object();
+            for &place in &snapshot.order {
+                let node = snapshot.node(place);
                 for (index, constraint) in constraints.iter().enumerate() {
                     if &*constraint.topology_key == HOSTNAME {
                         continue;
                     }
                     let here = count(node, &selected[index]);
                     if here == 0
-                        || (require_all && !has_all_keys(object, &constraints))
-                        || !constraint.counts_node(shape, object)
+                        || (require_all && !has_all_keys(&domains, place))
+                        || !constraint.counts_node(shape, node.object())
                     {
                         continue;
                     }
-                    let value = object.labels.get(&constraint.topology_key).map_or("", |value| value);
-                    if let Some(sum) = counts[index].get_mut(value) {
+                    let sum = &mut counts[index][domains[index].at_or_unnamed(place)];
+                    if *sum != NOT_COUNTED {
                         *sum += here;
                     }
                 }
@@ -332,27 +344,27 @@ impl Score for PodTopologySpread {
             .iter()
             .zip(&counts)
             .map(|(constraint, counts)| {
-                let domains = if &*constraint.topology_key == HOSTNAME { considered } else { counts.len() };
+                let counted = || counts.iter().filter(|count| **count != NOT_COUNTED).count();
+                let domains = if &*constraint.topology_key == HOSTNAME { considered } else { counted() };
                 ((domains + 2) as f64).ln()
             })
             .collect();
-        cycle.state.put(SoftState { constraints, selected, counts, weights, require_all });
+        cycle.state.put(SoftState { constraints, domains, selected, counts, weights, require_all });
         Status::success()
     }
 
     fn score(&self, cycle: &Cycle<'_>, node: &Node) -> i64 {
         let Some(state) = cycle.state.get::<SoftState>() else { return 0 };
-        let object = node.object();
-        if state.require_all && !has_all_keys(object, &state.constraints) {
+        if state.require_all && !has_all_keys(&state.domains, node.place) {
             return 0;
         }
         let mut score = 0.0;
         for (index, constraint) in state.constraints.iter().enumerate() {
-            let Some(value) = object.labels.get(&constraint.topology_key) else { continue };
+            let Some(domain) = state.domains[index].at(node.place) else { continue };
             let pods = if &*constraint.topology_key == HOSTNAME {
                 count(node, &state.selected[index])
             } else {
-                state.counts[index].get(value).copied().unwrap_or(0)
+                state.counts[index][domain].max(0)
             };
             score += pods as f64 * state.weights[index] + f64::from(constraint.max_skew - 1);
         }
@@ -361,8 +373,7 @@ impl Score for PodTopologySpread {
 
     fn normalize(&self, cycle: &Cycle<'_>, nodes: &[u32], scores: &mut [i64]) {
         let Some(state) = cycle.state.get::<SoftState>() else { return };
-        let ignored =
-            |place: &u32| state.require_all && !has_all_keys(cycle.snapshot.node(*place).object(), &state.constraints);
+        let ignored = |place: &u32| state.require_all && !has_all_keys(&state.domains, *place);
         let counted = || nodes.iter().zip(scores.iter()).filter(|(place, _)| !ignored(place)).map(|(_, score)| *score);
         let (lowest, highest) = (counted().min().unwrap_or(0), counted().max().unwrap_or(0));
         for (place, score) in nodes.iter().zip(scores) {
