@@ -118,13 +118,31 @@ impl Entry {
         self.write_from(self.item as usize, out);
     }
 
+    /// Appends the object's `PartialObjectMetadata` in a version of `meta.k8s.io`; false if that can't be copied, as a custom
+    /// resource's can't, whose metadata has another order.
+    pub fn write_metadata(&self, version: &str, out: &mut Vec<u8>) -> bool {
+        let Some(span) = scan::metadata(&self.body).ok().filter(|_| self.item > 0) else { return false };
+        out.extend_from_slice(b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/");
+        out.extend_from_slice(version.as_bytes());
+        out.extend_from_slice(b"\",\"metadata\":");
+        self.write_span(span, out);
+        out.push(b'}');
+        true
+    }
+
     fn write_from(&self, from: usize, out: &mut Vec<u8>) {
+        self.write_span(from..self.body.len(), out);
+    }
+
+    /// A part of the body that has all of its metadata.
+    fn write_span(&self, span: std::ops::Range<usize>, out: &mut Vec<u8>) {
         let splice = self.splice as usize;
         // What was never stored has none.
         if self.revision == 0 {
-            out.extend_from_slice(&self.body[from..]);
+            out.extend_from_slice(&self.body[span]);
             return;
         }
+        let (from, to) = (span.start, span.end);
         out.extend_from_slice(&self.body[from..splice]);
         if matches!(self.comma, Comma::Before) {
             out.push(b',');
@@ -135,7 +153,7 @@ impl Entry {
         if matches!(self.comma, Comma::After) {
             out.push(b',');
         }
-        out.extend_from_slice(&self.body[splice..]);
+        out.extend_from_slice(&self.body[splice..to]);
     }
 
     /// The whole object with its resourceVersion.
@@ -238,6 +256,24 @@ mod tests {
         assert_eq!((entry.namespace(), entry.name()), (Some("ns"), "a"));
         assert_eq!(entry.value()["metadata"]["resourceVersion"], "1204");
     }
+
+    #[test]
+    fn metadata_is_copied_where_its_order_is_that_of_its_type() {
+        let copied = |body: &'static str| {
+            let entry = Entry::new("ns/a".into(), 7, Bytes::from_static(body.as_bytes())).expect("valid");
+            let mut out = Vec::new();
+            let is = entry.write_metadata("v1", &mut out);
+            is.then(|| String::from_utf8(out).expect("text"))
+        };
+        let head = r#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":"#;
+        let pod = r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","uid":"u","labels":{"b":"}"}},"spec":{}}"#;
+        let want = r#"{"name":"a","uid":"u","resourceVersion":"7","labels":{"b":"}"}}}"#;
+        assert_eq!(copied(pod), Some(format!("{head}{want}")));
+        let bare = r#"{"kind":"Pod","apiVersion":"v1","metadata":{}}"#;
+        assert_eq!(copied(bare), Some(format!("{head}{{\"resourceVersion\":\"7\"}}}}")));
+        assert_eq!(copied(r#"{"apiVersion":"g/v1","kind":"T","metadata":{"name":"a"}}"#), None);
+    }
+
     #[test]
     fn what_was_never_stored_has_no_resource_version() {
         let body =

@@ -35,7 +35,7 @@ pub use load::Canonicalise;
 pub use past::Past;
 pub use values::Values;
 pub use versions::Slot;
-pub use watcher::{Expired, Watcher, frame, protobuf_frame};
+pub use watcher::{Expired, Watcher, frame, metadata_frame, protobuf_frame};
 
 /// Events younger than this stay in the window, up to [`WINDOW_MOST`].
 const WINDOW_AGE: Duration = Duration::from_secs(75);

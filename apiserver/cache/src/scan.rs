@@ -88,6 +88,19 @@ fn head_of_metadata(bytes: &[u8], start: usize, sorted: bool, found: &mut Head) 
     Ok(())
 }
 
+/// Where the value of `metadata` is.
+pub fn metadata(bytes: &[u8]) -> Result<std::ops::Range<usize>> {
+    let mut found = None;
+    members(bytes, 0, &mut |key, start| {
+        if key != b"metadata" {
+            return Ok(Next::Skip);
+        }
+        found = Some(start..skip(bytes, start)?);
+        Ok(Next::Stop)
+    })?;
+    found.ok_or(Malformed(0))
+}
+
 /// Reads the labels and these fields out of one encoded object.
 pub fn index(bytes: &[u8], selectable: &[SelectableField]) -> Result<Index> {
     let mut found = Index { fields: selectable.iter().map(|f| Box::from(f.absent)).collect(), ..Index::default() };

@@ -98,12 +98,27 @@ impl Watcher {
 /// A JSON watch frame.
 pub fn frame(kind: ChangeKind, entry: &Entry) -> Bytes {
     let mut out = Vec::with_capacity(entry.size() + 40);
-    out.extend_from_slice(b"{\"type\":\"");
-    out.extend_from_slice(kind.as_str().as_bytes());
-    out.extend_from_slice(b"\",\"object\":");
+    begin_frame(kind, &mut out);
     entry.write(&mut out);
     out.extend_from_slice(b"}\n");
     out.into()
+}
+
+/// A JSON watch frame of an object's metadata in a version of `meta.k8s.io`; `None` where that can't be copied.
+pub fn metadata_frame(kind: ChangeKind, entry: &Entry, version: &str) -> Option<Bytes> {
+    let mut out = Vec::with_capacity(1024);
+    begin_frame(kind, &mut out);
+    if !entry.write_metadata(version, &mut out) {
+        return None;
+    }
+    out.extend_from_slice(b"}\n");
+    Some(out.into())
+}
+
+fn begin_frame(kind: ChangeKind, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"type\":\"");
+    out.extend_from_slice(kind.as_str().as_bytes());
+    out.extend_from_slice(b"\",\"object\":");
 }
 
 /// A protobuf watch frame of an object or its metadata; `None` for kinds without protobuf.

@@ -89,7 +89,9 @@ fn made(call: &Call, row: &Kind, accept: &Accept, metadata: &Value, entries: &[A
         _ => {
             let kind = respond::meta_kind("PartialObjectMetadata", &accept);
             Box::new(move |entry, out| {
-                out.extend_from_slice(&model::encoding::encode(&respond::partial(&entry.decode(), &accept), &kind));
+                if !entry.write_metadata(accept.form_version, out) {
+                    out.extend_from_slice(&model::encoding::encode(&respond::partial(&entry.decode(), &accept), &kind));
+                }
             })
         }
     };

@@ -344,10 +344,13 @@ impl Encoder {
 
     async fn encoded(&mut self, kind: ChangeKind, entry: &Arc<Entry>) -> Result<Bytes, StatusError> {
         let entry = convert::entry(&self.call.server.registry, &self.row, entry).await?;
-        let copied = match self.copied {
-            Some(Copied::Json) => Some(cache::frame(kind, &entry)),
-            Some(Copied::Protobuf(part)) => cache::protobuf_frame(kind, &entry, part),
-            None => None,
+        let copied = match (self.copied, self.accept.encoding, self.accept.form) {
+            (Some(Copied::Json), ..) => Some(cache::frame(kind, &entry)),
+            (Some(Copied::Protobuf(part)), ..) => cache::protobuf_frame(kind, &entry, part),
+            (None, Encoding::Json, Form::Metadata | Form::MetadataList) => {
+                cache::metadata_frame(kind, &entry, self.accept.form_version)
+            }
+            _ => None,
         };
         Ok(copied.unwrap_or_else(|| self.value(kind.as_str(), entry.decode())))
     }
