@@ -4,6 +4,11 @@
 //! condition without `lastTransitionTime`, which anybody who may write a status can make. Such an object is read again
 //! with Go's zero in its place; one that still can't be read is skipped, by name, and the others go on. Only objects
 //! that fail pay for this.
+//!
+//! Nobody who watches wants `metadata.managedFields`, and reading them into their structs takes longer than reading all of a
+//! pod's spec: they are cut out of the text.
+
+use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
@@ -29,7 +34,7 @@ pub(crate) struct Unreadable {
 impl<'de, K: DeserializeOwned> Deserialize<'de> for Decoded<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Box::<RawValue>::deserialize(deserializer)?;
-        if let Ok(object) = serde_json::from_str(text.get()) {
+        if let Ok(object) = serde_json::from_str(&without_managed_fields(text.get())) {
             return Ok(Self::Object(object));
         }
         let mut value: Value = serde_json::from_str(text.get()).map_err(serde::de::Error::custom)?;
@@ -43,6 +48,83 @@ impl<'de, K: DeserializeOwned> Deserialize<'de> for Decoded<K> {
                 Self::Unreadable(Unreadable { name, resource_version, error: error.to_string() })
             }
         })
+    }
+}
+
+/// The text of an object without its `metadata.managedFields`; the same text where that is not as servers write it.
+fn without_managed_fields(text: &str) -> Cow<'_, str> {
+    let cut = || {
+        let bytes = text.as_bytes();
+        let (_, metadata) = member(bytes, 0, "metadata")?;
+        let (begin, value) = member(bytes, metadata, "managedFields")?;
+        let end = value_end(bytes, value)?;
+        // With the comma behind it, or, of the last member, the one before.
+        match (bytes.get(end)?, bytes[begin - 1]) {
+            (b',', _) => Some((begin, end + 1)),
+            (b'}', b',') => Some((begin - 1, end)),
+            (b'}', b'{') => Some((begin, end)),
+            _ => None,
+        }
+    };
+    match cut() {
+        Some((begin, end)) => Cow::Owned([&text[..begin], &text[end..]].concat()),
+        None => Cow::Borrowed(text),
+    }
+}
+
+/// Where a member of the object at `open` begins, and where its value does. Nothing where there is white space.
+fn member(bytes: &[u8], open: usize, wanted: &str) -> Option<(usize, usize)> {
+    let mut at = bytes.get(open).filter(|b| **b == b'{').map(|_| open + 1)?;
+    loop {
+        let key_end = string_end(bytes, at)?;
+        let value = bytes.get(key_end).filter(|b| **b == b':').map(|_| key_end + 1)?;
+        if &bytes[at + 1..key_end - 1] == wanted.as_bytes() {
+            return Some((at, value));
+        }
+        let end = value_end(bytes, value)?;
+        at = bytes.get(end).filter(|b| **b == b',').map(|_| end + 1)?;
+    }
+}
+
+/// The end of the value that begins at `at`.
+fn value_end(bytes: &[u8], mut at: usize) -> Option<usize> {
+    let mut depth = 0usize;
+    loop {
+        match bytes.get(at)? {
+            b'"' => at = string_end(bytes, at)?,
+            b'{' | b'[' => {
+                depth += 1;
+                at += 1;
+            }
+            b'}' | b']' => {
+                depth = depth.checked_sub(1)?;
+                at += 1;
+            }
+            _ => {
+                at += bytes[at..]
+                    .iter()
+                    .position(|b| matches!(b, b',' | b'}' | b']' | b'{' | b'[' | b'"'))
+                    .filter(|n| *n > 0)?
+            }
+        }
+        if depth == 0 {
+            return Some(at);
+        }
+        if bytes.get(at) == Some(&b',') {
+            at += 1;
+        }
+    }
+}
+
+/// The end of the string that begins at `at`.
+fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
+    let mut at = bytes.get(at).filter(|b| **b == b'"').map(|_| at + 1)?;
+    loop {
+        match bytes.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
     }
 }
 
@@ -84,6 +166,35 @@ mod tests {
             "lastTransitionTime":null,"reason":"R","message":""}]}}"#;
         let Decoded::Object(service) = event(text) else { panic!("not read") };
         assert_eq!(service.status.unwrap().conditions.unwrap()[0].last_transition_time.0.as_second(), -62_135_596_800);
+    }
+
+    #[test]
+    fn managed_fields_are_cut_out_and_nothing_else_is() {
+        let fields =
+            r#"[{"manager":"m","fieldsV1":{"f:spec":{"k:{\"port\":80}":{".":{}}}},"n":[1,-2.5e3,true,null,[],{}]}]"#;
+        for (before, after) in [
+            (
+                format!(r#"{{"kind":"A","metadata":{{"name":"a","managedFields":{fields}}},"spec":{{}}}}"#),
+                Some(r#"{"kind":"A","metadata":{"name":"a"},"spec":{}}"#),
+            ),
+            (
+                format!(r#"{{"metadata":{{"managedFields":{fields},"name":"a"}}}}"#),
+                Some(r#"{"metadata":{"name":"a"}}"#),
+            ),
+            (format!(r#"{{"metadata":{{"managedFields":{fields}}}}}"#), Some(r#"{"metadata":{}}"#)),
+            (
+                format!(
+                    r#"{{"metadata":{{"annotations":{{"a":"\\","managedFields":"\"}}"}},"managedFields":{fields}}}}}"#
+                ),
+                Some(r#"{"metadata":{"annotations":{"a":"\\","managedFields":"\"}"}}}"#),
+            ),
+            (format!(r#"{{"metadata":{{"name":"a"}},"spec":{{"metadata":{{"managedFields":{fields}}}}}}}"#), None),
+            (format!(r#"{{"metadata": {{"managedFields":{fields}}}}}"#), None),
+            (r#"{"metadata":null}"#.to_owned(), None),
+            (r#"{"metadata":{"managedFields":["#.to_owned(), None),
+        ] {
+            assert_eq!(without_managed_fields(&before), after.unwrap_or(&before), "{before}");
+        }
     }
 
     #[test]
