@@ -235,7 +235,7 @@ impl Shell {
         }
         let namespace = key::namespace(&quota.metadata);
         let claims = self.device_claims.informer.list_namespace(namespace);
-        let counted = self.device_claims.memory.of(&DEVICE_CLAIMS, namespace, &claims, now);
+        let counted = self.device_claims.memory.of(&DEVICE_CLAIMS, namespace, claims.iter().cloned(), now);
         // Those that were made for pods, as they are read.
         let made: Vec<Value> = claims
             .iter()

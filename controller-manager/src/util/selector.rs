@@ -15,6 +15,14 @@ pub(crate) struct Selector {
     expressions: Vec<LabelSelectorRequirement>,
 }
 
+/// The label of a requirement that one value alone fulfils.
+fn only_value(requirement: &LabelSelectorRequirement) -> Option<(&str, &str)> {
+    match requirement.values.as_deref() {
+        Some([only]) if requirement.operator == "In" => Some((&requirement.key, only)),
+        _ => None,
+    }
+}
+
 impl Selector {
     /// Nothing if an expression is invalid: such an object's controller does nothing, as upstream's.
     pub(crate) fn new(selector: &LabelSelector) -> Option<Self> {
@@ -37,12 +45,9 @@ impl Selector {
 
     /// A label that everything selected has, if there is one.
     pub(crate) fn label(&self) -> Option<(&str, &str)> {
-        let only = |e: &LabelSelectorRequirement| match e.values.as_deref() {
-            Some([only]) if e.operator == "In" => Some((&*e.key, &**only)),
-            _ => None,
-        };
         let labels = self.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).next();
-        labels.or_else(|| self.expressions.iter().find_map(only))
+        let only = || self.expressions.iter().find_map(only_value);
+        labels.or_else(only)
     }
 
     /// The objects of a namespace that are selected.

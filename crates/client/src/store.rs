@@ -157,6 +157,23 @@ impl<K> Store<K> {
         self.namespaces.get(namespace).map_or(0, |within| within.names.len())
     }
 
+    /// From now on objects are found by that index too.
+    pub(crate) fn add_index(&mut self, by: Index<K>) {
+        if self.indices.iter().any(|i| i.name == by.name) {
+            return;
+        }
+        for within in self.namespaces.values_mut() {
+            let mut found = HashMap::new();
+            for (name, held) in &within.names {
+                if let Some(object) = held.peek(&self.codec) {
+                    index(&mut found, (by.key)(&object), name, held);
+                }
+            }
+            within.indexed.push(found);
+        }
+        self.indices.push(by);
+    }
+
     /// Labels that nobody has asked for in so many rounds are no longer followed.
     pub(crate) fn age(&mut self, rounds: u32) {
         for within in self.namespaces.values_mut() {
@@ -212,23 +229,6 @@ impl<K: Resource> Store<K> {
         let with_it = within.names.iter().filter(|(_, held)| held.peek(&self.codec).is_some_and(|k| has(&k)));
         let names = with_it.map(|(name, held)| (name.clone(), held.clone())).collect();
         within.labelled.insert(label(key, value), Labelled { names, unasked: AtomicU32::new(0) });
-    }
-
-    /// From now on objects are found by that index too.
-    pub(crate) fn add_index(&mut self, by: Index<K>) {
-        if self.indices.iter().any(|i| i.name == by.name) {
-            return;
-        }
-        for within in self.namespaces.values_mut() {
-            let mut found = HashMap::new();
-            for (name, held) in &within.names {
-                if let Some(object) = held.peek(&self.codec) {
-                    index(&mut found, (by.key)(&object), name, held);
-                }
-            }
-            within.indexed.push(found);
-        }
-        self.indices.push(by);
     }
 }
 

@@ -50,6 +50,8 @@ async fn what_becomes_of_a_node_is_told_of_it() -> anyhow::Result<()> {
     said("reason%3DNodeNotReady", "Node n status is now: NodeNotReady").await?;
     world.delete("/api/v1/nodes/n").await?;
     said("reason%3DRemovingNode", "Node n event: Removing Node n from Controller").await.map(drop)
+}
+
 /// A node says that it lives.
 async fn heartbeat(world: &World, at: &str) -> anyhow::Result<()> {
     let condition = json!({"type": "Ready", "status": "True", "reason": "KubeletReady", "lastHeartbeatTime": at});
