@@ -297,5 +297,4 @@ impl Topology {
 }
 
 #[cfg(test)]
-#[path = "topology_tests.rs"]
 mod tests;
