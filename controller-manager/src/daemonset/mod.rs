@@ -30,6 +30,7 @@ use parking_lot::Mutex;
 use crate::{
     context::Context,
     util::{
+        doubts::Doubts,
         expectations::Expectations,
         freshness::Freshness,
         key::{self, Key},
@@ -60,6 +61,7 @@ struct Shell {
     changed_nodes: Queue<String>,
     placed: Placed,
     expectations: Expectations,
+    doubts: Doubts,
     written: Freshness<2>,
     failures: Mutex<Failures>,
 }
@@ -77,6 +79,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
         changed_nodes: Queue::new(),
         placed: Placed::default(),
         expectations: Expectations::default(),
+        doubts: Doubts::default(),
         written: Freshness::default(),
         failures: Mutex::new(Failures::new(FAILURE_WAITS[0], FAILURE_WAITS[1])),
     });
@@ -127,6 +130,7 @@ impl Shell {
         let key = Key::of(&change.object().metadata);
         if matches!(change, Change::Deleted(_)) {
             self.expectations.forget(&key);
+            self.doubts.forget(&key);
             self.written.forget(&key);
         }
         self.queue.add(key);

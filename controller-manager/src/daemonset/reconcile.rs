@@ -58,6 +58,10 @@ impl Shell {
         if set.metadata.deletion_timestamp.is_some() {
             return Ok(());
         }
+        if !self.doubts.settled(&key, key::uid(&set.metadata), &self.context.client, &self.pods).await? {
+            self.queue.add_after(key, STALE_WAIT);
+            return Ok(());
+        }
         let revisions =
             self.owned_revisions(&key, &set, &selector).await.context("failed to construct revisions of DaemonSet")?;
         // Before the pods are looked at: what is seen later than that is not among them.
@@ -144,7 +148,8 @@ impl Shell {
             let mut pod = pod.clone();
             nodes::pin(&mut pod, &create[i]);
             async move {
-                if let Some(created) = control.create_expected(&pod).await? {
+                let created = control.create_expected(&pod).await;
+                if let Some(created) = created.inspect_err(|error| self.doubts.note(key, error))? {
                     self.written.note(key, Written::Pod as usize, &created.metadata);
                 }
                 Ok(())

@@ -9,14 +9,9 @@ use k8s_openapi::{
         batch::v1::{Job, JobStatus},
         core::v1::Pod,
     },
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
     jiff::Timestamp,
 };
-use kube::{
-    Api,
-    api::{ListParams, PostParams},
-};
-use machinery::selector::LabelSelector;
+use kube::{Api, api::PostParams};
 
 use super::{
     BATCH, Shell,
@@ -64,7 +59,7 @@ impl Shell {
             self.say(&job, vec![Said("Warning", "UnknownCompletionMode".into(), message.into())]);
             return Ok(());
         }
-        if self.doubts.about(&key) && !self.knows_all_pods(&key, &job).await? {
+        if !self.doubts.settled(&key, key::uid(&job.metadata), &self.context.client, &self.pods).await? {
             self.queue.add_after(key, STALE_WAIT);
             return Ok(());
         }
@@ -117,19 +112,6 @@ impl Shell {
         let claim = owners::claim(&job.metadata, &selector, candidates);
         let fresh = || async { Ok(self.api(key).get(&key.name).await?.metadata) };
         owners::carry_out_with(&self.context.client, &controller_ref(job), &[FINALIZER], claim, fresh).await
-    }
-
-    /// Whether the informer shows every pod of the job that the server has.
-    async fn knows_all_pods(&self, key: &Key, job: &Job) -> anyhow::Result<bool> {
-        let selector = serde_json::to_value(job.spec.as_ref().and_then(|s| s.selector.as_ref()))?;
-        let selector = LabelSelector::from_value(Some(&selector)).map_err(anyhow::Error::msg)?;
-        let api: Api<Pod> = Api::namespaced(self.context.client.clone(), &key.namespace);
-        let there = api.list_metadata(&ListParams::default().labels(&selector.to_string())).await?;
-        let shown = |meta: &ObjectMeta| {
-            let known = self.pods.get(Some(&key.namespace), key::name(meta));
-            known.is_some_and(|pod| pod.metadata.uid == meta.uid)
-        };
-        Ok(self.doubts.settle(key, there.items.iter().map(|pod| &pod.metadata), shown))
     }
 
     fn api(&self, key: &Key) -> Api<Job> {

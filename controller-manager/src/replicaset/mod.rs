@@ -26,7 +26,9 @@ use crate::{
     context::Context,
     metrics,
     util::{
+        doubts::Doubts,
         expectations::Expectations,
+        freshness::STALE_WAIT,
         key::{self, Key},
         owners,
         pod_control::{PodControl, pod_from_template, slow_start},
@@ -74,12 +76,14 @@ struct Shell<R> {
     pods: Informer<Pod>,
     queue: Queue<Key>,
     expectations: Expectations,
+    doubts: Doubts,
 }
 
 async fn run<R: Replicas + 'static>(context: Context, workers: usize) -> anyhow::Result<()> {
     let (sets, pods) = (context.informers.of::<R>(), context.informers.of::<Pod>());
     let cancel = context.cancel.clone();
-    let shell = Arc::new(Shell { context, sets, pods, queue: Queue::new(), expectations: Expectations::default() });
+    let (expectations, doubts) = (Expectations::default(), Doubts::default());
+    let shell = Arc::new(Shell { context, sets, pods, queue: Queue::new(), expectations, doubts });
     let on_set = shell.clone();
     shell.sets.on_change(move |change| on_set.set_changed(change));
     let on_pod = shell.clone();
@@ -95,6 +99,7 @@ impl<R: Replicas + 'static> Shell<R> {
         let key = Key::of(change.object().meta());
         if matches!(change, Change::Deleted(_)) {
             self.expectations.forget(&key);
+            self.doubts.forget(&key);
         }
         self.queue.add(key);
     }
@@ -169,6 +174,10 @@ impl<R: Replicas + 'static> Shell<R> {
             self.expectations.forget(&key);
             return Ok(());
         };
+        if !self.doubts.settled(&key, key::uid(set.meta()), &self.context.client, &self.pods).await? {
+            self.queue.add_after(key, STALE_WAIT);
+            return Ok(());
+        }
         let satisfied = self.expectations.satisfied(&key, &self.queue);
         let Some(selector) = set.selector() else { return Ok(()) };
         let candidates = owners::candidates(&self.pods, set.meta());
@@ -205,7 +214,10 @@ impl<R: Replicas + 'static> Shell<R> {
             Manage::Create(n) => {
                 self.expectations.expect_creations(key, n);
                 let pod = pod_from_template(&set.template(), &key.name, controller_ref(&**set));
-                let create = |_| async { control.create_expected(&pod).await.map(drop) };
+                let create = |_| async {
+                    let created = control.create_expected(&pod).await;
+                    created.map(drop).inspect_err(|error| self.doubts.note(key, error))
+                };
                 let (created, error) = slow_start(n, create).await;
                 (created..n).for_each(|_| self.expectations.creation_observed(key));
                 error.map_or(Ok(()), |e| Err(client::message(&e)))

@@ -13,18 +13,15 @@ mod uses;
 use std::sync::Arc;
 
 use client::{Change, Informer};
-use controller::{Queue, controller_of, object_reference, run_workers};
+use controller::{Queue, object_reference, run_workers};
 use futures::future::BoxFuture;
-use k8s_openapi::{
-    api::{
-        core::v1::{Pod, PodResourceClaim, PodResourceClaimStatus},
-        resource::v1::{ResourceClaim, ResourceClaimConsumerReference, ResourceClaimTemplate},
-    },
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+use k8s_openapi::api::{
+    core::v1::{Pod, PodResourceClaim, PodResourceClaimStatus},
+    resource::v1::{ResourceClaim, ResourceClaimConsumerReference, ResourceClaimTemplate},
 };
 use kube::{
     Api,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
 };
 use parking_lot::Mutex;
 use serde_json::json;
@@ -173,7 +170,7 @@ impl Shell {
             self.queue.add_after(Item::Pod(key), STALE_WAIT);
             return Ok(());
         }
-        if self.doubts.about(&key) && !self.knows_all_claims(&key, &pod).await? {
+        if !self.doubts.settled(&key, key::uid(&pod.metadata), &self.context.client, &self.claims).await? {
             self.queue.add_after(Item::Pod(key), STALE_WAIT);
             return Ok(());
         }
@@ -223,18 +220,6 @@ impl Shell {
                 Ok(made.metadata.name)
             }
         }
-    }
-
-    /// Whether the informer shows every claim of the pod that the server has.
-    async fn knows_all_claims(&self, key: &Key, pod: &Pod) -> anyhow::Result<bool> {
-        let there = self.api(key).list_metadata(&ListParams::default()).await?;
-        let own = |meta: &&ObjectMeta| controller_of(meta).is_some_and(|o| Some(&o.uid) == pod.metadata.uid.as_ref());
-        let own = there.items.iter().map(|claim| &claim.metadata).filter(own);
-        let shown = |meta: &ObjectMeta| {
-            let known = self.claim(&key.namespace, key::name(meta));
-            known.is_some_and(|claim| claim.metadata.uid == meta.uid)
-        };
-        Ok(self.doubts.settle(key, own, shown))
     }
 
     async fn tell(&self, key: &Key, pod: &Pod, statuses: Vec<PodResourceClaimStatus>) -> anyhow::Result<()> {

@@ -1,15 +1,19 @@
 //! Creations of which it is not known whether they were done: the connection broke, or the server did, before it answered.
 //! Where the server makes the name, the object would be made a second time by who looks before the informer has shown
-//! it, and for some kinds one too many can't be made good: a job's pod runs to its end.
+//! it, and one too many can't always be made good: a job's pod runs to its end, a node has two daemons for a while.
 //!
 //! Such an owner is put off until the informer shows all that the server has of it. Upstream makes the object again.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, fmt::Debug};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use client::Informer;
+use controller::controller_of;
+use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use kube::{Api, Client, Resource, api::ListParams};
 use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
 
-use super::key::Key;
+use super::key::{self, Key};
 
 /// The owners in doubt.
 #[derive(Default)]
@@ -23,12 +27,37 @@ impl Doubts {
         }
     }
 
-    pub(crate) fn about(&self, owner: &Key) -> bool {
+    /// Whether there is no doubt about what an owner of that UID has of a kind: if there was one, the informer shows by now
+    /// all that the server has.
+    pub(crate) async fn settled<K>(
+        &self,
+        owner: &Key,
+        uid: &str,
+        client: &Client,
+        informer: &Informer<K>,
+    ) -> kube::Result<bool>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + Debug,
+    {
+        if !self.about(owner) {
+            return Ok(true);
+        }
+        let api: Api<K> = Api::namespaced(client.clone(), &owner.namespace);
+        let there = api.list_metadata(&ListParams::default()).await?;
+        let own = |meta: &&ObjectMeta| controller_of(meta).is_some_and(|controller| controller.uid == uid);
+        let own = there.items.iter().map(|object| &object.metadata).filter(own);
+        let shown = |meta: &ObjectMeta| {
+            let known = informer.get(Some(&owner.namespace), key::name(meta));
+            known.is_some_and(|known| known.meta().uid == meta.uid)
+        };
+        Ok(self.settle(owner, own, shown))
+    }
+
+    fn about(&self, owner: &Key) -> bool {
         self.0.lock().contains(owner)
     }
 
-    /// Whether the informer shows all that the server has: then there is no doubt any more.
-    pub(crate) fn settle<'a>(
+    fn settle<'a>(
         &self,
         owner: &Key,
         there: impl IntoIterator<Item = &'a ObjectMeta>,

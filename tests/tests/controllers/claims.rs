@@ -1,8 +1,9 @@
 //! Pods' claims for devices: made from templates, told in the pod's status, let go and deleted when the pod has ended.
 
+use http::Method;
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::world::{Mishap, World};
 
 const CLAIMS: &str = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims";
 const TEMPLATES: &str = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaimtemplates";
@@ -120,4 +121,21 @@ async fn a_deleted_claim_goes_when_nobody_uses_it() -> anyhow::Result<()> {
     assert!(world.get(&path).await?["status"]["allocation"].is_object());
     world.delete(&path).await?;
     world.gone(&path).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_that_may_have_been_made_is_not_made_again() -> anyhow::Result<()> {
+    let world = world().await?;
+    world.create(TEMPLATES, json!({"metadata": {"name": "t"}, "spec": {"spec": devices()}})).await?;
+    world.lag(Some("/apis/resource.k8s.io/v1/resourceclaims"));
+    world.meet(Mishap::LoseAnswerAfter(0));
+    world.create(PODS, pod("p", json!([{"name": "a", "resourceClaimTemplateName": "t"}]), None)).await?;
+    // It asks the server what there is as long as it is not shown that.
+    let of_claims = "resource-claim-controller";
+    world.until_sent(2, |sent| sent.account == of_claims && sent.method == Method::GET && sent.path == CLAIMS).await?;
+    assert_eq!(world.list(CLAIMS).await?.len(), 1);
+    world.lag(None);
+    world.until(&format!("{PODS}/p"), |pod| told(pod, "a").is_some()).await?;
+    assert_eq!(world.list(CLAIMS).await?.len(), 1);
+    Ok(())
 }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::world::World;
+use crate::world::{Mishap, World};
 
 const JOBS: &str = "/apis/batch/v1/namespaces/default/jobs";
 const PODS: &str = "/api/v1/namespaces/default/pods";
@@ -285,6 +285,23 @@ async fn each_pod_counts_once_wherever_the_controller_dies() -> anyhow::Result<(
             assert!(pods.iter().all(|p| p["metadata"]["finalizers"].is_null()));
         }
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_that_may_have_been_made_is_not_made_again() -> anyhow::Result<()> {
+    let world = world().await?;
+    world.lag(Some("/api/v1/pods"));
+    world.meet(Mishap::LoseAnswerAfter(0));
+    world.create(JOBS, job("once", json!({"completions": 1, "completionMode": "Indexed"}))).await?;
+    // It asks the server what there is as long as it is not shown that.
+    world
+        .until_sent(2, |sent| sent.account == "job-controller" && sent.method == Method::GET && sent.path == PODS)
+        .await?;
+    assert_eq!(pods(&world, "once").await?.len(), 1);
+    world.lag(None);
+    status(&world, "once", active(1)).await?;
+    assert_eq!(pods(&world, "once").await?.len(), 1);
     Ok(())
 }
 

@@ -85,6 +85,8 @@ pub struct World {
     pub cluster: Cluster,
     pub admin: Caller,
     sent: Arc<Mutex<Vec<Sent>>>,
+    /// Told of each of these.
+    noted: watch::Sender<()>,
     refusal: Arc<Mutex<Option<Refusal>>>,
     fate: Arc<Mutex<Fate>>,
     /// What the server itself would not answer, by path.
@@ -104,6 +106,7 @@ impl World {
             cluster,
             admin,
             sent: Arc::default(),
+            noted: watch::Sender::default(),
             refusal: Arc::default(),
             fate: Arc::default(),
             answers: Arc::default(),
@@ -137,6 +140,7 @@ impl World {
             .collect();
         let notes = Notes {
             sent: self.sent.clone(),
+            noted: self.noted.clone(),
             refusal: self.refusal.clone(),
             fate: self.fate.clone(),
             answers: self.answers.clone(),
@@ -215,6 +219,22 @@ impl World {
     /// What the controllers have sent so far, in the order of the answers.
     pub fn sent(&self) -> Vec<Sent> {
         self.sent.lock().clone()
+    }
+
+    /// Waits until the controllers have sent so many of these.
+    pub async fn until_sent(&self, count: usize, wanted: impl Fn(&Sent) -> bool) -> anyhow::Result<()> {
+        let mut notes = self.noted.subscribe();
+        let enough = || self.sent.lock().iter().filter(|sent| wanted(sent)).count() >= count;
+        let wait = async {
+            while !enough() {
+                notes.changed().await?;
+            }
+            anyhow::Ok(())
+        };
+        match tokio::time::timeout(LIMIT, wait).await {
+            Ok(outcome) => outcome,
+            Err(_) => anyhow::bail!("that is not sent: {:#?}", self.sent()),
+        }
     }
 
     /// Creates an object.
@@ -379,6 +399,8 @@ fn expect(code: u16, answer: Answer) -> anyhow::Result<Value> {
 #[derive(Clone)]
 struct Notes {
     sent: Arc<Mutex<Vec<Sent>>>,
+    /// Told of each of these.
+    noted: watch::Sender<()>,
     refusal: Arc<Mutex<Option<Refusal>>>,
     fate: Arc<Mutex<Fate>>,
     answers: Arc<Mutex<HashMap<String, Value>>>,
@@ -387,7 +409,7 @@ struct Notes {
 /// Notes each request with its answer, which is the refusal's if it has one.
 fn noting(client: kube::Client, account: &'static str, notes: Notes) -> kube::Client {
     let service = tower::service_fn(move |request: Request<Body>| {
-        let (client, sent) = (client.clone(), notes.sent.clone());
+        let (client, sent, noted) = (client.clone(), notes.sent.clone(), notes.noted.clone());
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let refused = notes.refusal.lock().as_mut().and_then(|refusal| refusal(&method, &path));
         let heard = notes.fate.lock().of(&method, &path);
@@ -402,6 +424,7 @@ fn noting(client: kube::Client, account: &'static str, notes: Notes) -> kube::Cl
                 None => client.send(request).await?,
             };
             sent.lock().push(Sent { account, method, path, code: response.status().as_u16() });
+            noted.send_replace(());
             if heard == Heard::NotTheAnswer {
                 return Err(kube::Error::Service("the connection broke".into()));
             }
