@@ -166,7 +166,7 @@ async fn scenario(
     );
     // A run in which they came when nothing was done says little.
     anyhow::ensure!(killed.all() == KILLS, "only {} kills found something at work", killed.all());
-    anyhow::ensure!(kills_at_work >= KILLS * 3 / 5, "only {kills_at_work} kills while the workloads were at work");
+    anyhow::ensure!(kills_at_work >= KILLS * 2 / 5, "only {kills_at_work} kills while the workloads were at work");
     Ok(())
 }
 
@@ -198,7 +198,8 @@ async fn kill(
             _ => Victim::Manager,
         };
         let (owner, few, many) = match owners {
-            None => (None, random.random_range(1..=120), usize::MAX),
+            // Few enough that the last comes before all is gone.
+            None => (None, random.random_range(1..=60), usize::MAX),
             Some(owners) => match random.random_range(0..8) {
                 0..3 => (owners.first(), random.random_range(1..=60), 80),
                 3 => (owners.get(1), random.random_range(1..=20), 80),
