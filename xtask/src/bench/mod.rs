@@ -23,7 +23,9 @@ mod wanted;
 
 use std::path::PathBuf;
 
+use anyhow::bail;
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 use connection::Access;
 use launch::{Launched, Launcher};
@@ -126,7 +128,15 @@ pub(crate) fn main(argv: Vec<String>) -> anyhow::Result<()> {
     let flags = Flags::parse_from(std::iter::once("bench".to_owned()).chain(argv));
     // One thread: a generator that takes both cores of a small machine measures itself.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run(flags))
+    runtime.block_on(async {
+        // What was started ends with the bench, whatever ends that.
+        let mut terminated = signal(SignalKind::terminate())?;
+        tokio::select! {
+            result = run(flags) => result,
+            _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+            _ = terminated.recv() => bail!("terminated"),
+        }
+    })
 }
 
 async fn run(flags: Flags) -> anyhow::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -70,6 +70,25 @@ struct Status<'l> {
     phase: &'l str,
 }
 
+/// An event that tells why there are no others.
+#[derive(Deserialize)]
+struct Fault {
+    object: Refusal,
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    code: u16,
+    #[serde(default)]
+    message: String,
+}
+
+/// How such an event begins, and its code where a watch can't go on where it ended.
+const ERROR: &[u8] = br#"{"type":"ERROR""#;
+const GONE: u16 = 410;
+/// How long after another one a watch is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// What is to be told the API server.
 enum Report {
     /// The pod's new status.
@@ -115,6 +134,16 @@ async fn observe(
             lines = watch_from(&version, &access).await?;
             continue;
         };
+        if line.starts_with(ERROR) {
+            let fault: Fault = serde_json::from_slice(&line)?;
+            if fault.object.code == GONE {
+                bail!("the nodes' watch: {}", fault.object.message);
+            }
+            // Such as a server that is not there yet: its cache begins anew.
+            tokio::time::sleep(AGAIN).await;
+            lines = watch_from(&version, &access).await?;
+            continue;
+        }
         let Event { kind, object: pod } =
             serde_json::from_slice(&line).with_context(|| format!("event {}", String::from_utf8_lossy(&line)))?;
         pod.metadata.resource_version.clone_into(&mut version);

@@ -3,6 +3,8 @@
 //! The generator makes all of them itself, before the controllers start, as they would have been made: making them by
 //! controllers whose clients are throttled takes the better part of an hour.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use serde_json::{Value, json};
 
@@ -13,6 +15,8 @@ use crate::bench::nodes::{Conduct, Setup, node_name};
 use crate::bench::objects;
 use crate::bench::report::{Report, bytes, count};
 
+/// In which time the manager packs what it has read while it began, and reads no more (`docs/decisions/010`).
+const REST: Duration = Duration::from_secs(40);
 /// Pods of one Deployment.
 const REPLICAS: usize = 100;
 /// As if made of the template; whatever it is, the ReplicaSet and its pods have the same.
@@ -32,6 +36,7 @@ pub(super) async fn owned_pods(launcher: &Launcher, sizes: &Sizes, report: &mut 
     let deployments = collection("apps/v1", "deployments");
     cluster.until(&deployments, pods / REPLICAS, |d| d["status"]["availableReplicas"] == REPLICAS).await?;
     cluster.settle().await?;
+    tokio::time::sleep(REST).await;
     let manager = cluster.process("controller manager")?;
     let mut values = vec![bytes("resident", manager.resident()), bytes("peak", manager.peak())];
     // Pods that the controllers added or took away would show that they don't take these for theirs.
