@@ -171,8 +171,9 @@ mod tests {
     fn zones(counts: &[(&str, usize, usize)]) -> Zones {
         let mut zones = Zones::new(RATES);
         for (zone, ready, unready) in counts {
-            (0..*ready).for_each(|_| drop(zones.change(None, Some(&node(zone, true)))));
-            (0..*unready).for_each(|_| drop(zones.change(None, Some(&node(zone, false)))));
+            for is_ready in std::iter::repeat_n(true, *ready).chain(std::iter::repeat_n(false, *unready)) {
+                zones.change(None, Some(&node(zone, is_ready)));
+            }
         }
         zones
     }

@@ -110,7 +110,7 @@ fn what_becomes_of_hints_is_told_when_it_changes() {
     assert_eq!(said(topology.note(&key, "IPv4", hinted(2, 2))), None);
     assert_eq!(topology.overloaded(), []);
     topology.zones = zones(&[("a", "1"), ("b", "9")]);
-    assert_eq!(topology.overloaded(), [key.clone()]);
+    assert_eq!(topology.overloaded(), std::slice::from_ref(&key));
     assert_eq!(said(topology.note(&key, "IPv4", Outcome::Unwanted)).as_deref(), Some(off));
     assert_eq!(said(topology.note(&key, "IPv4", Outcome::Unwanted)), None);
     let impossible = said(topology.note(&key, "IPv6", Outcome::Impossible(NO_HINTS.to_owned())));

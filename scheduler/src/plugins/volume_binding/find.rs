@@ -102,11 +102,13 @@ enum Provision {
     Where(Arc<StorageClass>, Option<Vec<Arc<Capacity>>>),
 }
 
+/// A volume, and the nodes on which a driver stands in for its plugin.
+type Bound = (Arc<Volume>, HashSet<Arc<str>>);
+
 /// The claims of a pod.
 pub struct Claims {
-    /// The volumes of those that are bound, and the nodes on which a driver stands in for the volume's plugin; `None` for
-    /// one that is gone.
-    bound: Vec<Option<(Arc<Volume>, HashSet<Arc<str>>)>>,
+    /// The volumes of those that are bound; `None` for one that is gone.
+    bound: Vec<Option<Bound>>,
     /// In the order of the pod.
     waiting: Vec<Waiting>,
     /// Indices of those that wait, the smallest claim first.
