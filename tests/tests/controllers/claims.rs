@@ -12,7 +12,7 @@ const EVENTS: &str = "/api/v1/namespaces/default/events";
 
 async fn world() -> anyhow::Result<World> {
     let world = World::with(&["resourceclaim-controller", "serviceaccount-controller"]).await?;
-    world.until("/api/v1/namespaces/default/serviceaccounts/default", |_| true).await?;
+    world.accounts().await?;
     Ok(world)
 }
 

@@ -19,10 +19,7 @@ const CONTROLLERS: &[&str] = &["job-controller", "serviceaccount-controller"];
 
 async fn world() -> anyhow::Result<World> {
     let world = World::with(CONTROLLERS).await?;
-    // All of them: a test that counts writes counts those of the job's controller.
-    for namespace in ["default", "kube-node-lease", "kube-public", "kube-system"] {
-        world.until(&format!("/api/v1/namespaces/{namespace}/serviceaccounts/default"), |_| true).await?;
-    }
+    world.accounts().await?;
     Ok(world)
 }
 

@@ -184,6 +184,14 @@ impl World {
         }
     }
 
+    /// Waits for the service accounts of all namespaces: writes that are counted from then on are those of a test.
+    pub async fn accounts(&self) -> anyhow::Result<()> {
+        for namespace in ["default", "kube-node-lease", "kube-public", "kube-system"] {
+            self.until(&format!("/api/v1/namespaces/{namespace}/serviceaccounts/default"), |_| true).await?;
+        }
+        Ok(())
+    }
+
     /// From now on their writes are counted, and this befalls them. What is handed out says when it has.
     pub fn meet(&self, mishap: Mishap) -> watch::Receiver<bool> {
         let mut fate = self.fate.lock();
