@@ -62,6 +62,7 @@ fn data_outlive_pods_and_restarts_until_their_claim_goes() {
     c.start();
     c.node_ready();
     kept(&c);
+    let starts = restarts(&c);
     let down = c.down(&[]);
     assert!(down.status.success(), "{down:?}");
     c.ended();
@@ -69,6 +70,11 @@ fn data_outlive_pods_and_restarts_until_their_claim_goes() {
     no_loop_devices(&c);
     c.start();
     c.node_ready();
+    // Until its kubelet has looked, the pod is said to be what it was.
+    wait::until("the container is started again", || {
+        let now = restarts(&c);
+        if now == starts { Err(now) } else { Ok(()) }
+    });
     ready(&c);
     kept(&c);
 
@@ -92,6 +98,10 @@ fn no_loop_devices(c: &Cluster) {
     let data = c.data().display().to_string();
     let files = c.sh("cat /sys/block/loop*/loop/backing_file 2>/dev/null || true");
     assert!(!files.contains(&data), "{files}");
+}
+
+fn restarts(c: &Cluster) -> String {
+    c.kubectl("get pod -n keep keeper-0 -o jsonpath={.status.containerStatuses[0].restartCount}")
 }
 
 fn ready(c: &Cluster) {
