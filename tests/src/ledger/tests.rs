@@ -1,3 +1,5 @@
+//! The ledger finds what it is there to find: each rule, broken.
+
 use std::collections::BTreeSet;
 
 use serde_json::json;

@@ -1,3 +1,5 @@
+//! Tokens of service accounts: which are taken, as whom, and why the others are not.
+
 use std::sync::Arc;
 
 use model::resources::{NODES, PODS, SECRETS, SERVICE_ACCOUNTS};
