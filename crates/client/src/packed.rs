@@ -107,7 +107,13 @@ impl<K> Codec<K> {
     fn open(&self, packed: &Packed) -> Option<K> {
         let dictionary = self.dictionaries.read().get(packed.dictionary as usize)?.clone();
         let text = lz4_flex::block::decompress_with_dict(&packed.bytes, packed.length as usize, &dictionary).ok()?;
-        (self.decode)(&text)
+        let object = (self.decode)(&text);
+        if object.is_none() {
+            // Not the text: it may be a Secret's.
+            let kind = std::any::type_name::<K>();
+            tracing::error!(kind, length = text.len(), "a packed object can't be opened: its readers miss it");
+        }
+        object
     }
 }
 
