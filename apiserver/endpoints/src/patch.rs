@@ -150,7 +150,7 @@ fn patched_strategically(
     object_or_null(&patch).map_err(StatusError::bad_request)?;
     let patched = strategic::apply(old.clone(), patch.clone(), &api::patch::TypeSchema(schema))?;
     let strict = if validation == FieldValidation::Ignore { Vec::new() } else { duplicates(twice) };
-    negotiation::merged(patched, kind, types, validation, strict, &|| strategic::without_directives(&patch))
+    negotiation::merged(patched, &patch, kind, types, validation, strict)
 }
 
 fn undecodable(why: String) -> StatusError {

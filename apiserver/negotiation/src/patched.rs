@@ -3,6 +3,7 @@
 
 use machinery::field::{Error, ErrorList, Path};
 use machinery::gvk::{GroupKind, GroupVersionKind};
+use machinery::patch::strategic::without_directives;
 use machinery::status::StatusError;
 use model::options::FieldValidation;
 use model::types::{Source, Types};
@@ -57,15 +58,15 @@ pub fn patched(
 /// Checks an object of a built-in kind that a strategic merge patch made. Upstream knows its kind without being told.
 pub fn merged(
     value: Value,
+    patch: &Value,
     expected: &GroupVersionKind,
     types: &Types,
     validation: FieldValidation,
     strict: Vec<String>,
-    patch: &dyn Fn() -> Value,
 ) -> Result<Decoded, StatusError> {
-    let fault = |why: String| invalid(&machinery::go::print(&patch()), &why);
+    let fault = |why: String| invalid(&machinery::go::print(&without_directives(patch)), &why);
     let Some(schema) = types.built_in() else { return Err(StatusError::no_such_resource()) };
-    let mut decoded = api::decode::unstructured(value, schema).map_err(|error| fault(error.0))?;
+    let mut decoded = api::decode::patched(value, patch, schema).map_err(|error| fault(error.0))?;
     decoded.strict.splice(..0, strict);
     finish(decoded, expected, validation, fault)
 }

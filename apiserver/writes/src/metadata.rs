@@ -37,7 +37,8 @@ pub fn prepare_for_create(cx: &WriteContext<'_>, obj: &mut Value) -> Result<(), 
 /// Metadata and the status/spec split of an update. `old` is the stored object with its resourceVersion.
 pub fn prepare_for_update(cx: &WriteContext<'_>, obj: &mut Value, old: &Value) -> Result<(), StatusError> {
     let row = cx.resource;
-    let old_meta = old["metadata"].as_object().cloned().unwrap_or_default();
+    let none = Map::new();
+    let old_meta = old["metadata"].as_object().unwrap_or(&none);
     {
         let meta = metadata_mut(obj);
         check_namespace(meta, cx.namespace)?;
@@ -47,7 +48,7 @@ pub fn prepare_for_update(cx: &WriteContext<'_>, obj: &mut Value, old: &Value) -
             meta.insert("namespace".into(), namespace.into());
         }
         for kept in ["creationTimestamp", "generation", "selfLink", "generateName"] {
-            keep(meta, &old_meta, kept);
+            keep(meta, old_meta, kept);
         }
         // What is missing is whatever it is, and a deletion that was asked for stays. Anything else is for validation to refuse.
         let missing = |name: &str| meta.get(name).is_none_or(|value| value.is_null() || *value == "");
@@ -56,24 +57,19 @@ pub fn prepare_for_update(cx: &WriteContext<'_>, obj: &mut Value, old: &Value) -
             of_old.push("deletionTimestamp");
         }
         for name in of_old {
-            keep(meta, &old_meta, name);
+            keep(meta, old_meta, name);
         }
         // Of most newer kinds a status is written alone (`ResetObjectMetaForStatus`).
         if cx.subresource == Some("status") && row.resets(cx.subresource).0.contains(&["metadata"].as_slice()) {
             for kept in ["labels", "annotations", "finalizers", "ownerReferences"] {
-                keep(meta, &old_meta, kept);
+                keep(meta, old_meta, kept);
             }
         }
     }
     match cx.subresource {
-        Some("status") => {
-            // Only status and metadata pass; strategies that guard more of the metadata (pods' owners) do so themselves.
-            let (status, meta) = (obj.get("status").cloned(), obj["metadata"].take());
-            *obj = old.clone();
-            set_or_remove(obj, "status", status);
-            obj["metadata"] = meta;
-        }
-        _ if row.has_status() && cx.subresource.is_none() => set_or_remove(obj, "status", old.get("status").cloned()),
+        // Strategies that guard more of the metadata (pods' owners) do so themselves.
+        Some("status") => keep_all_but(obj, old, &["status", "metadata"]),
+        _ if row.has_status() && cx.subresource.is_none() => keep_member(obj, old, "status"),
         _ => {}
     }
     Ok(())
@@ -197,12 +193,23 @@ fn keep(meta: &mut Map<String, Value>, old: &Map<String, Value>, key: &str) {
     };
 }
 
-fn set_or_remove(obj: &mut Value, key: &str, value: Option<Value>) {
-    let Some(members) = obj.as_object_mut() else { return };
-    match value {
-        Some(value) => members.insert(key.into(), value),
-        None => members.remove(key),
-    };
+/// Gives an object every member of the stored one, and no other, but for those that `pass`.
+fn keep_all_but(obj: &mut Value, old: &Value, pass: &[&str]) {
+    let (Some(members), Some(kept)) = (obj.as_object_mut(), old.as_object()) else { return };
+    members.retain(|key, _| pass.contains(&key.as_str()) || kept.contains_key(key));
+    for key in kept.keys().filter(|key| !pass.contains(&key.as_str())) {
+        keep_member(obj, old, key);
+    }
+}
+
+/// Gives an object that member as the stored one has it. Nearly always it has it so already: looking is cheaper than a copy.
+fn keep_member(obj: &mut Value, old: &Value, key: &str) {
+    let (Some(members), kept) = (obj.as_object_mut(), old.get(key)) else { return };
+    match kept {
+        Some(kept) if members.get(key) == Some(kept) => {}
+        Some(kept) => drop(members.insert(key.into(), kept.clone())),
+        None => drop(members.remove(key)),
+    }
 }
 
 /// The metadata of an object, made where it is missing.

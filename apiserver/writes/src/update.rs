@@ -123,21 +123,23 @@ async fn finish_update(
     invalid(row, name, errors)?;
     cx.registry.admission().validate(request, obj).await?;
 
-    if delete::due(cx, obj) && !cx.dry_run {
+    let is_due = delete::due(cx, obj) && !cx.dry_run;
+    // It is no part of what is stored, and nobody asks for it any more.
+    metadata::metadata_mut(obj).remove("resourceVersion");
+    let mut object = place.encode(obj).await?;
+    if is_due {
         return Ok(match place.remove(current).await? {
             Ok(revision) => {
                 row.strategy.after_delete(cx, obj).await;
-                Attempt::Done(place.entry(revision, place.encode(&without_revision(obj)).await?)?)
+                Attempt::Done(place.entry(revision, object)?)
             }
             Err(there) => Attempt::Collided(there),
         });
     }
-    let mut object = place.encode(&without_revision(obj)).await?;
     if object.body.len() == current.body.len() && managed_fields::differ_in_time_alone(obj, old) {
         // A time is no change where nothing else is one.
-        let mut timeless = without_revision(obj);
-        meta::set(&mut timeless, "managedFields", old["metadata"]["managedFields"].clone());
-        let same = place.encode(&timeless).await?;
+        meta::set(obj, "managedFields", old["metadata"]["managedFields"].clone());
+        let same = place.encode(obj).await?;
         object = if same.body == current.body { same } else { object };
     }
     if object.body == current.body || cx.dry_run {
@@ -148,12 +150,6 @@ async fn finish_update(
         Ok(entry) => Attempt::Done(entry),
         Err(there) => Attempt::Collided(there),
     })
-}
-
-fn without_revision(obj: &Value) -> Value {
-    let mut obj = obj.clone();
-    metadata::metadata_mut(&mut obj).remove("resourceVersion");
-    obj
 }
 
 /// The uid and resourceVersion that the client's object names must be the stored one's.

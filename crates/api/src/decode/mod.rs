@@ -18,7 +18,7 @@ mod tests;
 mod unstructured;
 
 pub use syntax::explain as syntax_error;
-pub use unstructured::unstructured;
+pub use unstructured::{patched, unstructured};
 
 /// At most this many strict errors are kept, as upstream does.
 const STRICT_LIMIT: usize = 100;

@@ -15,6 +15,52 @@ pub fn unstructured(value: Value, ty: &'static Type) -> Result<Decoded, Error> {
     Ok(decoded)
 }
 
+/// Reads what a strategic merge patch made of an object that was read before: of that only what the patch names, as the rest
+/// is as it was. Most patches are of a status, and most of an object is something else.
+pub fn patched(mut value: Value, patch: &Value, ty: &'static Type) -> Result<Decoded, Error> {
+    let (Value::Object(members), Value::Object(patch)) = (&mut value, patch) else { return unstructured(value, ty) };
+    let named = take(members, patch, ty);
+    let decoded = unstructured(named.into(), ty)?;
+    if let Value::Object(named) = decoded.value {
+        put(members, named);
+    }
+    Ok(Decoded { value, strict: decoded.strict })
+}
+
+/// Takes out what a patch names, down to where it names no fields of a type any more.
+fn take(members: &mut Map<String, Value>, patch: &Map<String, Value>, ty: &'static Type) -> Map<String, Value> {
+    // A directive may be about anything that is beside it.
+    if patch.keys().any(|name| name.starts_with('$')) {
+        return std::mem::take(members);
+    }
+    let mut taken = Map::new();
+    for (name, patch) in patch {
+        let Some(member) = members.get_mut(name) else { continue };
+        let shape = ty.field(name).map(|field| field.shape);
+        let part = match (shape, &mut *member, patch) {
+            (Some(Shape::Object(id)), Value::Object(member), Value::Object(patch)) => {
+                Value::Object(take(member, patch, id.get()))
+            }
+            _ => member.take(),
+        };
+        if member.is_null() {
+            members.remove(name);
+        }
+        taken.insert(name.clone(), part);
+    }
+    taken
+}
+
+/// Puts back what was taken out.
+fn put(members: &mut Map<String, Value>, taken: Map<String, Value>) {
+    for (name, part) in taken {
+        match (members.get_mut(&name), part) {
+            (Some(Value::Object(member)), Value::Object(part)) => put(member, part),
+            (_, part) => drop(members.insert(name, part)),
+        }
+    }
+}
+
 fn object(value: Value, ty: &'static Type) -> Result<Value, String> {
     let mut members = match value {
         Value::Null => return Ok(Value::Null),
