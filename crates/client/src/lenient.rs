@@ -31,13 +31,13 @@ pub(crate) struct Unreadable {
     pub(crate) error: String,
 }
 
-impl<'de, K: DeserializeOwned> Deserialize<'de> for Decoded<K> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Box::<RawValue>::deserialize(deserializer)?;
+impl<K: DeserializeOwned> Decoded<K> {
+    /// The error is of a text that no JSON reader takes.
+    pub(crate) fn read(text: &RawValue) -> serde_json::Result<Self> {
         if let Ok(object) = serde_json::from_str(&without_managed_fields(text.get())) {
             return Ok(Self::Object(object));
         }
-        let mut value: Value = serde_json::from_str(text.get()).map_err(serde::de::Error::custom)?;
+        let mut value: Value = serde_json::from_str(text.get())?;
         repair(&mut value);
         Ok(match K::deserialize(&value) {
             Ok(object) => Self::Object(object),
@@ -48,6 +48,12 @@ impl<'de, K: DeserializeOwned> Deserialize<'de> for Decoded<K> {
                 Self::Unreadable(Unreadable { name, resource_version, error: error.to_string() })
             }
         })
+    }
+}
+
+impl<'de, K: DeserializeOwned> Deserialize<'de> for Decoded<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::read(&Box::<RawValue>::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 

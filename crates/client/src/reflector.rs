@@ -14,6 +14,7 @@ use futures::TryStreamExt;
 use http::Request;
 use kube::{Client, Error, api::WatchEvent, core::Status};
 use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
 use crate::lenient::{Decoded, Unreadable};
@@ -53,13 +54,13 @@ pub struct Reflector {
     pub target: Target,
 }
 
+/// Its objects are read one at a time, as they are told: typed they take many times the memory of their text.
 #[derive(Deserialize)]
-#[serde(bound(deserialize = "K: DeserializeOwned"))]
-struct Page<K> {
+struct Page {
     #[serde(default)]
     metadata: PageMeta,
-    #[serde(default = "Option::default")]
-    items: Option<Vec<Decoded<K>>>,
+    #[serde(default)]
+    items: Option<Vec<Box<RawValue>>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -120,10 +121,10 @@ impl Reflector {
             if let Some(t) = &token {
                 query = format!("{query}&continue={}", escape(t));
             }
-            match self.client.request::<Page<K>>(self.request(&query, "List")?).await {
+            match self.client.request::<Page>(self.request(&query, "List")?).await {
                 Ok(page) => {
                     for item in page.items.into_iter().flatten() {
-                        match item {
+                        match Decoded::read(&item).map_err(Error::SerdeError)? {
                             Decoded::Object(k) => sink(Event::Apply(k)),
                             Decoded::Unreadable(u) => self.skipped(&u),
                         }
