@@ -82,6 +82,15 @@ struct Owner {
     until: CancellationToken,
 }
 
+/// Whether a list comes in.
+enum Listing {
+    No,
+    /// Into an empty store.
+    First,
+    /// By namespace and name, what it has shown so far.
+    Again(HashSet<(String, String)>),
+}
+
 type Call<K> = Box<dyn Fn(&Change<K>) + Send + Sync>;
 
 struct Handler<K> {
@@ -127,6 +136,17 @@ impl<K> Informer<K> {
         self.shared.open(&held)
     }
 
+    /// The object by name, for one look: unlike [`Informer::get`] it leaves what is packed as it is.
+    pub fn peek(&self, namespace: Option<&str>, name: &str) -> Option<Arc<K>> {
+        let held = self.shared.store.read().get(namespace.unwrap_or_default(), name)?;
+        held.peek(&self.shared.codec)
+    }
+
+    /// Whether there is an object of that name.
+    pub fn has(&self, namespace: Option<&str>, name: &str) -> bool {
+        self.shared.store.read().get(namespace.unwrap_or_default(), name).is_some()
+    }
+
     /// Everything, ordered by namespace and name.
     pub fn list(&self) -> Vec<Arc<K>> {
         self.shared.open_all(&self.shared.store.read().list())
@@ -159,6 +179,26 @@ impl<K> Informer<K> {
     /// The first to ask has the index made, which is kept from then on.
     pub fn found(&self, index: Index<K>, key: &str) -> Vec<Arc<K>> {
         self.shared.found(index, None, key)
+    }
+
+    /// Has an index made that will be asked for: while nothing is there yet that costs nothing.
+    pub fn index(&self, by: Index<K>) {
+        self.shared.store.write().add_index(by);
+    }
+
+    /// As [`Informer::found`], one at a time and for a single look, as [`Informer::each`].
+    pub fn each_found(&self, index: Index<K>, key: &str) -> impl Iterator<Item = Arc<K>> + use<K> {
+        let (found, codec) = (self.shared.indexed(index, None, key), self.shared.codec.clone());
+        found.into_iter().filter_map(move |held| held.peek(&codec))
+    }
+
+    /// The keys under which the index has anything, in no order. Kept as [`Informer::found`] says.
+    pub fn keys(&self, index: Index<K>) -> Vec<String> {
+        let keys = self.shared.store.read().index_keys(&index);
+        keys.unwrap_or_else(|| {
+            self.index(index);
+            self.shared.store.read().index_keys(&index).unwrap_or_default()
+        })
     }
 
     /// How many objects are not packed.
@@ -244,13 +284,16 @@ impl<K> Shared<K> {
     }
 
     fn found(&self, index: Index<K>, namespace: Option<&str>, key: &str) -> Vec<Arc<K>> {
+        self.open_all(&self.indexed(index, namespace, key))
+    }
+
+    fn indexed(&self, index: Index<K>, namespace: Option<&str>, key: &str) -> Vec<Arc<Held<K>>> {
         let found = self.store.read().found(&index, namespace, key);
-        let held = found.unwrap_or_else(|| {
+        found.unwrap_or_else(|| {
             let mut store = self.store.write();
             store.add_index(index);
             store.found(&index, namespace, key).unwrap_or_default()
-        });
-        self.open_all(&held)
+        })
     }
 
     /// Packs what nobody reads.
@@ -289,12 +332,12 @@ impl<K> Shared<K> {
 
 impl<K: Resource + DeserializeOwned + Clone + Send + Sync + 'static> Shared<K> {
     /// `listed`: as part of a list, which is in no order of versions.
-    fn apply(&self, object: K, listed: bool) -> (String, String) {
-        let meta = object.meta();
-        let key = (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
+    fn apply(&self, object: K, listed: bool) {
         let new = Arc::new(object);
+        let [namespace, name] =
+            [&new.meta().namespace, &new.meta().name].map(|part| part.as_deref().unwrap_or_default());
         let mut handlers = self.handlers.lock();
-        let (held, old) = self.store.write().insert(&key.0, &key.1, new.clone());
+        let (held, old) = self.store.write().insert(namespace, name, new.clone());
         self.reached(new.meta().resource_version.as_deref().filter(|_| !listed));
         let changes = match old {
             None => vec![Change::Added(new)],
@@ -309,7 +352,6 @@ impl<K: Resource + DeserializeOwned + Clone + Send + Sync + 'static> Shared<K> {
         if !listed || held.rest(&self.codec, true) {
             self.codec.opened.one_more();
         }
-        key
     }
 
     fn delete(&self, namespace: &str, name: &str, last: Option<K>) {
@@ -322,15 +364,18 @@ impl<K: Resource + DeserializeOwned + Clone + Send + Sync + 'static> Shared<K> {
     }
 
     async fn run(self: Arc<Self>, reflector: Arc<Reflector>, cancel: CancellationToken) {
-        let mut seen: Option<HashSet<(String, String)>> = None;
+        // While a list comes in, what it has shown so far; the first one leaves nothing behind that it could lack.
+        let mut listing = Listing::No;
         let sink = |event: Event<K>| match event {
-            Event::Restart => seen = Some(HashSet::new()),
+            Event::Restart if self.store.read().is_empty() => listing = Listing::First,
+            Event::Restart => listing = Listing::Again(HashSet::new()),
             Event::Apply(mut k) => {
                 k.meta_mut().managed_fields = None;
-                let key = self.apply(k, seen.is_some());
-                if let Some(seen) = &mut seen {
-                    seen.insert(key);
+                if let Listing::Again(seen) = &mut listing {
+                    let meta = k.meta();
+                    seen.insert((meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default()));
                 }
+                self.apply(k, !matches!(listing, Listing::No));
             }
             Event::Delete(mut k) => {
                 k.meta_mut().managed_fields = None;
@@ -338,10 +383,9 @@ impl<K: Resource + DeserializeOwned + Clone + Send + Sync + 'static> Shared<K> {
                 self.delete(&ns.unwrap_or_default(), &name.unwrap_or_default(), Some(k));
             }
             Event::Restarted(version) => {
-                let seen = seen.take().unwrap_or_default();
-                let keys = self.store.read().keys();
-                for (ns, name) in keys {
-                    if !seen.contains(&(ns.to_string(), name.to_string())) {
+                if let Listing::Again(seen) = std::mem::replace(&mut listing, Listing::No) {
+                    let keys = self.store.read().keys();
+                    for (ns, name) in keys.into_iter().filter(|key| !seen.contains(key)) {
                         self.delete(&ns, &name, None);
                     }
                 }

@@ -126,12 +126,23 @@ enum Form<K> {
     Packed(Packed),
 }
 
-/// One object of a store.
-pub(crate) struct Held<K>(Mutex<Form<K>>);
+/// One object of a store, in its newest state.
+pub(crate) struct Held<K> {
+    pub(crate) name: Box<str>,
+    form: Mutex<Form<K>>,
+}
 
 impl<K> Held<K> {
-    pub(crate) fn new(object: Arc<K>) -> Self {
-        Self(Mutex::new(Form::Open { object, read: true }))
+    pub(crate) fn new(name: &str, object: Arc<K>) -> Self {
+        Self { name: name.into(), form: Mutex::new(Form::Open { object, read: true }) }
+    }
+
+    /// Puts another state in the place of the one that is there, which it gives.
+    pub(crate) fn replace(&self, object: Arc<K>, codec: &Codec<K>) -> Option<Arc<K>> {
+        match std::mem::replace(&mut *self.form.lock(), Form::Open { object, read: true }) {
+            Form::Open { object, .. } => Some(object),
+            Form::Packed(packed) => codec.open(&packed).map(Arc::new),
+        }
     }
 
     /// The object, which stays open.
@@ -141,7 +152,7 @@ impl<K> Held<K> {
 
     /// The object, which stays open, if it is wanted; otherwise it is left as it is.
     pub(crate) fn open_if(&self, codec: &Codec<K>, wanted: impl Fn(&K) -> bool) -> Option<Arc<K>> {
-        let mut form = self.0.lock();
+        let mut form = self.form.lock();
         let object = match &*form {
             Form::Open { object, .. } => object.clone(),
             Form::Packed(packed) => Arc::new(codec.open(packed)?),
@@ -158,7 +169,7 @@ impl<K> Held<K> {
 
     /// The object, for one look that leaves it as it is.
     pub(crate) fn peek(&self, codec: &Codec<K>) -> Option<Arc<K>> {
-        match &*self.0.lock() {
+        match &*self.form.lock() {
             Form::Open { object, .. } => Some(object.clone()),
             Form::Packed(packed) => codec.open(packed).map(Arc::new),
         }
@@ -166,14 +177,14 @@ impl<K> Held<K> {
 
     #[cfg(test)]
     pub(crate) fn is_open(&self) -> bool {
-        matches!(&*self.0.lock(), Form::Open { .. })
+        matches!(&*self.form.lock(), Form::Open { .. })
     }
 
     /// Packs what was not read since the last time, or at once; true if it stays open.
     ///
     /// What somebody else holds stays open: packing it would take memory and free none.
     pub(crate) fn rest(&self, codec: &Codec<K>, at_once: bool) -> bool {
-        let mut form = self.0.lock();
+        let mut form = self.form.lock();
         let Form::Open { object, read } = &mut *form else { return false };
         if (std::mem::take(read) && !at_once) || Arc::strong_count(object) > 1 {
             return true;
@@ -203,7 +214,7 @@ mod tests {
     }
 
     fn size(held: &Held<ConfigMap>) -> Option<usize> {
-        match &*held.0.lock() {
+        match &*held.form.lock() {
             Form::Open { .. } => None,
             Form::Packed(packed) => Some(packed.bytes.len()),
         }
@@ -215,7 +226,7 @@ mod tests {
         // More templates than there are samples, and one whose text no dictionary takes.
         let mut objects: Vec<_> = (0..100).map(|n| sibling(n % (SAMPLES + 3), n)).collect();
         objects[50].data.as_mut().unwrap().insert("large".to_owned(), "x".repeat(1 << 20));
-        let held: Vec<_> = objects.iter().map(|o| Held::new(Arc::new(o.clone()))).collect();
+        let held: Vec<_> = objects.iter().map(|o| Held::new("o", Arc::new(o.clone()))).collect();
         assert!(held.iter().all(|h| !h.rest(&codec, true)));
         for (held, object) in held.iter().zip(&objects) {
             assert_eq!(*held.peek(&codec).unwrap(), *object);
@@ -229,7 +240,7 @@ mod tests {
     #[test]
     fn what_is_read_or_held_stays_open() {
         let codec = Codec::default();
-        let held = Held::new(Arc::new(sibling(0, 0)));
+        let held = Held::new("o", Arc::new(sibling(0, 0)));
         assert!(held.rest(&codec, false), "it is new");
         let somebody = held.peek(&codec);
         assert!(held.rest(&codec, false), "somebody holds it");

@@ -3,8 +3,12 @@
 //! Two levels, so that a namespace lists without touching the others and a lookup needs no allocated key. What has not
 //! been read for a while is packed (see `packed`).
 
+#![expect(clippy::mutable_key_type, reason = "objects are ordered by their names alone, which never change")]
+
 use std::{
-    collections::{BTreeMap, HashMap},
+    borrow::Borrow,
+    cmp::Ordering as Order,
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -15,8 +19,40 @@ use kube::Resource;
 
 use crate::packed::{Codec, Held};
 
-/// Names are shared by all indices.
-type Names<K> = BTreeMap<Arc<str>, Arc<Held<K>>>;
+/// Objects by their names, which they know themselves: an entry is a pointer, in every index.
+type Names<K> = BTreeSet<Named<K>>;
+
+struct Named<K>(Arc<Held<K>>);
+
+impl<K> Borrow<str> for Named<K> {
+    fn borrow(&self) -> &str {
+        &self.0.name
+    }
+}
+
+impl<K> PartialEq for Named<K> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name == other.0.name
+    }
+}
+
+impl<K> Eq for Named<K> {}
+
+impl<K> PartialOrd for Named<K> {
+    fn partial_cmp(&self, other: &Self) -> Option<Order> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<K> Ord for Named<K> {
+    fn cmp(&self, other: &Self) -> Order {
+        self.0.name.cmp(&other.0.name)
+    }
+}
+
+fn all<K>(names: &Names<K>) -> impl Iterator<Item = Arc<Held<K>>> {
+    names.iter().map(|named| named.0.clone())
+}
 
 /// A way to find objects of a namespace other than by their name.
 pub struct Index<K> {
@@ -41,7 +77,7 @@ impl<K> Index<K> {
 
 impl<K: Resource> Index<K> {
     /// By the controller's UID; under the empty one those that have none.
-    pub(crate) const CONTROLLER: Self = Self::new("controller", controller_uid);
+    pub const CONTROLLER: Self = Self::new("controller", controller_uid);
 }
 
 /// Objects that have a label which somebody selects by.
@@ -62,17 +98,21 @@ struct Namespace<K> {
 impl<K> Namespace<K> {
     fn new(indices: usize) -> Self {
         let indexed = std::iter::repeat_with(HashMap::new).take(indices).collect();
-        Self { names: BTreeMap::new(), indexed, labelled: HashMap::new() }
+        Self { names: BTreeSet::new(), indexed, labelled: HashMap::new() }
     }
 }
 
 impl<K: Resource> Namespace<K> {
-    fn label(&mut self, name: &Arc<str>, object: &K, held: &Arc<Held<K>>) {
-        self.each_label(object, |found| drop(found.names.insert(name.clone(), held.clone())));
+    fn label(&mut self, object: &K, held: &Arc<Held<K>>) {
+        self.each_label(object, |found| {
+            found.names.replace(Named(held.clone()));
+        });
     }
 
     fn unlabel(&mut self, name: &str, object: &K) {
-        self.each_label(object, |found| drop(found.names.remove(name)));
+        self.each_label(object, |found| {
+            found.names.remove(name);
+        });
     }
 
     fn each_label(&mut self, object: &K, change: impl Fn(&mut Labelled<K>)) {
@@ -89,11 +129,11 @@ fn label(key: &str, value: &str) -> Box<str> {
     format!("{key}={value}").into()
 }
 
-fn index<K>(found: &mut HashMap<Box<str>, Names<K>>, key: &str, name: &Arc<str>, held: &Arc<Held<K>>) {
+fn index<K>(found: &mut HashMap<Box<str>, Names<K>>, key: &str, held: &Arc<Held<K>>) {
     if let Some(names) = found.get_mut(key) {
-        names.insert(name.clone(), held.clone());
+        names.replace(Named(held.clone()));
     } else {
-        found.insert(key.into(), BTreeMap::from([(name.clone(), held.clone())]));
+        found.insert(key.into(), BTreeSet::from([Named(held.clone())]));
     }
 }
 
@@ -118,19 +158,26 @@ impl<K> Store<K> {
     }
 
     pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<Arc<Held<K>>> {
-        self.namespaces.get(namespace)?.names.get(name).cloned()
+        self.namespaces.get(namespace)?.names.get(name).map(|named| named.0.clone())
     }
 
     pub(crate) fn list(&self) -> Vec<Arc<Held<K>>> {
-        self.namespaces.values().flat_map(|n| n.names.values().cloned()).collect()
+        self.namespaces.values().flat_map(|within| all(&within.names)).collect()
     }
 
     pub(crate) fn list_namespace(&self, namespace: &str) -> Vec<Arc<Held<K>>> {
-        self.namespaces.get(namespace).map(|n| n.names.values().cloned().collect()).unwrap_or_default()
+        self.namespaces.get(namespace).map(|within| all(&within.names).collect()).unwrap_or_default()
     }
 
-    pub(crate) fn keys(&self) -> Vec<(Box<str>, Arc<str>)> {
-        self.namespaces.iter().flat_map(|(ns, n)| n.names.keys().map(|name| (ns.clone(), name.clone()))).collect()
+    pub(crate) fn is_empty(&self) -> bool {
+        self.namespaces.is_empty()
+    }
+
+    pub(crate) fn keys(&self) -> Vec<(String, String)> {
+        let named = |(ns, within): (&str, &Namespace<K>)| {
+            all(&within.names).map(|held| (ns.to_owned(), held.name.to_string())).collect::<Vec<_>>()
+        };
+        self.namespaces.iter().map(|(ns, within)| (&**ns, within)).flat_map(named).collect()
     }
 
     /// Those of a namespace, or of all, that an index has under a key, ordered by namespace and name; nothing as long as
@@ -138,7 +185,7 @@ impl<K> Store<K> {
     pub(crate) fn found(&self, index: &Index<K>, namespace: Option<&str>, key: &str) -> Option<Vec<Arc<Held<K>>>> {
         let at = self.indices.iter().position(|i| i.name == index.name)?;
         let of = |within: &Namespace<K>| {
-            within.indexed.get(at).and_then(|found| found.get(key)).map(|names| names.values().cloned().collect())
+            within.indexed.get(at).and_then(|found| found.get(key)).map(|names| all(names).collect())
         };
         Some(match namespace {
             Some(namespace) => self.namespaces.get(namespace).and_then(of).unwrap_or_default(),
@@ -146,11 +193,19 @@ impl<K> Store<K> {
         })
     }
 
+    /// The keys under which an index has anything; nothing as long as the store has no such index.
+    pub(crate) fn index_keys(&self, index: &Index<K>) -> Option<Vec<String>> {
+        let at = self.indices.iter().position(|i| i.name == index.name)?;
+        let within = self.namespaces.values().filter_map(|within| within.indexed.get(at));
+        let keys: BTreeSet<&str> = within.flat_map(|found| found.keys().map(|key| &**key)).collect();
+        Some(keys.into_iter().map(str::to_owned).collect())
+    }
+
     /// Those of a namespace that have a label, ordered by name; nothing as long as the store does not follow that label.
     pub(crate) fn labelled(&self, namespace: &str, (key, value): (&str, &str)) -> Option<Vec<Arc<Held<K>>>> {
         let found = self.namespaces.get(namespace)?.labelled.get(&*label(key, value))?;
         found.unasked.store(0, Ordering::Relaxed);
-        Some(found.names.values().cloned().collect())
+        Some(all(&found.names).collect())
     }
 
     pub(crate) fn count(&self, namespace: &str) -> usize {
@@ -164,9 +219,9 @@ impl<K> Store<K> {
         }
         for within in self.namespaces.values_mut() {
             let mut found = HashMap::new();
-            for (name, held) in &within.names {
+            for Named(held) in &within.names {
                 if let Some(object) = held.peek(&self.codec) {
-                    index(&mut found, (by.key)(&object), name, held);
+                    index(&mut found, (by.key)(&object), held);
                 }
             }
             within.indexed.push(found);
@@ -188,26 +243,38 @@ impl<K: Resource> Store<K> {
         if !self.namespaces.contains_key(namespace) {
             self.namespaces.insert(namespace.into(), Namespace::new(self.indices.len()));
         }
-        let held = Arc::new(Held::new(object.clone()));
+        let known = self.get(namespace, name);
+        let held = known.clone().unwrap_or_else(|| Arc::new(Held::new(name, object.clone())));
         let Some(within) = self.namespaces.get_mut(namespace) else { return (held, None) };
-        let name = within.names.get_key_value(name).map_or_else(|| name.into(), |(name, _)| name.clone());
-        let old = within.names.insert(name.clone(), held.clone()).and_then(|old| old.peek(&self.codec));
-        for (by, found) in self.indices.iter().zip(&mut within.indexed) {
-            if let Some(old) = &old {
-                unindex(found, (by.key)(old), &name);
+        let old = match known {
+            Some(known) => known.replace(object.clone(), &self.codec),
+            None => {
+                within.names.insert(Named(held.clone()));
+                None
             }
-            index(found, (by.key)(&object), &name, &held);
+        };
+        for (by, found) in self.indices.iter().zip(&mut within.indexed) {
+            let (was, is) = (old.as_ref().map(|old| (by.key)(old)), (by.key)(&object));
+            if was == Some(is) {
+                continue;
+            }
+            if let Some(was) = was {
+                unindex(found, was, name);
+            }
+            index(found, is, &held);
         }
-        if let Some(old) = &old {
-            within.unlabel(&name, old);
+        if let Some(old) = old.as_ref().filter(|old| old.meta().labels != object.meta().labels) {
+            within.unlabel(name, old);
         }
-        within.label(&name, &object, &held);
+        if old.as_ref().is_none_or(|old| old.meta().labels != object.meta().labels) {
+            within.label(&object, &held);
+        }
         (held, old)
     }
 
     pub(crate) fn remove(&mut self, namespace: &str, name: &str) -> Option<Arc<K>> {
         let within = self.namespaces.get_mut(namespace)?;
-        let gone = within.names.remove(name)?.peek(&self.codec);
+        let gone = within.names.take(name)?.0.peek(&self.codec);
         for (by, found) in self.indices.iter().zip(&mut within.indexed) {
             if let Some(gone) = &gone {
                 unindex(found, (by.key)(gone), name);
@@ -226,8 +293,8 @@ impl<K: Resource> Store<K> {
     pub(crate) fn follow_label(&mut self, namespace: &str, (key, value): (&str, &str)) {
         let Some(within) = self.namespaces.get_mut(namespace) else { return };
         let has = |k: &K| k.meta().labels.as_ref().is_some_and(|labels| labels.get(key).is_some_and(|v| v == value));
-        let with_it = within.names.iter().filter(|(_, held)| held.peek(&self.codec).is_some_and(|k| has(&k)));
-        let names = with_it.map(|(name, held)| (name.clone(), held.clone())).collect();
+        let names =
+            all(&within.names).filter(|held| held.peek(&self.codec).is_some_and(|k| has(&k))).map(Named).collect();
         within.labelled.insert(label(key, value), Labelled { names, unasked: AtomicU32::new(0) });
     }
 }
@@ -276,6 +343,9 @@ mod tests {
                 [3, 0, 1, 0]
             );
             assert_eq!(store.found(&Index::CONTROLLER, None, "1").unwrap().len(), 4);
+            let mut keys = store.index_keys(&Index::CONTROLLER).unwrap();
+            keys.sort_unstable();
+            assert_eq!(keys, ["", "1"].map(str::to_owned));
             store.remove("x", "a");
             store.insert("x", "c", object(""));
             assert_eq!([count(&store, "1"), count(&store, "2"), count(&store, "")], [1, 0, 2]);

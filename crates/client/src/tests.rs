@@ -323,7 +323,14 @@ async fn what_rests_is_found_listed_and_told_as_if_it_did_not() {
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!(informer.open(), 0);
         assert_eq!(informer.each().count(), 2);
+        assert!(informer.peek(Some("ns"), "a").is_some() && informer.peek(None, "a").is_none());
+        assert!(informer.has(Some("ns"), "a") && !informer.has(None, "a"));
         let by_name = Index::new("name", |m: &ConfigMap| m.metadata.name.as_deref().unwrap_or_default());
+        assert_eq!(
+            (informer.keys(by_name), informer.each_found(by_name, "b").count()),
+            (vec!["a".into(), "b".into()], 1)
+        );
+        assert_eq!(informer.open(), 0, "those were looks");
         assert_eq!(informer.found(by_name, "b").len(), 1);
         assert_eq!(informer.open(), 1);
         assert!(informer.get(Some("ns"), "a").is_some());
