@@ -350,7 +350,7 @@ impl<K: Resource + DeserializeOwned + Clone + Send + Sync + 'static> Shared<K> {
         drop((handlers, changes));
         // Of what a list brings nobody may ever want to know more.
         if !listed || held.rest(&self.codec, true) {
-            self.codec.opened.one_more();
+            self.codec.opened.one_told();
         }
     }
 

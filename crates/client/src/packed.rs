@@ -18,8 +18,12 @@ use tokio::sync::Notify;
 
 /// What was not read in this time is packed within as much again.
 const REST: Duration = Duration::from_secs(10);
-/// So many that were opened are reason enough not to wait for that.
-const MANY: usize = 4096;
+/// So many that were opened are reason enough not to wait for that; each counts as [`READ`] or [`TOLD`] says.
+const MANY: usize = 16_384;
+/// Opened to be read: where one look opens thousands, most are not wanted again.
+const READ: usize = 4;
+/// A new state, told by a watch: where there is one, the next may come soon, and packing between them is in vain.
+const TOLD: usize = 1;
 
 /// Objects that packed badly and so lend their text to those after them, at most.
 const SAMPLES: usize = 8;
@@ -37,7 +41,7 @@ pub(crate) struct Codec<K> {
     pub(crate) opened: Opened,
 }
 
-/// What was opened since the last time that something was packed.
+/// How much was opened since the last time that something was packed.
 #[derive(Default)]
 pub(crate) struct Opened {
     count: AtomicUsize,
@@ -46,11 +50,23 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    pub(crate) fn one_more(&self) {
-        match self.count.fetch_add(1, Ordering::Relaxed) + 1 {
-            1 => self.some.notify_one(),
-            MANY => self.many.notify_one(),
-            _ => {}
+    /// One was opened to be read.
+    pub(crate) fn one_read(&self) {
+        self.one_more(READ);
+    }
+
+    /// One is open because it is new.
+    pub(crate) fn one_told(&self) {
+        self.one_more(TOLD);
+    }
+
+    fn one_more(&self, weight: usize) {
+        let before = self.count.fetch_add(weight, Ordering::Relaxed);
+        if before == 0 {
+            self.some.notify_one();
+        }
+        if before < MANY && before + weight >= MANY {
+            self.many.notify_one();
         }
     }
 
@@ -161,7 +177,7 @@ impl<K> Held<K> {
             return None;
         }
         if matches!(*form, Form::Packed(_)) {
-            codec.opened.one_more();
+            codec.opened.one_read();
         }
         *form = Form::Open { object: object.clone(), read: true };
         Some(object)
@@ -235,6 +251,22 @@ mod tests {
         let small = sizes.iter().filter(|s| **s < 200).count();
         assert!((60..=80).contains(&small), "those of eight templates but the first of each: {sizes:?}");
         assert!(codec.dictionaries.read().len() <= SAMPLES + 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_that_were_opened_are_packed_sooner() {
+        for (opened, each, soon) in [
+            (MANY / READ - 1, Opened::one_read as fn(&Opened), false),
+            (MANY / READ, Opened::one_read, true),
+            (MANY / READ, Opened::one_told, false),
+            (MANY / TOLD, Opened::one_told, true),
+        ] {
+            let all = Opened::default();
+            (0..opened).for_each(|_| each(&all));
+            let begin = tokio::time::Instant::now();
+            all.due().await;
+            assert_eq!(begin.elapsed() < REST, soon, "{opened}");
+        }
     }
 
     #[test]
