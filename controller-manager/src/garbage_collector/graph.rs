@@ -12,25 +12,10 @@ use std::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::Deserialize;
 
+pub(crate) use crate::util::uid::Uid;
+
 pub(crate) const FOREGROUND: &str = "foregroundDeletion";
 pub(crate) const ORPHAN: &str = "orphan";
-
-/// A UID in 16 bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
-pub(crate) struct Uid(u128);
-
-impl Uid {
-    pub(crate) fn new(text: &str) -> Self {
-        let hex: String = text.chars().filter(|c| *c != '-').collect();
-        let parsed = (hex.len() == 32).then(|| u128::from_str_radix(&hex, 16).ok()).flatten();
-        // No UUID (nothing but tests makes such): FNV-1a over 128 bits.
-        Self(parsed.unwrap_or_else(|| {
-            let prime = 0x0000_0000_0100_0000_0000_0000_0000_013b;
-            let offset = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-            text.bytes().fold(offset, |h: u128, b| (h ^ u128::from(b)).wrapping_mul(prime))
-        }))
-    }
-}
 
 /// What an object's metadata says that matters here.
 #[derive(Deserialize, Clone, Debug, Default)]
@@ -83,6 +68,13 @@ pub(crate) struct Node {
     pub(crate) is_virtual: bool,
 }
 
+impl Node {
+    fn new(identity: Identity, is_virtual: bool) -> Box<Self> {
+        let (owners, dependents) = (Arc::default(), BTreeSet::new());
+        Box::new(Self { identity, owners, dependents, being_deleted: false, deleting_dependents: false, is_virtual })
+    }
+}
+
 /// What is to be done because of a change.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Work {
@@ -104,7 +96,8 @@ pub(crate) type Kind = u32;
 
 #[derive(Default)]
 pub(crate) struct Graph {
-    nodes: HashMap<Uid, Node>,
+    /// Boxed: a third of a large table is empty.
+    nodes: HashMap<Uid, Box<Node>>,
     observed: HashMap<Uid, Seen>,
     namespaces: Namespaces,
     /// Texts that many identities have in common.
@@ -143,7 +136,7 @@ const ABSENT_LIMIT: usize = 500;
 
 impl Graph {
     pub(crate) fn get(&self, uid: Uid) -> Option<&Node> {
-        self.nodes.get(&uid)
+        self.nodes.get(&uid).map(|node| &**node)
     }
 
     pub(crate) fn is_absent(&self, owner: &OwnerReference, namespace: &str) -> bool {
@@ -201,14 +194,7 @@ impl Graph {
             return work;
         }
         let owners = self.share_owners(&meta.owner_references);
-        let node = self.nodes.entry(uid).or_insert_with(|| Node {
-            identity,
-            owners: Arc::default(),
-            dependents: BTreeSet::new(),
-            being_deleted: false,
-            deleting_dependents: false,
-            is_virtual: false,
-        });
+        let node = self.nodes.entry(uid).or_insert_with(|| Node::new(identity, false));
         let was_foreground = node.deleting_dependents;
         node.being_deleted |= meta.deletion_timestamp.is_some();
         let foreground = meta.deleting_with(FOREGROUND);
@@ -260,14 +246,7 @@ impl Graph {
                 uid: reference.uid.as_str().into(),
             };
             let identity = if known { identity } else { self.share(identity) };
-            let node = self.nodes.entry(owner).or_insert_with(|| Node {
-                identity,
-                owners: Arc::default(),
-                dependents: BTreeSet::new(),
-                being_deleted: false,
-                deleting_dependents: false,
-                is_virtual,
-            });
+            let node = self.nodes.entry(owner).or_insert_with(|| Node::new(identity, is_virtual));
             node.dependents.insert(uid);
             let i = &node.identity;
             let wrong = *i.kind != *reference.kind
@@ -326,7 +305,7 @@ impl Graph {
         let Some(node) = self.nodes.get(&owner) else { return vec![] };
         let blocks =
             |n: &Node| n.owners.iter().any(|o| Uid::new(&o.uid) == owner && o.block_owner_deletion == Some(true));
-        let dependents = node.dependents.iter().filter_map(|d| self.nodes.get(d).map(|n| (*d, n)));
+        let dependents = node.dependents.iter().filter_map(|d| self.get(*d).map(|n| (*d, n)));
         dependents.filter(|(_, n)| blocks(n)).collect()
     }
 }

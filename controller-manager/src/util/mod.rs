@@ -27,3 +27,4 @@ pub(crate) mod services;
 pub(crate) mod slices;
 pub(crate) mod subsets;
 pub(crate) mod taints;
+pub(crate) mod uid;
