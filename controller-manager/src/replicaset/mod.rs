@@ -3,11 +3,12 @@
 //! Upstream: `pkg/controller/replicaset`. One controller for both kinds; [`Replicas`] is what they differ in.
 
 mod kinds;
+mod members;
 mod sync;
 
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
-use client::{Change, Informer};
+use client::{Change, Index, Informer};
 use controller::{Queue, controller_of, controller_ref, object_reference, run_workers};
 use futures::future::{BoxFuture, join_all};
 use k8s_openapi::{
@@ -16,7 +17,7 @@ use k8s_openapi::{
         apps::v1::ReplicaSet,
         core::v1::{Pod, PodTemplateSpec, ReplicationController},
     },
-    apimachinery::pkg::apis::meta::v1::OwnerReference,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
     jiff::Timestamp,
 };
 use kube::{Api, Resource, api::PostParams};
@@ -36,6 +37,7 @@ use crate::{
         selector::Selector,
     },
 };
+use members::{Member, Members, matching};
 use sync::{Manage, Status};
 
 /// Most pods created or deleted in one go.
@@ -70,10 +72,21 @@ pub(crate) fn start_replication_controller(context: Context) -> BoxFuture<'stati
     Box::pin(run::<ReplicationController>(context, workers))
 }
 
+/// The pods of a set, in one pass.
+struct Pods {
+    /// The active ones.
+    counted: Vec<Member>,
+    /// How many are on their way out.
+    terminating: usize,
+    /// The active ones themselves, or none where a number is enough.
+    read: Vec<Arc<Pod>>,
+}
+
 struct Shell<R> {
     context: Context,
     sets: Informer<R>,
     pods: Informer<Pod>,
+    members: Members,
     queue: Queue<Key>,
     expectations: Expectations,
     doubts: Doubts,
@@ -81,9 +94,11 @@ struct Shell<R> {
 
 async fn run<R: Replicas + 'static>(context: Context, workers: usize) -> anyhow::Result<()> {
     let (sets, pods) = (context.informers.of::<R>(), context.informers.of::<Pod>());
+    pods.index(Index::CONTROLLER);
     let cancel = context.cancel.clone();
     let (expectations, doubts) = (Expectations::default(), Doubts::default());
-    let shell = Arc::new(Shell { context, sets, pods, queue: Queue::new(), expectations, doubts });
+    let members = Members::new(R::kind(&()).into_owned());
+    let shell = Arc::new(Shell { context, sets, pods, members, queue: Queue::new(), expectations, doubts });
     let on_set = shell.clone();
     shell.sets.on_change(move |change| on_set.set_changed(change));
     let on_pod = shell.clone();
@@ -105,6 +120,8 @@ impl<R: Replicas + 'static> Shell<R> {
     }
 
     fn pod_changed(&self, change: &Change<Pod>) {
+        // First: what was expected is counted once it was seen.
+        self.members.note(change);
         match change {
             Change::Added(pod) if pods::is_terminating(pod) => self.pod_gone(pod),
             Change::Added(pod) => match controller_of(&pod.metadata) {
@@ -174,26 +191,24 @@ impl<R: Replicas + 'static> Shell<R> {
             self.expectations.forget(&key);
             return Ok(());
         };
-        if !self.doubts.settled(&key, key::uid(set.meta()), &self.context.client, &self.pods).await? {
+        // The informer may have a pod a moment before this controller is told of it.
+        let uid = key::uid(set.meta());
+        let shown = |pod: &ObjectMeta| self.members.has(uid, key::uid(pod));
+        if !self.doubts.settled_where::<Pod>(&key, uid, &self.context.client, shown).await? {
             self.queue.add_after(key, STALE_WAIT);
             return Ok(());
         }
         let satisfied = self.expectations.satisfied(&key, &self.queue);
         let Some(selector) = set.selector() else { return Ok(()) };
-        let candidates = owners::candidates(&self.pods, set.meta());
-        let terminating = candidates.iter().filter(|p| sync::is_terminating_of(p, set.meta(), &selector)).count();
-        let active = candidates.into_iter().filter(|p| pods::is_active(p)).collect();
-        let claim = owners::claim(set.meta(), &selector, active);
-        let fresh = || async { Ok(self.api(&key).get(&key.name).await?.meta().clone()) };
-        let mine = owners::carry_out(&self.context.client, &controller_ref(&*set), claim, fresh).await?;
+        let Pods { counted, terminating, read } = self.pods_of(&key, &set, &selector).await?;
 
         let failure = match satisfied && set.meta().deletion_timestamp.is_none() {
-            true => self.manage(&key, &set, &mine).await.err(),
+            true => self.manage(&key, &set, counted.len(), &read).await.err(),
             false => None,
         };
         let now = Timestamp::now();
-        let status = sync::status(&*set, &mine, terminating, failure.as_deref(), now);
-        let next = sync::next_check(&*set, &mine, &status, now);
+        let status = sync::status(&*set, &counted, terminating, failure.as_deref(), now);
+        let next = sync::next_check(&*set, &counted, &status, now);
         self.write_status(&key, &set, status).await?;
         if let Some(why) = failure {
             anyhow::bail!(why);
@@ -204,12 +219,41 @@ impl<R: Replicas + 'static> Shell<R> {
         Ok(())
     }
 
+    /// What the set has, after it took up orphans and let go of strays. The pods themselves are read only where something is
+    /// to be done to them.
+    async fn pods_of(&self, key: &Key, set: &Arc<R>, selector: &Selector) -> anyhow::Result<Pods> {
+        let (meta, mut matches) = (set.meta(), matching(selector));
+        let (mut counted, mut terminating, mut strays) = (vec![], 0, false);
+        for member in self.members.of(key::uid(meta)) {
+            let (active, matches) = (member.is_active(), matches(&member));
+            terminating += usize::from(member.is_leaving() && matches);
+            strays |= active && !matches;
+            if active && matches {
+                counted.push(member);
+            }
+        }
+        let active = |mut pods: Vec<Arc<Pod>>| {
+            pods.retain(|pod| pods::is_active(pod));
+            pods
+        };
+        let orphans = active(self.pods.uncontrolled(&key.namespace));
+        let adopts = !owners::claim(meta, selector, orphans).adopt.is_empty();
+        let releases = strays && meta.deletion_timestamp.is_none();
+        if !adopts && !releases && !matches!(sync::manage(set.replicas(), counted.len(), BURST), Manage::Delete(_)) {
+            return Ok(Pods { counted, terminating, read: vec![] });
+        }
+        let claim = owners::claim(meta, selector, active(owners::candidates(&self.pods, meta)));
+        let fresh = || async { Ok(self.api(key).get(&key.name).await?.meta().clone()) };
+        let read = owners::carry_out(&self.context.client, &controller_ref(&**set), claim, fresh).await?;
+        Ok(Pods { counted: read.iter().map(|pod| Member::of(pod)).collect(), terminating, read })
+    }
+
     /// Creates or deletes what is missing or too much. The error is what the ReplicaFailure condition says.
-    async fn manage(&self, key: &Key, set: &Arc<R>, mine: &[Arc<Pod>]) -> Result<(), String> {
+    async fn manage(&self, key: &Key, set: &Arc<R>, there: usize, mine: &[Arc<Pod>]) -> Result<(), String> {
         let (client, recorder) = (&self.context.client, &self.context.recorder);
         let reference = object_reference(&**set);
         let control = PodControl { client, recorder, owner: &reference };
-        match sync::manage(set.replicas(), mine, BURST) {
+        match sync::manage(set.replicas(), there, BURST) {
             Manage::Nothing => Ok(()),
             Manage::Create(n) => {
                 self.expectations.expect_creations(key, n);

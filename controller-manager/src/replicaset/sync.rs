@@ -2,10 +2,12 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use controller::controller_of;
-use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta, jiff::Timestamp};
+use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 
-use super::Replicas;
+use super::{
+    Replicas,
+    members::{Member, matching},
+};
 use crate::util::{pods, selector::Selector};
 
 /// The status of either kind.
@@ -39,9 +41,9 @@ pub(crate) enum Manage {
 }
 
 /// Compares what is wanted with what is there; never more than `burst` at once.
-pub(crate) fn manage(wanted: i32, mine: &[Arc<Pod>], burst: usize) -> Manage {
+pub(crate) fn manage(wanted: i32, there: usize, burst: usize) -> Manage {
     let wanted = wanted.max(0) as usize;
-    match mine.len() {
+    match there {
         n if n < wanted => Manage::Create((wanted - n).min(burst)),
         n if n > wanted => Manage::Delete((n - wanted).min(burst)),
         _ => Manage::Nothing,
@@ -76,18 +78,10 @@ pub(crate) fn age_ratios(mine: &[Arc<Pod>], doomed: &[Arc<Pod>], now: Timestamp)
     doomed.iter().filter(ready).map(|pod| (age(pod) / youngest) as f64).collect()
 }
 
-/// A pod of the set that is on its way out, but not finished.
-pub(crate) fn is_terminating_of(pod: &Pod, set: &ObjectMeta, selector: &Selector) -> bool {
-    pods::is_terminating(pod)
-        && !pods::is_finished(pod)
-        && selector.matches(pod.metadata.labels.as_ref())
-        && controller_of(&pod.metadata).is_some_and(|o| Some(&o.uid) == set.uid.as_ref())
-}
-
 /// The new status, but for the observed generation.
 pub(crate) fn status<R: Replicas>(
     set: &R,
-    mine: &[Arc<Pod>],
+    mine: &[Member],
     terminating: usize,
     failure: Option<&str>,
     now: Timestamp,
@@ -95,11 +89,12 @@ pub(crate) fn status<R: Replicas>(
     let mut status = set.status();
     let template = set.template().metadata.and_then(|m| m.labels).unwrap_or_default();
     let template = Selector::of_labels(template);
-    let count = |f: &dyn Fn(&Pod) -> bool| mine.iter().filter(|p| f(p)).count() as i32;
+    let count = |f: &mut dyn FnMut(&Member) -> bool| mine.iter().filter(|member| f(member)).count() as i32;
+    let wait = set.min_ready_seconds();
     status.replicas = mine.len() as i32;
-    status.fully_labeled = count(&|p| template.matches(p.metadata.labels.as_ref()));
-    status.ready = count(&|p| pods::is_ready(p));
-    status.available = count(&|p| pods::is_available(p, set.min_ready_seconds(), now));
+    status.fully_labeled = count(&mut matching(&template));
+    status.ready = count(&mut |member| member.is_ready());
+    status.available = count(&mut |member| member.is_available(wait, now));
     status.terminating = R::COUNTS_TERMINATING.then_some(terminating as i32);
     let known = status.conditions.iter().any(|c| c.kind == "ReplicaFailure");
     match failure {
@@ -117,12 +112,12 @@ pub(crate) fn status<R: Replicas>(
 }
 
 /// When a ready pod will next become available, if the set waits for that.
-pub(crate) fn next_check<R: Replicas>(set: &R, mine: &[Arc<Pod>], status: &Status, now: Timestamp) -> Option<Duration> {
+pub(crate) fn next_check<R: Replicas>(set: &R, mine: &[Member], status: &Status, now: Timestamp) -> Option<Duration> {
     let wait = set.min_ready_seconds();
     if wait <= 0 || status.ready == status.available {
         return None;
     }
-    let next = mine.iter().filter_map(|p| pods::next_availability(p, wait, now).flatten()).min();
+    let next = mine.iter().filter_map(|member| member.next_availability(wait, now).flatten()).min();
     Some(next.and_then(|d| Duration::try_from(d).ok()).unwrap_or(Duration::from_secs(wait as u64)))
 }
 
@@ -158,12 +153,11 @@ mod tests {
 
     #[test]
     fn the_difference_is_made_up_within_the_burst() {
-        let pods = |n: usize| vec![pod("a", "web", true); n];
-        assert_eq!(manage(3, &pods(3), 500), Manage::Nothing);
-        assert_eq!(manage(3, &pods(1), 500), Manage::Create(2));
-        assert_eq!(manage(1000, &pods(1), 500), Manage::Create(500));
-        assert_eq!(manage(0, &pods(2), 500), Manage::Delete(2));
-        assert_eq!(manage(0, &pods(3), 2), Manage::Delete(2));
+        assert_eq!(manage(3, 3, 500), Manage::Nothing);
+        assert_eq!(manage(3, 1, 500), Manage::Create(2));
+        assert_eq!(manage(1000, 1, 500), Manage::Create(500));
+        assert_eq!(manage(0, 2, 500), Manage::Delete(2));
+        assert_eq!(manage(0, 3, 2), Manage::Delete(2));
     }
 
     #[test]
@@ -176,7 +170,7 @@ mod tests {
     #[test]
     fn the_status_counts_and_a_failure_comes_and_goes() {
         let now: Timestamp = "2026-01-01T12:00:05Z".parse().unwrap();
-        let mine = [pod("a", "web", true), pod("b", "other", false)];
+        let mine = [pod("a", "web", true), pod("b", "other", false)].map(|pod| Member::of(&pod));
         let s = status(&set(3, 10), &mine, 1, Some("no quota"), now);
         assert_eq!((s.replicas, s.fully_labeled, s.ready, s.available, s.terminating), (2, 1, 1, 0, Some(1)));
         assert_eq!(s.conditions[0].reason.as_deref(), Some("FailedCreate"));

@@ -39,6 +39,24 @@ impl Doubts {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + Debug,
     {
+        let shown = |meta: &ObjectMeta| {
+            let known = informer.get(Some(&owner.namespace), key::name(meta));
+            known.is_some_and(|known| known.meta().uid == meta.uid)
+        };
+        self.settled_where::<K>(owner, uid, client, shown).await
+    }
+
+    /// The same, where `shown` says what the owner's controller has been shown.
+    pub(crate) async fn settled_where<K>(
+        &self,
+        owner: &Key,
+        uid: &str,
+        client: &Client,
+        shown: impl Fn(&ObjectMeta) -> bool,
+    ) -> kube::Result<bool>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + Debug,
+    {
         if !self.about(owner) {
             return Ok(true);
         }
@@ -46,10 +64,6 @@ impl Doubts {
         let there = api.list_metadata(&ListParams::default()).await?;
         let own = |meta: &&ObjectMeta| controller_of(meta).is_some_and(|controller| controller.uid == uid);
         let own = there.items.iter().map(|object| &object.metadata).filter(own);
-        let shown = |meta: &ObjectMeta| {
-            let known = informer.get(Some(&owner.namespace), key::name(meta));
-            known.is_some_and(|known| known.meta().uid == meta.uid)
-        };
         Ok(self.settle(owner, own, shown))
     }
 

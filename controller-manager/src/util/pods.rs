@@ -65,7 +65,12 @@ pub(crate) fn is_available(pod: &Pod, min_ready_seconds: i32, now: Timestamp) ->
 
 /// In how long a ready pod becomes available: `Some(None)` if it is already, nothing if it isn't ready.
 pub(crate) fn next_availability(pod: &Pod, min_ready_seconds: i32, now: Timestamp) -> Option<Option<SignedDuration>> {
-    let left = ready_since(pod)? + SignedDuration::from_secs(i64::from(min_ready_seconds)) - now;
+    availability(ready_since(pod)?, min_ready_seconds, now)
+}
+
+/// The same of a pod that is ready since then.
+pub(crate) fn availability(since: Timestamp, min_ready_seconds: i32, now: Timestamp) -> Option<Option<SignedDuration>> {
+    let left = since + SignedDuration::from_secs(i64::from(min_ready_seconds)) - now;
     let left = SignedDuration::try_from(left).ok()?;
     Some((left > SignedDuration::ZERO).then_some(left))
 }
