@@ -150,7 +150,7 @@ impl Shell {
             async move {
                 let created = control.create_expected(&pod).await;
                 if let Some(created) = created.inspect_err(|error| self.doubts.note(key, error))? {
-                    self.written.note(key, Written::Pod as usize, &created.metadata);
+                    self.written.note(key, Written::Pod as usize, &created);
                 }
                 Ok(())
             }

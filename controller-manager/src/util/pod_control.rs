@@ -9,9 +9,10 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
 use kube::{
-    Api, Client,
-    api::{DeleteParams, PostParams},
+    Api, Client, Resource,
+    api::{DeleteParams, PostParams, Request},
 };
+use serde::Deserialize;
 
 use super::{
     expectations::Expectations,
@@ -30,12 +31,13 @@ impl PodControl<'_> {
         Api::namespaced(self.client.clone(), self.owner.namespace.as_deref().unwrap_or_default())
     }
 
-    /// Creates `pod` and says so, or why not; a namespace that is going away is not worth an event.
-    pub(crate) async fn create(&self, pod: &Pod) -> kube::Result<Pod> {
-        let created = self.api().create(&PostParams::default(), pod).await;
+    /// Creates `pod` and says so, or why not; a namespace that is going away is not worth an event. Gives the name and the
+    /// version of what was created.
+    pub(crate) async fn create(&self, pod: &Pod) -> kube::Result<ObjectMeta> {
+        let created = self.send(pod).await;
         match &created {
-            Ok(pod) => {
-                let name = pod.metadata.name.as_deref().unwrap_or_default();
+            Ok(created) => {
+                let name = created.name.as_deref().unwrap_or_default();
                 self.recorder.event(self.owner, "Normal", "SuccessfulCreate", format!("Created pod: {name}"));
             }
             Err(e) if client::is_namespace_terminating(e) => {}
@@ -47,9 +49,18 @@ impl PodControl<'_> {
         created
     }
 
+    /// Of the answer only what is wanted is read: the informer reads the whole pod soon enough.
+    async fn send(&self, pod: &Pod) -> kube::Result<ObjectMeta> {
+        let body = serde_json::to_vec(pod).map_err(kube::Error::SerdeError)?;
+        let path = Pod::url_path(&(), Some(self.owner.namespace.as_deref().unwrap_or_default()));
+        let request = Request::new(path).create(&PostParams::default(), body).map_err(kube::Error::BuildRequest)?;
+        let Created { metadata: Stored { name, resource_version } } = self.client.request(request).await?;
+        Ok(ObjectMeta { name, resource_version, ..Default::default() })
+    }
+
     /// Creates a pod that is expected. None in a namespace that is going away: nothing will ever show up there, and the
     /// expectation expires with it.
-    pub(crate) async fn create_expected(&self, pod: &Pod) -> kube::Result<Option<Pod>> {
+    pub(crate) async fn create_expected(&self, pod: &Pod) -> kube::Result<Option<ObjectMeta>> {
         match self.create(pod).await {
             Err(e) if client::is_namespace_terminating(&e) => Ok(None),
             created => created.map(Some),
@@ -82,6 +93,19 @@ impl PodControl<'_> {
             }
         }
     }
+}
+
+/// What is read of the answer to a creation.
+#[derive(Deserialize)]
+struct Created {
+    metadata: Stored,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Stored {
+    name: Option<String>,
+    resource_version: Option<String>,
 }
 
 /// A pod of a template: its name is made by the server from the owner's.
