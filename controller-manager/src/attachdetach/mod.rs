@@ -67,17 +67,20 @@ async fn run(context: Context) -> anyhow::Result<()> {
     let (pods, claims, nodes) = (i.of::<Pod>(), i.of::<PersistentVolumeClaim>(), i.of::<Node>());
     let (volumes, attachments) = (i.of::<PersistentVolume>(), i.of::<VolumeAttachment>());
     let drivers: Informer<CSIDriver> = i.of();
+    let users = ClaimUsers::of(&pods);
+    let observed =
+        Observed::new(users, claims.clone(), volumes.clone(), nodes.clone(), attachments.clone(), drivers.clone());
+    let (name, cancel) = (context.name, context.cancel.clone());
+    let shell = Arc::new(Shell { context, observed, queue: Queue::new() });
+    // Before they are there: each of many would be read once more for it. What comes later wakes all volumes anyway.
+    let s = shell.clone();
+    pods.on_change(move |change| s.pod_changed(change));
     pods.synced().await;
     claims.synced().await;
     nodes.synced().await;
     volumes.synced().await;
     attachments.synced().await;
     drivers.synced().await;
-    let users = ClaimUsers::of(&pods);
-    let observed =
-        Observed::new(users, claims.clone(), volumes.clone(), nodes.clone(), attachments.clone(), drivers.clone());
-    let (name, cancel) = (context.name, context.cancel.clone());
-    let shell = Arc::new(Shell { context, observed, queue: Queue::new() });
     let s = shell.clone();
     volumes.on_change(move |change| s.volume_changed(change));
     let s = shell.clone();
@@ -86,8 +89,6 @@ async fn run(context: Context) -> anyhow::Result<()> {
     nodes.on_change(move |change| s.node_changed(change));
     let s = shell.clone();
     claims.on_change(move |change| s.wake(s.observed.of_claim(change.object())));
-    let s = shell.clone();
-    pods.on_change(move |change| s.pod_changed(change));
     let s = shell.clone();
     drivers.on_change(move |change| s.driver_changed(change));
     let s = shell.clone();

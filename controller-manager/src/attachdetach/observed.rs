@@ -302,7 +302,8 @@ impl Observed {
 
     /// What the node's status says is attached; nothing if there is no such node.
     pub(super) fn reported(&self, node: &str) -> Option<Vec<AttachedVolume>> {
-        let seen = self.nodes.get(None, node);
+        // Every node is asked for when it comes: those of which nothing more is wanted stay packed.
+        let seen = self.nodes.peek(None, node);
         let mut indexes = self.indexes.lock();
         let Some(seen) = seen else {
             indexes.written.remove(node);

@@ -216,9 +216,11 @@ impl Shell {
 
     /// Queues the sets that a node's change gives something to do, or to count.
     fn wake_for_node(&self, node: &str) {
-        let Some(node) = self.nodes.get(None, node) else { return };
+        let sets = self.sets.list();
+        // Without sets no node need be looked at.
+        let Some(node) = sets.first().and_then(|_| self.nodes.get(None, node)) else { return };
         let there = self.placed.sets_on(key::name(&node.metadata));
-        for set in self.sets.list() {
+        for set in sets {
             let (fit, key) = (Demands::of(&set).fit(&node), Key::of(&set.metadata));
             let astray = set.status.as_ref().is_some_and(|s| s.number_misscheduled > 0);
             let matters = if there.contains(&key) { !fit.keep || astray } else { fit.run };

@@ -73,7 +73,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
     shell.pods.synced().await;
     shell.nodes.synced().await;
     shell.slices.synced().await;
-    shell.topology.lock().zones = Zones::of(&shell.nodes.list());
+    shell.topology.lock().zones = Zones::of(shell.nodes.each());
     let _collected = collected(&shell);
     let name = shell.context.name;
     tokio::join!(
@@ -130,7 +130,7 @@ impl Shell {
     /// The zones' shares are other ones: Services whose hints give an endpoint too much are looked at.
     async fn look_at_zones(&self) -> anyhow::Result<()> {
         let mut topology = self.topology.lock();
-        topology.zones = Zones::of(&self.nodes.list());
+        topology.zones = Zones::of(self.nodes.each());
         topology.overloaded().into_iter().for_each(|key| self.queue.add(key));
         Ok(())
     }

@@ -48,9 +48,10 @@ pub(super) struct Zones(Option<BTreeMap<String, f64>>);
 
 impl Zones {
     /// Of the nodes that are ready and serve workloads.
-    pub(super) fn of(nodes: &[Arc<Node>]) -> Self {
-        let mut milli_cpus: BTreeMap<&str, i64> = BTreeMap::new();
+    pub(super) fn of(nodes: impl Iterator<Item = Arc<Node>>) -> Self {
+        let mut milli_cpus: BTreeMap<String, i64> = BTreeMap::new();
         for node in nodes {
+            let node = &*node;
             let labels = node.metadata.labels.as_ref();
             let excluded = |label: &&str| labels.is_some_and(|labels| labels.contains_key(*label));
             if EXCLUDED.iter().any(excluded) || !nodes::is_ready(node) {
@@ -61,10 +62,10 @@ impl Zones {
             let milli = cpus.map_or(0, |cpus| cpus.milli_value());
             // One that does not say it makes all shares wrong.
             let Some(zone) = zone(node).filter(|_| milli != 0) else { return Self(None) };
-            *milli_cpus.entry(zone).or_default() += milli;
+            *milli_cpus.entry(zone.to_owned()).or_default() += milli;
         }
         let total: i64 = milli_cpus.values().sum();
-        let shares = || milli_cpus.iter().map(|(zone, milli)| ((*zone).to_owned(), *milli as f64 / total as f64));
+        let shares = || milli_cpus.iter().map(|(zone, milli)| (zone.clone(), *milli as f64 / total as f64));
         Self((milli_cpus.len() > 1 && total != 0).then(|| shares().collect()))
     }
 

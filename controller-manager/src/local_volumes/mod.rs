@@ -190,7 +190,7 @@ impl Shell {
     async fn volume(&self, name: &str) -> anyhow::Result<()> {
         let Some(volume) = self.volumes.get(None, name) else { return Ok(()) };
         let volumes = Api::<PersistentVolume>::all(self.context.client.clone());
-        match sync::volume_action(&volume, |node| self.nodes.get(None, node).is_some()) {
+        match sync::volume_action(&volume, |node| self.nodes.has(None, node)) {
             VolumeAction::Nothing => Ok(()),
             VolumeAction::Delete => match volumes.delete(name, &DeleteParams::default()).await {
                 Err(e) if !client::is_not_found(&e) => Err(e.into()),

@@ -175,8 +175,9 @@ impl Shell {
     }
 
     async fn look(&self, name: String) -> anyhow::Result<()> {
-        let Some(node) = self.nodes.get(None, &name) else { return Ok(()) };
-        let mut node = (*node).clone();
+        // Each node is looked at once in its grace, and most need nothing: they stay packed.
+        let Some(node) = self.nodes.peek(None, &name) else { return Ok(()) };
+        let mut node = Arc::unwrap_or_clone(node);
         let config = &self.context.config;
         let grace = match sync::has_reported(&node) {
             true => config.node_monitor_grace_period,

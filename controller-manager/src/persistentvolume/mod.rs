@@ -84,6 +84,8 @@ async fn run(context: Context) -> anyhow::Result<()> {
         recyclers: Mutex::default(),
         queue: Queue::new(),
     });
+    let s = shell.clone();
+    shell.pods.on_change(move |change| s.pod_changed(change));
     // What is there is known before anything is decided.
     shell.classes.synced().await;
     shell.pods.synced().await;
@@ -95,8 +97,6 @@ async fn run(context: Context) -> anyhow::Result<()> {
     volumes.on_change(move |change| s.volume_changed(change));
     let s = shell.clone();
     shell.classes.on_change(move |change| s.class_changed(change));
-    let s = shell.clone();
-    shell.pods.on_change(move |change| s.pod_changed(change));
     let s = shell.clone();
     shell.context.tasks.restarting("persistentvolume_resync", move |run| {
         let shell = s.clone();

@@ -6,7 +6,7 @@
 
 mod sync;
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use client::{Change, Informer};
 use controller::{Queue, run_workers};
@@ -19,7 +19,11 @@ use tokio::time::Instant;
 use crate::{
     context::Context,
     metrics,
-    util::{key, pods, pods::disrupt},
+    util::{
+        key::{self, Key},
+        pods,
+        pods::disrupt,
+    },
 };
 
 const PERIOD: Duration = Duration::from_secs(20);
@@ -35,12 +39,13 @@ async fn run(context: Context) -> anyhow::Result<()> {
     let (pods, nodes): (Informer<Pod>, Informer<Node>) = (context.informers.of(), context.informers.of());
     let queue: Queue<()> = Queue::new();
     let (wake, known) = (queue.clone(), nodes.clone());
+    [sync::ENDED, pods::BY_NODE].into_iter().for_each(|index| pods.index(index));
     pods.on_change(move |change| {
         if matches!(change, Change::Deleted(_)) {
             return;
         }
         let pod = change.object();
-        if sync::may_be_garbage(pod, |node| known.get(None, node).is_some()) {
+        if sync::may_be_garbage(pod, |node| known.has(None, node)) {
             wake.add_after((), PERIOD);
         }
     });
@@ -56,8 +61,8 @@ async fn run(context: Context) -> anyhow::Result<()> {
     let missing: Mutex<HashMap<String, Instant>> = Mutex::default();
     let (pods, nodes, queue, missing, context) = (&pods, &nodes, &queue, &missing, &context);
     run_workers(context.name, queue, 1, context.cancel.clone(), |()| async move {
-        let known = |node: &str| nodes.get(None, node).is_some();
-        let all: Vec<_> = pods.each().filter(|p| sync::may_be_garbage(p, known)).collect();
+        let known = |node: &str| nodes.has(None, node);
+        let all = candidates(pods, known);
         let gone = gone_nodes(context, nodes, missing, sync::unknown_nodes(&all, known)).await;
         if !missing.lock().is_empty() {
             queue.add_after((), PERIOD);
@@ -76,6 +81,18 @@ async fn run(context: Context) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The pods that may be garbage, ordered by namespace and name. No others are looked at.
+fn candidates(pods: &Informer<Pod>, known: impl Fn(&str) -> bool) -> Vec<Arc<Pod>> {
+    let mut nodes = pods.keys(pods::BY_NODE);
+    nodes.retain(|node| !node.is_empty() && !known(node));
+    let ended = pods.each_found(sync::ENDED, sync::HAS_ENDED);
+    let stray = nodes.iter().flat_map(|node| pods.each_found(pods::BY_NODE, node));
+    let stray = stray.filter(|pod| sync::ended(pod) != sync::HAS_ENDED);
+    let mut all: Vec<_> = ended.chain(stray).collect();
+    all.sort_by_cached_key(|pod| Key::of(&pod.metadata));
+    all
+}
+
 /// Of the nodes that the informer lacks, those that have been away long enough and that the server lacks too.
 async fn gone_nodes(
     context: &Context,
@@ -85,7 +102,7 @@ async fn gone_nodes(
 ) -> Vec<String> {
     let due: Vec<String> = {
         let mut missing = missing.lock();
-        missing.retain(|name, _| unknown.contains(name) && nodes.get(None, name).is_none());
+        missing.retain(|name, _| unknown.contains(name) && !nodes.has(None, name));
         unknown.iter().for_each(|n| {
             missing.entry(n.clone()).or_insert_with(Instant::now);
         });

@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use client::Index;
 use k8s_openapi::api::core::v1::{Node, Pod};
 
 use crate::util::pods;
@@ -33,10 +34,19 @@ pub(crate) fn out_of_service(node: &Node) -> bool {
     !ready && taints.into_iter().any(|t| t.key == "node.kubernetes.io/out-of-service")
 }
 
+/// Pods by whether they are finished or on their way out.
+pub(crate) const ENDED: Index<Pod> = Index::new("ended", ended);
+/// Where [`ENDED`] has those that are.
+pub(crate) const HAS_ENDED: &str = "ended";
+
+pub(crate) fn ended(pod: &Pod) -> &'static str {
+    if pods::is_finished(pod) || pods::is_terminating(pod) { HAS_ENDED } else { "" }
+}
+
 /// Of most pods there is nothing more to ask.
 pub(crate) fn may_be_garbage(pod: &Pod, known: impl Fn(&str) -> bool) -> bool {
     let node = pods::node_name(pod);
-    pods::is_finished(pod) || pods::is_terminating(pod) || (!node.is_empty() && !known(node))
+    ended(pod) == HAS_ENDED || (!node.is_empty() && !known(node))
 }
 
 /// The nodes that pods name and that are not known.

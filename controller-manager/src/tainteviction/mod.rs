@@ -4,7 +4,11 @@
 
 mod sync;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use client::{Change, Informer};
 use controller::{Queue, run_workers};
@@ -52,22 +56,30 @@ async fn run(context: Context) -> anyhow::Result<()> {
     let (pods, nodes) = (context.informers.of(), context.informers.of::<Node>());
     let cancel = context.cancel.clone();
     let shell = Arc::new(Shell { context, pods, nodes, queue: Queue::new(), since: Mutex::default() });
-    let s = shell.clone();
+    // The nodes that have such taints: pods are many, and ask for theirs whenever they come or are bound.
+    let tainted: Arc<Mutex<HashSet<String>>> = Arc::default();
+    let (s, known) = (shell.clone(), tainted.clone());
     shell.nodes.on_change(move |change| {
         let new = change.object();
+        let name = key::name(&new.metadata);
+        // Before its pods are looked for: one that comes later finds it here.
+        if matches!(change, Change::Deleted(_)) || sync::no_execute(new).is_empty() {
+            known.lock().remove(name);
+        } else {
+            known.lock().insert(name.to_owned());
+        }
         let wake = match change {
             Change::Updated { old, .. } => sync::no_execute(old) != sync::no_execute(new),
             _ => !sync::no_execute(new).is_empty(),
         };
         if wake {
-            let name = key::name(&new.metadata);
             s.pods.found(pods::BY_NODE, name).iter().for_each(|p| s.queue.add(Key::of(&p.metadata)));
         }
     });
     let s = shell.clone();
     shell.pods.on_change(move |change| {
         let pod = change.object();
-        let tainted = || s.nodes.get(None, pods::node_name(pod)).is_some_and(|n| !sync::no_execute(&n).is_empty());
+        let tainted = || tainted.lock().contains(pods::node_name(pod));
         let wake = match change {
             Change::Added(_) => tainted(),
             Change::Updated { old, new } => pods::node_name(old) != pods::node_name(new) && tainted(),

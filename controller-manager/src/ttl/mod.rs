@@ -73,7 +73,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
     nodes.synced().await;
     let (nodes, size, api) = (&nodes, &size, &Api::<Node>::all(context.client.clone()));
     run_workers(context.name, &queue, WORKERS, context.cancel.clone(), |name: String| async move {
-        let Some(node) = nodes.get(None, &name) else { return Ok(()) };
+        let Some(node) = nodes.peek(None, &name) else { return Ok(()) };
         let wanted = size.lock().seconds();
         if seconds(&node) == Some(wanted) {
             return Ok(());

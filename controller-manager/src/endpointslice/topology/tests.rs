@@ -15,7 +15,7 @@ fn node(name: &str, zone: &str, cpu: &str, ready: bool) -> Arc<Node> {
 }
 
 fn zones(of: &[(&str, &str)]) -> Zones {
-    Zones::of(&of.iter().map(|(zone, cpu)| node(zone, zone, cpu, true)).collect::<Vec<_>>())
+    Zones::of(of.iter().map(|(zone, cpu)| node(zone, zone, cpu, true)))
 }
 
 /// Endpoints as `own zone > zone of the hint`; `!` stands before one that is not ready.
@@ -94,8 +94,8 @@ fn nodes_that_serve_nothing_are_not_counted() {
     control_plane.metadata.labels.get_or_insert_default().insert(EXCLUDED[0].into(), String::new());
     let nodes =
         [node("a", "a", "1", true), node("b", "b", "3", true), node("x", "", "1", false), Arc::new(control_plane)];
-    assert_eq!(Zones::of(&nodes), Zones(Some([("a".to_owned(), 0.25), ("b".to_owned(), 0.75)].into())));
-    assert_eq!(Zones::of(&[node("a", "a", "1", true), node("b", "", "1", true)]), Zones(None));
+    assert_eq!(Zones::of(nodes.into_iter()), Zones(Some([("a".to_owned(), 0.25), ("b".to_owned(), 0.75)].into())));
+    assert_eq!(Zones::of([node("a", "a", "1", true), node("b", "", "1", true)].into_iter()), Zones(None));
 }
 
 #[test]
