@@ -176,3 +176,43 @@ fn values_read_before_are_checked_alike() {
     let error = super::value(json!({"data": {"a": 1}}), ty).unwrap_err();
     assert_eq!(error.0, "json: cannot unmarshal number into Go struct field ConfigMap.data of type string");
 }
+
+#[test]
+fn of_a_patched_object_what_the_patch_names_is_decoded() {
+    let ty = schema::kind("", "v1", "Pod").unwrap();
+    let merged = || {
+        json!({
+            "metadata": {"name": "a", "labels": {"app": "a"}, "finalizers": null, "lables": {}},
+            "spec": {"nodeName": "n", "containers": [{"name": "c", "restartCount": 1}]},
+            "status": {"phase": "Running", "qosClass": "Burstable", "containerStatuses": [{"name": "c", "restartCount": 2.0, "started": true, "no": 1}]},
+        })
+    };
+    let patched = |patch| super::patched(merged(), &patch, ty).unwrap();
+    // The faults of the spec are older than the patch, which is not told of them.
+    let decoded = patched(json!({
+        "metadata": {"lables": {}, "finalizers": []},
+        "status": {"containerStatuses": [{"name": "c", "restartCount": 2}]},
+    }));
+    assert_eq!(
+        decoded.value,
+        json!({
+            "metadata": {"name": "a", "labels": {"app": "a"}},
+            "spec": {"nodeName": "n", "containers": [{"name": "c", "restartCount": 1}]},
+            "status": {"phase": "Running", "qosClass": "Burstable", "containerStatuses": [{"name": "c", "restartCount": 2, "started": true}]},
+        })
+    );
+    assert_eq!(
+        decoded.strict,
+        [r#"unknown field "metadata.lables""#, r#"unknown field "status.containerStatuses[0].no""#]
+    );
+    // A directive may be about any member beside it.
+    let strict = patched(json!({"$retainKeys": ["spec", "metadata"]})).strict;
+    assert!(strict.contains(&r#"unknown field "spec.containers[0].restartCount""#.to_owned()), "{strict:?}");
+    // What the patch took away needs no decoding, and what it got wrong is refused as in a whole object.
+    assert_eq!(patched(json!({"status": {"reason": null}})).value["status"]["phase"], "Running");
+    let wrong = json!({"spec": {"containers": "none"}});
+    assert_eq!(
+        super::patched(wrong.clone(), &wrong, ty).unwrap_err().0,
+        super::unstructured(wrong.clone(), ty).unwrap_err().0
+    );
+}
