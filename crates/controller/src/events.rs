@@ -194,6 +194,9 @@ impl Correlator {
             return own;
         }
         event.message = Some(format!("(combined from similar events): {message}"));
+        // Upstream makes such an event anew, of nothing but what the similar ones share.
+        (event.reporting_component, event.reporting_instance) = Default::default();
+        (event.metadata.annotations, event.metadata.labels) = Default::default();
         similar
     }
 }
@@ -245,11 +248,15 @@ mod tests {
     #[test]
     fn ten_similar_events_are_combined() {
         let (mut c, now) = (Correlator::default(), Instant::now());
-        let messages: Vec<_> =
-            (0..11).map(|i| c.correlate(event("a", &format!("m{i}")), now).unwrap().1.message.unwrap()).collect();
-        assert_eq!(messages[8], "m8");
-        assert_eq!(messages[9], "(combined from similar events): m9");
-        assert_eq!(messages[10], "(combined from similar events): m10");
+        let similar = |i| {
+            let reporter = Some("somebody".to_owned());
+            Event { reporting_component: reporter, ..event("a", &format!("m{i}")) }
+        };
+        let events: Vec<_> = (0..11).map(|i| c.correlate(similar(i), now).unwrap().1).collect();
+        let said = |i: usize| (events[i].message.as_deref().unwrap(), events[i].reporting_component.as_deref());
+        assert_eq!(said(8), ("m8", Some("somebody")));
+        assert_eq!(said(9), ("(combined from similar events): m9", None));
+        assert_eq!(said(10), ("(combined from similar events): m10", None));
     }
 
     #[test]
