@@ -149,7 +149,8 @@ async fn claimed(
             let target = path.clone();
             let prepare = move || host_path::prepare(&target, &kind);
             supervisor::blocking("volume", prepare).await.map_err(|e| e.to_string())??;
-            PathBuf::from(path)
+            // It is the node's, and keeps its owners whatever group the pod has (pkg/volume/hostpath).
+            return Ok(Mounted { path: path.into(), read_only, managed: false });
         }
         (claims::Source::Local { path }, block) => {
             let (target, pod_dir) = (path.clone(), pod_dir(root, pod::uid(pod)));
@@ -166,7 +167,7 @@ async fn claimed(
             path
         }
     };
-    if let Some(group) = group.filter(|g| !ownership::matches(&path, *g)) {
+    if let Some(group) = group.filter(|g| !read_only && !ownership::matches(&path, *g)) {
         let target = path.clone();
         blocking(move || ownership::give(&target, group, false)).await?;
     }
