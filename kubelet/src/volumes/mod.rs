@@ -181,7 +181,8 @@ async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Res
 fn give_root(target: &Path, group: i64) -> io::Result<()> {
     let group = u32::try_from(group).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     std::os::unix::fs::lchown(target, None, Some(group))?;
-    fs::set_permissions(target, fs::Permissions::from_mode(0o2777))
+    let mode = fs::metadata(target)?.permissions().mode();
+    fs::set_permissions(target, fs::Permissions::from_mode(mode & 0o7777 | 0o2777))
 }
 
 /// How large a volume in memory may grow, in bytes: as its limit, the pod's limit of memory or the node's allocatable memory
@@ -192,16 +193,18 @@ fn memory_size(pod: &Pod, own_limit: Option<i64>, allocatable: i64) -> i64 {
     [pod_limit, own_limit].into_iter().flatten().filter(|limit| *limit > 0).fold(allocatable, i64::min)
 }
 
-/// A folder that everybody may write, in memory if wished.
+/// A folder that everybody may write, in memory if wished: that has the sticky bit, which a file system in memory begins with and
+/// upstream leaves where it is (pkg/volume/emptydir, setupDir).
 fn empty_dir(target: &Path, memory: bool, limit_bytes: i64) -> io::Result<()> {
     if target.is_dir() && (!memory || mount::is_mount_point(target)) {
         return Ok(());
     }
     fs::create_dir_all(target)?;
-    if memory {
-        mount::tmpfs(target, limit_bytes)?;
-    }
-    fs::set_permissions(target, fs::Permissions::from_mode(0o777))
+    let mode = match memory {
+        true => mount::tmpfs(target, limit_bytes).map(|()| 0o1777)?,
+        false => 0o777,
+    };
+    fs::set_permissions(target, fs::Permissions::from_mode(mode))
 }
 
 /// Takes everything of a pod away: mounts first, so that nothing behind them is deleted. It may wait for a file system that
