@@ -19,6 +19,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/openssl", "openssl"),
     ("/usr/sbin/ip", "iproute2"),
     ("/usr/bin/nsenter", "util-linux"),
+    ("/usr/sbin/mkfs.ext4", "e2fsprogs"),
 ];
 
 /// Installs what is missing. Without root or apt it says what is missing and goes on: tests that need it skip by name.

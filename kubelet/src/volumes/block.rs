@@ -107,12 +107,12 @@ pub(crate) fn devices(container: &Container, volumes: &Volumes) -> Result<Vec<cr
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::volumes::{Mounted, local};
     use serde_json::json;
 
-    fn loop_devices_can_be_made() -> bool {
+    pub(crate) fn loop_devices_can_be_made() -> bool {
         let can = nix::unistd::Uid::effective().is_root() && Path::new("/dev/loop-control").exists();
         if !can {
             skips::skip("loop devices", "");

@@ -1,6 +1,7 @@
 //! Claims: bound to a volume that is of this node (`hostPath` or `local`). Upstream: the checks of
 //! pkg/kubelet/volumemanager/populator.
 
+use super::device::Device;
 use crate::{objects::api_message, pod};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::{Api, Client};
@@ -56,6 +57,18 @@ pub(crate) fn source(pod: &Pod, name: &str, volume: &PersistentVolume) -> Result
         }
         (_, Some(found)) => Ok((Source::Local { path: found.path.clone().into() }, block)),
         _ => Err("no volume plugin matched".into()),
+    }
+}
+
+/// How the device of a local volume is mounted.
+pub(crate) fn device(volume: &PersistentVolume, path: PathBuf, read_only: bool) -> Device {
+    let spec = volume.spec.clone().unwrap_or_default();
+    let options = read_only.then(|| "ro".to_owned()).into_iter().chain(spec.mount_options.into_iter().flatten());
+    Device {
+        volume: volume.metadata.name.clone().unwrap_or_default(),
+        path,
+        fs_type: spec.local.and_then(|local| local.fs_type).filter(|kind| !kind.is_empty()).unwrap_or("ext4".into()),
+        options: options.collect(),
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod atomic_writer;
 pub(crate) mod block;
 pub(crate) mod claims;
 pub(crate) mod content;
+mod device;
 pub(crate) mod host_path;
 pub(crate) mod local;
 pub(crate) mod mount;
@@ -25,7 +26,7 @@ use k8s_openapi::api::core::v1::{Pod, Volume};
 use std::{
     collections::HashMap,
     fs, io,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -144,7 +145,7 @@ async fn claimed(
     claims: &claims::Claims,
 ) -> Result<Mounted, String> {
     let volume = claims.volume(pod::namespace(pod), claim).await?;
-    let path = match claims::source(pod, name, &volume)? {
+    let (path, alone) = match claims::source(pod, name, &volume)? {
         (claims::Source::HostPath { path, kind }, _) => {
             let target = path.clone();
             let prepare = move || host_path::prepare(&target, &kind);
@@ -153,21 +154,29 @@ async fn claimed(
             return Ok(Mounted { path: path.into(), read_only, managed: false });
         }
         (claims::Source::Local { path }, block) => {
-            let (target, pod_dir) = (path.clone(), pod_dir(root, pod::uid(pod)));
-            let volume = volume.metadata.name.clone().unwrap_or_default();
+            let target = path.clone();
             if block {
-                let work = move || block::attach(&pod_dir, &volume, &target);
+                let (pod_dir, name) = (pod_dir(root, pod::uid(pod)), volume.metadata.name.unwrap_or_default());
+                let work = move || block::attach(&pod_dir, &name, &target);
                 let path = supervisor::blocking("volume", work).await.map_err(|e| e.to_string())?;
                 let path = path.map_err(|e| e.to_string())?;
                 return Ok(Mounted { path, read_only, managed: false });
             }
-            if !target.is_dir() {
-                return Err(format!("path {:?} does not exist", target.display()));
+            match fs::metadata(&target).map(|found| found.file_type()) {
+                Ok(found) if found.is_dir() => (path, true),
+                Ok(found) if found.is_block_device() => {
+                    let device = claims::device(&volume, target, read_only);
+                    let (root, uid) = (root.to_owned(), pod::uid(pod).to_owned());
+                    let work = move || device::attach(&root, &uid, &device);
+                    let attached = supervisor::blocking("volume", work).await.map_err(|e| e.to_string())?;
+                    attached.map_err(|e| e.to_string())?
+                }
+                Ok(_) => return Err("only directory and block device are supported".into()),
+                Err(_) => return Err(format!("path {:?} does not exist", target.display())),
             }
-            path
         }
     };
-    if let Some(group) = group.filter(|g| !read_only && !ownership::matches(&path, *g)) {
+    if let Some(group) = group.filter(|g| alone && !read_only && !ownership::matches(&path, *g)) {
         let target = path.clone();
         blocking(move || ownership::give(&target, group, false)).await?;
     }
@@ -217,10 +226,11 @@ pub(crate) fn remove_pod_dir(root: &Path, uid: &str) -> io::Result<()> {
         return Ok(());
     }
     mount::unmount_below(&folder)?;
-    block::detach(root, &folder, || match fs::remove_dir_all(&folder) {
+    let remove = || match fs::remove_dir_all(&folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
-    })
+    };
+    device::detach(root, &folder, || block::detach(root, &folder, remove))
 }
 
 /// The uids that have a folder.
