@@ -30,9 +30,12 @@ pub fn is_unknown(error: &Error) -> bool {
     }
 }
 
+/// The reason that kube gives an answer without a `Status`: words, as an API server has them for paths that it does not serve.
+const NO_STATUS: &str = "Failed to parse error data";
+
 fn is(error: &Error, want: &str, code: u16) -> bool {
     match error {
-        Error::Api(s) => s.reason == want || (s.reason.is_empty() && s.code == code),
+        Error::Api(s) => s.reason == want || (matches!(s.reason.as_str(), "" | NO_STATUS) && s.code == code),
         _ => false,
     }
 }
