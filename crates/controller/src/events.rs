@@ -144,18 +144,16 @@ struct Correlator {
 }
 
 impl Correlator {
-    /// The event as it should be written and the key under which it is remembered; nothing if it is spam.
+    /// The event as it should be written and the key under which it is remembered; nothing if it is spam, which is counted.
     fn correlate(&mut self, mut event: Event, now: Instant) -> Option<(Key, Event)> {
-        if !self.within_budget(&event, now) {
-            return None;
-        }
         let key = self.aggregate(&mut event, now);
         if let Some(earlier) = self.written.get(&key) {
             event.metadata.name = Some(earlier.name.clone());
             event.first_timestamp = earlier.first.clone();
             event.count = Some(earlier.count + 1);
         }
-        Some((key, event))
+        self.written(key.clone(), &event);
+        self.within_budget(&event, now).then_some((key, event))
     }
 
     fn written(&mut self, key: Key, event: &Event) {
@@ -265,7 +263,8 @@ mod tests {
         let said = (0..40).filter(|_| c.correlate(event("a", "m"), now).is_some()).count();
         assert_eq!(said, 25);
         assert!(c.correlate(event("b", "m"), now).is_some(), "others are not affected");
-        assert!(c.correlate(event("a", "m"), now + SPAM_REFILL).is_some());
+        let (_, next) = c.correlate(event("a", "m"), now + SPAM_REFILL).unwrap();
+        assert_eq!(next.count, Some(41), "what was not told is counted");
         assert!(c.correlate(event("a", "m"), now + SPAM_REFILL).is_none());
     }
 }
