@@ -17,7 +17,11 @@ use kube::{
 
 use crate::{
     context::Context,
-    util::{key::Key, services},
+    util::{
+        freshness::{Freshness, STALE_WAIT},
+        key::Key,
+        services,
+    },
 };
 
 const LEADER_ANNOTATION: &str = "control-plane.alpha.kubernetes.io/leader";
@@ -33,13 +37,16 @@ struct Shell {
     pods: Informer<Pod>,
     endpoints: Informer<Endpoints>,
     queue: Queue<Key>,
+    /// What of the Endpoints the informer has not shown yet.
+    written: Freshness<1>,
 }
 
 async fn run(context: Context) -> anyhow::Result<()> {
     let i = context.informers.clone();
     let (workers, cancel) = (context.config.concurrent_endpoint_syncs, context.cancel.clone());
     let (services, pods, endpoints) = (i.of(), i.of(), i.of::<Endpoints>());
-    let shell = Arc::new(Shell { context, services, pods, endpoints, queue: Queue::new() });
+    let written = Freshness::default();
+    let shell = Arc::new(Shell { context, services, pods, endpoints, queue: Queue::new(), written });
     let s = shell.clone();
     shell.services.on_change(move |change| s.queue.add(Key::of(&change.object().metadata)));
     let s = shell.clone();
@@ -54,6 +61,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
         if let Change::Deleted(gone) = change {
             s.endpoints_deleted(Key::of(&gone.metadata));
         }
+        s.written.waiting().into_iter().for_each(|key| s.queue.add(key));
     });
     run_workers(shell.context.name, &shell.queue, workers, cancel, |key| shell.reconcile(key)).await;
     Ok(())
@@ -81,6 +89,7 @@ impl Shell {
     async fn reconcile(&self, key: Key) -> anyhow::Result<()> {
         let api: Api<Endpoints> = Api::namespaced(self.context.client.clone(), &key.namespace);
         let Some(service) = self.services.get(Some(&key.namespace), &key.name) else {
+            self.written.forget(&key);
             // Also where the informer has not seen Endpoints yet.
             return match api.delete(&key.name, &DeleteParams::default()).await {
                 Err(e) if !client::is_not_found(&e) => Err(e.into()),
@@ -88,6 +97,10 @@ impl Shell {
             };
         };
         let Some(selector) = services::selector(&service) else { return Ok(()) };
+        if !self.written.is_fresh(&key, || [self.endpoints.version()]) {
+            self.queue.add_after(key, STALE_WAIT);
+            return Ok(());
+        }
         let pods = selector.select(&self.pods, &key.namespace);
         let current = self.endpoints.get(Some(&key.namespace), &key.name);
         let Some(new) = sync::sync(&service, &pods, current.as_deref()) else { return Ok(()) };
@@ -96,7 +109,10 @@ impl Shell {
             Some(_) => ("update", "FailedToUpdateEndpoint", api.replace(&key.name, &PostParams::default(), &new).await),
         };
         match done {
-            Ok(_) => Ok(()),
+            Ok(written) => {
+                self.written.note(&key, 0, &written.metadata);
+                Ok(())
+            }
             Err(e) if client::is_namespace_terminating(&e) => Ok(()),
             Err(e) => {
                 let of = if verb == "create" { "for service " } else { "" };
