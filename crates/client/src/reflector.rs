@@ -2,7 +2,9 @@
 //!
 //! A watch resumes at the last resourceVersion seen, bookmarks keep that fresh, and 410 (as an answer or as an event)
 //! starts over with a list, so a reader is never deaf after compaction. Failures are retried with jittered backoff as
-//! in upstream's reflector (client-go `tools/cache/reflector.go`: 0.8 s doubling to 30 s, reset after two good minutes).
+//! in upstream's reflector (client-go `tools/cache/reflector.go`): 0.8 s doubling to 30 s. There it begins anew after two
+//! minutes without a failure, here with the first list or watch that the server grants: otherwise each short restart of a
+//! server costs its clients twice what the last one did.
 
 use std::{
     collections::hash_map::RandomState,
@@ -94,9 +96,9 @@ impl Reflector {
                         continue;
                     }
                 };
-                backoff.succeeded();
+                backoff.granted();
                 loop {
-                    match self.watch(&mut version, &version_of, &mut sink).await {
+                    match self.watch(&mut version, &version_of, &mut sink, &mut backoff).await {
                         Ok(()) => backoff.ended().await,
                         Err(e) if relist_needed(&e) => break,
                         Err(e) => backoff.failed(&self.target.path, "watch", &e).await,
@@ -146,7 +148,13 @@ impl Reflector {
         }
     }
 
-    async fn watch<K, V, S>(&self, version: &mut String, version_of: &V, sink: &mut S) -> Result<(), Error>
+    async fn watch<K, V, S>(
+        &self,
+        version: &mut String,
+        version_of: &V,
+        sink: &mut S,
+        backoff: &mut Backoff,
+    ) -> Result<(), Error>
     where
         K: DeserializeOwned + Clone + Send + 'static,
         V: Fn(&K) -> Option<&str>,
@@ -160,6 +168,7 @@ impl Reflector {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds + 30);
         let body = async {
             let mut events = std::pin::pin!(events.await?);
+            backoff.granted();
             while let Some(event) = events.try_next().await? {
                 let (k, deleted) = match event {
                     WatchEvent::Added(k) | WatchEvent::Modified(k) => (k, false),
@@ -232,25 +241,21 @@ fn random() -> u64 {
 
 struct Backoff {
     next: Duration,
-    last_failure: Option<Instant>,
     last_watch: Option<Instant>,
 }
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { next: Self::FIRST, last_failure: None, last_watch: None }
+        Self { next: Self::FIRST, last_watch: None }
     }
 }
 
 impl Backoff {
     const FIRST: Duration = Duration::from_millis(800);
     const MOST: Duration = Duration::from_secs(30);
-    const FORGET: Duration = Duration::from_secs(120);
 
-    fn succeeded(&mut self) {
-        if self.last_failure.is_some_and(|t| t.elapsed() > Self::FORGET) {
-            self.next = Self::FIRST;
-        }
+    fn granted(&mut self) {
+        self.next = Self::FIRST;
     }
 
     /// A watch that ended well is resumed at once, unless it ended just after it began.
@@ -263,8 +268,6 @@ impl Backoff {
     }
 
     async fn failed(&mut self, path: &str, verb: &str, error: &Error) {
-        self.succeeded();
-        self.last_failure = Some(Instant::now());
         let jitter = self.next.mul_f64(random() as f64 / u64::MAX as f64);
         tracing::warn!(path, verb, %error, "retrying");
         tokio::time::sleep(self.next + jitter).await;

@@ -189,6 +189,25 @@ async fn a_watch_that_is_too_old_lists_again_and_finds_what_it_missed() {
     assert_eq!(told, ["added a@1", "added b@2", "added c@8", "deleted a@1", "updated c@11", "deleted b@2"]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_server_that_comes_back_ten_times_is_found_as_soon_as_the_first_time() {
+    let away = || Answer::Json(StatusCode::SERVICE_UNAVAILABLE, String::new());
+    let begin = tokio::time::Instant::now();
+    let mut answers = vec![list(5, "", &[("a", 1)])];
+    for version in 6..16 {
+        answers.extend([away(), Answer::Lines(vec![event("MODIFIED", &object("a", version))])]);
+    }
+    let (told, _) = changes(answers, 11).await;
+    assert_eq!(told[10], "updated a@15");
+    // Each time 0.8 to 1.6 s, and 0.8 s before a watch is resumed that ended at once.
+    assert!(begin.elapsed() < Duration::from_secs(25), "{:?}", begin.elapsed());
+    // One that stays away is asked less and less.
+    let begin = tokio::time::Instant::now();
+    let answers = (0..8).map(|_| away()).chain([list(5, "", &[("a", 1)])]).collect();
+    changes(answers, 1).await;
+    assert!(begin.elapsed() > Duration::from_secs(110), "{:?}", begin.elapsed());
+}
+
 #[tokio::test]
 async fn a_late_handler_is_told_what_is_there() {
     let (client, _) = scripted(vec![list(5, "", &[("a", 1)]), Answer::Open(vec![])]);
