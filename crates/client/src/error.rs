@@ -16,6 +16,7 @@ pub fn reason(error: &Error) -> Option<&str> {
 /// The server's own words, as Go's clients print them; otherwise whatever went wrong on the way.
 pub fn message(error: &Error) -> String {
     match error {
+        Error::Api(status) if status.reason == NO_STATUS => without_status(status.code, &status.message),
         Error::Api(status) => status.message.clone(),
         other => other.to_string(),
     }
@@ -32,6 +33,27 @@ pub fn is_unknown(error: &Error) -> bool {
 
 /// The reason that kube gives an answer without a `Status`: words, as an API server has them for paths that it does not serve.
 const NO_STATUS: &str = "Failed to parse error data";
+
+/// What Go's clients say of such an answer (apimachinery `NewGenericServerResponse`).
+fn without_status(code: u16, words: &str) -> String {
+    match code {
+        400 => "the server rejected our request for an unknown reason".to_owned(),
+        401 => "the server has asked for the client to provide credentials".to_owned(),
+        403 | 406 | 415 if !words.is_empty() => words.to_owned(),
+        404 => "the server could not find the requested resource".to_owned(),
+        405 => "the server does not allow this method on the requested resource".to_owned(),
+        409 => "the server reported a conflict".to_owned(),
+        422 => "the server rejected our request due to an error in our request".to_owned(),
+        429 => "the server has received too many requests and has asked us to try again later".to_owned(),
+        503 => "the server is currently unable to handle the request".to_owned(),
+        504 => {
+            "the server was unable to return a response in the time allotted, but may still be processing the request"
+                .to_owned()
+        }
+        500.. => format!("an error on the server ({words:?}) has prevented the request from succeeding"),
+        _ => format!("the server responded with the status code {code} but did not return more information"),
+    }
+}
 
 fn is(error: &Error, want: &str, code: u16) -> bool {
     match error {

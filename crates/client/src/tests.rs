@@ -368,3 +368,24 @@ async fn more_watches_than_a_connection_takes_get_another_one() {
     }
     assert_eq!(seen.lock().unwrap().len(), 150);
 }
+
+#[tokio::test]
+async fn an_answer_without_a_status_is_told_in_the_words_of_gos_clients() {
+    for (status, body, words) in [
+        (StatusCode::NOT_FOUND, "404 page not found\n", "the server could not find the requested resource"),
+        (StatusCode::SERVICE_UNAVAILABLE, "", "the server is currently unable to handle the request"),
+        (StatusCode::FORBIDDEN, "not you", "not you"),
+        (StatusCode::BAD_GATEWAY, "no", "an error on the server (\"no\") has prevented the request from succeeding"),
+        (
+            StatusCode::IM_A_TEAPOT,
+            "",
+            "the server responded with the status code 418 but did not return more information",
+        ),
+    ] {
+        let (client, _) = scripted(vec![Answer::Json(status, body.to_owned())]);
+        let request = Request::get("/apis/none").body(vec![]).unwrap();
+        let error = client.request::<serde_json::Value>(request).await.unwrap_err();
+        assert_eq!(crate::message(&error), words);
+        assert_eq!(crate::is_not_found(&error), status == StatusCode::NOT_FOUND);
+    }
+}
