@@ -1,7 +1,7 @@
 //! One scheduling cycle: from a snapshot and a pod to a decision, touching nothing else.
 //!
-//! What makes it fast: filters and scores that depend on nothing but the pod's shape and a node's object are answered
-//! from memory for all pods of a shape ([`Workspace`]), the rest is arithmetic on a node's numbers, and no buffer is
+//! What makes it fast: filters and scores that depend on nothing but the pod's shape and a node are answered from memory
+//! for all pods of a shape, as long as the node is the same ([`Workspace`]), the rest is arithmetic on a node's numbers, and no buffer is
 //! allocated anew in each cycle. What it decides is upstream's `schedulePod`: the nodes are visited in turn from where
 //! the last cycle stopped, until enough are found; the highest weighted sum wins, and chance among equals.
 
@@ -66,7 +66,21 @@ struct Memo {
     generation: u64,
     /// 0: admitted, otherwise 1 + index of the refusal.
     refusal: u16,
-    scores: [i32; KEPT_SCORES],
+    object_scores: [i32; KEPT_SCORES],
+    /// The node's generation that `node_scores` were worked out for; 0: not yet.
+    node_generation: u64,
+    node_scores: [i32; KEPT_SCORES],
+}
+
+/// The raw scores of these plugins for a node, to be kept.
+fn raw_scores(framework: &Framework, scores: &[(usize, i64)], cycle: &Cycle<'_>, node: &Node) -> [i32; KEPT_SCORES] {
+    let mut raw = [0; KEPT_SCORES];
+    for (raw, (index, _)) in raw.iter_mut().zip(scores) {
+        if let Some(score) = framework.plugins[*index].score() {
+            *raw = score.score(cycle, node) as i32;
+        }
+    }
+    raw
 }
 
 /// Buffers and memories that outlive a cycle; they never change what is decided.
@@ -149,7 +163,7 @@ fn decide(
         (Ok(()), [place]) => Decision::Bind { place: *place, feasible: 1, evaluated, scores: Vec::new() },
         (Ok(()), several) => {
             let feasible = several.len();
-            match choose(framework, cycle, workspace, &memo, chance) {
+            match choose(framework, cycle, workspace, &mut memo, chance) {
                 Ok((place, scores)) => Decision::Bind { place, feasible, evaluated, scores },
                 Err(message) => Decision::Error(message),
             }
@@ -320,11 +334,7 @@ fn evaluate(
             break;
         }
         if kept.refusal == 0 {
-            for (slot, &(index, _)) in framework.object_scores.iter().enumerate() {
-                if let Some(score) = framework.plugins[index].score() {
-                    kept.scores[slot] = score.score(cycle, node) as i32;
-                }
-            }
+            kept.object_scores = raw_scores(framework, &framework.object_scores, cycle, node);
         }
         memo.nodes[place as usize] = kept;
     }
@@ -414,7 +424,7 @@ fn choose(
     framework: &Framework,
     cycle: &mut Cycle<'_>,
     workspace: &mut Workspace,
-    memo: &ShapeMemo,
+    memo: &mut ShapeMemo,
     chance: &mut dyn FnMut(usize) -> usize,
 ) -> Result<(u32, Vec<Score>), String> {
     let Workspace { feasible, totals, raw, .. } = workspace;
@@ -423,41 +433,53 @@ fn choose(
     raw.clear();
     let mut scored: Vec<(usize, i64)> = Vec::with_capacity(framework.plugins.len());
     let (begun, mut preparing) = (Instant::now(), Duration::ZERO);
-    let mut add = |cycle: &mut Cycle<'_>, index: usize, weight: i64, kept: Option<usize>| -> Result<(), String> {
-        let plugin = &framework.plugins[index];
-        let Some(score) = plugin.score() else { return Ok(()) };
-        let begun = Instant::now();
-        let status = score.pre_score(cycle, feasible);
-        let prepared = begun.elapsed();
-        preparing += prepared;
-        if cycle.measured {
-            framework.metrics.plugin_ran(index, Point::PreScore, status.code, prepared);
+    for place in feasible.iter() {
+        let (node, kept) = (cycle.snapshot.node(*place), &mut memo.nodes[*place as usize]);
+        if kept.node_generation != node.generation {
+            kept.node_generation = node.generation;
+            kept.node_scores = raw_scores(framework, &framework.node_scores, cycle, node);
         }
-        match status.code {
-            Code::Success => framework.metrics.evaluated(index, Point::PreScore),
-            Code::Skip => return Ok(()),
-            _ => return Err(format!("running PreScore plugin {:?}: {}", plugin.name(), status.message())),
-        }
-        let from = raw.len();
-        raw.extend(feasible.iter().map(|place| match kept {
-            Some(slot) => i64::from(memo.nodes[*place as usize].scores[slot]),
-            None => score.score(cycle, cycle.snapshot.node(*place)),
-        }));
-        let own = &mut raw[from..];
-        score.normalize(cycle, feasible, own);
-        for (total, raw) in totals.iter_mut().zip(own.iter()) {
-            debug_assert!((0..=MAX_NODE_SCORE).contains(raw), "{} scored {raw}", plugin.name());
-            *total += raw * weight;
-        }
-        scored.push((index, weight));
-        framework.metrics.evaluated(index, Point::Score);
-        if cycle.measured {
-            framework.metrics.plugin_ran(index, Point::Score, Code::Success, begun.elapsed() - prepared);
-        }
-        Ok(())
-    };
+    }
+    type Kept = fn(&Memo) -> &[i32; KEPT_SCORES];
+    let mut add =
+        |cycle: &mut Cycle<'_>, index: usize, weight: i64, kept: Option<(Kept, usize)>| -> Result<(), String> {
+            let plugin = &framework.plugins[index];
+            let Some(score) = plugin.score() else { return Ok(()) };
+            let begun = Instant::now();
+            let status = score.pre_score(cycle, feasible);
+            let prepared = begun.elapsed();
+            preparing += prepared;
+            if cycle.measured {
+                framework.metrics.plugin_ran(index, Point::PreScore, status.code, prepared);
+            }
+            match status.code {
+                Code::Success => framework.metrics.evaluated(index, Point::PreScore),
+                Code::Skip => return Ok(()),
+                _ => return Err(format!("running PreScore plugin {:?}: {}", plugin.name(), status.message())),
+            }
+            let from = raw.len();
+            raw.extend(feasible.iter().map(|place| match kept {
+                Some((scores, slot)) => i64::from(scores(&memo.nodes[*place as usize])[slot]),
+                None => score.score(cycle, cycle.snapshot.node(*place)),
+            }));
+            let own = &mut raw[from..];
+            score.normalize(cycle, feasible, own);
+            for (total, raw) in totals.iter_mut().zip(own.iter()) {
+                debug_assert!((0..=MAX_NODE_SCORE).contains(raw), "{} scored {raw}", plugin.name());
+                *total += raw * weight;
+            }
+            scored.push((index, weight));
+            framework.metrics.evaluated(index, Point::Score);
+            if cycle.measured {
+                framework.metrics.plugin_ran(index, Point::Score, Code::Success, begun.elapsed() - prepared);
+            }
+            Ok(())
+        };
     for (slot, &(index, weight)) in framework.object_scores.iter().enumerate() {
-        add(cycle, index, weight, Some(slot))?;
+        add(cycle, index, weight, Some((|memo| &memo.object_scores, slot)))?;
+    }
+    for (slot, &(index, weight)) in framework.node_scores.iter().enumerate() {
+        add(cycle, index, weight, Some((|memo| &memo.node_scores, slot)))?;
     }
     for &(index, weight) in &framework.pod_scores {
         add(cycle, index, weight, None)?;
@@ -481,4 +503,90 @@ fn choose(
 /// As Go prints a slice of strings.
 fn go_list(names: &[&str]) -> String {
     format!("[{}]", names.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::{Node as ApiNode, Pod as ApiPod};
+    use rand::{RngExt, SeedableRng, rngs::StdRng};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{cache::Cache, config::Config};
+
+    fn node(name: &str, random: &mut StdRng) -> ApiNode {
+        let mut labels = json!({"kubernetes.io/hostname": name});
+        if random.random_range(0..4) > 0 {
+            labels["topology.kubernetes.io/zone"] = ["a", "b"][random.random_range(0..2)].into();
+        }
+        let taints: Value = match random.random_range(0..6) {
+            0 => json!([{"key": "k", "effect": "NoSchedule"}]),
+            1 => json!([{"key": "k", "effect": "PreferNoSchedule"}]),
+            _ => json!([]),
+        };
+        let cpu = random.random_range(2..9).to_string();
+        let status = json!({"allocatable": {"cpu": cpu, "memory": "4Gi", "pods": "6"}});
+        serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}, "spec": {"taints": taints},
+            "status": status}))
+        .unwrap()
+    }
+
+    fn pod(name: &str, random: &mut StdRng) -> ApiPod {
+        let app = ["one", "two", "three"][random.random_range(0..3)];
+        let spread = |when: &str| {
+            json!([{"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": when,
+            "labelSelector": {"matchLabels": {"app": app}}}])
+        };
+        let cpu = ["100m", "1"][random.random_range(0..2)];
+        let mut spec = json!({"schedulerName": "default-scheduler",
+            "containers": [{"name": "c", "resources": {"requests": {"cpu": cpu, "memory": "64Mi"}}}]});
+        match random.random_range(0..6) {
+            0 => spec["topologySpreadConstraints"] = spread("ScheduleAnyway"),
+            1 => spec["topologySpreadConstraints"] = spread("DoNotSchedule"),
+            2 => spec["nodeSelector"] = json!({"topology.kubernetes.io/zone": "a"}),
+            _ => {}
+        }
+        let metadata = json!({"name": name, "namespace": "default", "uid": name, "labels": {"app": app}});
+        serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap()
+    }
+
+    /// What a cycle says with what it remembers, it says without.
+    #[test]
+    fn memory_changes_no_decision() {
+        let mut random = StdRng::seed_from_u64(11);
+        let mut cache = Cache::default();
+        let framework = Config::default().frameworks(cache.interner()).expect("the default profile").remove(0);
+        let mut kept = Workspace::default();
+        let mut bound = 0;
+        for step in 0..3000 {
+            if step < 20 || random.random_range(0..12) == 0 {
+                let node = node(&format!("n{}", random.random_range(0..12)), &mut random);
+                let object = cache.read_node(&node);
+                cache.set_node(object);
+            }
+            if random.random_range(0..60) == 0 {
+                cache.remove_node(&format!("n{}", random.random_range(0..12)));
+            }
+            cache.remove_pod(&format!("p{}", random.random_range(0..40)));
+            let pod = cache.read_pod(&pod(&format!("p{}", random.random_range(0..40)), &mut random));
+            cache.remove_pod(&pod.uid);
+            let mut fresh = Workspace { start: kept.start, ..Workspace::default() };
+            let snapshot = cache.snapshot();
+            let [with, without] = [&mut kept, &mut fresh].map(|workspace| {
+                let (decision, ..) = schedule_one(&framework, snapshot, &pod, workspace, &mut |_| 0);
+                let place = match &decision {
+                    Decision::Bind { place, .. } => Some(*place),
+                    _ => None,
+                };
+                (format!("{decision:?}"), place)
+            });
+            assert_eq!(with, without, "step {step}");
+            if let Some(place) = with.1 {
+                bound += 1;
+                let name = snapshot.node(place).object().name.clone();
+                cache.assume(pod, &name);
+            }
+        }
+        assert!((500..3000).contains(&bound), "{bound} found a node");
+    }
 }

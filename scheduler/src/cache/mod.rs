@@ -96,6 +96,12 @@ impl Snapshot {
         self.domains.of(key, &self.nodes)
     }
 
+    /// Adds the pods of the shapes in the slots that are true to the sums of the label's domains, by their number, but for
+    /// sums below zero. Nodes that lack the label are in the unnamed domain.
+    pub fn add_live(&self, key: &Arc<str>, slots: &[bool], sums: &mut [i64]) {
+        self.domains.add_live(key, &self.nodes, slots, sums);
+    }
+
     /// The pods other than `pod` that wait for a node with at least its priority: it may not count on their room.
     pub fn nominated_before(&self, pod: &PodInfo, node: &Node) -> Vec<Arc<PodInfo>> {
         let waiting = node.object.as_ref().and_then(|object| self.nominated.get(&object.name));
@@ -193,7 +199,7 @@ impl Cache {
         let place = self.place_for(&object.name);
         self.generation += 1;
         let node = &mut self.snapshot.nodes[place as usize];
-        node.object_generation = self.generation;
+        (node.object_generation, node.generation) = (self.generation, self.generation);
         let old = node.object.replace(object.clone());
         if old.as_ref().is_none_or(|old| old.labels != object.labels) {
             self.snapshot.domains.forget();
@@ -220,7 +226,7 @@ impl Cache {
         let place = self.snapshot.place(name)?;
         self.generation += 1;
         let node = &mut self.snapshot.nodes[place as usize];
-        node.object_generation = self.generation;
+        (node.object_generation, node.generation) = (self.generation, self.generation);
         let old = node.object.take();
         self.snapshot.domains.forget();
         for (image, _) in old.iter().flat_map(|old| &*old.images) {
@@ -271,6 +277,7 @@ impl Cache {
         self.snapshot.with_anti_affinity += u32::from(!affinity.anti_required.is_empty());
         self.count_claims(&pod, true);
         self.snapshot.nodes[place as usize].add(pod.clone());
+        self.moved(place, &pod, 1);
         self.assumed += usize::from(assumed);
         self.pods.insert(pod.uid.clone(), Known { pod, place, assumed, expires: None });
     }
@@ -283,9 +290,20 @@ impl Cache {
             self.snapshot.with_affinity -= u32::from(affinity.any);
             self.snapshot.with_anti_affinity -= u32::from(!affinity.anti_required.is_empty());
             self.count_claims(&known.pod, false);
+            self.moved(known.place, &known.pod, -1);
         }
         self.drop_if_empty(known.place);
         Some(known)
+    }
+
+    /// A pod came to a node (1) or went (-1).
+    fn moved(&mut self, place: u32, pod: &PodInfo, by: i64) {
+        self.generation += 1;
+        let node = &mut self.snapshot.nodes[place as usize];
+        node.generation = self.generation;
+        if !pod.terminating {
+            self.snapshot.domains.moved(node, pod.shape.slot, by);
+        }
     }
 
     fn count_claims(&mut self, pod: &PodInfo, add: bool) {

@@ -119,6 +119,8 @@ pub struct Node {
     pub object: Option<Arc<NodeObject>>,
     /// Changes whenever `object` does; never the same twice.
     pub object_generation: u64,
+    /// Changes whenever `object` or a pod does; never the same twice.
+    pub generation: u64,
     /// What its pods ask for.
     pub requested: Resources,
     /// The same with defaults, for scoring.

@@ -1,5 +1,9 @@
 //! The cache keeps its sums right whatever order things are reported in.
 
+use std::collections::BTreeSet;
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
 use super::*;
 
 fn node(name: &str, zone: &str) -> ApiNode {
@@ -78,6 +82,50 @@ fn nodes_are_visited_zone_by_zone_in_turn() {
     let moved = cache.read_node(&node("a2", "b"));
     cache.set_node(moved);
     assert_eq!(names(&cache), "a1 b1 c1 a3 a2 c2");
+}
+
+#[test]
+fn pods_in_domains_are_kept_as_they_are_counted_anew() {
+    let mut random = StdRng::seed_from_u64(7);
+    let mut cache = Cache::default();
+    let zone = cache.interner().intern("topology.kubernetes.io/zone");
+    let mut seen = BTreeSet::new();
+    for step in 0..4000 {
+        let name = format!("n{}", random.random_range(0..6));
+        let uid = format!("p{}", random.random_range(0..40));
+        let mut changed = pod(&uid, &name, ["1", "2", "3"][random.random_range(0..3)]);
+        match random.random_range(0..40) {
+            0 => drop(cache.remove_node(&name)),
+            1 => {
+                let mut node = node(&name, ["", "a", "b"][random.random_range(0..3)]);
+                node.metadata.labels = node.metadata.labels.filter(|_| random.random_range(0..3) > 0);
+                let object = cache.read_node(&node);
+                cache.set_node(object);
+            }
+            2..15 => drop(cache.remove_pod(&uid)),
+            15..20 => {
+                let pending = cache.read_pod(&changed);
+                cache.assume(pending, &Arc::from(name));
+            }
+            kind => {
+                let at = k8s_openapi::jiff::Timestamp::UNIX_EPOCH;
+                changed.metadata.deletion_timestamp =
+                    (kind > 30).then_some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at));
+                let pod = cache.read_pod(&changed);
+                cache.set_pod(pod);
+            }
+        }
+        let Snapshot { nodes, domains, shapes, .. } = cache.snapshot();
+        let slots = shapes.each(|shape| shape.requests.cpu_milli != 2000);
+        let mut sums = [vec![0; domains.of(&zone, nodes).numbers()], Vec::new()];
+        sums[0][0] = if step % 2 == 0 { -1 } else { 0 };
+        sums[1] = sums[0].clone();
+        domains.add_live(&zone, nodes, &slots, &mut sums[0]);
+        DomainsByLabel::default().add_live(&zone, nodes, &slots, &mut sums[1]);
+        assert_eq!(sums[0], sums[1], "step {step}");
+        seen.insert(sums[0].clone());
+    }
+    assert!(seen.len() > 100, "they hardly moved: {seen:?}");
 }
 
 #[test]

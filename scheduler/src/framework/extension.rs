@@ -2,7 +2,7 @@
 //!
 //! A plugin is one struct; the accessor of each point it implements returns itself. Filters and scores say what they
 //! depend on: those that look at nothing but the pod's shape and the node's object are asked once per shape and node
-//! object, and the answer is kept.
+//! object, scores that look at the node's own pods besides once until one of these changes, and the answer is kept.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -49,7 +49,9 @@ impl<'a> Cycle<'a> {
 pub enum Scope {
     /// The pod's shape and the node's object: kept between cycles.
     NodeObject,
-    /// Also the pods on nodes: asked every time.
+    /// Also the pods on that node; a score is kept until one comes or goes.
+    Node,
+    /// Also the pods on other nodes, or something else: asked every time.
     Pods,
 }
 

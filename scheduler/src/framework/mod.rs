@@ -68,8 +68,10 @@ pub struct Framework {
     pub pod_filters: Vec<usize>,
     /// PreFilters in order.
     pub pre_filters: Vec<usize>,
-    /// Scores whose raw value is kept, with weights.
+    /// Scores whose raw value is kept while the node's object is the same, with weights.
     pub object_scores: Vec<(usize, i64)>,
+    /// Scores whose raw value is kept while the node's pods are the same, too, with weights.
+    pub node_scores: Vec<(usize, i64)>,
     /// The others, with weights.
     pub pod_scores: Vec<(usize, i64)>,
     /// The index of the plugin that preempts, if one does.
@@ -112,7 +114,7 @@ impl Failure {
     }
 }
 
-/// At most this many raw scores are kept a node and shape.
+/// At most this many raw scores of a scope are kept a node and shape.
 pub const KEPT_SCORES: usize = 2;
 
 impl Framework {
@@ -127,6 +129,7 @@ impl Framework {
             pod_filters: Vec::new(),
             pre_filters: Vec::new(),
             object_scores: Vec::new(),
+            node_scores: Vec::new(),
             pod_scores: Vec::new(),
             post_filter: None,
             waiting: Arc::default(),
@@ -146,11 +149,12 @@ impl Framework {
                 }
             }
             if let Some(score) = plugin.score() {
-                if score.scope() == Scope::NodeObject && framework.object_scores.len() < KEPT_SCORES {
-                    framework.object_scores.push((index, weight));
-                } else {
-                    framework.pod_scores.push((index, weight));
-                }
+                let scores = match score.scope() {
+                    Scope::NodeObject if framework.object_scores.len() < KEPT_SCORES => &mut framework.object_scores,
+                    Scope::Node if framework.node_scores.len() < KEPT_SCORES => &mut framework.node_scores,
+                    _ => &mut framework.pod_scores,
+                };
+                scores.push((index, weight));
             }
             if plugin.post_filter().is_some() {
                 framework.post_filter = Some(index);

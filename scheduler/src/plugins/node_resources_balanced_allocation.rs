@@ -68,7 +68,7 @@ fn evenness(shares: impl Iterator<Item = (i64, i64)>) -> i64 {
 
 impl Score for NodeResourcesBalancedAllocation {
     fn scope(&self) -> Scope {
-        Scope::Pods
+        Scope::Node
     }
 
     fn pre_score(&self, cycle: &mut Cycle<'_>, _: &[u32]) -> Status {

@@ -302,7 +302,7 @@ impl Filter for NodeResourcesFit {
 
 impl Score for NodeResourcesFit {
     fn scope(&self) -> Scope {
-        Scope::Pods
+        Scope::Node
     }
 
     fn score(&self, cycle: &Cycle<'_>, node: &Node) -> i64 {

@@ -144,6 +144,12 @@ fn has_all_keys(domains: &[Arc<Domains>], place: u32) -> bool {
 }
 
 impl SpreadConstraint {
+    /// Whether it counts all nodes that have its label, without a look at them.
+    fn counts_all(&self, shape: &PodShape) -> bool {
+        let picks = shape.node_selector.is_some() || shape.required_nodes.is_some();
+        !(self.honor_taints || (self.honor_affinity && picks))
+    }
+
     fn counts_node(&self, shape: &PodShape, node: &NodeObject) -> bool {
         (!self.honor_affinity || shape.admits_node(&node.labels, &node.name))
             && (!self.honor_taints || shape.untolerated(&node.taints).is_none())
@@ -319,24 +325,27 @@ impl Score for PodTopologySpread {
             }
         }
         let selected = selections(snapshot, &shape.namespace, &constraints);
-        if constraints.iter().any(|constraint| &*constraint.topology_key != HOSTNAME) {
+        let any_lacks_key = require_all && !domains.iter().all(|domains| domains.is_complete());
+        for (index, constraint) in constraints.iter().enumerate() {
+            if &*constraint.topology_key == HOSTNAME {
+                continue;
+            }
+            if constraint.counts_all(shape) && !any_lacks_key {
+                snapshot.add_live(&constraint.topology_key, &selected[index], &mut counts[index]);
+                continue;
+            }
             for &place in &snapshot.order {
                 let node = snapshot.node(place);
-                for (index, constraint) in constraints.iter().enumerate() {
-                    if &*constraint.topology_key == HOSTNAME {
-                        continue;
-                    }
-                    let here = count(node, &selected[index]);
-                    if here == 0
-                        || (require_all && !has_all_keys(&domains, place))
-                        || !constraint.counts_node(shape, node.object())
-                    {
-                        continue;
-                    }
-                    let sum = &mut counts[index][domains[index].at_or_unnamed(place)];
-                    if *sum != NOT_COUNTED {
-                        *sum += here;
-                    }
+                let here = count(node, &selected[index]);
+                if here == 0
+                    || (require_all && !has_all_keys(&domains, place))
+                    || !constraint.counts_node(shape, node.object())
+                {
+                    continue;
+                }
+                let sum = &mut counts[index][domains[index].at_or_unnamed(place)];
+                if *sum != NOT_COUNTED {
+                    *sum += here;
                 }
             }
         }
