@@ -1,15 +1,15 @@
 //! The controllers: one line each. A new one is a folder and a line here.
 
-use component::feature_gates::FeatureGates;
 use futures::future::BoxFuture;
 
 use crate::{
-    attachdetach, bootstrap, certificates, cloudnodes, clusterrole_aggregation, context::Context, cronjob, daemonset,
-    deployment, devicetainteviction, disruption, endpoint, endpointslice, endpointslicemirroring, ephemeralvolume,
-    expand, garbage_collector, job, local_volumes, namespace, nodeipam, nodelifecycle, noderoutes, persistentvolume,
-    podautoscaler, podgc, policystatus, pvcprotection, pvprotection, replicaset, resourceclaim, resourcequota, root_ca,
-    selinux_warning, serviceaccount, serviceaccount_token, servicecidrs, servicelb, statefulset, tainteviction, ttl,
-    ttlafterfinished, vacprotection,
+    attachdetach, bootstrap, certificates, cloudnodes, clusterrole_aggregation,
+    context::{Config, Context},
+    cronjob, daemonset, deployment, devicetainteviction, disruption, endpoint, endpointslice, endpointslicemirroring,
+    ephemeralvolume, expand, garbage_collector, job, local_volumes, namespace, nodeipam, nodelifecycle, noderoutes,
+    persistentvolume, podautoscaler, podgc, policystatus, pvcprotection, pvprotection, replicaset, resourceclaim,
+    resourcequota, root_ca, selinux_warning, serviceaccount, serviceaccount_token, servicecidrs, servicelb,
+    statefulset, tainteviction, ttl, ttlafterfinished, vacprotection,
 };
 
 /// A controller as the manager knows it.
@@ -35,6 +35,11 @@ impl Entry {
                 | "selinux-warning-controller"
                 | "token-cleaner-controller"
         )
+    }
+
+    /// Whether it does nothing where no cloud is.
+    fn needs_cloud(&self) -> bool {
+        matches!(self.name, "cloud-node-lifecycle-controller" | "node-route-controller" | "service-lb-controller")
     }
 
     /// The component that its events name: older than the controllers' present names.
@@ -176,11 +181,12 @@ const NOT_STARTED: &[&str] = &[
 pub(crate) const DEVICE_TAINTS: &str = "DRADeviceTaints";
 
 /// Which controllers `--controllers` asks for: `*` is all, `name` one, `-name` all but that one; the first that fits
-/// decides. A controller of a feature that is off does not start, whoever asks for it.
+/// decides. A controller of a feature that is off does not start, nor one of a cloud where none is, whoever asks for it.
 ///
 /// # Errors
 /// A name that is no controller's.
-pub(crate) fn selected(wanted: &[String], gates: &FeatureGates) -> anyhow::Result<Vec<&'static Entry>> {
+pub(crate) fn selected(config: &Config) -> anyhow::Result<Vec<&'static Entry>> {
+    let wanted = &config.controllers;
     for name in wanted.iter().map(|w| w.strip_prefix('-').unwrap_or(w)) {
         let known = name == "*" || CONTROLLERS.iter().any(|e| e.name == name || e.alias == name);
         anyhow::ensure!(known || NOT_STARTED.contains(&name), "{name:?} is not in the list of known controllers");
@@ -193,7 +199,10 @@ pub(crate) fn selected(wanted: &[String], gates: &FeatureGates) -> anyhow::Resul
         });
         named.unwrap_or_else(|| e.is_on() && wanted.iter().any(|w| w == "*"))
     };
-    let possible = |e: &&Entry| e.name != "device-taint-eviction-controller" || gates.enabled(DEVICE_TAINTS);
+    let has_devices = config.feature_gates.enabled(DEVICE_TAINTS);
+    let possible = |e: &&Entry| {
+        (has_devices || e.name != "device-taint-eviction-controller") && (config.cloud.is_some() || !e.needs_cloud())
+    };
     Ok(CONTROLLERS.iter().filter(enabled).filter(possible).collect())
 }
 
@@ -201,9 +210,14 @@ pub(crate) fn selected(wanted: &[String], gates: &FeatureGates) -> anyhow::Resul
 mod tests {
     use super::*;
 
+    fn of(wanted: &[&str]) -> Config {
+        let controllers = wanted.iter().map(|s| (*s).to_owned()).collect();
+        Config { controllers, ..Config::default() }
+    }
+
     fn check(wanted: &[&str], has: &[&str], has_not: &[&str]) {
-        let wanted: Vec<_> = wanted.iter().map(|s| (*s).to_owned()).collect();
-        let names: Vec<_> = selected(&wanted, &FeatureGates::default()).unwrap().iter().map(|e| e.name).collect();
+        let config = of(wanted);
+        let names: Vec<_> = selected(&config).unwrap().iter().map(|e| e.name).collect();
         assert!(has.iter().all(|n| names.contains(n)), "{wanted:?}: {names:?}");
         assert!(!has_not.iter().any(|n| names.contains(n)), "{wanted:?}: {names:?}");
     }
@@ -219,6 +233,11 @@ mod tests {
         check(&["*", "tokencleaner"], &[d, "token-cleaner-controller"], &["bootstrap-signer-controller"]);
         check(&["*", "-selinux-warning-controller"], &[d, r], &[]);
         check(&["*", "podgroup-protection-controller", "-storage-version-gc"], &[d, r], &[]);
-        assert!(selected(&["nonsense".into()], &FeatureGates::default()).is_err());
+        check(
+            &["*", "service-lb-controller"],
+            &[d],
+            &["service-lb-controller", "node-route-controller", "cloud-node-lifecycle-controller"],
+        );
+        assert!(selected(&of(&["nonsense"])).is_err());
     }
 }

@@ -83,7 +83,7 @@ pub const COMPONENT: &str = "kube-controller-manager";
 /// # Errors
 /// `config` names a controller that does not exist.
 pub async fn run(config: Config, client: Client, cancel: CancellationToken) -> anyhow::Result<()> {
-    let selected = catalogue::selected(&config.controllers, &config.feature_gates)?;
+    let selected = catalogue::selected(&config)?;
     let stop = cancel.child_token();
     let _ended = stop.clone().drop_guard();
     let tasks = Supervisor::under(&stop);

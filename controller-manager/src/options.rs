@@ -332,7 +332,7 @@ mod tests {
     fn a_feature_that_is_off_has_no_controller() {
         let starts = |argv: &str| {
             let config = parsed(argv).config().unwrap();
-            let selected = crate::catalogue::selected(&config.controllers, &config.feature_gates).unwrap();
+            let selected = crate::catalogue::selected(&config).unwrap();
             selected.iter().any(|entry| entry.name == "device-taint-eviction-controller")
         };
         assert!(starts("") && !starts("--feature-gates=DRADeviceTaints=false"));
