@@ -21,6 +21,7 @@ use crate::{
         freshness::{Freshness, STALE_WAIT},
         key::Key,
         services,
+        trigger_times::{self, TriggerTimes},
     },
 };
 
@@ -39,14 +40,15 @@ struct Shell {
     queue: Queue<Key>,
     /// What of the Endpoints the informer has not shown yet.
     written: Freshness<1>,
+    triggers: TriggerTimes,
 }
 
 async fn run(context: Context) -> anyhow::Result<()> {
     let i = context.informers.clone();
     let (workers, cancel) = (context.config.concurrent_endpoint_syncs, context.cancel.clone());
     let (services, pods, endpoints) = (i.of(), i.of(), i.of::<Endpoints>());
-    let written = Freshness::default();
-    let shell = Arc::new(Shell { context, services, pods, endpoints, queue: Queue::new(), written });
+    let (written, triggers) = (Freshness::default(), TriggerTimes::default());
+    let shell = Arc::new(Shell { context, services, pods, endpoints, queue: Queue::new(), written, triggers });
     let s = shell.clone();
     shell.services.on_change(move |change| s.queue.add(Key::of(&change.object().metadata)));
     let s = shell.clone();
@@ -90,6 +92,7 @@ impl Shell {
         let api: Api<Endpoints> = Api::namespaced(self.context.client.clone(), &key.namespace);
         let Some(service) = self.services.get(Some(&key.namespace), &key.name) else {
             self.written.forget(&key);
+            self.triggers.forget(&key);
             // Also where the informer has not seen Endpoints yet.
             return match api.delete(&key.name, &DeleteParams::default()).await {
                 Err(e) if !client::is_not_found(&e) => Err(e.into()),
@@ -103,7 +106,9 @@ impl Shell {
         }
         let pods = selector.select(&self.pods, &key.namespace);
         let current = self.endpoints.get(Some(&key.namespace), &key.name);
-        let Some(new) = sync::sync(&service, &pods, current.as_deref()) else { return Ok(()) };
+        let changed = self.triggers.first_change(&key, &service, &pods);
+        let Some(mut new) = sync::sync(&service, &pods, current.as_deref()) else { return Ok(()) };
+        trigger_times::annotate(&mut new.metadata, changed);
         let (verb, reason, done) = match current {
             None => ("create", "FailedToCreateEndpoint", api.create(&PostParams::default(), &new).await),
             Some(_) => ("update", "FailedToUpdateEndpoint", api.replace(&key.name, &PostParams::default(), &new).await),

@@ -29,6 +29,7 @@ use crate::{
         key::{self, Key},
         nodes, services,
         slices::{self, Tracker, Writes},
+        trigger_times::{self, TriggerTimes},
     },
 };
 
@@ -51,15 +52,24 @@ struct Shell {
     zones_changed: Queue<()>,
     topology: Mutex<Topology>,
     tracker: Tracker,
+    triggers: TriggerTimes,
 }
 
 async fn run(context: Context) -> anyhow::Result<()> {
     let i = context.informers.clone();
     let (workers, cancel) = (context.config.concurrent_service_endpoint_syncs, context.cancel.clone());
-    let (services, pods, nodes, slices) = (i.of(), i.of(), i.of(), i.of());
-    let (tracker, topology) = (Tracker::default(), Mutex::default());
-    let (queue, zones_changed) = (Queue::new(), Queue::new());
-    let shell = Arc::new(Shell { context, services, pods, nodes, slices, queue, zones_changed, topology, tracker });
+    let shell = Arc::new(Shell {
+        context,
+        services: i.of(),
+        pods: i.of(),
+        nodes: i.of(),
+        slices: i.of(),
+        queue: Queue::new(),
+        zones_changed: Queue::new(),
+        topology: Mutex::default(),
+        tracker: Tracker::default(),
+        triggers: TriggerTimes::default(),
+    });
     let s = shell.clone();
     shell.services.on_change(move |change| s.queue.add(Key::of(&change.object().metadata)));
     let s = shell.clone();
@@ -168,6 +178,7 @@ impl Shell {
             // Its slices go with it: they have it as their owner.
             self.tracker.forget(&key);
             self.topology.lock().forget(&key);
+            self.triggers.forget(&key);
             return Ok(());
         };
         let Some(selector) = services::selector(&service) else { return Ok(()) };
@@ -177,6 +188,7 @@ impl Shell {
         if self.tracker.is_stale(&key, &slices) {
             return Err(slices::Stale.into());
         }
+        let changed = self.triggers.first_change(&key, &service, &pods);
         let node = |name: &str| self.nodes.get(None, name);
         let max = self.context.config.max_endpoints_per_slice;
         let (plan, said) = {
@@ -195,6 +207,8 @@ impl Shell {
         if service.metadata.deletion_timestamp.is_some() {
             writes.create.clear();
         }
+        let written = writes.create.iter_mut().chain(&mut writes.update);
+        written.for_each(|slice| trigger_times::annotate(&mut slice.metadata, changed));
         tally(&service, &writes, &slices);
         let changes = &metrics::SLICES_CHANGES;
         let mut result = writes.carry_out(&self.context.client, &self.tracker, &key, "Service", changes).await;

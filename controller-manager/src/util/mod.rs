@@ -27,4 +27,5 @@ pub(crate) mod services;
 pub(crate) mod slices;
 pub(crate) mod subsets;
 pub(crate) mod taints;
+pub(crate) mod trigger_times;
 pub(crate) mod uid;
