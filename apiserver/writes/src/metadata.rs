@@ -66,10 +66,11 @@ pub fn prepare_for_update(cx: &WriteContext<'_>, obj: &mut Value, old: &Value) -
             }
         }
     }
+    let (Some(members), Some(old)) = (obj.as_object_mut(), old.as_object()) else { return Ok(()) };
     match cx.subresource {
         // Strategies that guard more of the metadata (pods' owners) do so themselves.
-        Some("status") => keep_all_but(obj, old, &["status", "metadata"]),
-        _ if row.has_status() && cx.subresource.is_none() => keep_member(obj, old, "status"),
+        Some("status") => keep_all_but(members, old, &["status", "metadata"]),
+        _ if row.has_status() && cx.subresource.is_none() => keep(members, old, "status"),
         _ => {}
     }
     Ok(())
@@ -186,29 +187,20 @@ pub fn check_namespace(meta: &Map<String, Value>, namespace: Option<&str>) -> Re
     }))
 }
 
-fn keep(meta: &mut Map<String, Value>, old: &Map<String, Value>, key: &str) {
-    match old.get(key) {
-        Some(value) => meta.insert(key.into(), value.clone()),
-        None => meta.remove(key),
-    };
-}
-
-/// Gives an object every member of the stored one, and no other, but for those that `pass`.
-fn keep_all_but(obj: &mut Value, old: &Value, pass: &[&str]) {
-    let (Some(members), Some(kept)) = (obj.as_object_mut(), old.as_object()) else { return };
-    members.retain(|key, _| pass.contains(&key.as_str()) || kept.contains_key(key));
-    for key in kept.keys().filter(|key| !pass.contains(&key.as_str())) {
-        keep_member(obj, old, key);
-    }
-}
-
 /// Gives an object that member as the stored one has it. Nearly always it has it so already: looking is cheaper than a copy.
-fn keep_member(obj: &mut Value, old: &Value, key: &str) {
-    let (Some(members), kept) = (obj.as_object_mut(), old.get(key)) else { return };
-    match kept {
+fn keep(members: &mut Map<String, Value>, old: &Map<String, Value>, key: &str) {
+    match old.get(key) {
         Some(kept) if members.get(key) == Some(kept) => {}
         Some(kept) => drop(members.insert(key.into(), kept.clone())),
         None => drop(members.remove(key)),
+    }
+}
+
+/// Gives an object every member of the stored one, and no other, but for those that `pass`.
+fn keep_all_but(members: &mut Map<String, Value>, old: &Map<String, Value>, pass: &[&str]) {
+    members.retain(|key, _| pass.contains(&key.as_str()) || old.contains_key(key));
+    for key in old.keys().filter(|key| !pass.contains(&key.as_str())) {
+        keep(members, old, key);
     }
 }
 
