@@ -37,6 +37,8 @@ fn shared(root: &Path, volume: &str) -> PathBuf {
 pub(crate) fn attach(root: &Path, uid: &str, device: &Device) -> io::Result<(PathBuf, bool)> {
     let _turn = TURN.lock();
     let (all, own) = (shared(root, &device.volume), folder_in(&pod_dir(root, uid)).join(&device.volume));
+    // The pod's folder first: by it whoever removes the pod knows of the mount, even if this process ends in between.
+    fs::create_dir_all(&own)?;
     if !mount::is_mount_point(&all) {
         fs::create_dir_all(&all)?;
         if let Err(error) = format_and_mount(device, &all) {
@@ -47,7 +49,6 @@ pub(crate) fn attach(root: &Path, uid: &str, device: &Device) -> io::Result<(Pat
         }
     }
     if !mount::is_mount_point(&own) {
-        fs::create_dir_all(&own)?;
         mount::bind(&all, &own)?;
     }
     let alone = known_pods(root).iter().all(|other| other == uid || !has(root, other, &device.volume));
@@ -216,6 +217,13 @@ mod tests {
         assert_eq!(fs::read_to_string(c.join("kept")).unwrap(), "1");
         assert!(fs::write(c.join("more"), "").is_err());
         remove_pod_dir(root, "c").unwrap();
+        // A kubelet that ended between the mount and the bind.
+        for folder in [folder_in(&pod_dir(root, "d")).join("v"), shared(root, "v")] {
+            fs::create_dir_all(folder).unwrap();
+        }
+        format_and_mount(&device(&[]), &shared(root, "v")).unwrap();
+        remove_pod_dir(root, "d").unwrap();
+        assert!(!shared(root, "v").exists());
         remove_pod_dir(root, "owner").unwrap();
     }
 }
