@@ -1,15 +1,21 @@
 //! One scheduling cycle: from a snapshot and a pod to a decision, touching nothing else.
 //!
 //! What makes it fast: filters and scores that depend on nothing but the pod's shape and a node are answered from memory
-//! for all pods of a shape, as long as the node is the same ([`Workspace`]), the rest is arithmetic on a node's numbers, and no buffer is
-//! allocated anew in each cycle. What it decides is upstream's `schedulePod`: the nodes are visited in turn from where
-//! the last cycle stopped, until enough are found; the highest weighted sum wins, and chance among equals.
+//! for all pods of a shape, as long as the node is the same ([`memory`]), the rest is arithmetic on a node's numbers, and
+//! no buffer is allocated anew in each cycle. What it decides is upstream's `schedulePod`: the nodes are visited in turn
+//! from where the last cycle stopped, until enough are found; the highest weighted sum wins, and chance among equals.
+
+mod memory;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
+
+use memory::{Memo, Memos, ShapeMemo, raw_scores};
 
 use crate::{
     cache::{Snapshot, node::Node, pod::PodInfo},
@@ -28,8 +34,6 @@ use crate::{
 const MIN_FEASIBLE_NODES: usize = 100;
 /// However large the cluster, this percentage of it is looked for.
 const MIN_FEASIBLE_PERCENTAGE: usize = 5;
-/// Shapes whose answers are kept.
-const KEPT_SHAPES: usize = 64;
 
 /// What came of a cycle.
 #[derive(Debug)]
@@ -53,40 +57,10 @@ pub enum Decision {
     Error(String),
 }
 
-/// Answers kept for one shape.
-struct ShapeMemo {
-    nodes: Vec<Memo>,
-    refusals: Vec<(Status, usize)>,
-    last_used: u64,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Memo {
-    /// The node object's generation this was worked out for; 0: not yet.
-    generation: u64,
-    /// 0: admitted, otherwise 1 + index of the refusal.
-    refusal: u16,
-    object_scores: [i32; KEPT_SCORES],
-    /// The node's generation that `node_scores` were worked out for; 0: not yet.
-    node_generation: u64,
-    node_scores: [i32; KEPT_SCORES],
-}
-
-/// The raw scores of these plugins for a node, to be kept.
-fn raw_scores(framework: &Framework, scores: &[(usize, i64)], cycle: &Cycle<'_>, node: &Node) -> [i32; KEPT_SCORES] {
-    let mut raw = [0; KEPT_SCORES];
-    for (raw, (index, _)) in raw.iter_mut().zip(scores) {
-        if let Some(score) = framework.plugins[*index].score() {
-            *raw = score.score(cycle, node) as i32;
-        }
-    }
-    raw
-}
-
 /// Buffers and memories that outlive a cycle; they never change what is decided.
 #[derive(Default)]
 pub struct Workspace {
-    memos: HashMap<u64, ShapeMemo>,
+    memos: Memos,
     cycles: u64,
     start: usize,
     feasible: Vec<u32>,
@@ -145,8 +119,7 @@ fn decide(
     framework.metrics.ran(Point::PreFilter, Code::Success, begun.elapsed());
 
     workspace.cycles += 1;
-    let mut memo = take_memo(workspace, cycle.pod.shape.serial);
-    memo.nodes.resize(snapshot.nodes.len(), Memo::default());
+    let mut memo = workspace.memos.take(cycle.pod.shape.serial, workspace.cycles, snapshot.nodes.len());
     let begun = Instant::now();
     let found = find(framework, cycle, *skipped, workspace, &mut memo, &mut error, only.as_ref());
     let code = if found.is_ok() { Code::Success } else { Code::Error };
@@ -169,7 +142,7 @@ fn decide(
             }
         }
     };
-    workspace.memos.insert(cycle.pod.shape.serial, memo);
+    workspace.memos.put(cycle.pod.shape.serial, memo);
     decision
 }
 
@@ -280,25 +253,6 @@ fn find(
         *start = (*start + visited) % all;
     }
     extender::filter(framework, snapshot, cycle.pod, feasible, error)
-}
-
-fn take_memo(workspace: &mut Workspace, serial: u64) -> ShapeMemo {
-    let cycles = workspace.cycles;
-    if let Some(mut memo) = workspace.memos.remove(&serial) {
-        memo.last_used = cycles;
-        return memo;
-    }
-    if workspace.memos.len() >= KEPT_SHAPES {
-        // The least recently used gives way, and its buffer is used again.
-        let oldest = workspace.memos.iter().min_by_key(|(_, memo)| memo.last_used).map(|(serial, _)| *serial);
-        if let Some(mut memo) = oldest.and_then(|serial| workspace.memos.remove(&serial)) {
-            memo.nodes.clear();
-            memo.refusals.clear();
-            memo.last_used = cycles;
-            return memo;
-        }
-    }
-    ShapeMemo { nodes: Vec::new(), refusals: Vec::new(), last_used: cycles }
 }
 
 enum Verdict {
@@ -503,90 +457,4 @@ fn choose(
 /// As Go prints a slice of strings.
 fn go_list(names: &[&str]) -> String {
     format!("[{}]", names.join(" "))
-}
-
-#[cfg(test)]
-mod tests {
-    use k8s_openapi::api::core::v1::{Node as ApiNode, Pod as ApiPod};
-    use rand::{RngExt, SeedableRng, rngs::StdRng};
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::{cache::Cache, config::Config};
-
-    fn node(name: &str, random: &mut StdRng) -> ApiNode {
-        let mut labels = json!({"kubernetes.io/hostname": name});
-        if random.random_range(0..4) > 0 {
-            labels["topology.kubernetes.io/zone"] = ["a", "b"][random.random_range(0..2)].into();
-        }
-        let taints: Value = match random.random_range(0..6) {
-            0 => json!([{"key": "k", "effect": "NoSchedule"}]),
-            1 => json!([{"key": "k", "effect": "PreferNoSchedule"}]),
-            _ => json!([]),
-        };
-        let cpu = random.random_range(2..9).to_string();
-        let status = json!({"allocatable": {"cpu": cpu, "memory": "4Gi", "pods": "6"}});
-        serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}, "spec": {"taints": taints},
-            "status": status}))
-        .unwrap()
-    }
-
-    fn pod(name: &str, random: &mut StdRng) -> ApiPod {
-        let app = ["one", "two", "three"][random.random_range(0..3)];
-        let spread = |when: &str| {
-            json!([{"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": when,
-            "labelSelector": {"matchLabels": {"app": app}}}])
-        };
-        let cpu = ["100m", "1"][random.random_range(0..2)];
-        let mut spec = json!({"schedulerName": "default-scheduler",
-            "containers": [{"name": "c", "resources": {"requests": {"cpu": cpu, "memory": "64Mi"}}}]});
-        match random.random_range(0..6) {
-            0 => spec["topologySpreadConstraints"] = spread("ScheduleAnyway"),
-            1 => spec["topologySpreadConstraints"] = spread("DoNotSchedule"),
-            2 => spec["nodeSelector"] = json!({"topology.kubernetes.io/zone": "a"}),
-            _ => {}
-        }
-        let metadata = json!({"name": name, "namespace": "default", "uid": name, "labels": {"app": app}});
-        serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap()
-    }
-
-    /// What a cycle says with what it remembers, it says without.
-    #[test]
-    fn memory_changes_no_decision() {
-        let mut random = StdRng::seed_from_u64(11);
-        let mut cache = Cache::default();
-        let framework = Config::default().frameworks(cache.interner()).expect("the default profile").remove(0);
-        let mut kept = Workspace::default();
-        let mut bound = 0;
-        for step in 0..3000 {
-            if step < 20 || random.random_range(0..12) == 0 {
-                let node = node(&format!("n{}", random.random_range(0..12)), &mut random);
-                let object = cache.read_node(&node);
-                cache.set_node(object);
-            }
-            if random.random_range(0..60) == 0 {
-                cache.remove_node(&format!("n{}", random.random_range(0..12)));
-            }
-            cache.remove_pod(&format!("p{}", random.random_range(0..40)));
-            let pod = cache.read_pod(&pod(&format!("p{}", random.random_range(0..40)), &mut random));
-            cache.remove_pod(&pod.uid);
-            let mut fresh = Workspace { start: kept.start, ..Workspace::default() };
-            let snapshot = cache.snapshot();
-            let [with, without] = [&mut kept, &mut fresh].map(|workspace| {
-                let (decision, ..) = schedule_one(&framework, snapshot, &pod, workspace, &mut |_| 0);
-                let place = match &decision {
-                    Decision::Bind { place, .. } => Some(*place),
-                    _ => None,
-                };
-                (format!("{decision:?}"), place)
-            });
-            assert_eq!(with, without, "step {step}");
-            if let Some(place) = with.1 {
-                bound += 1;
-                let name = snapshot.node(place).object().name.clone();
-                cache.assume(pod, &name);
-            }
-        }
-        assert!((500..3000).contains(&bound), "{bound} found a node");
-    }
 }
