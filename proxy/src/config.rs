@@ -11,7 +11,6 @@ use component::flags::{Refuse, Unsupported, Warn};
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use crate::backends::nft::Nft;
 use crate::dns;
 use crate::sysctl::Conntrack;
 
@@ -49,8 +48,6 @@ pub struct Config {
     pub metrics_bind_address: Option<SocketAddr>,
     /// Connection tracking.
     pub conntrack: Conntrack,
-    /// How to run nft.
-    pub nft: Nft,
     /// Cluster DNS beside the proxy, from the same informers.
     pub dns: Option<dns::Config>,
     /// This proxy stands in for upstream's on the node, and removes what that left: see [`crate::succeed`].
@@ -71,7 +68,6 @@ impl Default for Config {
             healthz_bind_address: Some(SocketAddr::from(([0, 0, 0, 0], 10256))),
             metrics_bind_address: Some(SocketAddr::from(([127, 0, 0, 1], 10249))),
             conntrack: Conntrack::default(),
-            nft: Nft::default(),
             dns: None,
             succeed: false,
         }

@@ -18,22 +18,23 @@ mod tracker;
 use anyhow::Context;
 use client::Informers;
 use component::Supervisor;
+use netfilter::tables::{Table, Version};
+use netfilter::{Change, Transaction};
 use tokio_util::sync::CancellationToken;
 
-use backends::nft::Error as NftError;
-pub use backends::nft::Nft;
+pub use backends::rules::Rules;
 pub use config::{Config, DetectLocal};
 pub use sysctl::Conntrack;
 
 /// A stand-alone proxy with upstream's flags; `argv` without the component's name.
 ///
 /// # Errors
-/// Bad flags or configuration, no kubeconfig, no nft.
+/// Bad flags or configuration, no kubeconfig, a kernel without nftables.
 pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     let flags: config::Flags = component::flags::parse("kube-proxy", &argv, config::UNSUPPORTED)?;
     component::init_logging(flags.v);
     if flags.cleanup {
-        return cleanup(&Nft::default()).await;
+        return cleanup(&Rules::of_kernel()?).await;
     }
     let dns_kubeconfig = flags.dns_kubeconfig.clone();
     let (config, kubeconfig) = config::load(flags)?;
@@ -54,7 +55,7 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
 /// the DNS is the caller's: see [`dns::publish`].
 ///
 /// # Errors
-/// nft is missing or not allowed, an address can't be bound.
+/// The kernel has no nftables or does not let us, an address can't be bound.
 pub async fn run(config: Config, client: kube::Client, cancel: CancellationToken) -> anyhow::Result<()> {
     let stop = cancel.child_token();
     let _ended = stop.clone().drop_guard();
@@ -71,26 +72,28 @@ pub async fn run(config: Config, client: kube::Client, cancel: CancellationToken
 /// Removes all rules of the proxy. Nothing to remove is no error.
 ///
 /// # Errors
-/// nft is missing or not allowed.
-pub async fn cleanup(nft: &Nft) -> anyhow::Result<()> {
-    remove(nft, backends::nftables::TABLE).await
+/// The kernel does not let us.
+pub async fn cleanup(rules: &Rules) -> anyhow::Result<()> {
+    remove(rules, backends::nftables::TABLE).await
 }
 
 /// Removes the rules that upstream's proxy leaves when it ends. Nobody updates them any more, and what they refuse stays
 /// refused beside any other table. (Upstream's does so with the rules of its other modes.)
 ///
 /// # Errors
-/// nft is missing or not allowed.
-pub async fn succeed(nft: &Nft) -> anyhow::Result<()> {
-    remove(nft, "kube-proxy").await
+/// The kernel does not let us.
+pub async fn succeed(rules: &Rules) -> anyhow::Result<()> {
+    remove(rules, "kube-proxy").await
 }
 
-async fn remove(nft: &Nft, name: &str) -> anyhow::Result<()> {
-    for family in ["ip", "ip6"] {
-        let table = format!("{family} {name}");
-        match nft.apply(&format!("add table {table}\ndelete table {table}\n")).await {
+async fn remove(rules: &Rules, name: &str) -> anyhow::Result<()> {
+    for version in [Version::V4, Version::V6] {
+        let table = Table { version, name: name.to_owned() };
+        let mut transaction = Transaction::default();
+        transaction.extend([Change::AddTable(table.clone()), Change::DeleteTable(table)]);
+        match rules.apply(transaction).await {
             // A kernel without IPv6 has no table to remove.
-            Err(NftError::Failed(_)) if family == "ip6" => {}
+            Err(netfilter::Error::Refused { .. }) if version == Version::V6 => {}
             other => other?,
         }
     }

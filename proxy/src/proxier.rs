@@ -16,12 +16,13 @@ use component::Supervisor;
 use component::supervisor::{self, guarded, guarded_future};
 use k8s_openapi::api::core::v1::{Node as ApiNode, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use netfilter::Socket;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::backends::conntrack::{self, Serving};
-use crate::backends::nft::Error as NftError;
-use crate::backends::nftables::{LocalDetector, Options, TABLE, Table, compile};
+use crate::backends::nftables::{LocalDetector, Options, Table, compile};
+use crate::backends::rules::Rules;
 use crate::config::{Config, DetectLocal};
 use crate::health::{self, Health, ServiceCheck, ServiceChecks};
 use crate::model::{self, Family, Protocol, ServicePort, service_ports};
@@ -37,10 +38,11 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// Runs until cancelled.
 ///
 /// # Errors
-/// nft is missing or not allowed, an address can't be bound.
+/// The kernel has no nftables or does not let us, an address can't be bound.
 pub async fn run(config: Config, informers: Informers, tasks: Supervisor) -> anyhow::Result<()> {
-    // Missing tools are better said at once than with the first Service.
-    config.nft.apply(&format!("add table ip {TABLE}")).await?;
+    let rules = Rules::of_kernel().context("netfilter")?;
+    // What the kernel does not allow is better said at once than with the first Service.
+    rules.apply(Table::probe()).await?;
     config.conntrack.apply();
     let health = Health::new();
     if let Some(address) = config.healthz_bind_address {
@@ -70,12 +72,13 @@ pub async fn run(config: Config, informers: Informers, tasks: Supervisor) -> any
         }
     });
     tracing::info!(node = config.node_name, "proxying Services with nftables");
-    Proxier::new(config, tracker, node, health, &tasks).run(tasks.token()).await;
+    Proxier::new(config, rules, tracker, node, health, &tasks).run(tasks.token()).await;
     Ok(())
 }
 
 struct Proxier {
     config: Config,
+    rules: Rules,
     tracker: Arc<Tracker>,
     node: Arc<Mutex<NodeInfo>>,
     health: Arc<Health>,
@@ -93,6 +96,7 @@ struct Proxier {
 impl Proxier {
     fn new(
         config: Config,
+        rules: Rules,
         tracker: Arc<Tracker>,
         node: Arc<Mutex<NodeInfo>>,
         health: Arc<Health>,
@@ -103,6 +107,7 @@ impl Proxier {
             tables,
             pace: Pace::new(config.min_sync_period),
             config,
+            rules,
             tracker,
             node,
             checks: ServiceChecks::new(health.clone(), tasks.child("service_checks")),
@@ -129,7 +134,7 @@ impl Proxier {
             // Not before the own rules are there: traffic finds the one or the other.
             if ok
                 && std::mem::take(&mut self.config.succeed)
-                && let Err(error) = crate::succeed(&self.config.nft).await
+                && let Err(error) = crate::succeed(&self.rules).await
             {
                 tracing::warn!(%error, "what another proxy left can't be removed");
             }
@@ -171,7 +176,7 @@ impl Proxier {
         self.each(dirty, |proxier, key| proxier.compile(key, &node));
         let mut ok = true;
         for table in &mut self.tables {
-            ok &= apply(&self.config, table, dirty.len()).await;
+            ok &= apply(&self.rules, table, dirty.len()).await;
         }
         if ok {
             self.health.updated(start.elapsed());
@@ -222,7 +227,8 @@ impl Proxier {
         let mut serving = Serving::default();
         let ports = self.udp.iter().filter(|((_, of), _)| *of == family).flat_map(|(_, ports)| ports);
         ports.for_each(|port| serving.add(port));
-        match supervisor::blocking("conntrack", move || conntrack::clean(family, &serving)).await {
+        let clean = move || conntrack::clean(&mut Socket::open()?, family, &serving);
+        match supervisor::blocking("conntrack", clean).await {
             Ok(Ok(0)) | Err(_) => {}
             Ok(Ok(flows)) => tracing::debug!(flows, "cut UDP flows to endpoints that are gone"),
             Ok(Err(error)) => tracing::warn!(%error, "UDP flows to endpoints that are gone can't be cut"),
@@ -231,8 +237,7 @@ impl Proxier {
 
     /// Whether the table is gone: emptying the chain that is always empty fails.
     async fn is_missing(&self) -> bool {
-        let probe = format!("flush chain ip {TABLE} alive");
-        matches!(self.config.nft.apply(&probe).await, Err(NftError::Failed(_)))
+        matches!(self.rules.apply(self.tables[0].sign_of_life()).await, Err(netfilter::Error::Refused { .. }))
     }
 }
 
@@ -284,19 +289,18 @@ impl Pace {
     }
 }
 
-async fn apply(config: &Config, table: &mut Table, services: usize) -> bool {
+async fn apply(rules: &Rules, table: &mut Table, services: usize) -> bool {
     let family = table.options().family;
     // A host without IPv6 has no table for it, and needs none until there is a Service for it.
     if family == Family::V6 && table.is_empty() && !table.is_known() {
         return true;
     }
     let start = Instant::now();
-    let Some(script) = table.script(start) else { return true };
-    match config.nft.apply(&script).await {
+    let Some(transaction) = table.transaction(start) else { return true };
+    match rules.apply(transaction).await {
         Ok(()) => {
             table.applied(Instant::now());
-            let (took, bytes) = (start.elapsed(), script.len());
-            tracing::debug!(?family, services, elements = table.len(), bytes, ?took, "applied");
+            tracing::debug!(?family, services, elements = table.len(), took = ?start.elapsed(), "applied");
             true
         }
         Err(error) => {

@@ -12,12 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use ferry_proxy::Rules;
 use ferry_proxy::backends::conntrack::{self, Serving};
-use ferry_proxy::backends::nft::Nft;
 use ferry_proxy::backends::nftables::{LocalDetector, NodePortAddresses, Options, Table, compile};
 use ferry_proxy::model::{Family, Node, service_ports};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use netfilter::tables::{self, Datum, Field, Hook, Kind, Point, Statement, Verdict, Version};
+use netfilter::{Change, Socket, Transaction};
 use nix::sched::{CloneFlags, setns};
 use serde_json::{Value, json};
 
@@ -87,18 +89,8 @@ impl Net {
         })
     }
 
-    fn nft(&self) -> Nft {
-        let command = [
-            "ip",
-            "netns",
-            "exec",
-            &format!("{}-node", self.id),
-            "sh",
-            "-c",
-            "PATH=$PATH:/usr/sbin exec nft \"$@\"",
-            "nft",
-        ];
-        Nft::with_command(command.map(str::to_owned).to_vec())
+    fn socket(&self) -> Socket {
+        Socket::open_in(format!("/run/netns/{}-node", self.id).as_ref()).unwrap()
     }
 
     /// Pods answer each connection to 8080 with their number and the peer they see.
@@ -162,8 +154,7 @@ fn wait(mut done: impl FnMut() -> bool) {
 /// The proxy of the node.
 struct Proxy {
     table: Table,
-    nft: Nft,
-    runtime: tokio::runtime::Runtime,
+    socket: Socket,
 }
 
 impl Proxy {
@@ -175,8 +166,7 @@ impl Proxy {
             masquerade_mark: 0x4000,
             node_port_addresses: NodePortAddresses::Ips(vec![NODE_IP.parse().unwrap()]),
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let mut proxy = Proxy { table: Table::new(options), nft: net.nft(), runtime };
+        let mut proxy = Proxy { table: Table::new(options), socket: net.socket() };
         proxy.apply();
         proxy
     }
@@ -194,8 +184,10 @@ impl Proxy {
     }
 
     fn apply(&mut self) {
-        if let Some(script) = self.table.script(Instant::now()) {
-            self.runtime.block_on(self.nft.apply(&script)).unwrap_or_else(|error| panic!("{error}\n{script:.3000}"));
+        if let Some(transaction) = self.table.transaction(Instant::now()) {
+            self.socket
+                .apply(&transaction)
+                .unwrap_or_else(|error| panic!("{error}\n{:.3000}", transaction.to_string()));
             self.table.applied(Instant::now());
         }
     }
@@ -284,7 +276,8 @@ fn load_balancers_admit_their_source_ranges() {
         let mut web = service(
             "web",
             json!({"clusterIP": "10.96.0.1", "type": "LoadBalancer",
-            "loadBalancerSourceRanges": [range], "ports": [{"port": 80}]}),
+            // One may lie in another.
+            "loadBalancerSourceRanges": [range, "198.18.0.0/15", "198.19.0.0/16"], "ports": [{"port": 80}]}),
         );
         web["status"] = json!({"loadBalancer": {"ingress": [{"ip": "198.51.100.8"}]}});
         web
@@ -318,9 +311,9 @@ fn clients_stay_with_their_endpoint() {
     proxy.set(&web, &others);
     assert_eq!(net.pods_of("4", "10.96.0.1:80", 20).len(), 1);
     let later = proxy.table.next_cleanup().unwrap();
-    let script = proxy.table.script(later).unwrap();
-    assert!(script.contains("delete chain"));
-    proxy.runtime.block_on(proxy.nft.apply(&script)).unwrap();
+    let transaction = proxy.table.transaction(later).unwrap();
+    assert!(transaction.to_string().contains("delete chain"));
+    proxy.socket.apply(&transaction).unwrap();
 }
 
 #[test]
@@ -392,7 +385,8 @@ fn udp_flows_leave_an_endpoint_that_is_gone() {
     proxy.set(&dns, &[2]);
     let mut serving = Serving::default();
     ports(&dns, &[2]).iter().for_each(|port| serving.add(port));
-    let cleaned = net.on("node", move || conntrack::clean(Family::V4, &serving)).join().unwrap();
+    let cleaned =
+        net.on("node", move || conntrack::clean(&mut Socket::open().unwrap(), Family::V4, &serving)).join().unwrap();
     assert!(cleaned.unwrap() > 0, "the flow to the old endpoint was known");
     ask("2");
 }
@@ -469,8 +463,8 @@ fn all_sorts_of_rules_load() {
         }
     }
     let removed = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    removed.block_on(ferry_proxy::cleanup(&net.nft())).unwrap();
-    removed.block_on(ferry_proxy::cleanup(&net.nft())).unwrap();
+    removed.block_on(ferry_proxy::cleanup(&Rules::of(net.socket()))).unwrap();
+    removed.block_on(ferry_proxy::cleanup(&Rules::of(net.socket()))).unwrap();
     let node = format!("{}-node", net.id);
     let left =
         Command::new("ip").args(["netns", "exec", &node, "sh", "-c", "PATH=$PATH:/usr/sbin nft list tables"]).output();
@@ -483,13 +477,21 @@ fn what_upstreams_proxy_left_no_longer_decides() {
     net.serve();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     // The Service had no endpoints when that proxy ended.
-    let stale = "add table ip kube-proxy
-        add chain ip kube-proxy filter-prerouting-pre-dnat { type filter hook prerouting priority -110; }
-        add rule ip kube-proxy filter-prerouting-pre-dnat ip daddr 10.96.0.1 tcp dport 80 drop";
-    runtime.block_on(net.nft().apply(stale)).unwrap();
+    let table = tables::Table { version: Version::V4, name: "kube-proxy".to_owned() };
+    let chain = "filter-prerouting-pre-dnat".to_owned();
+    let hook = Hook { kind: Kind::Filter, point: Point::Prerouting, priority: -110 };
+    let address = Datum::Address("10.96.0.1".parse().unwrap());
+    let drop = vec![Statement::Is(Field::Destination(Version::V4), address, true), Statement::Verdict(Verdict::Drop)];
+    let mut stale = Transaction::default();
+    stale.extend([
+        Change::AddTable(table.clone()),
+        Change::AddChain(table.clone(), chain.clone(), Some(hook)),
+        Change::AddRule(table, chain, drop),
+    ]);
+    net.socket().apply(&stale).unwrap();
     let mut proxy = Proxy::new(&net);
     proxy.set(&cluster_ip(), &[1]);
     assert!(net.ask("out", "10.96.0.1:80").is_err());
-    runtime.block_on(ferry_proxy::succeed(&net.nft())).unwrap();
+    runtime.block_on(ferry_proxy::succeed(&Rules::of(net.socket()))).unwrap();
     net.ask("out", "10.96.0.1:80").unwrap();
 }

@@ -68,7 +68,8 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     if let Err(error) = loop_devices(&layout.data) {
         faults.push(format!("detaching loop devices: {error:#}"));
     }
-    if let Err(error) = proxy::cleanup(&proxy::Nft::default()).await {
+    let cleaned = async { proxy::cleanup(&proxy::Rules::of_kernel()?).await };
+    if let Err(error) = cleaned.await {
         faults.push(format!("removing the proxy's rules: {error:#}"));
     }
     // Gone already where there was no pod.

@@ -1,5 +1,5 @@
 //! What carries a model into the kernel. One so far: nftables.
 
 pub mod conntrack;
-pub mod nft;
 pub mod nftables;
+pub mod rules;

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::*;
 
-/// A proxier for Services `a` and `b` of namespace `ns`, whose nft takes everything.
+/// A proxier for Services `a` and `b` of namespace `ns`, whose kernel takes everything.
 async fn proxier(tasks: &Supervisor) -> Proxier {
     let answer = async |request: Request<Body>| {
         if request.uri().query().unwrap_or_default().contains("watch=true") {
@@ -26,10 +26,9 @@ async fn proxier(tasks: &Supervisor) -> Proxier {
     let informers = Informers::new(kube::Client::new(tower::service_fn(answer), "default"), tasks);
     let (services, slices) = (informers.of::<Service>(), informers.of::<EndpointSlice>());
     tokio::join!(services.synced(), slices.synced());
-    let nft = crate::Nft::with_command(["sh", "-c", "cat"].map(String::from).to_vec());
-    let config = Config { nft, ..Config::default() };
+    let (rules, config) = (Rules::new(|_| Ok(())), Config::default());
     let health = Health::new();
-    Proxier::new(config, Tracker::new(services, &slices), Arc::default(), health, tasks)
+    Proxier::new(config, rules, Tracker::new(services, &slices), Arc::default(), health, tasks)
 }
 
 fn key(name: &str) -> Key {

@@ -3,129 +3,155 @@
 //! Chains, their hooks and priorities are upstream's (`pkg/proxy/nftables`), so that what else is on a node (network
 //! policies, host firewalls) meets the same order with either proxy.
 
-use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netfilter::tables::{Datum, Element, Field, Hook, Kind, Point, Rule, Set, Statement, Type, Verdict};
+use netfilter::{Change, Transaction};
 
 use super::chains::masquerade;
-use super::{Lookup, Map, NodePortAddresses, Options, TABLE, addr_type, ip};
+use super::{Class, Map, NodePortAddresses, Options, goto, jump, table, version};
 use crate::model::Family;
 
-// Priorities as numbers: before nft 1.0.7 the name `dstnat` is not known in the output hook.
-const BASE_CHAINS: [(&str, &str); 8] = [
-    ("filter-prerouting-pre-dnat", "type filter hook prerouting priority -110"),
-    ("filter-output-pre-dnat", "type filter hook output priority -110"),
-    ("filter-input", "type filter hook input priority 0"),
-    ("filter-forward", "type filter hook forward priority 0"),
-    ("filter-output", "type filter hook output priority 0"),
-    ("nat-prerouting", "type nat hook prerouting priority -100"),
-    ("nat-output", "type nat hook output priority -100"),
-    ("nat-postrouting", "type nat hook postrouting priority 100"),
+const BASE_CHAINS: [(&str, Kind, Point, i32); 8] = [
+    ("filter-prerouting-pre-dnat", Kind::Filter, Point::Prerouting, -110),
+    ("filter-output-pre-dnat", Kind::Filter, Point::Output, -110),
+    ("filter-input", Kind::Filter, Point::Input, 0),
+    ("filter-forward", Kind::Filter, Point::Forward, 0),
+    ("filter-output", Kind::Filter, Point::Output, 0),
+    ("nat-prerouting", Kind::Nat, Point::Prerouting, -100),
+    ("nat-output", Kind::Nat, Point::Output, -100),
+    ("nat-postrouting", Kind::Nat, Point::Postrouting, 100),
 ];
 
+/// The others. The last one stays empty: it tells whether the table is still there.
+const CHAINS: [&str; 8] = [
+    "services",
+    "masquerading",
+    "service-endpoints-check",
+    "nodeport-endpoints-check",
+    "cluster-ips-check",
+    "firewall-check",
+    REJECT,
+    ALIVE,
+];
+
+/// Where what is refused goes.
+pub(super) const REJECT: &str = "reject-chain";
+/// It is always empty.
+pub(super) const ALIVE: &str = "alive";
+
 /// Creates the table anew, in the same transaction in which an old one goes.
-pub(super) fn script(options: &Options) -> String {
-    let ip = ip(options.family);
-    let mut out = String::new();
-    let mut line = |text: String| writeln!(out, "{text}").expect("a String takes it");
-    line(format!("add table {ip} {TABLE}"));
-    line(format!("delete table {ip} {TABLE}"));
-    line(format!("add table {ip} {TABLE} {{ comment \"rules of ferry proxy\" ; }}"));
-    for (name, hook) in BASE_CHAINS {
-        line(format!("add chain {ip} {TABLE} {name} {{ {hook} ; }}"));
-    }
-    for map in Map::all() {
-        line(format!("add {} {ip} {TABLE} {} {{ {} ; }}", kind(map), map.name(), definition(map, options.family)));
-    }
-    for name in ["services", "masquerading", "service-endpoints-check", "nodeport-endpoints-check"] {
-        line(format!("add chain {ip} {TABLE} {name}"));
-    }
-    // The last one stays empty: it tells whether the table is still there.
-    for name in ["cluster-ips-check", "firewall-check", "reject-chain", "alive"] {
-        line(format!("add chain {ip} {TABLE} {name}"));
-    }
-    for (chain, rule) in rules(options) {
-        line(format!("add rule {ip} {TABLE} {chain} {rule}"));
-    }
-    out
+pub(super) fn create(options: &Options) -> Transaction {
+    let of = || table(options.family);
+    let mut made = Transaction::default();
+    made.extend([Change::AddTable(of()), Change::DeleteTable(of()), Change::AddTable(of())]);
+    made.extend(BASE_CHAINS.map(|(name, kind, point, priority)| {
+        Change::AddChain(of(), name.to_owned(), Some(Hook { kind, point, priority }))
+    }));
+    made.extend(Map::all().map(|map| Change::AddSet(of(), definition(map, options.family))));
+    made.extend(CHAINS.map(|name| Change::AddChain(of(), name.to_owned(), None)));
+    made.extend(rules(options).into_iter().map(|(chain, rule)| Change::AddRule(of(), chain.to_owned(), rule)));
+    made
 }
 
-pub(super) fn kind(map: Map) -> &'static str {
+pub(super) fn definition(map: Map, family: Family) -> Set {
+    let (name, address) = (map.name(), Type::Address(version(family)));
     match map {
-        Map::ClusterIps | Map::Hairpin => "set",
-        _ => "map",
-    }
-}
-
-fn definition(map: Map, family: Family) -> String {
-    let (ip, addr) = (ip(family), addr_type(family));
-    match map {
-        Map::ClusterIps => format!("type {addr}"),
-        Map::Hairpin => format!("type {addr} . {addr} . inet_proto . inet_service"),
+        Map::ClusterIps => Set::of(name, [address]),
+        Map::Hairpin => Set::of(name, [address, address, Type::Protocol, Type::Port]),
         Map::ServiceIps | Map::NoEndpointServices | Map::FirewallIps => {
-            format!("type {addr} . inet_proto . inet_service : verdict")
+            Set::verdicts(name, [address, Type::Protocol, Type::Port])
         }
-        Map::ServiceNodePorts | Map::NoEndpointNodePorts => "type inet_proto . inet_service : verdict".to_owned(),
-        Map::Endpoints(Lookup { class, protocol, .. }) => {
-            let key = class.key(family, protocol);
-            format!("typeof {key} . numgen random mod 2 : {ip} daddr . {} dport", protocol.as_str())
+        Map::ServiceNodePorts | Map::NoEndpointNodePorts => Set::verdicts(name, [Type::Protocol, Type::Port]),
+        Map::Endpoints(Class::Address, _) => {
+            Set::map(name, [address, Type::Protocol, Type::Port, Type::Number], [address, Type::Port])
+        }
+        Map::Endpoints(Class::NodePort, _) => {
+            Set::map(name, [Type::Protocol, Type::Port, Type::Number], [address, Type::Port])
         }
     }
 }
 
-fn rules(options: &Options) -> Vec<(&'static str, String)> {
-    let ip = ip(options.family);
-    let key = format!("{ip} daddr . meta l4proto . th dport");
+fn rules(options: &Options) -> Vec<(&'static str, Rule)> {
+    let version = version(options.family);
+    let (source, destination) = (Field::Source(version), Field::Destination(version));
+    let by_address = |map: Map| vec![Statement::VerdictMap(Class::Address.fields(options.family), map.name())];
+    let for_cluster_ip = || Statement::In(vec![destination], Map::ClusterIps.name(), true);
+    let new_to = |chain: &str| vec![Statement::New, jump(chain)];
     let mark = options.masquerade_mark;
-    let loopback = match options.family {
-        Family::V4 => "ip daddr != 127.0.0.0/8",
-        Family::V6 => "ip6 daddr != ::1",
-    };
-    let node_port = match &options.node_port_addresses {
-        NodePortAddresses::All => Some((format!("fib daddr type local {loopback}"), loopback.to_owned())),
-        NodePortAddresses::Ips(ips) => {
-            let of_family = |addr: &&std::net::IpAddr| Family::of(addr) == options.family && !addr.is_loopback();
-            let ips: Vec<String> = ips.iter().filter(of_family).map(ToString::to_string).collect();
-            let matches = format!("{ip} daddr {{ {} }}", ips.join(", "));
-            (!ips.is_empty()).then(|| (matches.clone(), matches))
-        }
-    };
     let mut rules = vec![
-        ("filter-prerouting-pre-dnat", "ct state new jump firewall-check".to_owned()),
-        ("filter-output-pre-dnat", "ct state new jump firewall-check".to_owned()),
-        ("filter-input", "ct state new jump nodeport-endpoints-check".to_owned()),
-        ("filter-input", "ct state new jump service-endpoints-check".to_owned()),
-        ("filter-forward", "ct state new jump service-endpoints-check".to_owned()),
-        ("filter-forward", "ct state new jump cluster-ips-check".to_owned()),
-        ("filter-output", "ct state new jump service-endpoints-check".to_owned()),
-        ("filter-output", "ct state new jump cluster-ips-check".to_owned()),
-        ("nat-prerouting", "jump services".to_owned()),
-        ("nat-output", "jump services".to_owned()),
-        ("nat-postrouting", "jump masquerading".to_owned()),
+        ("filter-prerouting-pre-dnat", new_to("firewall-check")),
+        ("filter-output-pre-dnat", new_to("firewall-check")),
+        ("filter-input", new_to("nodeport-endpoints-check")),
+        ("filter-input", new_to("service-endpoints-check")),
+        ("filter-forward", new_to("service-endpoints-check")),
+        ("filter-forward", new_to("cluster-ips-check")),
+        ("filter-output", new_to("service-endpoints-check")),
+        ("filter-output", new_to("cluster-ips-check")),
+        ("nat-prerouting", vec![jump("services")]),
+        ("nat-output", vec![jump("services")]),
+        ("nat-postrouting", vec![jump("masquerading")]),
+        ("masquerading", vec![Statement::HasMark(mark), Statement::TurnMark(mark), Statement::Masquerade]),
         (
             "masquerading",
-            format!("meta mark and {mark:#x} != 0 meta mark set meta mark xor {mark:#x} masquerade fully-random"),
+            vec![
+                Statement::Translated,
+                Statement::In(
+                    vec![source, destination, Field::Protocol, Field::DestinationPort],
+                    Map::Hairpin.name(),
+                    true,
+                ),
+                Statement::Masquerade,
+            ],
         ),
-        (
-            "masquerading",
-            format!(
-                "ct status dnat {ip} saddr . {ip} daddr . meta l4proto . th dport @hairpin-connections masquerade fully-random"
-            ),
-        ),
-        ("reject-chain", "reject".to_owned()),
-        ("service-endpoints-check", format!("{key} vmap @no-endpoint-services")),
-        ("cluster-ips-check", format!("{ip} daddr @cluster-ips reject comment \"invalid ports of cluster IPs\"")),
-        ("firewall-check", format!("{key} vmap @firewall-ips")),
+        (REJECT, vec![Statement::Reject]),
+        ("service-endpoints-check", by_address(Map::NoEndpointServices)),
+        // Ports that the cluster IP does not have.
+        ("cluster-ips-check", vec![for_cluster_ip(), Statement::Reject]),
+        ("firewall-check", by_address(Map::FirewallIps)),
     ];
     // Traffic to a cluster IP from outside the cluster may leave for another node: its answer must come back here.
     if options.masquerade_all {
-        rules.push(("services", format!("{ip} daddr @cluster-ips {}", masquerade(options))));
-    } else if let Some(outside) = options.local.rule(options.family, true) {
-        rules.push(("services", format!("{ip} daddr @cluster-ips {outside} {}", masquerade(options))));
+        rules.push(("services", vec![for_cluster_ip(), masquerade(options)]));
+    } else if let Some(outside) = options.local.statement(options.family, false) {
+        rules.push(("services", vec![for_cluster_ip(), outside, masquerade(options)]));
     }
-    rules.push(("services", format!("{key} vmap @service-ips")));
-    if let Some((to_node, check)) = node_port {
-        rules.push(("services", format!("{to_node} meta l4proto . th dport vmap @service-nodeports")));
-        rules
-            .push(("nodeport-endpoints-check", format!("{check} meta l4proto . th dport vmap @no-endpoint-nodeports")));
+    rules.push(("services", by_address(Map::ServiceIps)));
+    if let Some([to_node, check]) = node_port(options) {
+        let by_port = |map: Map| Statement::VerdictMap(Class::NodePort.fields(options.family), map.name());
+        rules.push(("services", [to_node, vec![by_port(Map::ServiceNodePorts)]].concat()));
+        rules.push(("nodeport-endpoints-check", [check, vec![by_port(Map::NoEndpointNodePorts)]].concat()));
     }
     rules
+}
+
+/// What tells traffic to node ports: before it is translated, and of what is for this machine; none if no address of the
+/// family takes any.
+fn node_port(options: &Options) -> Option<[Rule; 2]> {
+    let destination = Field::Destination(version(options.family));
+    let loopback: IpNet = match options.family {
+        Family::V4 => IpNet::from(ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::new(127, 0, 0, 0), 8)),
+        Family::V6 => IpNet::from(IpAddr::from(std::net::Ipv6Addr::LOCALHOST)),
+    };
+    match &options.node_port_addresses {
+        NodePortAddresses::All => {
+            let outside = Statement::Within(destination, loopback, false);
+            Some([vec![Statement::DestinationIsLocal, outside.clone()], vec![outside]])
+        }
+        NodePortAddresses::Ips(ips) => {
+            let of_family = |ip: &&IpAddr| Family::of(ip) == options.family && !ip.is_loopback();
+            let mut ips: Vec<IpAddr> = ips.iter().filter(of_family).copied().collect();
+            ips.sort();
+            ips.dedup();
+            let among = ips.into_iter().map(|ip| Element::of([Datum::Address(ip)])).collect::<Vec<_>>();
+            let matches = vec![Statement::Among(destination, among.clone(), true)];
+            (!among.is_empty()).then(|| [matches.clone(), matches])
+        }
+    }
+}
+
+/// The verdict of those who are refused.
+pub(super) fn refuse() -> Verdict {
+    goto(REJECT)
 }

@@ -1,9 +1,12 @@
 //! The chains: those that service ports of one shape share, and those of session affinity.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use super::{Compiler, Lookup, Map, Options, addr_type, fingerprint, ip};
-use crate::model::{Family, Protocol};
+use netfilter::tables::{Datum, Field, Rule, Set, Statement, Type, Verdict};
+
+use super::{Compiler, Map, Options, fingerprint, goto, transport, version};
+use crate::model::Family;
 
 /// What a destination is looked up by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,11 +25,11 @@ impl Class {
         }
     }
 
-    /// The key of its maps with endpoints, but for the number.
-    pub(super) fn key(self, family: Family, protocol: Protocol) -> String {
+    /// The key of its maps; those with endpoints have a number besides.
+    pub(super) fn fields(self, family: Family) -> Vec<Field> {
         match self {
-            Class::Address => format!("{} daddr . {} dport", ip(family), protocol.as_str()),
-            Class::NodePort => format!("{} dport", protocol.as_str()),
+            Class::Address => vec![Field::Destination(version(family)), Field::Protocol, Field::DestinationPort],
+            Class::NodePort => vec![Field::Protocol, Field::DestinationPort],
         }
     }
 }
@@ -50,8 +53,6 @@ pub enum Policy {
 pub struct Shared {
     /// Lookup.
     pub class: Class,
-    /// Protocol.
-    pub protocol: Protocol,
     /// Policy.
     pub policy: Policy,
     /// Number of endpoints in the cluster.
@@ -63,7 +64,7 @@ pub struct Shared {
 impl Shared {
     /// Its name.
     pub fn name(&self) -> String {
-        let prefix = format!("{}-{}", self.protocol.as_str(), self.class.prefix());
+        let prefix = self.class.prefix();
         let Shared { cluster, local, .. } = self;
         match self.policy {
             Policy::Cluster | Policy::InternalLocal => format!("{prefix}cluster-{cluster}"),
@@ -79,42 +80,41 @@ impl Shared {
     }
 
     /// Its rules.
-    pub fn rules(&self, options: &Options) -> Vec<String> {
+    pub fn rules(&self, options: &Options) -> Vec<Rule> {
         let mut rules = Vec::new();
         match self.policy {
             Policy::Cluster | Policy::InternalLocal => {}
-            Policy::External => rules.push(masquerade(options)),
+            Policy::External => rules.push(vec![masquerade(options)]),
             Policy::ExternalLocal => {
                 if let Some(cluster) = self.needs() {
                     rules.extend(short_circuit(options, &cluster.name()));
                 }
                 if self.local > 0 {
-                    rules.push(self.dnat(options, true, self.local));
+                    rules.push(self.translate(options, true, self.local));
                 }
                 return rules;
             }
         }
-        rules.push(self.dnat(options, false, self.cluster));
+        rules.push(self.translate(options, false, self.cluster));
         rules
     }
 
-    fn dnat(&self, options: &Options, local: bool, count: usize) -> String {
-        let Shared { class, protocol, .. } = *self;
-        let map = Map::Endpoints(Lookup { class, local, protocol }).name();
-        let key = class.key(options.family, protocol);
-        format!("dnat {} to {key} . numgen random mod {count} map @{map}", ip(options.family))
+    fn translate(&self, options: &Options, local: bool, count: usize) -> Rule {
+        let mut key = self.class.fields(options.family);
+        key.push(Field::Random(count as u32));
+        vec![Statement::TranslateBy(key, Map::Endpoints(self.class, local).name())]
     }
 }
 
-pub(super) fn masquerade(options: &Options) -> String {
-    format!("meta mark set meta mark or {:#x}", options.masquerade_mark)
+pub(super) fn masquerade(options: &Options) -> Statement {
+    Statement::AddMark(options.masquerade_mark)
 }
 
 /// Traffic of pods and of the node itself to an external address goes to any endpoint.
-fn short_circuit(options: &Options, cluster: &str) -> Vec<String> {
-    let pods = options.local.rule(options.family, false).map(|local| format!("{local} goto {cluster}"));
-    let node =
-        [format!("fib saddr type local {}", masquerade(options)), format!("fib saddr type local goto {cluster}")];
+fn short_circuit(options: &Options, cluster: &str) -> Vec<Rule> {
+    let there = || Statement::Verdict(goto(cluster));
+    let pods = options.local.statement(options.family, true).map(|local| vec![local, there()]);
+    let node = [vec![Statement::SourceIsLocal, masquerade(options)], vec![Statement::SourceIsLocal, there()]];
     pods.into_iter().chain(node).collect()
 }
 
@@ -139,52 +139,61 @@ impl Compiler<'_> {
             let rules = self.affinity_rules(&choice.local);
             self.fragment.chains.insert(local.clone(), rules);
         }
-        let (name, rules) = match policy {
+        let there = |chain: &str| vec![Statement::Verdict(goto(chain))];
+        let rules = match policy {
             Policy::Cluster => return cluster,
             Policy::InternalLocal => return local,
-            Policy::External => {
-                let rules = vec![masquerade(self.options), format!("goto {cluster}")];
-                (format!("affinity-{id:016x}-external"), rules)
-            }
+            Policy::External => vec![vec![masquerade(self.options)], there(&cluster)],
             Policy::ExternalLocal => {
                 let mut rules = Vec::new();
                 if !choice.cluster.is_empty() {
                     rules.extend(short_circuit(self.options, &cluster));
                 }
                 if !choice.local.is_empty() {
-                    rules.push(format!("goto {local}"));
+                    rules.push(there(&local));
                 }
-                (format!("affinity-{id:016x}-external"), rules)
+                rules
             }
         };
+        let name = format!("affinity-{id:016x}-external");
         self.fragment.chains.insert(name.clone(), rules);
         name
     }
 
-    fn affinity_rules(&mut self, endpoints: &[SocketAddr]) -> Vec<String> {
-        let ip = ip(self.options.family);
-        let named: Vec<(String, String)> = endpoints.iter().map(|address| self.affinity_endpoint(*address)).collect();
-        let stay = named.iter().map(|(chain, set)| format!("{ip} saddr @{set} goto {chain}"));
-        let choices: Vec<String> =
-            named.iter().enumerate().map(|(n, (chain, _))| format!("{n} : goto {chain}")).collect();
-        let draw = format!("numgen random mod {} vmap {{ {} }}", named.len(), choices.join(", "));
-        stay.chain([draw]).collect()
+    fn affinity_rules(&mut self, endpoints: &[SocketAddr]) -> Vec<Rule> {
+        let source = Field::Source(version(self.options.family));
+        let named: Vec<(Verdict, String)> = endpoints
+            .iter()
+            .map(|address| {
+                let (chain, set) = self.affinity_endpoint(*address);
+                (goto(&chain), set)
+            })
+            .collect();
+        let stay = |(there, set): &(Verdict, String)| {
+            vec![Statement::In(vec![source], set.clone(), true), Statement::Verdict(there.clone())]
+        };
+        let draw = vec![Statement::Draw(named.iter().map(|(there, _)| there.clone()).collect())];
+        named.iter().map(stay).chain([draw]).collect()
     }
 
     /// The chain and the set of one endpoint.
     fn affinity_endpoint(&mut self, address: SocketAddr) -> (String, String) {
-        let (port, ip) = (self.port, ip(self.options.family));
+        let (port, version) = (self.port, version(self.options.family));
         let seconds = port.affinity_seconds.unwrap_or_default();
-        let protocol = port.protocol.as_str();
-        let id = fingerprint(&[&port.name, protocol, &address.to_string()]);
+        let id = fingerprint(&[&port.name, port.protocol.as_str(), &address.to_string()]);
         // The timeout is part of the name: a set can't change its own.
-        let (chain, set) = (format!("endpoint-{id:016x}"), format!("clients-{id:016x}-{seconds}"));
-        let addr = addr_type(self.options.family);
-        let definition = format!("type {addr} ; flags dynamic,timeout ; timeout {seconds}s ;");
-        self.fragment.sets.insert(set.clone(), definition);
-        let rules =
-            vec![format!("update @{set} {{ {ip} saddr }}"), format!("meta l4proto {protocol} dnat {ip} to {address}")];
+        let (chain, name) = (format!("endpoint-{id:016x}"), format!("clients-{id:016x}-{seconds}"));
+        let timeout = Some(Duration::from_secs(u64::from(seconds)));
+        let set = Set { timeout, ..Set::of(name.clone(), [Type::Address(version)]) };
+        self.fragment.sets.insert(name.clone(), set);
+        let rules = vec![
+            vec![Statement::Update(vec![Field::Source(version)], name.clone())],
+            vec![
+                Statement::Is(Field::Protocol, Datum::Protocol(transport(port.protocol)), true),
+                Statement::TranslateTo(address),
+            ],
+        ];
         self.fragment.chains.insert(chain.clone(), rules);
-        (chain, set)
+        (chain, name)
     }
 }

@@ -29,14 +29,14 @@ fn table(spec: Json, endpoints: &[&str]) -> Table {
     let mut table = Table::new(options());
     table.replace("default/web", fragment(spec, endpoints));
     let now = Instant::now();
-    table.script(now).unwrap();
+    table.transaction(now).unwrap();
     table.applied(now);
     table
 }
 
 #[track_caller]
-fn check(script: Option<String>, expected: Expect) {
-    let script = script.unwrap_or_default().replace("ip ferry-proxy ", "");
+fn check(transaction: Option<netfilter::Transaction>, expected: Expect) {
+    let script = transaction.unwrap_or_default().to_string().replace("ip ferry-proxy ", "");
     expected.assert_eq(&script);
 }
 
@@ -44,10 +44,10 @@ fn check(script: Option<String>, expected: Expect) {
 #[track_caller]
 fn check_added(spec: Json, endpoints: &[&str], expected: Expect) {
     let mut table = Table::new(options());
-    table.script(Instant::now()).unwrap();
+    table.transaction(Instant::now()).unwrap();
     table.applied(Instant::now());
     table.replace("default/web", fragment(spec, endpoints));
-    check(table.script(Instant::now()), expected);
+    check(table.transaction(Instant::now()), expected);
 }
 
 fn cluster_ip() -> Json {
@@ -57,11 +57,11 @@ fn cluster_ip() -> Json {
 #[test]
 fn the_fixed_part() {
     check(
-        Table::new(options()).script(Instant::now()),
+        Table::new(options()).transaction(Instant::now()),
         expect![[r#"
             add table ip ferry-proxy
             delete table ip ferry-proxy
-            add table { comment "rules of ferry proxy" ; }
+            add table ip ferry-proxy
             add chain filter-prerouting-pre-dnat { type filter hook prerouting priority -110 ; }
             add chain filter-output-pre-dnat { type filter hook output priority -110 ; }
             add chain filter-input { type filter hook input priority 0 ; }
@@ -77,18 +77,10 @@ fn the_fixed_part() {
             add map no-endpoint-nodeports { type inet_proto . inet_service : verdict ; }
             add map firewall-ips { type ipv4_addr . inet_proto . inet_service : verdict ; }
             add set hairpin-connections { type ipv4_addr . ipv4_addr . inet_proto . inet_service ; }
-            add map endpoints-tcp { typeof ip daddr . tcp dport . numgen random mod 2 : ip daddr . tcp dport ; }
-            add map endpoints-udp { typeof ip daddr . udp dport . numgen random mod 2 : ip daddr . udp dport ; }
-            add map endpoints-sctp { typeof ip daddr . sctp dport . numgen random mod 2 : ip daddr . sctp dport ; }
-            add map local-endpoints-tcp { typeof ip daddr . tcp dport . numgen random mod 2 : ip daddr . tcp dport ; }
-            add map local-endpoints-udp { typeof ip daddr . udp dport . numgen random mod 2 : ip daddr . udp dport ; }
-            add map local-endpoints-sctp { typeof ip daddr . sctp dport . numgen random mod 2 : ip daddr . sctp dport ; }
-            add map nodeport-endpoints-tcp { typeof tcp dport . numgen random mod 2 : ip daddr . tcp dport ; }
-            add map nodeport-endpoints-udp { typeof udp dport . numgen random mod 2 : ip daddr . udp dport ; }
-            add map nodeport-endpoints-sctp { typeof sctp dport . numgen random mod 2 : ip daddr . sctp dport ; }
-            add map local-nodeport-endpoints-tcp { typeof tcp dport . numgen random mod 2 : ip daddr . tcp dport ; }
-            add map local-nodeport-endpoints-udp { typeof udp dport . numgen random mod 2 : ip daddr . udp dport ; }
-            add map local-nodeport-endpoints-sctp { typeof sctp dport . numgen random mod 2 : ip daddr . sctp dport ; }
+            add map endpoints { type ipv4_addr . inet_proto . inet_service . mark : ipv4_addr . inet_service ; }
+            add map local-endpoints { type ipv4_addr . inet_proto . inet_service . mark : ipv4_addr . inet_service ; }
+            add map nodeport-endpoints { type inet_proto . inet_service . mark : ipv4_addr . inet_service ; }
+            add map local-nodeport-endpoints { type inet_proto . inet_service . mark : ipv4_addr . inet_service ; }
             add chain services
             add chain masquerading
             add chain service-endpoints-check
@@ -112,9 +104,9 @@ fn the_fixed_part() {
             add rule masquerading ct status dnat ip saddr . ip daddr . meta l4proto . th dport @hairpin-connections masquerade fully-random
             add rule reject-chain reject
             add rule service-endpoints-check ip daddr . meta l4proto . th dport vmap @no-endpoint-services
-            add rule cluster-ips-check ip daddr @cluster-ips reject comment "invalid ports of cluster IPs"
+            add rule cluster-ips-check ip daddr @cluster-ips reject
             add rule firewall-check ip daddr . meta l4proto . th dport vmap @firewall-ips
-            add rule services ip daddr @cluster-ips ip saddr != { 10.1.0.0/16 } meta mark set meta mark or 0x4000
+            add rule services ip daddr @cluster-ips ip saddr != { 10.1.0.0-10.1.255.255 } meta mark set meta mark or 0x4000
             add rule services ip daddr . meta l4proto . th dport vmap @service-ips
             add rule services ip daddr { 192.0.2.10 } meta l4proto . th dport vmap @service-nodeports
             add rule nodeport-endpoints-check ip daddr { 192.0.2.10 } meta l4proto . th dport vmap @no-endpoint-nodeports
@@ -128,12 +120,12 @@ fn a_cluster_ip_is_three_sorts_of_elements() {
         cluster_ip(),
         &["10.1.0.1@n1", "10.1.0.2@n2"],
         expect![[r#"
-            add chain tcp-cluster-2
-            add rule tcp-cluster-2 dnat ip to ip daddr . tcp dport . numgen random mod 2 map @endpoints-tcp
+            add chain cluster-2
+            add rule cluster-2 dnat to ip daddr . meta l4proto . th dport . numgen random mod 2 map @endpoints
             add element cluster-ips { 10.96.0.1 }
-            add element service-ips { 10.96.0.1 . tcp . 80 : goto tcp-cluster-2 }
+            add element service-ips { 10.96.0.1 . tcp . 80 : goto cluster-2 }
             add element hairpin-connections { 10.1.0.1 . 10.1.0.1 . tcp . 8080 }
-            add element endpoints-tcp { 10.96.0.1 . 80 . 0 : 10.1.0.1 . 8080, 10.96.0.1 . 80 . 1 : 10.1.0.2 . 8080 }
+            add element endpoints { 10.96.0.1 . tcp . 80 . 0 : 10.1.0.1 . 8080, 10.96.0.1 . tcp . 80 . 1 : 10.1.0.2 . 8080 }
         "#]],
     );
 }
@@ -158,19 +150,19 @@ fn node_ports_and_external_addresses() {
         spec,
         &["10.1.0.1@n2"],
         expect![[r#"
-            add chain tcp-cluster-1
-            add rule tcp-cluster-1 dnat ip to ip daddr . tcp dport . numgen random mod 1 map @endpoints-tcp
-            add chain tcp-external-1
-            add rule tcp-external-1 meta mark set meta mark or 0x4000
-            add rule tcp-external-1 dnat ip to ip daddr . tcp dport . numgen random mod 1 map @endpoints-tcp
-            add chain tcp-nodeport-external-1
-            add rule tcp-nodeport-external-1 meta mark set meta mark or 0x4000
-            add rule tcp-nodeport-external-1 dnat ip to tcp dport . numgen random mod 1 map @nodeport-endpoints-tcp
+            add chain cluster-1
+            add rule cluster-1 dnat to ip daddr . meta l4proto . th dport . numgen random mod 1 map @endpoints
+            add chain external-1
+            add rule external-1 meta mark set meta mark or 0x4000
+            add rule external-1 dnat to ip daddr . meta l4proto . th dport . numgen random mod 1 map @endpoints
+            add chain nodeport-external-1
+            add rule nodeport-external-1 meta mark set meta mark or 0x4000
+            add rule nodeport-external-1 dnat to meta l4proto . th dport . numgen random mod 1 map @nodeport-endpoints
             add element cluster-ips { 10.96.0.1 }
-            add element service-ips { 10.96.0.1 . tcp . 80 : goto tcp-cluster-1, 198.51.100.1 . tcp . 80 : goto tcp-external-1 }
-            add element service-nodeports { tcp . 30080 : goto tcp-nodeport-external-1 }
-            add element endpoints-tcp { 10.96.0.1 . 80 . 0 : 10.1.0.1 . 8080, 198.51.100.1 . 80 . 0 : 10.1.0.1 . 8080 }
-            add element nodeport-endpoints-tcp { 30080 . 0 : 10.1.0.1 . 8080 }
+            add element service-ips { 10.96.0.1 . tcp . 80 : goto cluster-1, 198.51.100.1 . tcp . 80 : goto external-1 }
+            add element service-nodeports { tcp . 30080 : goto nodeport-external-1 }
+            add element endpoints { 10.96.0.1 . tcp . 80 . 0 : 10.1.0.1 . 8080, 198.51.100.1 . tcp . 80 . 0 : 10.1.0.1 . 8080 }
+            add element nodeport-endpoints { tcp . 30080 . 0 : 10.1.0.1 . 8080 }
         "#]],
     );
 }
@@ -178,7 +170,7 @@ fn node_ports_and_external_addresses() {
 #[test]
 fn external_policy_local() {
     let spec = json!({"clusterIP": "10.96.0.1", "type": "LoadBalancer", "externalTrafficPolicy": "Local",
-        "loadBalancerSourceRanges": ["203.0.113.0/24"], "ports": [{"port": 80, "nodePort": 30080}],
+        "loadBalancerSourceRanges": ["203.0.113.0/24", "203.0.113.128/25"], "ports": [{"port": 80, "nodePort": 30080}],
         "status": {"loadBalancer": {"ingress": [{"ip": "198.51.100.1"}]}}});
     check_added(
         spec.clone(),
@@ -186,30 +178,30 @@ fn external_policy_local() {
         expect![[r#"
             add chain firewall-c87c6d7605094b7c
             flush chain firewall-c87c6d7605094b7c
-            add rule firewall-c87c6d7605094b7c ip saddr != { 203.0.113.0/24 } drop
-            add chain tcp-cluster-2
-            add rule tcp-cluster-2 dnat ip to ip daddr . tcp dport . numgen random mod 2 map @endpoints-tcp
-            add chain tcp-local-2-1
-            add rule tcp-local-2-1 ip saddr { 10.1.0.0/16 } goto tcp-cluster-2
-            add rule tcp-local-2-1 fib saddr type local meta mark set meta mark or 0x4000
-            add rule tcp-local-2-1 fib saddr type local goto tcp-cluster-2
-            add rule tcp-local-2-1 dnat ip to ip daddr . tcp dport . numgen random mod 1 map @local-endpoints-tcp
-            add chain tcp-nodeport-cluster-2
-            add rule tcp-nodeport-cluster-2 dnat ip to tcp dport . numgen random mod 2 map @nodeport-endpoints-tcp
-            add chain tcp-nodeport-local-2-1
-            add rule tcp-nodeport-local-2-1 ip saddr { 10.1.0.0/16 } goto tcp-nodeport-cluster-2
-            add rule tcp-nodeport-local-2-1 fib saddr type local meta mark set meta mark or 0x4000
-            add rule tcp-nodeport-local-2-1 fib saddr type local goto tcp-nodeport-cluster-2
-            add rule tcp-nodeport-local-2-1 dnat ip to tcp dport . numgen random mod 1 map @local-nodeport-endpoints-tcp
+            add rule firewall-c87c6d7605094b7c ip saddr != { 203.0.113.0-203.0.113.255 } drop
+            add chain cluster-2
+            add rule cluster-2 dnat to ip daddr . meta l4proto . th dport . numgen random mod 2 map @endpoints
+            add chain local-2-1
+            add rule local-2-1 ip saddr { 10.1.0.0-10.1.255.255 } goto cluster-2
+            add rule local-2-1 fib saddr type local meta mark set meta mark or 0x4000
+            add rule local-2-1 fib saddr type local goto cluster-2
+            add rule local-2-1 dnat to ip daddr . meta l4proto . th dport . numgen random mod 1 map @local-endpoints
+            add chain nodeport-cluster-2
+            add rule nodeport-cluster-2 dnat to meta l4proto . th dport . numgen random mod 2 map @nodeport-endpoints
+            add chain nodeport-local-2-1
+            add rule nodeport-local-2-1 ip saddr { 10.1.0.0-10.1.255.255 } goto nodeport-cluster-2
+            add rule nodeport-local-2-1 fib saddr type local meta mark set meta mark or 0x4000
+            add rule nodeport-local-2-1 fib saddr type local goto nodeport-cluster-2
+            add rule nodeport-local-2-1 dnat to meta l4proto . th dport . numgen random mod 1 map @local-nodeport-endpoints
             add element cluster-ips { 10.96.0.1 }
-            add element service-ips { 10.96.0.1 . tcp . 80 : goto tcp-cluster-2, 198.51.100.1 . tcp . 80 : goto tcp-local-2-1 }
-            add element service-nodeports { tcp . 30080 : goto tcp-nodeport-local-2-1 }
+            add element service-ips { 10.96.0.1 . tcp . 80 : goto cluster-2, 198.51.100.1 . tcp . 80 : goto local-2-1 }
+            add element service-nodeports { tcp . 30080 : goto nodeport-local-2-1 }
             add element firewall-ips { 198.51.100.1 . tcp . 80 : goto firewall-c87c6d7605094b7c }
             add element hairpin-connections { 10.1.0.1 . 10.1.0.1 . tcp . 8080 }
-            add element endpoints-tcp { 10.96.0.1 . 80 . 0 : 10.1.0.1 . 8080, 10.96.0.1 . 80 . 1 : 10.1.0.2 . 8080, 198.51.100.1 . 80 . 0 : 10.1.0.1 . 8080, 198.51.100.1 . 80 . 1 : 10.1.0.2 . 8080 }
-            add element local-endpoints-tcp { 198.51.100.1 . 80 . 0 : 10.1.0.1 . 8080 }
-            add element nodeport-endpoints-tcp { 30080 . 0 : 10.1.0.1 . 8080, 30080 . 1 : 10.1.0.2 . 8080 }
-            add element local-nodeport-endpoints-tcp { 30080 . 0 : 10.1.0.1 . 8080 }
+            add element endpoints { 10.96.0.1 . tcp . 80 . 0 : 10.1.0.1 . 8080, 10.96.0.1 . tcp . 80 . 1 : 10.1.0.2 . 8080, 198.51.100.1 . tcp . 80 . 0 : 10.1.0.1 . 8080, 198.51.100.1 . tcp . 80 . 1 : 10.1.0.2 . 8080 }
+            add element local-endpoints { 198.51.100.1 . tcp . 80 . 0 : 10.1.0.1 . 8080 }
+            add element nodeport-endpoints { tcp . 30080 . 0 : 10.1.0.1 . 8080, tcp . 30080 . 1 : 10.1.0.2 . 8080 }
+            add element local-nodeport-endpoints { tcp . 30080 . 0 : 10.1.0.1 . 8080 }
         "#]],
     );
     check_added(
@@ -218,27 +210,27 @@ fn external_policy_local() {
         expect![[r#"
             add chain firewall-c87c6d7605094b7c
             flush chain firewall-c87c6d7605094b7c
-            add rule firewall-c87c6d7605094b7c ip saddr != { 203.0.113.0/24 } drop
-            add chain tcp-cluster-1
-            add rule tcp-cluster-1 dnat ip to ip daddr . tcp dport . numgen random mod 1 map @endpoints-tcp
-            add chain tcp-local-1-0
-            add rule tcp-local-1-0 ip saddr { 10.1.0.0/16 } goto tcp-cluster-1
-            add rule tcp-local-1-0 fib saddr type local meta mark set meta mark or 0x4000
-            add rule tcp-local-1-0 fib saddr type local goto tcp-cluster-1
-            add chain tcp-nodeport-cluster-1
-            add rule tcp-nodeport-cluster-1 dnat ip to tcp dport . numgen random mod 1 map @nodeport-endpoints-tcp
-            add chain tcp-nodeport-local-1-0
-            add rule tcp-nodeport-local-1-0 ip saddr { 10.1.0.0/16 } goto tcp-nodeport-cluster-1
-            add rule tcp-nodeport-local-1-0 fib saddr type local meta mark set meta mark or 0x4000
-            add rule tcp-nodeport-local-1-0 fib saddr type local goto tcp-nodeport-cluster-1
+            add rule firewall-c87c6d7605094b7c ip saddr != { 203.0.113.0-203.0.113.255 } drop
+            add chain cluster-1
+            add rule cluster-1 dnat to ip daddr . meta l4proto . th dport . numgen random mod 1 map @endpoints
+            add chain local-1-0
+            add rule local-1-0 ip saddr { 10.1.0.0-10.1.255.255 } goto cluster-1
+            add rule local-1-0 fib saddr type local meta mark set meta mark or 0x4000
+            add rule local-1-0 fib saddr type local goto cluster-1
+            add chain nodeport-cluster-1
+            add rule nodeport-cluster-1 dnat to meta l4proto . th dport . numgen random mod 1 map @nodeport-endpoints
+            add chain nodeport-local-1-0
+            add rule nodeport-local-1-0 ip saddr { 10.1.0.0-10.1.255.255 } goto nodeport-cluster-1
+            add rule nodeport-local-1-0 fib saddr type local meta mark set meta mark or 0x4000
+            add rule nodeport-local-1-0 fib saddr type local goto nodeport-cluster-1
             add element cluster-ips { 10.96.0.1 }
-            add element service-ips { 10.96.0.1 . tcp . 80 : goto tcp-cluster-1, 198.51.100.1 . tcp . 80 : goto tcp-local-1-0 }
-            add element service-nodeports { tcp . 30080 : goto tcp-nodeport-local-1-0 }
+            add element service-ips { 10.96.0.1 . tcp . 80 : goto cluster-1, 198.51.100.1 . tcp . 80 : goto local-1-0 }
+            add element service-nodeports { tcp . 30080 : goto nodeport-local-1-0 }
             add element no-endpoint-services { 198.51.100.1 . tcp . 80 : drop }
             add element no-endpoint-nodeports { tcp . 30080 : drop }
             add element firewall-ips { 198.51.100.1 . tcp . 80 : goto firewall-c87c6d7605094b7c }
-            add element endpoints-tcp { 10.96.0.1 . 80 . 0 : 10.1.0.2 . 8080, 198.51.100.1 . 80 . 0 : 10.1.0.2 . 8080 }
-            add element nodeport-endpoints-tcp { 30080 . 0 : 10.1.0.2 . 8080 }
+            add element endpoints { 10.96.0.1 . tcp . 80 . 0 : 10.1.0.2 . 8080, 198.51.100.1 . tcp . 80 . 0 : 10.1.0.2 . 8080 }
+            add element nodeport-endpoints { tcp . 30080 . 0 : 10.1.0.2 . 8080 }
         "#]],
     );
 }
@@ -251,29 +243,29 @@ fn session_affinity_has_chains_of_its_own() {
         spec,
         &["10.1.0.1@n2", "10.1.0.2@n2"],
         expect![[r#"
-        add set clients-eb400c552e86f0a1-60 { type ipv4_addr ; flags dynamic,timeout ; timeout 60s ; }
-        add set clients-fb296ebfbd86374c-60 { type ipv4_addr ; flags dynamic,timeout ; timeout 60s ; }
-        add chain affinity-c87c6d7605094b7c-cluster
-        flush chain affinity-c87c6d7605094b7c-cluster
-        add chain affinity-c87c6d7605094b7c-external
-        flush chain affinity-c87c6d7605094b7c-external
-        add chain endpoint-eb400c552e86f0a1
-        flush chain endpoint-eb400c552e86f0a1
-        add chain endpoint-fb296ebfbd86374c
-        flush chain endpoint-fb296ebfbd86374c
-        add rule affinity-c87c6d7605094b7c-cluster ip saddr @clients-eb400c552e86f0a1-60 goto endpoint-eb400c552e86f0a1
-        add rule affinity-c87c6d7605094b7c-cluster ip saddr @clients-fb296ebfbd86374c-60 goto endpoint-fb296ebfbd86374c
-        add rule affinity-c87c6d7605094b7c-cluster numgen random mod 2 vmap { 0 : goto endpoint-eb400c552e86f0a1, 1 : goto endpoint-fb296ebfbd86374c }
-        add rule affinity-c87c6d7605094b7c-external meta mark set meta mark or 0x4000
-        add rule affinity-c87c6d7605094b7c-external goto affinity-c87c6d7605094b7c-cluster
-        add rule endpoint-eb400c552e86f0a1 update @clients-eb400c552e86f0a1-60 { ip saddr }
-        add rule endpoint-eb400c552e86f0a1 meta l4proto tcp dnat ip to 10.1.0.1:8080
-        add rule endpoint-fb296ebfbd86374c update @clients-fb296ebfbd86374c-60 { ip saddr }
-        add rule endpoint-fb296ebfbd86374c meta l4proto tcp dnat ip to 10.1.0.2:8080
-        add element cluster-ips { 10.96.0.1 }
-        add element service-ips { 10.96.0.1 . tcp . 80 : goto affinity-c87c6d7605094b7c-cluster }
-        add element service-nodeports { tcp . 30080 : goto affinity-c87c6d7605094b7c-external }
-    "#]],
+            add set clients-eb400c552e86f0a1-60 { type ipv4_addr ; flags dynamic,timeout ; timeout 60s ; }
+            add set clients-fb296ebfbd86374c-60 { type ipv4_addr ; flags dynamic,timeout ; timeout 60s ; }
+            add chain affinity-c87c6d7605094b7c-cluster
+            flush chain affinity-c87c6d7605094b7c-cluster
+            add chain affinity-c87c6d7605094b7c-external
+            flush chain affinity-c87c6d7605094b7c-external
+            add chain endpoint-eb400c552e86f0a1
+            flush chain endpoint-eb400c552e86f0a1
+            add chain endpoint-fb296ebfbd86374c
+            flush chain endpoint-fb296ebfbd86374c
+            add rule affinity-c87c6d7605094b7c-cluster ip saddr @clients-eb400c552e86f0a1-60 goto endpoint-eb400c552e86f0a1
+            add rule affinity-c87c6d7605094b7c-cluster ip saddr @clients-fb296ebfbd86374c-60 goto endpoint-fb296ebfbd86374c
+            add rule affinity-c87c6d7605094b7c-cluster numgen random mod 2 vmap { 0 : goto endpoint-eb400c552e86f0a1, 1 : goto endpoint-fb296ebfbd86374c }
+            add rule affinity-c87c6d7605094b7c-external meta mark set meta mark or 0x4000
+            add rule affinity-c87c6d7605094b7c-external goto affinity-c87c6d7605094b7c-cluster
+            add rule endpoint-eb400c552e86f0a1 update @clients-eb400c552e86f0a1-60 { ip saddr }
+            add rule endpoint-eb400c552e86f0a1 meta l4proto tcp dnat to 10.1.0.1:8080
+            add rule endpoint-fb296ebfbd86374c update @clients-fb296ebfbd86374c-60 { ip saddr }
+            add rule endpoint-fb296ebfbd86374c meta l4proto tcp dnat to 10.1.0.2:8080
+            add element cluster-ips { 10.96.0.1 }
+            add element service-ips { 10.96.0.1 . tcp . 80 : goto affinity-c87c6d7605094b7c-cluster }
+            add element service-nodeports { tcp . 30080 : goto affinity-c87c6d7605094b7c-external }
+        "#]],
     );
 }
 
@@ -281,40 +273,40 @@ fn session_affinity_has_chains_of_its_own() {
 fn changes_are_differences() {
     let mut table = table(cluster_ip(), &["10.1.0.1@n2", "10.1.0.2@n2"]);
     let now = Instant::now();
-    check(table.script(now), expect![[""]]);
+    check(table.transaction(now), expect![[""]]);
 
     table.replace("default/web", fragment(cluster_ip(), &["10.1.0.2@n2", "10.1.0.3@n2", "10.1.0.4@n2"]));
     check(
-        table.script(now),
+        table.transaction(now),
         expect![[r#"
-            add chain tcp-cluster-3
-            add rule tcp-cluster-3 dnat ip to ip daddr . tcp dport . numgen random mod 3 map @endpoints-tcp
+            add chain cluster-3
+            add rule cluster-3 dnat to ip daddr . meta l4proto . th dport . numgen random mod 3 map @endpoints
             delete element service-ips { 10.96.0.1 . tcp . 80 }
-            delete element endpoints-tcp { 10.96.0.1 . 80 . 0, 10.96.0.1 . 80 . 1 }
-            add element service-ips { 10.96.0.1 . tcp . 80 : goto tcp-cluster-3 }
-            add element endpoints-tcp { 10.96.0.1 . 80 . 0 : 10.1.0.2 . 8080, 10.96.0.1 . 80 . 1 : 10.1.0.3 . 8080, 10.96.0.1 . 80 . 2 : 10.1.0.4 . 8080 }
+            delete element endpoints { 10.96.0.1 . tcp . 80 . 0, 10.96.0.1 . tcp . 80 . 1 }
+            add element service-ips { 10.96.0.1 . tcp . 80 : goto cluster-3 }
+            add element endpoints { 10.96.0.1 . tcp . 80 . 0 : 10.1.0.2 . 8080, 10.96.0.1 . tcp . 80 . 1 : 10.1.0.3 . 8080, 10.96.0.1 . tcp . 80 . 2 : 10.1.0.4 . 8080 }
         "#]],
     );
     table.applied(now);
 
     table.replace("default/web", fragment(cluster_ip(), &["10.1.0.2@n2", "10.1.0.3@n2"]));
     check(
-        table.script(now),
+        table.transaction(now),
         expect![[r#"
             delete element service-ips { 10.96.0.1 . tcp . 80 }
-            delete element endpoints-tcp { 10.96.0.1 . 80 . 2 }
-            add element service-ips { 10.96.0.1 . tcp . 80 : goto tcp-cluster-2 }
+            delete element endpoints { 10.96.0.1 . tcp . 80 . 2 }
+            add element service-ips { 10.96.0.1 . tcp . 80 : goto cluster-2 }
         "#]],
     );
     table.applied(now);
 
     table.replace("default/web", Fragment::default());
     check(
-        table.script(now),
+        table.transaction(now),
         expect![[r#"
             delete element cluster-ips { 10.96.0.1 }
             delete element service-ips { 10.96.0.1 . tcp . 80 }
-            delete element endpoints-tcp { 10.96.0.1 . 80 . 0, 10.96.0.1 . 80 . 1 }
+            delete element endpoints { 10.96.0.1 . tcp . 80 . 0, 10.96.0.1 . tcp . 80 . 1 }
         "#]],
     );
     table.applied(now);
@@ -325,13 +317,13 @@ fn changes_are_differences() {
 fn after_a_failure_everything_is_said_again() {
     let mut table = table(cluster_ip(), &["10.1.0.1@n2"]);
     table.replace("default/web", fragment(cluster_ip(), &["10.1.0.2@n2"]));
-    table.script(Instant::now()).unwrap();
+    table.transaction(Instant::now()).unwrap();
     table.resync();
-    let script = table.script(Instant::now()).unwrap();
+    let script = table.transaction(Instant::now()).unwrap().to_string();
     assert!(script.starts_with("add table ip ferry-proxy\ndelete table ip ferry-proxy\n"));
-    assert!(script.contains("10.96.0.1 . 80 . 0 : 10.1.0.2 . 8080"));
+    assert!(script.contains("10.96.0.1 . tcp . 80 . 0 : 10.1.0.2 . 8080"));
     table.applied(Instant::now());
-    assert_eq!(table.script(Instant::now()), None);
+    assert_eq!(table.transaction(Instant::now()), None);
 }
 
 #[test]
@@ -340,16 +332,16 @@ fn chains_that_are_no_longer_used_go_a_moment_later() {
     let mut table = table(spec, &["10.1.0.1@n2"]);
     table.replace("default/web", Fragment::default());
     let now = Instant::now();
-    let script = table.script(now).unwrap();
+    let script = table.transaction(now).unwrap().to_string();
     assert!(
         script.contains("flush chain") && script.contains("delete set") && !script.contains("delete chain"),
         "{script}"
     );
     table.applied(now);
-    assert_eq!(table.script(now), None);
+    assert_eq!(table.transaction(now), None);
     let later = now + Duration::from_secs(1);
     assert_eq!(table.next_cleanup(), Some(later));
-    assert_eq!(table.script(later).unwrap().matches("delete chain").count(), 2);
+    assert_eq!(table.transaction(later).unwrap().to_string().matches("delete chain").count(), 2);
     table.applied(later);
     assert_eq!(table.next_cleanup(), None);
 }
@@ -360,10 +352,10 @@ fn the_first_of_two_claims_to_an_address_has_it_and_the_second_inherits() {
     let mut table = Table::new(options());
     table.replace("default/b", fragment(spec("10.96.0.2"), &["10.1.0.2@n2"]));
     table.replace("default/a", fragment(spec("10.96.0.1"), &["10.1.0.1@n2"]));
-    let script = table.script(Instant::now()).unwrap();
-    assert!(script.contains("198.51.100.1 . 80 . 0 : 10.1.0.1 . 8080"), "{script}");
+    let script = table.transaction(Instant::now()).unwrap().to_string();
+    assert!(script.contains("198.51.100.1 . tcp . 80 . 0 : 10.1.0.1 . 8080"), "{script}");
     table.applied(Instant::now());
     table.replace("default/a", Fragment::default());
-    let script = table.script(Instant::now()).unwrap();
-    assert!(script.contains("198.51.100.1 . 80 . 0 : 10.1.0.2 . 8080"), "{script}");
+    let script = table.transaction(Instant::now()).unwrap().to_string();
+    assert!(script.contains("198.51.100.1 . tcp . 80 . 0 : 10.1.0.2 . 8080"), "{script}");
 }

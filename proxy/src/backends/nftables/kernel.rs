@@ -1,19 +1,23 @@
 //! From fragments to transactions: what the kernel has, what it should have, and the difference.
 //!
-//! A service's change marks its elements as dirty; [`Table::script`] compares only those. What was said to the kernel
-//! counts as there once [`Table::applied`] is called; after a failure nothing is known, and the next script makes the
+//! A service's change marks its elements as dirty; [`Table::transaction`] compares only those. What was said to the kernel
+//! counts as there once [`Table::applied`] is called; after a failure nothing is known, and the next one makes the
 //! whole table anew, in one transaction, so that packets never meet half of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use super::{Fragment, Map, Options, Shared, TABLE, Value, base, ip};
+use netfilter::tables::{self, Datum, Element, Rule, Set};
+use netfilter::{Change, Transaction};
+
+use crate::model::Family;
+
+use super::{Fragment, Map, Options, Shared, Value, base, table};
 
 /// Kernels before 6.2 notice that a chain is no longer used a moment after the last element that led to it is gone.
 const STALE_AFTER: Duration = Duration::from_secs(1);
 
-type Key = (Map, String);
+type Key = (Map, Vec<Datum>);
 
 /// The table of one family.
 pub struct Table {
@@ -22,7 +26,7 @@ pub struct Table {
     /// Who wants which element: two Services may claim one external address, and the first by name has it.
     claims: HashMap<Key, BTreeMap<String, Value>>,
     installed: HashMap<Key, Value>,
-    installed_chains: HashMap<String, Vec<String>>,
+    installed_chains: HashMap<String, Vec<Rule>>,
     installed_sets: HashSet<String>,
     shared: HashSet<Shared>,
     dirty: BTreeSet<Key>,
@@ -33,12 +37,12 @@ pub struct Table {
     pending: Pending,
 }
 
-/// What a script that is under way does to what is installed.
+/// What a transaction that is under way does to what is installed.
 #[derive(Default)]
 struct Pending {
     full: bool,
     elements: Vec<(Key, Option<Value>)>,
-    chains: Vec<(String, Option<Vec<String>>)>,
+    chains: Vec<(String, Option<Vec<Rule>>)>,
     sets: Vec<(String, bool)>,
     shared: Vec<Shared>,
     stale: Vec<String>,
@@ -63,6 +67,20 @@ impl Table {
             known: false,
             pending: Pending::default(),
         }
+    }
+
+    /// Changes nothing that is seen, and needs all rights.
+    pub fn probe() -> Transaction {
+        let mut probe = Transaction::default();
+        probe.push(Change::AddTable(table(Family::V4)));
+        probe
+    }
+
+    /// Changes nothing, and is refused where the table is gone.
+    pub fn sign_of_life(&self) -> Transaction {
+        let mut sign = Transaction::default();
+        sign.push(Change::FlushChain(self.table(), base::ALIVE.to_owned()));
+        sign
     }
 
     /// The options of the rules.
@@ -105,7 +123,7 @@ impl Table {
         self.dirty_sets.extend(old.sets.keys().chain(fragment.sets.keys()).cloned());
     }
 
-    /// Forgets what the kernel has: the next script makes the table anew.
+    /// Forgets what the kernel has: the next transaction makes the table anew.
     pub fn resync(&mut self) {
         self.known = false;
     }
@@ -115,7 +133,7 @@ impl Table {
         self.known
     }
 
-    /// When chains that are no longer used can be deleted, if there are any: another script is due then.
+    /// When chains that are no longer used can be deleted, if there are any: another transaction is due then.
     pub fn next_cleanup(&self) -> Option<Instant> {
         self.stale.values().min().map(|since| *since + STALE_AFTER)
     }
@@ -130,13 +148,13 @@ impl Table {
         self.claims.is_empty()
     }
 
-    /// The transaction that makes the kernel's table what it should be; `None` if it is that already. To be followed
-    /// by [`Table::applied`] or [`Table::resync`].
-    pub fn script(&mut self, now: Instant) -> Option<String> {
-        let mut out = String::new();
+    /// What makes the kernel's table what it should be; `None` if it is that already. To be followed by
+    /// [`Table::applied`] or [`Table::resync`].
+    pub fn transaction(&mut self, now: Instant) -> Option<Transaction> {
+        let mut out = Transaction::default();
         self.pending = Pending { full: !self.known, ..Pending::default() };
         if self.pending.full {
-            out.push_str(&base::script(&self.options));
+            out = base::create(&self.options);
             self.installed.clear();
             self.installed_chains.clear();
             self.installed_sets.clear();
@@ -146,21 +164,20 @@ impl Table {
             self.dirty_chains = self.fragments.values().flat_map(|fragment| fragment.chains.keys().cloned()).collect();
             self.dirty_sets = self.fragments.values().flat_map(|fragment| fragment.sets.keys().cloned()).collect();
         }
-        let before = out.len();
         let changes = self.changed_elements();
         let chains = self.changed_chains();
         let sets = self.changed_sets();
-        self.write_sets(&sets, &mut out);
-        self.write_chains(&chains, &changes, &mut out);
-        self.write_elements(&changes, &mut out);
-        self.write_removals(&chains, &sets, now, &mut out);
+        out.extend(sets.iter().filter_map(|(_, set)| Some(Change::AddSet(self.table(), set.clone()?))));
+        self.change_chains(&chains, &changes, &mut out);
+        self.change_elements(&changes, &mut out);
+        self.remove(&chains, &sets, now, &mut out);
         self.pending.elements = changes;
         self.pending.chains = chains;
-        self.pending.sets = sets.into_iter().map(|(name, definition)| (name, definition.is_some())).collect();
-        (self.pending.full || out.len() > before).then_some(out)
+        self.pending.sets = sets.into_iter().map(|(name, set)| (name, set.is_some())).collect();
+        (!out.is_empty()).then_some(out)
     }
 
-    /// The last script was applied.
+    /// The last transaction was applied.
     pub fn applied(&mut self, now: Instant) {
         let pending = std::mem::take(&mut self.pending);
         self.known = true;
@@ -202,48 +219,40 @@ impl Table {
         changed.map(|key| (key.clone(), wanted(key).cloned())).collect()
     }
 
-    fn changed_chains(&self) -> Vec<(String, Option<Vec<String>>)> {
+    fn changed_chains(&self) -> Vec<(String, Option<Vec<Rule>>)> {
         if self.dirty_chains.is_empty() {
             return Vec::new();
         }
         // A chain belongs to one service port, so at most one fragment has it.
-        let wanted: HashMap<&String, &Vec<String>> = self.fragments.values().flat_map(|f| &f.chains).collect();
+        let wanted: HashMap<&String, &Vec<Rule>> = self.fragments.values().flat_map(|f| &f.chains).collect();
         let changed =
             self.dirty_chains.iter().filter(|name| wanted.get(name).copied() != self.installed_chains.get(*name));
         changed.map(|name| (name.clone(), wanted.get(name).map(|rules| (*rules).clone()))).collect()
     }
 
-    fn changed_sets(&self) -> Vec<(String, Option<String>)> {
+    fn changed_sets(&self) -> Vec<(String, Option<Set>)> {
         if self.dirty_sets.is_empty() {
             return Vec::new();
         }
-        let wanted: HashMap<&String, &String> = self.fragments.values().flat_map(|f| &f.sets).collect();
+        let wanted: HashMap<&String, &Set> = self.fragments.values().flat_map(|f| &f.sets).collect();
         let changed =
             self.dirty_sets.iter().filter(|name| wanted.contains_key(name) != self.installed_sets.contains(*name));
-        changed.map(|name| (name.clone(), wanted.get(name).map(|text| (*text).clone()))).collect()
+        changed.map(|name| (name.clone(), wanted.get(name).map(|set| (*set).clone()))).collect()
     }
 
-    fn write_sets(&self, sets: &[(String, Option<String>)], out: &mut String) {
-        for (name, definition) in sets.iter().filter_map(|(name, text)| Some((name, text.as_ref()?))) {
-            self.line(out, format_args!("add set {} {name} {{ {definition} }}", self.table()));
-        }
-    }
-
-    fn write_chains(
+    fn change_chains(
         &mut self,
-        chains: &[(String, Option<Vec<String>>)],
+        chains: &[(String, Option<Vec<Rule>>)],
         changes: &[(Key, Option<Value>)],
-        out: &mut String,
+        out: &mut Transaction,
     ) {
-        let written = chains.iter().filter_map(|(name, rules)| Some((name, rules.as_ref()?)));
-        for (name, _) in written.clone() {
-            self.line(out, format_args!("add chain {} {name}", self.table()));
-            self.line(out, format_args!("flush chain {} {name}", self.table()));
+        let made = chains.iter().filter_map(|(name, rules)| Some((name, rules.as_ref()?)));
+        for (name, _) in made.clone() {
+            out.push(Change::AddChain(self.table(), name.clone(), None));
+            out.push(Change::FlushChain(self.table(), name.clone()));
         }
-        for (name, rules) in written {
-            for rule in rules {
-                self.line(out, format_args!("add rule {} {name} {rule}", self.table()));
-            }
+        for (name, rules) in made {
+            out.extend(rules.iter().map(|rule| Change::AddRule(self.table(), name.clone(), rule.clone())));
         }
         let needed = changes.iter().filter_map(|(_, value)| match value {
             Some(Value::Shared(shared)) => Some(*shared),
@@ -252,48 +261,44 @@ impl Table {
         let needed: BTreeSet<Shared> = needed.flat_map(|shared| shared.needs().into_iter().chain([shared])).collect();
         // Sorted, which puts `Cluster` chains before those that lead to them.
         for shared in needed.into_iter().filter(|shared| !self.shared.contains(shared)).collect::<Vec<_>>() {
-            self.line(out, format_args!("add chain {} {}", self.table(), shared.name()));
-            for rule in shared.rules(&self.options) {
-                self.line(out, format_args!("add rule {} {} {rule}", self.table(), shared.name()));
-            }
+            out.push(Change::AddChain(self.table(), shared.name(), None));
+            let rules = shared.rules(&self.options).into_iter();
+            out.extend(rules.map(|rule| Change::AddRule(self.table(), shared.name(), rule)));
             self.pending.shared.push(shared);
         }
     }
 
-    fn write_elements(&self, changes: &[(Key, Option<Value>)], out: &mut String) {
-        let mut removed: BTreeMap<Map, Vec<&str>> = BTreeMap::new();
-        let mut added: BTreeMap<Map, Vec<String>> = BTreeMap::new();
+    fn change_elements(&self, changes: &[(Key, Option<Value>)], out: &mut Transaction) {
+        let mut removed: BTreeMap<Map, Vec<Element>> = BTreeMap::new();
+        let mut added: BTreeMap<Map, Vec<Element>> = BTreeMap::new();
         for (key, value) in changes {
+            let (map, parts) = key;
             if self.installed.contains_key(key) {
-                removed.entry(key.0).or_default().push(&key.1);
+                removed.entry(*map).or_default().push(Element::of(parts.as_slice()));
             }
             if let Some(value) = value {
-                added.entry(key.0).or_default().push(element(&key.1, value));
+                added.entry(*map).or_default().push(value.element(parts));
             }
         }
-        for (map, keys) in removed {
-            self.line(out, format_args!("delete element {} {} {{ {} }}", self.table(), map.name(), keys.join(", ")));
-        }
-        for (map, elements) in added {
-            self.line(out, format_args!("add element {} {} {{ {} }}", self.table(), map.name(), elements.join(", ")));
-        }
+        let set = |map: Map| base::definition(map, self.options.family);
+        out.extend(removed.into_iter().map(|(map, all)| Change::DeleteElements(self.table(), set(map), all)));
+        out.extend(added.into_iter().map(|(map, all)| Change::AddElements(self.table(), set(map), all)));
     }
 
-    fn write_removals(
+    fn remove(
         &mut self,
-        chains: &[(String, Option<Vec<String>>)],
-        sets: &[(String, Option<String>)],
+        chains: &[(String, Option<Vec<Rule>>)],
+        sets: &[(String, Option<Set>)],
         now: Instant,
-        out: &mut String,
+        out: &mut Transaction,
     ) {
         let gone = chains.iter().filter(|(_, rules)| rules.is_none()).map(|(name, _)| name.clone());
         for name in gone.collect::<Vec<_>>() {
-            self.line(out, format_args!("flush chain {} {name}", self.table()));
+            out.push(Change::FlushChain(self.table(), name.clone()));
             self.pending.stale.push(name);
         }
-        for (name, _) in sets.iter().filter(|(_, definition)| definition.is_none()) {
-            self.line(out, format_args!("delete set {} {name}", self.table()));
-        }
+        let unused = sets.iter().filter(|(_, set)| set.is_none());
+        out.extend(unused.map(|(name, _)| Change::DeleteSet(self.table(), name.clone())));
         let again = |name: &String| chains.iter().any(|(other, _)| other == name);
         let due: Vec<String> = self
             .stale
@@ -302,27 +307,12 @@ impl Table {
             .map(|(name, _)| name.clone())
             .collect();
         for name in due {
-            self.line(out, format_args!("delete chain {} {name}", self.table()));
+            out.push(Change::DeleteChain(self.table(), name.clone()));
             self.pending.deleted.push(name);
         }
     }
 
-    fn table(&self) -> String {
-        format!("{} {TABLE}", ip(self.options.family))
-    }
-
-    fn line(&self, out: &mut String, text: std::fmt::Arguments<'_>) {
-        writeln!(out, "{text}").expect("a String takes it");
-    }
-}
-
-fn element(key: &str, value: &Value) -> String {
-    match value {
-        Value::Present => key.to_owned(),
-        Value::Drop => format!("{key} : drop"),
-        Value::Reject => format!("{key} : goto reject-chain"),
-        Value::Shared(shared) => format!("{key} : goto {}", shared.name()),
-        Value::Chain(name) => format!("{key} : goto {name}"),
-        Value::Endpoint(address) => format!("{key} : {} . {}", address.ip(), address.port()),
+    fn table(&self) -> tables::Table {
+        table(self.options.family)
     }
 }

@@ -1,0 +1,18 @@
+//! The kernel's packet filter, by netlink: tables of rules as values, changed in one [`Transaction`], never read back; and the
+//! flows that it tracks.
+//!
+//! The program `nft` says the same things in words, and starts anew for each. What is said here prints in its words, and
+//! its lists show what came of it.
+
+mod encode;
+pub mod flows;
+mod netlink;
+mod socket;
+pub mod tables;
+#[cfg(test)]
+mod tests;
+mod text;
+mod transaction;
+
+pub use socket::{Error, Socket};
+pub use transaction::{Change, Transaction};
