@@ -6,7 +6,7 @@
 //! nothing that the next one builds on. Ending leaves the rules where they are: connections go on while the proxy is
 //! restarted.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,10 @@ use anyhow::Context;
 use client::Informers;
 use component::Supervisor;
 use component::supervisor::{self, guarded, guarded_future};
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Node as ApiNode, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::ServiceCIDR;
 use netfilter::Socket;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -61,26 +63,47 @@ pub async fn run(config: Config, informers: Informers, tasks: Supervisor) -> any
         return Ok(());
     }
     let tracker = Tracker::new(services, &slices);
-    let node = Arc::new(Mutex::new(NodeInfo::default()));
-    let (seen, told) = (node.clone(), tracker.clone());
+    let around = Arc::new(Mutex::new(Surroundings::default()));
+    let (seen, told) = (around.clone(), tracker.clone());
     nodes.on_change(move |change| {
         let gone = matches!(change, client::Change::Deleted(_));
         let now = if gone { NodeInfo { leaving: true, ..seen.lock().clone() } } else { NodeInfo::of(change.object()) };
         let before = std::mem::replace(&mut *seen.lock(), now.clone());
         if before != now {
+            seen.lock().node = now;
+            told.mark_all();
+        }
+    });
+    let (seen, told) = (around.clone(), tracker.clone());
+    // Not waited for: a server may not have them, or not show them.
+    informers.of::<ServiceCIDR>().on_change(move |change| {
+        let range = change.object();
+        let cidrs = range.spec.iter().flat_map(|spec| spec.cidrs.iter().flatten());
+        let gone = matches!(change, client::Change::Deleted(_));
+        let now: Vec<IpNet> = cidrs.filter(|_| !gone).filter_map(|cidr| cidr.parse().ok()).collect();
+        let before = seen.lock().service_ranges.insert(range.metadata.name.clone().unwrap_or_default(), now.clone());
+        if before.unwrap_or_default() != now {
             told.mark_all();
         }
     });
     tracing::info!(node = config.node_name, "proxying Services with nftables");
-    Proxier::new(config, rules, tracker, node, health, &tasks).run(tasks.token()).await;
+    Proxier::new(config, rules, tracker, around, health, &tasks).run(tasks.token()).await;
     Ok(())
+}
+
+/// What is outside of Services, and bears on their rules.
+#[derive(Clone, Default)]
+struct Surroundings {
+    node: NodeInfo,
+    /// Where cluster IPs come from, by the name of the ServiceCIDR.
+    service_ranges: BTreeMap<String, Vec<IpNet>>,
 }
 
 struct Proxier {
     config: Config,
     rules: Rules,
     tracker: Arc<Tracker>,
-    node: Arc<Mutex<NodeInfo>>,
+    around: Arc<Mutex<Surroundings>>,
     health: Arc<Health>,
     checks: ServiceChecks,
     tables: [Table; 2],
@@ -98,18 +121,18 @@ impl Proxier {
         config: Config,
         rules: Rules,
         tracker: Arc<Tracker>,
-        node: Arc<Mutex<NodeInfo>>,
+        around: Arc<Mutex<Surroundings>>,
         health: Arc<Health>,
         tasks: &Supervisor,
     ) -> Proxier {
-        let tables = new_tables(&config, &node.lock());
+        let tables = new_tables(&config, &around.lock());
         Proxier {
             tables,
             pace: Pace::new(config.min_sync_period),
             config,
             rules,
             tracker,
-            node,
+            around,
             checks: ServiceChecks::new(health.clone(), tasks.child("service_checks")),
             health,
             udp: HashMap::new(),
@@ -151,7 +174,7 @@ impl Proxier {
         dirty.extend(self.broken.iter().filter(|(_, at)| **at <= now).map(|(key, _)| key.clone()));
         let synced = guarded_future("proxy_sync", sync(self, &dirty)).await;
         synced.unwrap_or_else(|_| {
-            self.tables = new_tables(&self.config, &self.node.lock());
+            self.tables = new_tables(&self.config, &self.around.lock());
             self.udp.clear();
             self.tracker.put_back(dirty);
             self.tracker.mark_all();
@@ -166,13 +189,13 @@ impl Proxier {
             tracing::warn!("somebody removed the rules; making them anew");
             self.tables.iter_mut().for_each(Table::resync);
         }
-        let info = self.node.lock().clone();
-        self.health.node_leaving(info.leaving);
+        let around = self.around.lock().clone();
+        self.health.node_leaving(around.node.leaving);
         for table in &mut self.tables {
-            let options = options(&self.config, &info, table.options().family);
+            let options = options(&self.config, &around, table.options().family);
             table.set_options(options);
         }
-        let node = model::Node { name: self.config.node_name.clone(), zone: info.zone };
+        let node = model::Node { name: self.config.node_name.clone(), zone: around.node.zone };
         self.each(dirty, |proxier, key| proxier.compile(key, &node));
         let mut ok = true;
         for table in &mut self.tables {
@@ -241,8 +264,8 @@ impl Proxier {
     }
 }
 
-fn new_tables(config: &Config, node: &NodeInfo) -> [Table; 2] {
-    [Family::V4, Family::V6].map(|family| Table::new(options(config, node, family)))
+fn new_tables(config: &Config, around: &Surroundings) -> [Table; 2] {
+    [Family::V4, Family::V6].map(|family| Table::new(options(config, around, family)))
 }
 
 /// When the next update is due.
@@ -311,8 +334,8 @@ async fn apply(rules: &Rules, table: &mut Table, services: usize) -> bool {
     }
 }
 
-fn options(config: &Config, node: &NodeInfo, family: Family) -> Options {
-    let mut node = node.clone();
+fn options(config: &Config, around: &Surroundings, family: Family) -> Options {
+    let mut node = around.node.clone();
     if let Some(ip) = config.node_ip {
         node.ips.insert(0, ip);
     }
@@ -334,3 +357,4 @@ fn options(config: &Config, node: &NodeInfo, family: Family) -> Options {
 
 #[cfg(test)]
 mod tests;
+        service_ranges: around.service_ranges.values().flatten().copied().collect(),

@@ -172,6 +172,7 @@ impl Proxy {
     }
 
     /// Pods `local` are on this node, `others` elsewhere.
+            service_ranges: vec!["10.96.0.0/15".parse().unwrap()],
     fn set(&mut self, service: &Value, endpoints: &[u8]) {
         self.replace(service, endpoints);
         self.apply();
@@ -244,6 +245,10 @@ fn cluster_ips_balance_and_refuse() {
 
 #[test]
 fn node_ports_and_their_policies() {
+    // An address that no Service has.
+    for host in ["3", "node"] {
+        assert_eq!(net.ask(host, "10.96.0.2:80").unwrap_err(), std::io::ErrorKind::TimedOut, "{host}");
+    }
     let Some(net) = Net::new(2) else { return };
     net.serve();
     let mut proxy = Proxy::new(&net);
@@ -459,6 +464,7 @@ fn all_sorts_of_rules_load() {
                 proxy.apply();
             }
             proxy.table.replace("default/x", Default::default());
+                service_ranges: vec![range.parse().unwrap()],
             proxy.apply();
         }
     }

@@ -10,7 +10,7 @@ use netfilter::tables::{Datum, Element, Field, Hook, Kind, Point, Rule, Set, Sta
 use netfilter::{Change, Transaction};
 
 use super::chains::masquerade;
-use super::{Class, Map, NodePortAddresses, Options, goto, jump, table, version};
+use super::{Class, Map, NodePortAddresses, Options, among_nets, goto, jump, of_family, version};
 use crate::model::Family;
 
 const BASE_CHAINS: [(&str, Kind, Point, i32); 8] = [
@@ -111,6 +111,10 @@ fn rules(options: &Options) -> Vec<(&'static str, Rule)> {
         ("cluster-ips-check", vec![for_cluster_ip(), Statement::Reject]),
         ("firewall-check", by_address(Map::FirewallIps)),
     ];
+    // What no Service has: not the machine's gateway shall answer for it.
+    if let Some(anywhere) = among_nets(destination, &of_family(&options.service_ranges, options.family), true) {
+        rules.push(("cluster-ips-check", vec![anywhere, Statement::Verdict(Verdict::Drop)]));
+    }
     // Traffic to a cluster IP from outside the cluster may leave for another node: its answer must come back here.
     if options.masquerade_all {
         rules.push(("services", vec![for_cluster_ip(), masquerade(options)]));

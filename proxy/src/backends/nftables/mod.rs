@@ -48,16 +48,18 @@ impl LocalDetector {
             LocalDetector::None => None,
             LocalDetector::Interface(name) => Some(Statement::Interface(Field::Input, name.clone(), is_local)),
             LocalDetector::Cidrs(cidrs) => {
-                let nets: Vec<IpNet> =
-                    cidrs.iter().filter(|cidr| Family::of(&cidr.addr()) == family).copied().collect();
-                (!nets.is_empty()).then(|| among_nets(Field::Source(version(family)), &nets, is_local))
+                among_nets(Field::Source(version(family)), &of_family(cidrs, family), is_local)
             }
         }
     }
 }
 
-/// The address is (or is not) in one of the nets, which may lie in each other.
-fn among_nets(field: Field, nets: &[IpNet], is: bool) -> Statement {
+fn of_family(nets: &[IpNet], family: Family) -> Vec<IpNet> {
+    nets.iter().filter(|net| Family::of(&net.addr()) == family).copied().collect()
+}
+
+/// The address is (or is not) in one of the nets, which may lie in each other; nothing, of no nets.
+fn among_nets(field: Field, nets: &[IpNet], is: bool) -> Option<Statement> {
     let apart = IpNet::aggregate(&nets.to_vec());
     Statement::Among(field, apart.into_iter().map(Element::net).collect(), is)
 }
@@ -85,6 +87,8 @@ pub struct Options {
     /// Node ports.
     pub node_port_addresses: NodePortAddresses,
 }
+    /// Where cluster IPs come from, of both families: what is in there and is no Service's is dropped.
+    pub service_ranges: Vec<IpNet>,
 
 /// The data structures of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -16,6 +16,7 @@ fn options() -> Options {
         masquerade_all: false,
         masquerade_mark: 0x4000,
         node_port_addresses: NodePortAddresses::Ips(vec!["192.0.2.10".parse().unwrap()]),
+        service_ranges: vec!["10.96.0.0/16".parse().unwrap(), "fd00::/112".parse().unwrap()],
     }
 }
 
@@ -112,6 +113,7 @@ fn the_fixed_part() {
             add rule nodeport-endpoints-check ip daddr { 192.0.2.10 } meta l4proto . th dport vmap @no-endpoint-nodeports
         "#]],
     );
+            add rule cluster-ips-check ip daddr { 10.96.0.0-10.96.255.255 } drop
 }
 
 #[test]
