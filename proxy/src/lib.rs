@@ -74,7 +74,10 @@ pub async fn run(config: Config, client: kube::Client, cancel: CancellationToken
 /// # Errors
 /// The kernel does not let us.
 pub async fn cleanup(rules: &Rules) -> anyhow::Result<()> {
-    remove(rules, backends::nftables::TABLE).await
+    for name in backends::nftables::TABLES {
+        remove(rules, name).await?;
+    }
+    Ok(())
 }
 
 /// Removes the rules that upstream's proxy leaves when it ends. Nobody updates them any more, and what they refuse stays

@@ -67,8 +67,8 @@ pub async fn run(config: Config, informers: Informers, tasks: Supervisor) -> any
     let (seen, told) = (around.clone(), tracker.clone());
     nodes.on_change(move |change| {
         let gone = matches!(change, client::Change::Deleted(_));
-        let now = if gone { NodeInfo { leaving: true, ..seen.lock().clone() } } else { NodeInfo::of(change.object()) };
-        let before = std::mem::replace(&mut *seen.lock(), now.clone());
+        let before = seen.lock().node.clone();
+        let now = if gone { NodeInfo { leaving: true, ..before.clone() } } else { NodeInfo::of(change.object()) };
         if before != now {
             seen.lock().node = now;
             told.mark_all();
@@ -314,13 +314,32 @@ impl Pace {
 
 async fn apply(rules: &Rules, table: &mut Table, services: usize) -> bool {
     let family = table.options().family;
+    if !table.is_known() {
+        let mut found = Vec::new();
+        for name in Table::names(family) {
+            match rules.timed_addresses(name.clone()).await {
+                Ok(clients) => found.extend(clients.map(|clients| (name, clients))),
+                Err(error) => tracing::warn!(?family, %error, "what another proxy left can't be read"),
+            }
+        }
+        table.take_over(found);
+    }
     // A host without IPv6 has no table for it, and needs none until there is a Service for it.
     if family == Family::V6 && table.is_empty() && !table.is_known() {
         return true;
     }
     let start = Instant::now();
-    let Some(transaction) = table.transaction(start) else { return true };
-    match rules.apply(transaction).await {
+    let transactions = table.transactions(start);
+    if transactions.is_empty() {
+        return true;
+    }
+    let applied = async {
+        for transaction in transactions {
+            rules.apply(transaction).await?;
+        }
+        Ok::<_, netfilter::Error>(())
+    };
+    match applied.await {
         Ok(()) => {
             table.applied(Instant::now());
             tracing::debug!(?family, services, elements = table.len(), took = ?start.elapsed(), "applied");
@@ -352,9 +371,9 @@ fn options(config: &Config, around: &Surroundings, family: Family) -> Options {
         masquerade_all: config.masquerade_all,
         masquerade_mark: 1 << config.masquerade_bit,
         node_port_addresses: node_port_addresses(&config.node_port_addresses, &node, &on_host),
+        service_ranges: around.service_ranges.values().flatten().copied().collect(),
     }
 }
 
 #[cfg(test)]
 mod tests;
-        service_ranges: around.service_ranges.values().flatten().copied().collect(),

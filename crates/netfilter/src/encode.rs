@@ -352,6 +352,10 @@ fn element(list: &mut Attributes<'_>, set: &Set, element: &Element) {
         if set.ranges && set.key.len() > 1 {
             value(out, 10, &bytes(last));
         }
+        if let (Some(timeout), Some(left)) = (set.timeout, element.expires) {
+            out.u64(4, milliseconds(timeout));
+            out.u64(5, milliseconds(left.min(timeout)));
+        }
     });
     // Of one part, a range is two elements: where it begins, and the first behind it, if there is one.
     if set.ranges

@@ -1,5 +1,5 @@
-//! The kernel's packet filter, by netlink: tables of rules as values, changed in one [`Transaction`], never read back; and the
-//! flows that it tracks.
+//! The kernel's packet filter, by netlink: tables of rules as values, changed in one [`Transaction`], never read back but
+//! for what packets have put there; and the flows that it tracks.
 //!
 //! The program `nft` says the same things in words, and starts anew for each. What is said here prints in its words, and
 //! its lists show what came of it.
@@ -7,6 +7,7 @@
 mod encode;
 pub mod flows;
 mod netlink;
+mod sessions;
 mod socket;
 pub mod tables;
 #[cfg(test)]
@@ -14,5 +15,6 @@ mod tests;
 mod text;
 mod transaction;
 
+pub use sessions::TimedAddresses;
 pub use socket::{Error, Socket};
 pub use transaction::{Change, Transaction};

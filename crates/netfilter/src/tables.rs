@@ -195,12 +195,14 @@ pub struct Element {
     pub last: Option<Vec<Datum>>,
     /// What it leads to.
     pub value: Value,
+    /// After this long it goes, in a set with a timeout; otherwise after that.
+    pub expires: Option<Duration>,
 }
 
 impl Element {
     /// Of a set.
     pub fn of(key: impl Into<Vec<Datum>>) -> Self {
-        Self { key: key.into(), last: None, value: Value::None }
+        Self { key: key.into(), last: None, value: Value::None, expires: None }
     }
 
     /// Of a map to verdicts.

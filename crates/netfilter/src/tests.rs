@@ -269,3 +269,25 @@ fn a_refusal_names_the_change_and_leaves_everything_as_it_was() {
     change.push(Change::AddSet(t, set));
     assert!(matches!(socket.apply(&change), Err(Error::Refused { .. })), "another set of that name is there");
 }
+
+#[test]
+fn what_has_a_time_is_read_and_goes_on_from_there() {
+    let Some(net) = Net::new() else { return };
+    let mut socket = net.socket();
+    for (version, client) in [(Version::V4, "192.0.2.1"), (Version::V6, "2001:db8::1")] {
+        let t = table(version);
+        assert_eq!(socket.timed_addresses(&t).unwrap(), None);
+        socket.apply(&everything(version)).unwrap();
+        assert_eq!(socket.timed_addresses(&t).unwrap(), Some(Vec::new()));
+        let set = Set { timeout: Some(Duration::from_secs(60)), ..Set::of("clients", [Type::Address(version)]) };
+        let element = Element { expires: Some(Duration::from_secs(30)), ..Element::of([address(client)]) };
+        let mut change = Transaction::default();
+        change.push(Change::AddElements(t.clone(), set, vec![element]));
+        socket.apply(&change).unwrap();
+        let read = socket.timed_addresses(&t).unwrap().unwrap();
+        let [(name, addresses)] = read.as_slice() else { panic!("{read:?}") };
+        let [(at, left)] = addresses.as_slice() else { panic!("{read:?}") };
+        assert_eq!((name.as_str(), Datum::Address(*at)), ("clients", address(client)));
+        assert!((20..=30).contains(&left.as_secs()), "{left:?}");
+    }
+}

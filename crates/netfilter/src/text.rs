@@ -150,6 +150,9 @@ impl Display for Element {
             }
             if from == to { from.fmt(f)? } else { write!(f, "{from}-{to}")? }
         }
+        if let Some(left) = self.expires {
+            write!(f, " expires {}s", left.as_secs())?;
+        }
         match &self.value {
             Value::None => Ok(()),
             Value::Verdict(verdict) => write!(f, " : {verdict}"),

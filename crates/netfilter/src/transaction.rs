@@ -39,6 +39,11 @@ impl Transaction {
         self.changes.push(change);
     }
 
+    /// Adds another's changes to its end.
+    pub fn append(&mut self, other: Transaction) {
+        self.changes.extend(other.changes);
+    }
+
     /// Whether there is nothing to change.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()

@@ -7,6 +7,21 @@ use kube::client::Body;
 use serde_json::json;
 
 use super::*;
+use crate::backends::rules::Kernel;
+use netfilter::{TimedAddresses, Transaction};
+
+/// A kernel that takes everything.
+struct Anything;
+
+impl Kernel for Anything {
+    fn apply(&self, _: &Transaction) -> Result<(), netfilter::Error> {
+        Ok(())
+    }
+
+    fn timed_addresses(&self, _: &netfilter::tables::Table) -> std::io::Result<Option<TimedAddresses>> {
+        Ok(None)
+    }
+}
 
 /// A proxier for Services `a` and `b` of namespace `ns`, whose kernel takes everything.
 async fn proxier(tasks: &Supervisor) -> Proxier {
@@ -26,7 +41,7 @@ async fn proxier(tasks: &Supervisor) -> Proxier {
     let informers = Informers::new(kube::Client::new(tower::service_fn(answer), "default"), tasks);
     let (services, slices) = (informers.of::<Service>(), informers.of::<EndpointSlice>());
     tokio::join!(services.synced(), slices.synced());
-    let (rules, config) = (Rules::new(|_| Ok(())), Config::default());
+    let (rules, config) = (Rules::of(Anything), Config::default());
     let health = Health::new();
     Proxier::new(config, rules, Tracker::new(services, &slices), Arc::default(), health, tasks)
 }

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netfilter::tables::{Datum, Element, Field, Hook, Kind, Point, Rule, Set, Statement, Type, Verdict};
+use netfilter::tables::{Datum, Element, Field, Hook, Kind, Point, Rule, Set, Statement, Table, Type, Verdict};
 use netfilter::{Change, Transaction};
 
 use super::chains::masquerade;
@@ -41,9 +41,9 @@ pub(super) const REJECT: &str = "reject-chain";
 /// It is always empty.
 pub(super) const ALIVE: &str = "alive";
 
-/// Creates the table anew, in the same transaction in which an old one goes.
-pub(super) fn create(options: &Options) -> Transaction {
-    let of = || table(options.family);
+/// Creates the table anew, in the same transaction in which an old one of that name goes.
+pub(super) fn create(table: &Table, options: &Options) -> Transaction {
+    let of = || table.clone();
     let mut made = Transaction::default();
     made.extend([Change::AddTable(of()), Change::DeleteTable(of()), Change::AddTable(of())]);
     made.extend(BASE_CHAINS.map(|(name, kind, point, priority)| {

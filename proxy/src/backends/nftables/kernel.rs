@@ -5,16 +5,18 @@
 //! whole table anew, in one transaction, so that packets never meet half of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use netfilter::tables::{self, Datum, Element, Rule, Set};
-use netfilter::{Change, Transaction};
+use netfilter::tables::{self, Datum, Element, Rule, Set, Version};
+use netfilter::{Change, TimedAddresses, Transaction};
 
 use crate::model::Family;
 
-use super::{Fragment, Map, Options, Shared, Value, base, table};
+use super::{Fragment, Map, Options, Shared, TABLES, Value, base, version};
 
-/// Kernels before 6.2 notice that a chain is no longer used a moment after the last element that led to it is gone.
+/// What nothing leads to any more is deleted after this long. Kernels before 6.2 notice a moment late that a chain is no
+/// longer used; and a packet on its way may have been led to an endpoint by what was there before the change.
 const STALE_AFTER: Duration = Duration::from_secs(1);
 
 type Key = (Map, Vec<Datum>);
@@ -32,8 +34,16 @@ pub struct Table {
     dirty: BTreeSet<Key>,
     dirty_chains: BTreeSet<String>,
     dirty_sets: BTreeSet<String>,
+    /// Chains that nothing leads to, and since when.
     stale: BTreeMap<String, Instant>,
+    /// The same of elements with endpoints.
+    lingering: BTreeMap<Key, Instant>,
     known: bool,
+    /// Which of its names it has.
+    is_second: bool,
+    /// The tables that it takes the place of, and the clients in their sets.
+    replaced: Vec<tables::Table>,
+    resumed: TimedAddresses,
     pending: Pending,
 }
 
@@ -64,23 +74,47 @@ impl Table {
             dirty_chains: BTreeSet::new(),
             dirty_sets: BTreeSet::new(),
             stale: BTreeMap::new(),
+            lingering: BTreeMap::new(),
             known: false,
+            is_second: false,
+            replaced: Vec::new(),
+            resumed: Vec::new(),
             pending: Pending::default(),
         }
     }
 
-    /// Changes nothing that is seen, and needs all rights.
+    /// Those that the kernel may have of a family.
+    pub fn names(family: Family) -> [tables::Table; 2] {
+        TABLES.map(|name| tables::Table { version: version(family), name: name.to_owned() })
+    }
+
+    /// Needs all rights, and leaves nothing.
     pub fn probe() -> Transaction {
+        let table = tables::Table { version: Version::V4, name: "ferry-proxy-probe".to_owned() };
         let mut probe = Transaction::default();
-        probe.push(Change::AddTable(table(Family::V4)));
+        probe.extend([Change::AddTable(table.clone()), Change::DeleteTable(table)]);
         probe
     }
 
     /// Changes nothing, and is refused where the table is gone.
     pub fn sign_of_life(&self) -> Transaction {
         let mut sign = Transaction::default();
-        sign.push(Change::FlushChain(self.table(), base::ALIVE.to_owned()));
+        sign.push(Change::FlushChain(self.name(), base::ALIVE.to_owned()));
         sign
+    }
+
+    fn name(&self) -> tables::Table {
+        let [first, second] = Self::names(self.options.family);
+        if self.is_second { second } else { first }
+    }
+
+    /// When it is made anew, it takes the place of these, and their clients of sessions stay with their endpoints.
+    pub fn take_over(&mut self, found: Vec<(tables::Table, TimedAddresses)>) {
+        let [first, _] = Self::names(self.options.family);
+        self.is_second = found.iter().any(|(name, _)| *name == first);
+        let (names, clients): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+        self.resumed = clients.into_iter().flatten().collect();
+        self.replaced = names.into_iter().filter(|name| *name != self.name()).collect();
     }
 
     /// The options of the rules.
@@ -133,9 +167,9 @@ impl Table {
         self.known
     }
 
-    /// When chains that are no longer used can be deleted, if there are any: another transaction is due then.
+    /// When what is no longer used can be deleted, if there is anything: another transaction is due then.
     pub fn next_cleanup(&self) -> Option<Instant> {
-        self.stale.values().min().map(|since| *since + STALE_AFTER)
+        self.stale.values().chain(self.lingering.values()).min().map(|since| *since + STALE_AFTER)
     }
 
     /// How many elements the kernel should have.
@@ -148,40 +182,52 @@ impl Table {
         self.claims.is_empty()
     }
 
-    /// What makes the kernel's table what it should be; `None` if it is that already. To be followed by
-    /// [`Table::applied`] or [`Table::resync`].
-    pub fn transaction(&mut self, now: Instant) -> Option<Transaction> {
-        let mut out = Transaction::default();
+    /// What makes the kernel's table what it should be: transactions, of which each leaves it whole; none if it is that
+    /// already. To be followed by [`Table::applied`] or [`Table::resync`].
+    pub fn transactions(&mut self, now: Instant) -> Vec<Transaction> {
+        let [mut first, mut then] = [Transaction::default(), Transaction::default()];
         self.pending = Pending { full: !self.known, ..Pending::default() };
         if self.pending.full {
-            out = base::create(&self.options);
+            first = base::create(&self.name(), &self.options);
             self.installed.clear();
             self.installed_chains.clear();
             self.installed_sets.clear();
             self.shared.clear();
             self.stale.clear();
+            self.lingering.clear();
             self.dirty = self.claims.keys().cloned().collect();
             self.dirty_chains = self.fragments.values().flat_map(|fragment| fragment.chains.keys().cloned()).collect();
             self.dirty_sets = self.fragments.values().flat_map(|fragment| fragment.sets.keys().cloned()).collect();
         }
-        let changes = self.changed_elements();
+        let changes = self.changed_elements(now);
         let chains = self.changed_chains();
         let sets = self.changed_sets();
-        out.extend(sets.iter().filter_map(|(_, set)| Some(Change::AddSet(self.table(), set.clone()?))));
-        self.change_chains(&chains, &changes, &mut out);
-        self.change_elements(&changes, &mut out);
-        self.remove(&chains, &sets, now, &mut out);
+        first.extend(sets.iter().filter_map(|(_, set)| Some(Change::AddSet(self.name(), set.clone()?))));
+        self.change_chains(&chains, &changes, &mut first, &mut then);
+        self.change_elements(&changes, &mut then);
+        if self.pending.full {
+            self.resume_sessions(&sets, &mut then);
+        }
+        self.remove(&chains, &sets, now, &mut then);
         self.pending.elements = changes;
         self.pending.chains = chains;
         self.pending.sets = sets.into_iter().map(|(name, set)| (name, set.is_some())).collect();
-        (!out.is_empty()).then_some(out)
+        if self.pending.full {
+            first.append(then);
+            then = Transaction::default();
+            // They may be gone by then: that they are added makes sure that they are not.
+            let gone = std::mem::take(&mut self.replaced).into_iter();
+            then.extend(gone.flat_map(|old| [Change::AddTable(old.clone()), Change::DeleteTable(old)]));
+        }
+        [first, then].into_iter().filter(|transaction| !transaction.is_empty()).collect()
     }
 
-    /// The last transaction was applied.
+    /// The last transactions were applied.
     pub fn applied(&mut self, now: Instant) {
         let pending = std::mem::take(&mut self.pending);
         self.known = true;
         for (key, value) in pending.elements {
+            self.lingering.remove(&key);
             match value {
                 Some(value) => self.installed.insert(key, value),
                 None => self.installed.remove(&key),
@@ -213,10 +259,18 @@ impl Table {
         self.dirty_sets.clear();
     }
 
-    fn changed_elements(&self) -> Vec<(Key, Option<Value>)> {
+    fn changed_elements(&mut self, now: Instant) -> Vec<(Key, Option<Value>)> {
         let wanted = |key: &Key| self.claims.get(key).and_then(|claim| claim.values().next());
         let changed = self.dirty.iter().filter(|key| wanted(key) != self.installed.get(key));
-        changed.map(|key| (key.clone(), wanted(key).cloned())).collect()
+        let mut changes: Vec<_> = changed.map(|key| (key.clone(), wanted(key).cloned())).collect();
+        let lingers = |(key, value): &mut (Key, Option<Value>)| matches!(key.0, Map::Endpoints(..)) && value.is_none();
+        for (key, _) in changes.extract_if(.., lingers) {
+            self.lingering.entry(key).or_insert(now);
+        }
+        self.lingering.retain(|key, _| !self.claims.contains_key(key));
+        let due = self.lingering.iter().filter(|(_, since)| now.duration_since(**since) >= STALE_AFTER);
+        changes.extend(due.map(|(key, _)| (key.clone(), None)));
+        changes
     }
 
     fn changed_chains(&self) -> Vec<(String, Option<Vec<Rule>>)> {
@@ -240,19 +294,37 @@ impl Table {
         changed.map(|name| (name.clone(), wanted.get(name).map(|set| (*set).clone()))).collect()
     }
 
+    fn resume_sessions(&mut self, sets: &[(String, Option<Set>)], out: &mut Transaction) {
+        for (name, clients) in std::mem::take(&mut self.resumed) {
+            let Some(set) = sets.iter().find_map(|(of, set)| set.as_ref().filter(|_| *of == name)) else { continue };
+            let timed = |(address, left): (IpAddr, Duration)| Element {
+                expires: Some(left),
+                ..Element::of([Datum::Address(address)])
+            };
+            let elements = clients.into_iter().map(timed).collect();
+            out.push(Change::AddElements(self.name(), set.clone(), elements));
+        }
+    }
+
+    /// Chains that are new come `first`: a packet that was on its way when they came would find them empty, if something
+    /// led to them already.
     fn change_chains(
         &mut self,
         chains: &[(String, Option<Vec<Rule>>)],
         changes: &[(Key, Option<Value>)],
-        out: &mut Transaction,
+        first: &mut Transaction,
+        then: &mut Transaction,
     ) {
-        let made = chains.iter().filter_map(|(name, rules)| Some((name, rules.as_ref()?)));
-        for (name, _) in made.clone() {
-            out.push(Change::AddChain(self.table(), name.clone(), None));
-            out.push(Change::FlushChain(self.table(), name.clone()));
-        }
-        for (name, rules) in made {
-            out.extend(rules.iter().map(|rule| Change::AddRule(self.table(), name.clone(), rule.clone())));
+        let made = || chains.iter().filter_map(|(name, rules)| Some((name, rules.as_ref()?)));
+        for (out, are_there) in [(&mut *first, false), (then, true)] {
+            let made = || made().filter(|(name, _)| self.installed_chains.contains_key(*name) == are_there);
+            for (name, _) in made() {
+                out.push(Change::AddChain(self.name(), name.clone(), None));
+                out.push(Change::FlushChain(self.name(), name.clone()));
+            }
+            for (name, rules) in made() {
+                out.extend(rules.iter().map(|rule| Change::AddRule(self.name(), name.clone(), rule.clone())));
+            }
         }
         let needed = changes.iter().filter_map(|(_, value)| match value {
             Some(Value::Shared(shared)) => Some(*shared),
@@ -261,9 +333,9 @@ impl Table {
         let needed: BTreeSet<Shared> = needed.flat_map(|shared| shared.needs().into_iter().chain([shared])).collect();
         // Sorted, which puts `Cluster` chains before those that lead to them.
         for shared in needed.into_iter().filter(|shared| !self.shared.contains(shared)).collect::<Vec<_>>() {
-            out.push(Change::AddChain(self.table(), shared.name(), None));
+            first.push(Change::AddChain(self.name(), shared.name(), None));
             let rules = shared.rules(&self.options).into_iter();
-            out.extend(rules.map(|rule| Change::AddRule(self.table(), shared.name(), rule)));
+            first.extend(rules.map(|rule| Change::AddRule(self.name(), shared.name(), rule)));
             self.pending.shared.push(shared);
         }
     }
@@ -281,8 +353,8 @@ impl Table {
             }
         }
         let set = |map: Map| base::definition(map, self.options.family);
-        out.extend(removed.into_iter().map(|(map, all)| Change::DeleteElements(self.table(), set(map), all)));
-        out.extend(added.into_iter().map(|(map, all)| Change::AddElements(self.table(), set(map), all)));
+        out.extend(removed.into_iter().map(|(map, all)| Change::DeleteElements(self.name(), set(map), all)));
+        out.extend(added.into_iter().map(|(map, all)| Change::AddElements(self.name(), set(map), all)));
     }
 
     fn remove(
@@ -294,11 +366,11 @@ impl Table {
     ) {
         let gone = chains.iter().filter(|(_, rules)| rules.is_none()).map(|(name, _)| name.clone());
         for name in gone.collect::<Vec<_>>() {
-            out.push(Change::FlushChain(self.table(), name.clone()));
+            out.push(Change::FlushChain(self.name(), name.clone()));
             self.pending.stale.push(name);
         }
         let unused = sets.iter().filter(|(_, set)| set.is_none());
-        out.extend(unused.map(|(name, _)| Change::DeleteSet(self.table(), name.clone())));
+        out.extend(unused.map(|(name, _)| Change::DeleteSet(self.name(), name.clone())));
         let again = |name: &String| chains.iter().any(|(other, _)| other == name);
         let due: Vec<String> = self
             .stale
@@ -307,12 +379,8 @@ impl Table {
             .map(|(name, _)| name.clone())
             .collect();
         for name in due {
-            out.push(Change::DeleteChain(self.table(), name.clone()));
+            out.push(Change::DeleteChain(self.name(), name.clone()));
             self.pending.deleted.push(name);
         }
-    }
-
-    fn table(&self) -> tables::Table {
-        table(self.options.family)
     }
 }

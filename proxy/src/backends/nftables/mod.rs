@@ -27,8 +27,9 @@ use crate::model::{Family, Protocol, ServicePort};
 pub use chains::{Class, Policy, Shared};
 pub use kernel::Table;
 
-/// The table's name, in every family.
-pub const TABLE: &str = "ferry-proxy";
+/// The table's names, in every family: one that is made anew has the name that the old one has not, which goes then. So no
+/// packet finds half of either.
+pub const TABLES: [&str; 2] = ["ferry-proxy", "ferry-proxy-2"];
 
 /// How traffic of this node's pods is told from other traffic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +62,7 @@ fn of_family(nets: &[IpNet], family: Family) -> Vec<IpNet> {
 /// The address is (or is not) in one of the nets, which may lie in each other; nothing, of no nets.
 fn among_nets(field: Field, nets: &[IpNet], is: bool) -> Option<Statement> {
     let apart = IpNet::aggregate(&nets.to_vec());
-    Statement::Among(field, apart.into_iter().map(Element::net).collect(), is)
+    (!apart.is_empty()).then(|| Statement::Among(field, apart.into_iter().map(Element::net).collect(), is))
 }
 
 /// Which addresses of the node accept traffic to node ports.
@@ -86,9 +87,9 @@ pub struct Options {
     pub masquerade_mark: u32,
     /// Node ports.
     pub node_port_addresses: NodePortAddresses,
-}
     /// Where cluster IPs come from, of both families: what is in there and is no Service's is dropped.
     pub service_ranges: Vec<IpNet>,
+}
 
 /// The data structures of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -201,11 +202,6 @@ fn transport(protocol: Protocol) -> Transport {
         Protocol::Udp => Transport::Udp,
         Protocol::Sctp => Transport::Sctp,
     }
-}
-
-/// The table of a family.
-pub(crate) fn table(family: Family) -> tables::Table {
-    tables::Table { version: version(family), name: TABLE.to_owned() }
 }
 
 fn goto(chain: &str) -> Verdict {
@@ -331,7 +327,8 @@ impl Compiler<'_> {
             sources.extend(port.load_balancer_ips.iter().map(|ip| IpNet::from(*ip)));
         }
         let outside = among_nets(Field::Source(version(self.options.family)), &sources, false);
-        self.fragment.chains.insert(chain.clone(), vec![vec![outside, Statement::Verdict(Verdict::Drop)]]);
+        let rule = outside.into_iter().chain([Statement::Verdict(Verdict::Drop)]).collect();
+        self.fragment.chains.insert(chain.clone(), vec![rule]);
         chain
     }
 }

@@ -30,14 +30,20 @@ fn table(spec: Json, endpoints: &[&str]) -> Table {
     let mut table = Table::new(options());
     table.replace("default/web", fragment(spec, endpoints));
     let now = Instant::now();
-    table.transaction(now).unwrap();
+    table.transactions(now);
     table.applied(now);
     table
 }
 
+/// One after another.
+fn text(transactions: Vec<netfilter::Transaction>) -> String {
+    let texts: Vec<String> = transactions.iter().map(ToString::to_string).collect();
+    texts.join("\n")
+}
+
 #[track_caller]
-fn check(transaction: Option<netfilter::Transaction>, expected: Expect) {
-    let script = transaction.unwrap_or_default().to_string().replace("ip ferry-proxy ", "");
+fn check(transactions: Vec<netfilter::Transaction>, expected: Expect) {
+    let script = text(transactions).replace("ip ferry-proxy ", "");
     expected.assert_eq(&script);
 }
 
@@ -45,10 +51,10 @@ fn check(transaction: Option<netfilter::Transaction>, expected: Expect) {
 #[track_caller]
 fn check_added(spec: Json, endpoints: &[&str], expected: Expect) {
     let mut table = Table::new(options());
-    table.transaction(Instant::now()).unwrap();
+    table.transactions(Instant::now());
     table.applied(Instant::now());
     table.replace("default/web", fragment(spec, endpoints));
-    check(table.transaction(Instant::now()), expected);
+    check(table.transactions(Instant::now()), expected);
 }
 
 fn cluster_ip() -> Json {
@@ -58,7 +64,7 @@ fn cluster_ip() -> Json {
 #[test]
 fn the_fixed_part() {
     check(
-        Table::new(options()).transaction(Instant::now()),
+        Table::new(options()).transactions(Instant::now()),
         expect![[r#"
             add table ip ferry-proxy
             delete table ip ferry-proxy
@@ -107,13 +113,13 @@ fn the_fixed_part() {
             add rule service-endpoints-check ip daddr . meta l4proto . th dport vmap @no-endpoint-services
             add rule cluster-ips-check ip daddr @cluster-ips reject
             add rule firewall-check ip daddr . meta l4proto . th dport vmap @firewall-ips
+            add rule cluster-ips-check ip daddr { 10.96.0.0-10.96.255.255 } drop
             add rule services ip daddr @cluster-ips ip saddr != { 10.1.0.0-10.1.255.255 } meta mark set meta mark or 0x4000
             add rule services ip daddr . meta l4proto . th dport vmap @service-ips
             add rule services ip daddr { 192.0.2.10 } meta l4proto . th dport vmap @service-nodeports
             add rule nodeport-endpoints-check ip daddr { 192.0.2.10 } meta l4proto . th dport vmap @no-endpoint-nodeports
         "#]],
     );
-            add rule cluster-ips-check ip daddr { 10.96.0.0-10.96.255.255 } drop
 }
 
 #[test]
@@ -124,6 +130,7 @@ fn a_cluster_ip_is_three_sorts_of_elements() {
         expect![[r#"
             add chain cluster-2
             add rule cluster-2 dnat to ip daddr . meta l4proto . th dport . numgen random mod 2 map @endpoints
+
             add element cluster-ips { 10.96.0.1 }
             add element service-ips { 10.96.0.1 . tcp . 80 : goto cluster-2 }
             add element hairpin-connections { 10.1.0.1 . 10.1.0.1 . tcp . 8080 }
@@ -160,6 +167,7 @@ fn node_ports_and_external_addresses() {
             add chain nodeport-external-1
             add rule nodeport-external-1 meta mark set meta mark or 0x4000
             add rule nodeport-external-1 dnat to meta l4proto . th dport . numgen random mod 1 map @nodeport-endpoints
+
             add element cluster-ips { 10.96.0.1 }
             add element service-ips { 10.96.0.1 . tcp . 80 : goto cluster-1, 198.51.100.1 . tcp . 80 : goto external-1 }
             add element service-nodeports { tcp . 30080 : goto nodeport-external-1 }
@@ -195,6 +203,7 @@ fn external_policy_local() {
             add rule nodeport-local-2-1 fib saddr type local meta mark set meta mark or 0x4000
             add rule nodeport-local-2-1 fib saddr type local goto nodeport-cluster-2
             add rule nodeport-local-2-1 dnat to meta l4proto . th dport . numgen random mod 1 map @local-nodeport-endpoints
+
             add element cluster-ips { 10.96.0.1 }
             add element service-ips { 10.96.0.1 . tcp . 80 : goto cluster-2, 198.51.100.1 . tcp . 80 : goto local-2-1 }
             add element service-nodeports { tcp . 30080 : goto nodeport-local-2-1 }
@@ -225,6 +234,7 @@ fn external_policy_local() {
             add rule nodeport-local-1-0 ip saddr { 10.1.0.0-10.1.255.255 } goto nodeport-cluster-1
             add rule nodeport-local-1-0 fib saddr type local meta mark set meta mark or 0x4000
             add rule nodeport-local-1-0 fib saddr type local goto nodeport-cluster-1
+
             add element cluster-ips { 10.96.0.1 }
             add element service-ips { 10.96.0.1 . tcp . 80 : goto cluster-1, 198.51.100.1 . tcp . 80 : goto local-1-0 }
             add element service-nodeports { tcp . 30080 : goto nodeport-local-1-0 }
@@ -264,6 +274,7 @@ fn session_affinity_has_chains_of_its_own() {
             add rule endpoint-eb400c552e86f0a1 meta l4proto tcp dnat to 10.1.0.1:8080
             add rule endpoint-fb296ebfbd86374c update @clients-fb296ebfbd86374c-60 { ip saddr }
             add rule endpoint-fb296ebfbd86374c meta l4proto tcp dnat to 10.1.0.2:8080
+
             add element cluster-ips { 10.96.0.1 }
             add element service-ips { 10.96.0.1 . tcp . 80 : goto affinity-c87c6d7605094b7c-cluster }
             add element service-nodeports { tcp . 30080 : goto affinity-c87c6d7605094b7c-external }
@@ -275,14 +286,15 @@ fn session_affinity_has_chains_of_its_own() {
 fn changes_are_differences() {
     let mut table = table(cluster_ip(), &["10.1.0.1@n2", "10.1.0.2@n2"]);
     let now = Instant::now();
-    check(table.transaction(now), expect![[""]]);
+    check(table.transactions(now), expect![[""]]);
 
     table.replace("default/web", fragment(cluster_ip(), &["10.1.0.2@n2", "10.1.0.3@n2", "10.1.0.4@n2"]));
     check(
-        table.transaction(now),
+        table.transactions(now),
         expect![[r#"
             add chain cluster-3
             add rule cluster-3 dnat to ip daddr . meta l4proto . th dport . numgen random mod 3 map @endpoints
+
             delete element service-ips { 10.96.0.1 . tcp . 80 }
             delete element endpoints { 10.96.0.1 . tcp . 80 . 0, 10.96.0.1 . tcp . 80 . 1 }
             add element service-ips { 10.96.0.1 . tcp . 80 : goto cluster-3 }
@@ -293,10 +305,9 @@ fn changes_are_differences() {
 
     table.replace("default/web", fragment(cluster_ip(), &["10.1.0.2@n2", "10.1.0.3@n2"]));
     check(
-        table.transaction(now),
+        table.transactions(now),
         expect![[r#"
             delete element service-ips { 10.96.0.1 . tcp . 80 }
-            delete element endpoints { 10.96.0.1 . tcp . 80 . 2 }
             add element service-ips { 10.96.0.1 . tcp . 80 : goto cluster-2 }
         "#]],
     );
@@ -304,11 +315,10 @@ fn changes_are_differences() {
 
     table.replace("default/web", Fragment::default());
     check(
-        table.transaction(now),
+        table.transactions(now),
         expect![[r#"
             delete element cluster-ips { 10.96.0.1 }
             delete element service-ips { 10.96.0.1 . tcp . 80 }
-            delete element endpoints { 10.96.0.1 . tcp . 80 . 0, 10.96.0.1 . tcp . 80 . 1 }
         "#]],
     );
     table.applied(now);
@@ -319,13 +329,13 @@ fn changes_are_differences() {
 fn after_a_failure_everything_is_said_again() {
     let mut table = table(cluster_ip(), &["10.1.0.1@n2"]);
     table.replace("default/web", fragment(cluster_ip(), &["10.1.0.2@n2"]));
-    table.transaction(Instant::now()).unwrap();
+    table.transactions(Instant::now());
     table.resync();
-    let script = table.transaction(Instant::now()).unwrap().to_string();
+    let script = text(table.transactions(Instant::now()));
     assert!(script.starts_with("add table ip ferry-proxy\ndelete table ip ferry-proxy\n"));
     assert!(script.contains("10.96.0.1 . tcp . 80 . 0 : 10.1.0.2 . 8080"));
     table.applied(Instant::now());
-    assert_eq!(table.transaction(Instant::now()), None);
+    assert_eq!(table.transactions(Instant::now()), []);
 }
 
 #[test]
@@ -334,16 +344,16 @@ fn chains_that_are_no_longer_used_go_a_moment_later() {
     let mut table = table(spec, &["10.1.0.1@n2"]);
     table.replace("default/web", Fragment::default());
     let now = Instant::now();
-    let script = table.transaction(now).unwrap().to_string();
+    let script = text(table.transactions(now));
     assert!(
         script.contains("flush chain") && script.contains("delete set") && !script.contains("delete chain"),
         "{script}"
     );
     table.applied(now);
-    assert_eq!(table.transaction(now), None);
+    assert_eq!(table.transactions(now), []);
     let later = now + Duration::from_secs(1);
     assert_eq!(table.next_cleanup(), Some(later));
-    assert_eq!(table.transaction(later).unwrap().to_string().matches("delete chain").count(), 2);
+    assert_eq!(text(table.transactions(later)).matches("delete chain").count(), 2);
     table.applied(later);
     assert_eq!(table.next_cleanup(), None);
 }
@@ -354,10 +364,10 @@ fn the_first_of_two_claims_to_an_address_has_it_and_the_second_inherits() {
     let mut table = Table::new(options());
     table.replace("default/b", fragment(spec("10.96.0.2"), &["10.1.0.2@n2"]));
     table.replace("default/a", fragment(spec("10.96.0.1"), &["10.1.0.1@n2"]));
-    let script = table.transaction(Instant::now()).unwrap().to_string();
+    let script = text(table.transactions(Instant::now()));
     assert!(script.contains("198.51.100.1 . tcp . 80 . 0 : 10.1.0.1 . 8080"), "{script}");
     table.applied(Instant::now());
     table.replace("default/a", Fragment::default());
-    let script = table.transaction(Instant::now()).unwrap().to_string();
+    let script = text(table.transactions(Instant::now()));
     assert!(script.contains("198.51.100.1 . tcp . 80 . 0 : 10.1.0.2 . 8080"), "{script}");
 }
