@@ -1,17 +1,13 @@
 //! The way to the kernel, in a network namespace.
 
 use std::{
-    fs::File,
     io,
     os::fd::{AsRawFd, OwnedFd},
-    path::Path,
 };
 
 use nix::{
     errno::Errno,
-    libc,
-    sched::{CloneFlags, setns},
-    setsockopt_impl, sockopt_impl,
+    libc, setsockopt_impl, sockopt_impl,
     sys::{
         socket::{
             AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, setsockopt, socket,
@@ -78,20 +74,6 @@ impl Socket {
         // Without it errors come without the kernel's words.
         let _ = setsockopt(&fd, ExtendedAck, &true);
         Ok(Self(fd))
-    }
-
-    /// In the network namespace at a path.
-    ///
-    /// # Errors
-    /// There is no such namespace, or no netfilter.
-    pub fn open_in(namespace: &Path) -> io::Result<Self> {
-        let namespace = File::open(namespace)?;
-        // A thread of its own goes there; the socket stays there.
-        let opened = std::thread::spawn(move || {
-            setns(namespace, CloneFlags::CLONE_NEWNET)?;
-            Self::open()
-        });
-        opened.join().unwrap_or_else(|_| Err(io::Error::other("opening a socket panicked")))
     }
 
     /// Makes all changes of a transaction, or none of them.

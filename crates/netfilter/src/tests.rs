@@ -1,7 +1,6 @@
 //! What the kernel makes of transactions, as `nft` lists it: the same as what `nft` makes of their text.
 
 use std::{
-    path::PathBuf,
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
@@ -32,7 +31,13 @@ impl Net {
     }
 
     fn socket(&self) -> Socket {
-        Socket::open_in(&PathBuf::from(format!("/run/netns/{}", self.0))).expect("a socket in the namespace")
+        let namespace = std::fs::File::open(format!("/run/netns/{}", self.0)).expect("the namespace");
+        // A thread of its own goes there; the socket stays there.
+        let opened = std::thread::spawn(move || {
+            nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).expect("entering it");
+            Socket::open().expect("a socket")
+        });
+        opened.join().expect("a socket in the namespace")
     }
 
     /// What it prints.
@@ -205,7 +210,6 @@ fn nfts(text: &str, family: &str) -> String {
     text.replace(&of_map("ipv4_addr"), &key)
         .replace(&of_map("ipv6_addr"), &key)
         .replace(&format!("dnat to {family} daddr . th dport"), &format!("dnat {family} to {family} daddr . tcp dport"))
-        .replace("dnat to [", "dnat to [")
 }
 
 /// Without what is only a way of showing it.

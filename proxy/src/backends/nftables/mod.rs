@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
-use netfilter::tables::{self, Datum, Element, Field, Rule, Set, Statement, Transport, Verdict, Version};
+use netfilter::tables::{Datum, Element, Field, Rule, Set, Statement, Transport, Verdict, Version};
 
 use crate::model::{Family, Protocol, ServicePort};
 pub use chains::{Class, Policy, Shared};
