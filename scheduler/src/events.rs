@@ -144,7 +144,8 @@ impl Writer {
         let (mut ends, mut refreshes) = (ticks(SERIES_ENDS), ticks(REFRESHED));
         loop {
             let note = tokio::select! {
-                note = notes.recv() => note,
+                // One that is over is not written twice.
+                biased;
                 _ = ends.tick() => {
                     self.end_series().await;
                     continue;
@@ -153,6 +154,7 @@ impl Writer {
                     self.refresh_series().await;
                     continue;
                 }
+                note = notes.recv() => note,
             };
             let Some(note) = note else { break };
             let Ok(slot) = slots.clone().acquire_owned().await else { break };
