@@ -37,6 +37,7 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
         return cleanup(&Rules::of_kernel()?).await;
     }
     let dns_kubeconfig = flags.dns_kubeconfig.clone();
+    let mut dns_client = None;
     let (config, kubeconfig) = config::load(flags)?;
     let kubeconfig = kubeconfig.context("no kubeconfig: give one with --kubeconfig")?;
     let client = client::from_kubeconfig(&kubeconfig, &client::user_agent("kube-proxy", ""))?;
@@ -45,25 +46,35 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
         let cluster_ip = dns.cluster_ip.context("--dns-kubeconfig needs --dns-service-ip")?;
         let publication = dns::Publication { cluster_ip, node_name: config.node_name.clone(), listen: dns.listen };
         let client = client::from_kubeconfig(&kubeconfig, &client::user_agent("ferry-dns", ""))?;
+        dns_client = Some(client.clone());
         tasks.restarting("dns_publication", move |own| dns::publish(client.clone(), publication.clone(), own.token()));
     }
-    tasks.vital("proxy", move |own| run(config, client, own.token()));
+    tasks.vital("proxy", move |own| run(config, client, dns_client, own.token()));
     tasks.finish().await
 }
 
 /// Runs the proxy, and the DNS if it is configured, until cancelled. The rules stay: see [`cleanup`]. To lead pods to
-/// the DNS is the caller's: see [`dns::publish`].
+/// the DNS is the caller's: see [`dns::publish`]. `dns_client` is of somebody who may list namespaces, as a proxy may not.
 ///
 /// # Errors
 /// The kernel has no nftables or does not let us, an address can't be bound.
-pub async fn run(config: Config, client: kube::Client, cancel: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(
+    config: Config,
+    client: kube::Client,
+    dns_client: Option<kube::Client>,
+    cancel: CancellationToken,
+) -> anyhow::Result<()> {
     let stop = cancel.child_token();
     let _ended = stop.clone().drop_guard();
     let tasks = Supervisor::under(&stop);
     let informers = Informers::new(client, &tasks);
     if let Some(dns) = config.dns.clone() {
         let informers = informers.clone();
-        tasks.vital("dns", move |own| dns::run(dns, informers.owned_by("dns", &own), own));
+        let own_informers = dns_client.map(|client| Informers::new(client, &tasks));
+        tasks.vital("dns", move |own| {
+            let namespaces = own_informers.map(|informers| informers.owned_by("dns", &own).of());
+            dns::run(dns, informers.owned_by("dns", &own), namespaces, own)
+        });
     }
     tasks.vital("services", move |own| proxier::run(config, informers.owned_by("services", &own), own));
     tasks.finish().await

@@ -92,6 +92,7 @@ pub fn start(api: &Api, layout: &Layout, node: &str, endpoint: &str, parts: &Sup
     };
     let publication = proxy::dns::Publication { cluster_ip: DNS_IP, node_name: node.to_string(), listen: dns.listen };
     let client = api.client(rights::DNS, &[]);
+    let dns_client = Some(client.clone());
     parts.restarting("DNS publisher", move |own| proxy::dns::publish(client.clone(), publication.clone(), own.token()));
     let config = proxy::Config {
         node_name: node.to_string(),
@@ -101,7 +102,7 @@ pub fn start(api: &Api, layout: &Layout, node: &str, endpoint: &str, parts: &Sup
         ..Default::default()
     };
     let client = api.client("system:kube-proxy", &[]);
-    part(parts, "proxy", move |own| proxy::run(config, client, own.token()));
+    part(parts, "proxy", move |own| proxy::run(config, client, dns_client, own.token()));
     Ok(())
 }
 

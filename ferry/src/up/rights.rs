@@ -1,6 +1,7 @@
-//! What a new cluster of `ferry up` has beyond the API server's own bootstrap: the right of the DNS to keep its Service and
-//! the endpoints of that, and a class of volumes with the right of its provisioner. It is asked for as the administrator who brings the cluster up, by server-side apply, so that each
-//! start brings it to what this version needs.
+//! What a new cluster of `ferry up` has beyond the API server's own bootstrap: the rights of the DNS to keep its Service and
+//! the endpoints of that, and to see namespaces; and a class of volumes with the right of its provisioner. It is asked for
+//! as the administrator who brings the cluster up, by server-side apply, so that each start brings it to what this version
+//! needs.
 
 use anyhow::{Context, bail};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject};
@@ -29,25 +30,29 @@ pub async fn apply(administrator: kube::Client) -> anyhow::Result<()> {
         verbs: verbs(),
         ..PolicyRule::default()
     };
+    let names = ClusterRole {
+        metadata: metadata.clone(),
+        rules: Some(vec![PolicyRule { verbs: ["list", "watch"].map(String::from).to_vec(), ..rule("", "namespaces") }]),
+        ..ClusterRole::default()
+    };
     let role = Role {
         metadata: metadata.clone(),
         rules: Some(vec![rule("", "services"), rule("discovery.k8s.io", "endpointslices")]),
     };
-    let binding = RoleBinding {
-        metadata,
-        role_ref: RoleRef { api_group: Some(GROUP.into()), kind: "Role".into(), name: DNS.into() },
-        subjects: Some(vec![Subject {
-            api_group: Some(GROUP.into()),
-            kind: "User".into(),
-            name: DNS.into(),
-            ..Subject::default()
-        }]),
-    };
+    let to = |kind: &str| RoleRef { api_group: Some(GROUP.into()), kind: kind.into(), name: DNS.into() };
+    let dns = Subject { api_group: Some(GROUP.into()), kind: "User".into(), name: DNS.into(), ..Subject::default() };
+    let subjects = Some(vec![dns]);
+    let binding = RoleBinding { metadata: metadata.clone(), role_ref: to("Role"), subjects: subjects.clone() };
+    let names_binding = ClusterRoleBinding { metadata, role_ref: to("ClusterRole"), subjects };
     let how = PatchParams::apply("ferry-up").force();
     let roles: Api<Role> = Api::namespaced(administrator.clone(), NAMESPACE);
     roles.patch(DNS, &how, &Patch::Apply(&role)).await.context("making the DNS's role")?;
     let bindings: Api<RoleBinding> = Api::namespaced(administrator.clone(), NAMESPACE);
     bindings.patch(DNS, &how, &Patch::Apply(&binding)).await.context("making the DNS's role binding")?;
+    let roles: Api<ClusterRole> = Api::all(administrator.clone());
+    roles.patch(DNS, &how, &Patch::Apply(&names)).await.context("making the DNS's cluster role")?;
+    let bindings: Api<ClusterRoleBinding> = Api::all(administrator.clone());
+    bindings.patch(DNS, &how, &Patch::Apply(&names_binding)).await.context("making the DNS's cluster role binding")?;
     volumes(administrator).await.context("making the class of local volumes")
 }
 

@@ -1,11 +1,11 @@
 //! Services and endpoints by the keys that questions have: name, and address.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use client::Change;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Namespace, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 
 use crate::model::SERVICE_NAME_LABEL;
@@ -15,6 +15,8 @@ type Key = (String, String);
 /// What the DNS knows of the cluster.
 #[derive(Default)]
 pub struct Index {
+    /// `None`: not known (yet).
+    namespaces: Option<HashSet<String>>,
     services: HashMap<String, BTreeMap<String, Arc<Service>>>,
     slices: HashMap<Key, BTreeMap<String, Arc<EndpointSlice>>>,
     cluster_ips: HashMap<IpAddr, Key>,
@@ -23,6 +25,21 @@ pub struct Index {
 }
 
 impl Index {
+    /// From now on it is told of all namespaces.
+    pub fn know_namespaces(&mut self) {
+        self.namespaces.get_or_insert_default();
+    }
+
+    /// Takes in a change of a namespace.
+    pub fn namespace(&mut self, change: &Change<Namespace>) {
+        let name = change.object().metadata.name.clone().unwrap_or_default();
+        let Some(all) = &mut self.namespaces else { return };
+        match change {
+            Change::Deleted(_) => all.remove(&name),
+            Change::Added(_) | Change::Updated { .. } => all.insert(name),
+        };
+    }
+
     /// Takes in a change of a Service.
     pub fn service(&mut self, change: &Change<Service>) {
         let (old, new) = parts(change);
@@ -79,9 +96,14 @@ impl Index {
         }
     }
 
-    /// Whether a namespace has any Service.
+    /// Whether there is a namespace; as long as that is not known, whether it has any Service.
     pub(super) fn has_namespace(&self, namespace: &str) -> bool {
-        self.services.contains_key(namespace)
+        self.namespaces.as_ref().map_or_else(|| self.services.contains_key(namespace), |all| all.contains(namespace))
+    }
+
+    /// Whether there may be pods in it.
+    pub(super) fn may_have_pods(&self, namespace: &str) -> bool {
+        self.namespaces.as_ref().is_none_or(|all| all.contains(namespace))
     }
 
     pub(super) fn get(&self, namespace: &str, name: &str) -> Option<&Arc<Service>> {

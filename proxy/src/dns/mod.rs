@@ -18,9 +18,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use client::Informers;
+use client::{Informer, Informers};
 use component::Supervisor;
 use hickory_proto::rr::Name;
+use k8s_openapi::api::core::v1::Namespace;
 use parking_lot::RwLock;
 
 pub use index::Index;
@@ -57,11 +58,16 @@ impl Default for Config {
     }
 }
 
-/// Serves DNS until `tasks` have to end.
+/// Serves DNS until `tasks` have to end. Who may not list namespaces gives none, and names of pods are then answered in any.
 ///
 /// # Errors
 /// The domain is no name, or the address can't be bound.
-pub async fn run(config: Config, informers: Informers, tasks: Supervisor) -> anyhow::Result<()> {
+pub async fn run(
+    config: Config,
+    informers: Informers,
+    namespaces: Option<Informer<Namespace>>,
+    tasks: Supervisor,
+) -> anyhow::Result<()> {
     let zone = Zone::new(&config.domain, config.cluster_ip, config.ttl_seconds).context("cluster domain")?;
     let sockets = server::bind(config.listen).await?;
     let index = Arc::new(RwLock::new(Index::default()));
@@ -75,6 +81,15 @@ pub async fn run(config: Config, informers: Informers, tasks: Supervisor) -> any
     services.on_change(move |change| told.write().service(change));
     let told = index.clone();
     slices.on_change(move |change| told.write().slice(change));
+    if let Some(namespaces) = namespaces {
+        let told = index.clone();
+        // Not waited for: names of Services are answered without them.
+        tasks.one_shot("dns_namespaces", async move {
+            namespaces.synced().await;
+            told.write().know_namespaces();
+            namespaces.on_change(move |change| told.write().namespace(change));
+        });
+    }
     tracing::info!(listen = %config.listen, domain = config.domain, "serving cluster DNS");
     let forwarder = forward::Forwarder::new(&config);
     let names = zone.clone();

@@ -141,6 +141,7 @@ fn pods_addresses_and_the_rest() {
     check(A, "10-1-0-9.default.pod.cluster.local.", expect!["10-1-0-9.default.pod.cluster.local. 5 A 10.1.0.9"]);
     check(AAAA, "fd00--9.default.pod.cluster.local.", expect!["fd00--9.default.pod.cluster.local. 5 AAAA fd00::9"]);
     check(A, "web.default.pod.cluster.local.", expect!["NoSuchName"]);
+    check(A, "10-1-0-9.none.pod.cluster.local.", expect!["10-1-0-9.none.pod.cluster.local. 5 A 10.1.0.9"]);
     check(PTR, "7.0.96.10.in-addr.arpa.", expect!["7.0.96.10.in-addr.arpa. 5 PTR web.default.svc.cluster.local."]);
     check(PTR, "1.0.1.10.in-addr.arpa.", expect!["1.0.1.10.in-addr.arpa. 5 PTR db-0.db.default.svc.cluster.local."]);
     check(
@@ -189,6 +190,29 @@ fn what_is_gone_is_forgotten() {
     index.slice(&Change::Deleted(slice()));
     assert!(!index.has_namespace("a") && index.by_cluster_ip(&"10.96.0.7".parse().unwrap()).is_none());
     assert_eq!(index.by_endpoint_ip(&"10.1.0.1".parse().unwrap()).count(), 0);
+}
+
+#[test]
+fn pods_and_services_have_names_in_namespaces_that_there_are() {
+    let mut index = index();
+    let namespace = |name: &str| added(json!({"metadata": {"name": name}}));
+    // Nobody waits for the list to be whole but who has it.
+    index.namespace(&namespace("early"));
+    let ask = |index: &Index, name: &str| format!("{:?}", zone().lookup(index, &name.parse().unwrap(), RecordType::A));
+    let none = format!("{:?}", Outcome::NoSuchName);
+    assert_eq!(ask(&index, "bare.svc.cluster.local."), none);
+    assert_ne!(ask(&index, "10-1-0-9.bare.pod.cluster.local."), none);
+    index.know_namespaces();
+    index.namespace(&namespace("bare"));
+    for name in ["bare.svc.cluster.local.", "bare.pod.cluster.local.", "10-1-0-9.bare.pod.cluster.local."] {
+        assert_ne!(ask(&index, name), none, "{name}");
+    }
+    let Change::Added(bare) = namespace("bare") else { panic!() };
+    index.namespace(&Change::Deleted(bare));
+    for name in ["bare.svc.cluster.local.", "10-1-0-9.bare.pod.cluster.local.", "10-1-0-9.early.pod.cluster.local."] {
+        assert_eq!(ask(&index, name), none, "{name}");
+    }
+    assert_ne!(ask(&index, "web.default.svc.cluster.local."), none);
 }
 
 #[test]

@@ -85,7 +85,7 @@ impl Zone {
                 (Some(port), Some(protocol)) => ask.port(namespace, name, port, protocol),
                 _ => Outcome::NoSuchName,
             },
-            [address, _namespace, "pod"] => match dashed(address) {
+            [address, namespace, "pod"] => match dashed(address).filter(|_| index.may_have_pods(namespace)) {
                 Some(ip) => ask.addresses([ip]),
                 None => Outcome::NoSuchName,
             },
