@@ -49,6 +49,11 @@ impl<'l> Cluster<'l> {
         self.launcher.start_part(part, &mut self.launched).await
     }
 
+    /// Starts the proxy of the first node.
+    pub(crate) fn proxy(&mut self) -> anyhow::Result<()> {
+        self.launcher.start_proxy(&mut self.launched)
+    }
+
     /// Starts parts, and waits until they have looked at everything that there is.
     pub(crate) async fn settled(&mut self, parts: &[Part]) -> anyhow::Result<()> {
         for part in parts {

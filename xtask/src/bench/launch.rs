@@ -19,6 +19,18 @@ use super::report::UPSTREAM;
 /// A server that does not get ready in this time never will.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Of a proxy, but for its kubeconfig: what it can't change in a namespace it leaves alone.
+const PROXY_FLAGS: [&str; 8] = [
+    "--proxy-mode=nftables",
+    "--cluster-cidr=10.244.0.0/16",
+    "--hostname-override=node-00000",
+    "--conntrack-max-per-core=0",
+    "--conntrack-min=0",
+    "--conntrack-tcp-timeout-established=0",
+    "--conntrack-tcp-timeout-close-wait=0",
+    "--v=2",
+];
+
 /// What is started of a cluster beside its API server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -171,6 +183,14 @@ impl Launcher {
         self.ready("server.log", self.port, "/readyz", &mut launched.children[0].1).await?;
         launched.ready_after = begin.elapsed();
         Ok(launched)
+    }
+
+    /// Starts the proxy of the first node in this network namespace, and does not wait for it.
+    pub(crate) fn start_proxy(&self, launched: &mut Launched) -> anyhow::Result<()> {
+        let mut command = self.programs.command("proxy", "kube-proxy");
+        command.args(PROXY_FLAGS).arg(self.flag("kubeconfig", "proxy.conf"));
+        launched.children.push(("proxy", run(command, &self.file("proxy.log"))?));
+        Ok(())
     }
 
     /// Starts a part beside the API server, and returns when it says that it is healthy: it has then begun to look around.

@@ -13,6 +13,7 @@ mod launch;
 mod lines;
 mod load;
 mod measure;
+mod network;
 mod nodes;
 mod objects;
 mod pki;
@@ -37,7 +38,8 @@ use report::Report;
 #[command(name = "cargo xtask bench")]
 struct Flags {
     /// Shapes to run, comma separated: start, memory, sequential, create, get, list, watch, restart, pods; and of clusters:
-    /// deployment, schedule, job, daemonset, statefulsets, autoscalers, manager-memory. Default: all
+    /// deployment, schedule, job, daemonset, statefulsets, autoscalers, manager-memory, services (the proxy, in a network
+    /// namespace: only where it is named). Default: all others
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Objects of the sequential shape
@@ -125,7 +127,10 @@ pub(crate) struct Target {
 
 /// Runs the benchmark.
 pub(crate) fn main(argv: Vec<String>) -> anyhow::Result<()> {
-    let flags = Flags::parse_from(std::iter::once("bench".to_owned()).chain(argv));
+    let flags = Flags::parse_from(std::iter::once("bench".to_owned()).chain(argv.iter().cloned()));
+    if flags.only.iter().any(|shape| shape == "services") && !network::is_own() {
+        return Err(network::enter(&argv));
+    }
     // One thread: a generator that takes both cores of a small machine measures itself.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

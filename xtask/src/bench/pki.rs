@@ -14,6 +14,7 @@ const CERTIFICATES: &[(&str, &[&str], &str, Option<&str>)] = &[
     ("admin", &[], "bench", Some("system:masters")),
     ("manager", &[], "system:kube-controller-manager", None),
     ("scheduler", &[], "system:kube-scheduler", None),
+    ("proxy", &[], "system:kube-proxy", None),
 ];
 
 /// Writes all of it into a folder, for an API server on a port of this machine.

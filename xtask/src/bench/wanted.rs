@@ -57,6 +57,8 @@ const ALL: &[Wanted] = &[
     wanted(FERRY, "1000 HorizontalPodAutoscalers", "manager beyond idle", AtMost(3.0), "3 % of a core or less"),
     wanted(FERRY, "1000 HorizontalPodAutoscalers", "autoscalers that compute", Exactly(1_000.0), "all compute"),
     wanted(FERRY, "controller manager with 50000 pods on 5000", "resident", AtMost(120e6), "120 MB or less"),
+    wanted(FERRY, "10000 Services of 2 endpoints", "all answer", AtMost(0.5), "500 ms or less"),
+    wanted(FERRY, "10000 Services of 2 endpoints", "one more", AtMost(0.01), "10 ms or less"),
     wanted(FERRY, "controller manager with 50000 pods", "pods", Exactly(50_000.0), "none made or taken away"),
 ];
 

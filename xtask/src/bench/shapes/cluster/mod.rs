@@ -4,6 +4,7 @@
 mod autoscalers;
 mod memory;
 mod schedule;
+mod services;
 mod workloads;
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ const NAMESPACE: &str = "bench";
 
 /// The shapes by name, in the order in which they run.
 pub(crate) const NAMES: &[&str] =
-    &["deployment", "schedule", "job", "daemonset", "statefulsets", "autoscalers", "manager-memory"];
+    &["deployment", "schedule", "job", "daemonset", "statefulsets", "autoscalers", "manager-memory", "services"];
 
 /// Every shape that is wanted.
 pub(crate) async fn run(launcher: &Launcher, flags: &Flags, report: &mut Report) -> anyhow::Result<()> {
@@ -33,6 +34,8 @@ pub(crate) async fn run(launcher: &Launcher, flags: &Flags, report: &mut Report)
             "job" => workloads::job(launcher, sizes, report).await?,
             "daemonset" => workloads::daemon_set(launcher, sizes, report).await?,
             "statefulsets" => workloads::stateful_sets(launcher, sizes, report).await?,
+            "services" if flags.only.is_empty() => {}
+            "services" => services::services(launcher, sizes, report).await?,
             "autoscalers" => autoscalers::autoscalers(launcher, sizes, report).await?,
             _ => memory::owned_pods(launcher, sizes, report).await?,
         }
@@ -70,6 +73,9 @@ pub(crate) struct Sizes {
     /// For how long their costs are counted
     #[arg(long, default_value_t = 60)]
     autoscaler_seconds: u64,
+    /// Services of the proxy
+    #[arg(long, default_value_t = 10_000)]
+    services: usize,
     /// Pods that the controller manager has in memory
     #[arg(long, default_value_t = 50_000)]
     owned_pods: usize,
