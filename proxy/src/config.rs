@@ -63,8 +63,8 @@ impl Default for Config {
             masquerade_all: false,
             masquerade_bit: 14,
             node_port_addresses: Vec::new(),
-            // Long enough to make one transaction of a burst, short enough for rolling updates not to be noticed.
-            min_sync_period: Duration::from_millis(30),
+            // Long enough to make one transaction of a burst, short enough for nobody to notice.
+            min_sync_period: Duration::from_millis(5),
             healthz_bind_address: Some(SocketAddr::from(([0, 0, 0, 0], 10256))),
             metrics_bind_address: Some(SocketAddr::from(([127, 0, 0, 1], 10249))),
             conntrack: Conntrack::default(),
