@@ -8,11 +8,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use bytes::Bytes;
+use hyper::Method;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
 use super::{NAMESPACE, Sizes, body, collection};
 use crate::bench::cluster::{Cluster, PATIENCE};
+use crate::bench::connection::JSON;
 use crate::bench::launch::Launcher;
 use crate::bench::network;
 use crate::bench::nodes::{Conduct, Setup};
@@ -23,7 +26,7 @@ const PORT: u16 = 8_080;
 /// Services of which all must answer, among the others.
 const LOOKED_AT: usize = 50;
 /// How long a connection that nobody leads anywhere is waited for.
-const TRY: Duration = Duration::from_millis(20);
+const TRY: Duration = Duration::from_millis(2);
 /// How often one more comes.
 const MORE: usize = 20;
 
@@ -70,9 +73,11 @@ async fn answers(number: usize) -> anyhow::Result<Instant> {
 /// All of them, and then one more, again and again.
 pub(super) async fn services(launcher: &Launcher, sizes: &Sizes, report: &mut Report) -> anyhow::Result<()> {
     let count = sizes.services;
+    network::clean()?;
+    let mut endpoints = JoinSet::new();
     for ip in network::ENDPOINTS {
         let listener = TcpListener::bind((ip, PORT)).await?;
-        tokio::task::spawn(async move { while listener.accept().await.is_ok() {} });
+        endpoints.spawn(async move { while listener.accept().await.is_ok() {} });
     }
     let setup = Setup { count: 1, conduct: Conduct::Leave, kubelets: false };
     let mut cluster = Cluster::start(launcher, setup, NAMESPACE).await?;
@@ -91,17 +96,18 @@ pub(super) async fn services(launcher: &Launcher, sizes: &Sizes, report: &mut Re
     let mut values = vec![seconds("all answer", last - costs.begin)];
     values.extend(cluster.costs(&costs));
     cluster.settle().await?;
-    let mut times = Vec::new();
+    let (mut times, mut connection) = (Vec::new(), cluster.access.http1().await?);
     for more in 0..MORE {
         let number = count + more;
-        cluster.create(&services, 1, |_| service(number)).await?;
+        connection.call(Method::POST, &services, Some((JSON, service(number)))).await?;
         let begin = Instant::now();
-        cluster.create(&slices, 1, |_| slice(number)).await?;
+        connection.call(Method::POST, &slices, Some((JSON, slice(number)))).await?;
         times.push(answers(number).await? - begin);
     }
     times.sort_unstable();
     values.extend([seconds("one more", times[MORE / 2]), seconds("slowest one more", times[MORE - 1])]);
     values.push(bytes("proxy's memory with all", cluster.process("proxy")?.resident()));
+    endpoints.shutdown().await;
     report.line(&launcher.name, &format!("{count} Services of {} endpoints", network::ENDPOINTS.len()), values);
     Ok(())
 }
