@@ -66,13 +66,13 @@ struct Series {
     last: Instant,
     observed: Timestamp,
     /// As it is written, from the second occurrence on.
-    event: Option<Arc<Value>>,
+    event: Option<Value>,
 }
 
 impl Series {
     /// To be written with its count.
     fn repeated(&self) -> Option<Value> {
-        let mut event = Value::clone(self.event.as_deref()?);
+        let mut event = self.event.clone()?;
         event["series"] = json!({"count": self.count, "lastObservedTime": micro_time(self.observed)});
         Some(event)
     }
@@ -206,7 +206,7 @@ impl Writer {
                     if series.event.is_some() {
                         return;
                     }
-                    series.event = Some(Arc::new(self.event(&note, &series.name, series.began)));
+                    series.event = Some(self.event(&note, &series.name, series.began));
                     series.repeated()
                 }
                 None => {
