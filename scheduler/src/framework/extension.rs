@@ -111,7 +111,7 @@ pub trait Score: Send + Sync {
     fn pre_score(&self, _cycle: &mut Cycle<'_>, _nodes: &[u32]) -> Status {
         Status::success()
     }
-    /// The raw score.
+    /// The raw score. One that is kept (see [`Scope`]) is worked out before `pre_score`, or without it.
     fn score(&self, cycle: &Cycle<'_>, node: &Node) -> i64;
     /// Brings all raw scores into 0..=100.
     fn normalize(&self, _cycle: &Cycle<'_>, _nodes: &[u32], _scores: &mut [i64]) {}
