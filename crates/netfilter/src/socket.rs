@@ -143,7 +143,11 @@ impl Socket {
     pub(crate) fn receive(&mut self, mut last: impl FnMut(&Message<'_>) -> bool) -> io::Result<()> {
         let mut buffer = vec![0; BUFFER];
         loop {
-            let n = recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+            let n = match recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+                // What is left unread would be taken for the answer to the next question.
+                Err(Errno::EINTR) => continue,
+                received => received?,
+            };
             for message in Message::all(&buffer[..n]) {
                 if message.kind == ERROR {
                     return match message.outcome() {
