@@ -81,7 +81,9 @@ pub async fn run(config: Config, informers: Informers, tasks: Supervisor) -> any
         let cidrs = range.spec.iter().flat_map(|spec| spec.cidrs.iter().flatten());
         let gone = matches!(change, client::Change::Deleted(_));
         let now: Vec<IpNet> = cidrs.filter(|_| !gone).filter_map(|cidr| cidr.parse().ok()).collect();
-        let before = seen.lock().service_ranges.insert(range.metadata.name.clone().unwrap_or_default(), now.clone());
+        let name = range.metadata.name.clone().unwrap_or_default();
+        let replace = |all: &mut BTreeMap<_, _>| if gone { all.remove(&name) } else { all.insert(name, now.clone()) };
+        let before = replace(&mut seen.lock().service_ranges);
         if before.unwrap_or_default() != now {
             told.mark_all();
         }
