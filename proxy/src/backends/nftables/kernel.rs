@@ -1,8 +1,8 @@
 //! From fragments to transactions: what the kernel has, what it should have, and the difference.
 //!
-//! A service's change marks its elements as dirty; [`Table::transaction`] compares only those. What was said to the kernel
-//! counts as there once [`Table::applied`] is called; after a failure nothing is known, and the next one makes the
-//! whole table anew, in one transaction, so that packets never meet half of it.
+//! A service's change marks its elements as dirty; [`Table::transactions`] compares only those. What was said to the kernel
+//! counts as there once [`Table::applied`] is called; after a failure nothing is known, and the whole table is made anew,
+//! in one transaction and under its other name, so that packets never meet half of it. The old one goes in the next.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
@@ -47,7 +47,7 @@ pub struct Table {
     pending: Pending,
 }
 
-/// What a transaction that is under way does to what is installed.
+/// What the transactions under way do to what is installed.
 #[derive(Default)]
 struct Pending {
     full: bool,
