@@ -1,24 +1,29 @@
 //! TLS for servers: load, reload when the files change, ask for client certificates.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::{Duration, Instant, SystemTime},
-};
+use std::{path::Path, sync::Arc};
 
 use anyhow::{Context, bail};
-use parking_lot::Mutex;
 use rustls::{
-    RootCertStore, ServerConfig,
+    ServerConfig, SignatureScheme,
+    client::ResolvesClientCert,
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier},
+    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert},
     sign::CertifiedKey,
 };
 
+mod authorities;
+mod followed;
 pub mod issue;
 pub mod pki;
+pub mod request;
+mod rotating;
+mod store;
+
+pub use authorities::Authorities;
+pub use followed::Followed;
+pub use rotating::{Certificate, Facts, Rotating};
+pub use store::Store;
 
 /// The certificates in a PEM file.
 ///
@@ -51,26 +56,32 @@ pub fn certified_key(cert_pem: &[u8], key_pem: &[u8]) -> anyhow::Result<Certifie
     Ok(certified)
 }
 
-/// A server's TLS: HTTP/2 and HTTP/1.1, certificate from `resolver`, and client certificates asked for (not demanded)
-/// if there is a CA to check them against. Who presents none is anonymous, not refused.
+/// As [`server_config_with`], with the authorities of a PEM text.
 ///
 /// # Errors
 /// The CA holds no usable certificate.
 pub fn server_config(resolver: Arc<dyn ResolvesServerCert>, client_ca: Option<&[u8]>) -> anyhow::Result<ServerConfig> {
+    server_config_with(resolver, client_ca.map(Authorities::of_pem).transpose()?)
+}
+
+/// A server's TLS: HTTP/2 and HTTP/1.1, certificate from `resolver`, and client certificates asked for (not demanded)
+/// if there are authorities to check them against. Who presents none is anonymous, not refused.
+///
+/// # Errors
+/// The TLS library refuses its own defaults.
+pub fn server_config_with(
+    resolver: Arc<dyn ResolvesServerCert>,
+    authorities: Option<Authorities>,
+) -> anyhow::Result<ServerConfig> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
-    let mut config = match client_ca {
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let mut config = match authorities {
         None => builder.with_no_client_auth(),
-        Some(pem) => {
-            let mut roots = RootCertStore::empty();
-            for cert in certificates(pem).context("client CA")? {
-                roots.add(cert).context("client CA")?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            builder.with_client_cert_verifier(verifier.allow_unauthenticated().build()?)
-        }
+        Some(authorities) => builder.with_client_cert_verifier(Arc::new(authorities)),
     }
     .with_cert_resolver(resolver);
+    // A session taken up again would bring its client's certificate along unchecked, after its authority is gone.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
@@ -99,19 +110,8 @@ impl ResolvesServerCert for Fixed {
 }
 
 /// A certificate in files that is read again when they change: rotation needs no restart.
-pub struct Reloading {
-    cert: PathBuf,
-    key: PathBuf,
-    state: Mutex<Loaded>,
-}
-
-struct Loaded {
-    current: Arc<CertifiedKey>,
-    modified: Option<SystemTime>,
-    checked: Instant,
-}
-
-const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+#[derive(Debug)]
+pub struct Reloading(Followed<CertifiedKey>);
 
 impl Reloading {
     /// Loads it for the first time.
@@ -119,37 +119,25 @@ impl Reloading {
     /// # Errors
     /// The files can't be read or don't belong together.
     pub fn new(cert: &Path, key: &Path) -> anyhow::Result<Self> {
-        let current = Arc::new(load_pair(cert, key)?);
-        let state = Mutex::new(Loaded { current, modified: modified(cert, key), checked: Instant::now() });
-        Ok(Self { cert: cert.into(), key: key.into(), state })
-    }
-
-    fn current(&self) -> Arc<CertifiedKey> {
-        let mut state = self.state.lock();
-        if state.checked.elapsed() >= CHECK_INTERVAL {
-            state.checked = Instant::now();
-            let modified = modified(&self.cert, &self.key);
-            if modified != state.modified {
-                // Half-written pairs are left for the next look; the old one serves until then.
-                match load_pair(&self.cert, &self.key) {
-                    Ok(new) => (state.current, state.modified) = (Arc::new(new), modified),
-                    Err(error) => tracing::warn!(cert = %self.cert.display(), %error, "certificate not reloaded"),
-                }
-            }
-        }
-        state.current.clone()
+        let (cert, key) = (cert.to_owned(), key.to_owned());
+        Ok(Self(Followed::new(vec![cert.clone(), key.clone()], move || load_pair(&cert, &key))?))
     }
 }
 
-impl fmt::Debug for Reloading {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reloading").field("cert", &self.cert).finish_non_exhaustive()
+/// For clients, which forget sessions that could be taken up again: with one of them its certificate would go on.
+impl ResolvesClientCert for Reloading {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.current())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
     }
 }
 
 impl ResolvesServerCert for Reloading {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.current())
+        Some(self.0.current())
     }
 }
 
@@ -157,9 +145,4 @@ fn load_pair(cert: &Path, key: &Path) -> anyhow::Result<CertifiedKey> {
     let cert_pem = std::fs::read(cert).with_context(|| cert.display().to_string())?;
     let key_pem = std::fs::read(key).with_context(|| key.display().to_string())?;
     certified_key(&cert_pem, &key_pem).with_context(|| cert.display().to_string())
-}
-
-fn modified(cert: &Path, key: &Path) -> Option<SystemTime> {
-    let of = |p: &Path| std::fs::metadata(p).and_then(|m| m.modified()).ok();
-    of(cert).max(of(key))
 }

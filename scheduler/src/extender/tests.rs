@@ -302,7 +302,7 @@ async fn an_extender_is_known_by_its_authority() {
             sans: vec!["extender.example.com".to_owned()],
             server,
             client: !server,
-            days: 1,
+            lasts: Some(std::time::Duration::from_secs(24 * 3600)),
             ..Default::default()
         };
         ca.sign(&leaf, now).expect("a certificate")

@@ -111,6 +111,11 @@ impl Request {
         self.part(COMMON_NAME).first().map_or("", String::as_str)
     }
 
+    /// Whose key it is, as it stands in the request (`SubjectPublicKeyInfo`, DER).
+    pub fn public_key(&self) -> &[u8] {
+        &self.key
+    }
+
     /// The groups that they say they are in.
     pub fn organizations(&self) -> &[String] {
         self.part(ORGANIZATION)

@@ -10,6 +10,8 @@ use rcgen::{
 };
 use time::{Duration, OffsetDateTime};
 
+const YEAR: Duration = Duration::days(365);
+
 /// A certificate (or chain) and its private key, as PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pair {
@@ -32,8 +34,8 @@ pub struct Leaf {
     pub server: bool,
     /// May authenticate a client.
     pub client: bool,
-    /// How long it is valid; a year if 0.
-    pub days: u32,
+    /// How long it is valid; a year if nothing is said.
+    pub lasts: Option<std::time::Duration>,
 }
 
 /// An authority that signs certificates.
@@ -48,7 +50,7 @@ impl Ca {
     /// # Errors
     /// The system gives no randomness, or the name can't be encoded.
     pub fn new(common_name: &str, now: OffsetDateTime) -> anyhow::Result<Self> {
-        let mut params = params(common_name, &[], now, 3650)?;
+        let mut params = params(common_name, &[], now, Duration::days(3650))?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages =
             vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment, KeyUsagePurpose::KeyCertSign];
@@ -77,8 +79,8 @@ impl Ca {
     /// # Errors
     /// A name can't be encoded.
     pub fn sign(&self, leaf: &Leaf, now: OffsetDateTime) -> anyhow::Result<Pair> {
-        let mut params =
-            params(&leaf.common_name, &leaf.organizations, now, if leaf.days == 0 { 365 } else { leaf.days })?;
+        let lasts = leaf.lasts.map_or(Ok(YEAR), Duration::try_from)?;
+        let mut params = params(&leaf.common_name, &leaf.organizations, now, lasts)?;
         params.subject_alt_names = sans(&leaf.sans)?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
         params.use_authority_key_identifier_extension = true;
@@ -96,7 +98,7 @@ impl Ca {
 /// # Errors
 /// A name can't be encoded.
 pub fn self_signed(common_name: &str, names: &[String], now: OffsetDateTime) -> anyhow::Result<Pair> {
-    let mut params = params(common_name, &[], now, 365)?;
+    let mut params = params(common_name, &[], now, YEAR)?;
     params.subject_alt_names = sans(names)?;
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let key = KeyPair::generate()?;
@@ -107,7 +109,7 @@ fn params(
     common_name: &str,
     organizations: &[String],
     now: OffsetDateTime,
-    days: u32,
+    lasts: Duration,
 ) -> anyhow::Result<CertificateParams> {
     let mut name = DistinguishedName::new();
     // The library holds one value a type of name; a second organization goes in under the same OID, spelled out.
@@ -121,7 +123,7 @@ fn params(
     params.distinguished_name = name;
     // Clocks of a cluster differ a little.
     params.not_before = now - Duration::minutes(5);
-    params.not_after = now + Duration::days(i64::from(days));
+    params.not_after = now + lasts;
     Ok(params)
 }
 
