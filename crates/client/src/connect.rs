@@ -1,11 +1,22 @@
 //! Ways to an API server: a kubeconfig (over TLS), a bearer token beside it, or a stream inside this process.
 //!
+//! What a kubeconfig says of certificates is read again when it or a file that it names changes, and a certificate may be one
+//! that somebody renews ([`renewed`]): a client then goes over to new connections by itself (`transport.rs`).
+//!
 //! There is no client-side throttling: a controller that may only send 20 requests a second makes a slow cluster out
 //! of a fast server. The server's own fairness is the place for limits.
 
-use std::{future::Future, io, path::Path, pin::Pin, task};
+use std::{
+    future::Future,
+    io,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+    task,
+};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
+use component::tls::{Followed, Rotating};
 use http::{HeaderValue, Request, Uri, header};
 use hyper_util::{
     client::legacy::connect::{Connected, Connection, HttpConnector},
@@ -22,16 +33,17 @@ use tokio::{
 };
 use tower::{BoxError, ServiceBuilder, ServiceExt};
 
-use crate::transport::{Protocol, Transport};
+use crate::transport::{Connectors, Protocol, Transport};
 
 /// A client for the current context of the kubeconfig at `path`.
 ///
-/// Certificates, keys and tokens are read inline or from files. Must be called inside a tokio runtime.
+/// Certificates, keys and tokens are read inline or from files, and followed when they change, as client-go does with those in
+/// files (`transport/cert_rotation.go`, `ca_rotation.go`). Must be called inside a tokio runtime.
 ///
 /// # Errors
 /// The file can't be read, doesn't parse, names no usable context, or its credentials don't load.
 pub fn from_kubeconfig(path: &Path, user_agent: &str) -> anyhow::Result<Client> {
-    client_of(config_of(path)?, user_agent)
+    client_of(Place::read(path)?, Credentials::Own, user_agent)
 }
 
 /// A client for the server in the kubeconfig at `path`, authenticated by the newest `token` alone: the kubeconfig's own
@@ -40,9 +52,33 @@ pub fn from_kubeconfig(path: &Path, user_agent: &str) -> anyhow::Result<Client> 
 /// # Errors
 /// As [`from_kubeconfig`].
 pub fn from_token(path: &Path, token: watch::Receiver<String>, user_agent: &str) -> anyhow::Result<Client> {
-    let mut config = config_of(path)?;
-    config.auth_info = kube::config::AuthInfo::default();
-    client_with(config, user_agent, Some(token), true)
+    client_of(Place::read(path)?, Credentials::Token(token), user_agent)
+}
+
+/// A client for the server in the kubeconfig at `path`, authenticated by `certificate` alone, whichever that is at the time.
+///
+/// # Errors
+/// As [`from_kubeconfig`].
+pub fn renewed(path: &Path, certificate: Arc<Rotating>, user_agent: &str) -> anyhow::Result<Client> {
+    client_of(Place::read(path)?, Credentials::Certificate(certificate), user_agent)
+}
+
+/// A client for the server in the kubeconfig at `path` that is nobody there.
+///
+/// # Errors
+/// As [`from_kubeconfig`].
+pub fn anonymous(path: &Path, user_agent: &str) -> anyhow::Result<Client> {
+    client_of(Place::read(path)?, Credentials::None, user_agent)
+}
+
+/// As [`anonymous`], with whoever answers there: for what is not to be trusted and harms nobody, as the time of an answer.
+///
+/// # Errors
+/// As [`from_kubeconfig`].
+pub(crate) fn unverified(path: &Path, user_agent: &str) -> anyhow::Result<Client> {
+    let mut place = Place::read(path)?;
+    (place.files, place.config.accept_invalid_certs) = (Vec::new(), true);
+    client_of(place, Credentials::None, user_agent)
 }
 
 /// A client for a server that is no API server and may know nothing newer than HTTP/1.1. Where it is, who it is and who
@@ -51,12 +87,44 @@ pub fn from_token(path: &Path, token: watch::Receiver<String>, user_agent: &str)
 /// # Errors
 /// As [`from_kubeconfig`].
 pub fn over_http1(kubeconfig: serde_json::Value, user_agent: &str) -> anyhow::Result<Client> {
-    client_with(loaded(serde_json::from_value(kubeconfig)?)?, user_agent, None, false)
+    let config = loaded(serde_json::from_value(kubeconfig)?)?;
+    let place = Place { config, path: PathBuf::new(), files: Vec::new() };
+    client_with(place, Credentials::Own, user_agent, false)
 }
 
-fn config_of(path: &Path) -> anyhow::Result<Config> {
-    let kubeconfig = Kubeconfig::read_from(path).with_context(|| format!("kubeconfig {}", path.display()))?;
-    loaded(kubeconfig).with_context(|| format!("kubeconfig {}", path.display()))
+/// As whom a client asks.
+#[derive(Clone)]
+enum Credentials {
+    /// As the kubeconfig says.
+    Own,
+    Token(watch::Receiver<String>),
+    Certificate(Arc<Rotating>),
+    None,
+}
+
+/// Where a server is, and the files that say so.
+struct Place {
+    config: Config,
+    path: PathBuf,
+    files: Vec<PathBuf>,
+}
+
+impl Place {
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        let kubeconfig = Kubeconfig::read_from(path).with_context(|| format!("kubeconfig {}", path.display()))?;
+        let cluster = kubeconfig
+            .current_context
+            .as_ref()
+            .and_then(|name| kubeconfig.contexts.iter().find(|context| context.name == *name))
+            .and_then(|context| context.context.as_ref())
+            .and_then(|context| kubeconfig.clusters.iter().find(|cluster| cluster.name == context.cluster));
+        let authority = cluster.and_then(|c| c.cluster.as_ref()).and_then(|c| c.certificate_authority.clone());
+        let config = loaded(kubeconfig).with_context(|| format!("kubeconfig {}", path.display()))?;
+        let own = &config.auth_info;
+        let named = [authority, own.client_certificate.clone(), own.client_key.clone()].into_iter().flatten();
+        let files = [path.to_owned()].into_iter().chain(named.map(PathBuf::from)).collect();
+        Ok(Self { config, path: path.to_owned(), files })
+    }
 }
 
 fn loaded(kubeconfig: Kubeconfig) -> anyhow::Result<Config> {
@@ -64,39 +132,80 @@ fn loaded(kubeconfig: Kubeconfig) -> anyhow::Result<Config> {
     Ok(futures::executor::block_on(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()))?)
 }
 
-fn client_of(config: Config, user_agent: &str) -> anyhow::Result<Client> {
-    client_with(config, user_agent, None, true)
+/// What connections are secured with. Each time the sessions that could be taken up again are forgotten: with one of them
+/// its certificate would go on.
+fn secured(config: &Config, credentials: &Credentials) -> anyhow::Result<rustls::ClientConfig> {
+    let mut config = config.clone();
+    if !matches!(credentials, Credentials::Own) {
+        config.auth_info = kube::config::AuthInfo::default();
+    }
+    let mut tls = config.rustls_client_config()?;
+    if let Credentials::Certificate(certificate) = credentials {
+        tls.client_auth_cert_resolver = certificate.clone();
+    }
+    Ok(tls)
 }
 
-fn client_with(
-    config: Config,
-    user_agent: &str,
-    token: Option<watch::Receiver<String>>,
-    http2: bool,
-) -> anyhow::Result<Client> {
+fn follow(place: &Place, credentials: &Credentials) -> anyhow::Result<Followed<rustls::ClientConfig>> {
+    let (config, path, credentials) = (place.config.clone(), place.path.clone(), credentials.clone());
+    let follows = !place.files.is_empty();
+    Followed::new(place.files.clone(), move || {
+        let read = if follows { Place::read(&path)?.config } else { config.clone() };
+        ensure!(read.cluster_url == config.cluster_url, "it names another server now, to which a restart would lead");
+        secured(&read, &credentials)
+    })
+}
+
+fn client_of(place: Place, credentials: Credentials, user_agent: &str) -> anyhow::Result<Client> {
+    client_with(place, credentials, user_agent, true)
+}
+
+fn client_with(place: Place, credentials: Credentials, user_agent: &str, http2: bool) -> anyhow::Result<Client> {
     // The one provider of the workspace; an earlier installation of it is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let followed = follow(&place, &credentials)?;
+    let mut config = place.config;
+    if !matches!(credentials, Credentials::Own) {
+        config.auth_info = kube::config::AuthInfo::default();
+    }
     let https = config.cluster_url.scheme_str() == Some("https");
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(std::time::Duration::from_secs(10)));
-    let tls = config.rustls_client_config()?;
-    let server_name = config.tls_server_name.clone();
-    let connector = |alpn_h2: bool| -> anyhow::Result<hyper_rustls::HttpsConnector<HttpConnector>> {
-        let mut b = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls.clone()).https_or_http();
-        if let Some(name) = &server_name {
-            let name = name.clone().try_into().context("tls-server-name")?;
-            b = b.with_server_name_resolver(hyper_rustls::FixedServerNameResolver::new(name));
-        }
-        Ok(match alpn_h2 {
-            true => b.enable_http2().wrap_connector(tcp.clone()),
-            false => b.enable_http1().wrap_connector(tcp.clone()),
-        })
-    };
+    let server_name = config.tls_server_name.clone().map(rustls::pki_types::ServerName::try_from);
+    let server_name = server_name.transpose().context("tls-server-name")?;
     let http2 = https && http2;
+    let rotating = match &credentials {
+        Credentials::Certificate(certificate) => Some(certificate.clone()),
+        _ => None,
+    };
+    let source = move |has: Option<_>| {
+        let (tls, read) = followed.look();
+        let version = (read, rotating.as_ref().map_or(0, |certificate| certificate.version()));
+        if has == Some(version) {
+            return None;
+        }
+        let connector = |http2: bool| {
+            let mut tls = (*tls).clone();
+            tls.resumption = rustls::client::Resumption::default();
+            let mut b = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+            if let Some(name) = &server_name {
+                b = b.with_server_name_resolver(hyper_rustls::FixedServerNameResolver::new(name.clone()));
+            }
+            match http2 {
+                true => b.enable_http2().wrap_connector(tcp.clone()),
+                false => b.enable_http1().wrap_connector(tcp.clone()),
+            }
+        };
+        Some(Connectors { version, ordinary: connector(http2), upgrading: connector(false) })
+    };
     let protocol = if http2 { Protocol::Http2 { keep_alive: true } } else { Protocol::Http1 };
-    let transport = Transport::new(connector(http2)?, connector(false)?, protocol);
+    let transport = Transport::new(Arc::new(source), protocol);
+    let token = match credentials {
+        Credentials::Token(token) => Some(token),
+        _ => None,
+    };
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)
@@ -129,7 +238,11 @@ where
         let connect = connect.clone();
         Box::pin(async move { connect().await.map(|s| TokioIo::new(InProcess(s))) }) as Connecting<S>
     });
-    let transport = Transport::new(connector.clone(), connector, Protocol::Http2 { keep_alive: false });
+    let source = move |has: Option<_>| {
+        let connectors = Connectors { version: (0, 0), ordinary: connector.clone(), upgrading: connector.clone() };
+        has.is_none().then_some(connectors)
+    };
+    let transport = Transport::new(Arc::new(source), Protocol::Http2 { keep_alive: false });
     let base = Uri::from_static("http://ferry.internal");
     let service = ServiceBuilder::new()
         .layer(Config::new(base).base_uri_layer())

@@ -5,6 +5,7 @@
 //! What it must **not** know: what any kind means, what a controller does with it, how the server stores it.
 
 mod agent;
+pub mod certificates;
 mod connect;
 pub mod delegated;
 mod error;
@@ -16,7 +17,7 @@ mod store;
 mod transport;
 
 pub use agent::user_agent;
-pub use connect::{from_kubeconfig, from_token, over_http1, over_stream};
+pub use connect::{anonymous, from_kubeconfig, from_token, over_http1, over_stream, renewed};
 pub use error::{
     is_already_exists, is_conflict, is_forbidden, is_invalid, is_namespace_terminating, is_not_found, is_unknown,
     message, reason,

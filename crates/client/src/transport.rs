@@ -4,6 +4,11 @@
 //! HTTP/2 connection the hundred-and-first request waits for ever. So requests are spread over several connections, a
 //! new one being opened when the others are nearly full. Upgrades (exec, attach, port-forward) can't be carried by
 //! HTTP/2 streams here and go over HTTP/1.1 connections of their own.
+//!
+//! A connection belongs to the certificate that it was made with. When that is replaced, requests go over new connections
+//! from then on; those under way end where they are, and the old connections with them. A watch would not end: it is ended
+//! here, between two events, as a server ends it when its time is over, and who watches goes on where it was. So nothing fails
+//! because a certificate is renewed, and nothing depends for long on one that is about to expire.
 
 use std::{
     future::Future,
@@ -26,6 +31,7 @@ use hyper_util::{
 };
 use kube::client::Body;
 use parking_lot::Mutex;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// Below the 100 streams that servers grant, so that a burst between choosing and sending still fits.
 const STREAMS_PER_CONNECTION: usize = 80;
@@ -47,40 +53,88 @@ struct Slot<C> {
     in_flight: Arc<AtomicUsize>,
 }
 
-/// A tower service that sends each request over a connection with room for it.
-pub(crate) struct Transport<C> {
-    connector: C,
-    protocol: Protocol,
-    upgrades: Client<C, Body>,
-    slots: Arc<Mutex<Vec<Slot<C>>>>,
+/// Which certificates connections are made with; another value when they are others.
+pub(crate) type Version = (u64, u64);
+
+/// What connections are made with.
+pub(crate) struct Connectors<C> {
+    pub(crate) version: Version,
+    /// For ordinary requests.
+    pub(crate) ordinary: C,
+    /// For requests that ask for an upgrade: HTTP/1.1 only.
+    pub(crate) upgrading: C,
 }
 
-impl<C: Clone> Clone for Transport<C> {
-    fn clone(&self) -> Self {
-        let Self { connector, protocol, upgrades, slots } = self;
-        Self { connector: connector.clone(), protocol: *protocol, upgrades: upgrades.clone(), slots: slots.clone() }
+/// Yields the connectors in force, unless they are those of the version that one has.
+pub(crate) type Source<C> = Arc<dyn Fn(Option<Version>) -> Option<Connectors<C>> + Send + Sync>;
+
+/// The connections of one version.
+struct Generation<C> {
+    version: Version,
+    connector: C,
+    upgrades: Client<C, Body>,
+    slots: Vec<Slot<C>>,
+    /// Ends its watches.
+    retired: CancellationToken,
+}
+
+impl<C: Connect + Clone> Generation<C> {
+    fn new(connectors: Connectors<C>) -> Self {
+        let Connectors { version, ordinary, upgrading } = connectors;
+        let upgrades = build(upgrading, Protocol::Http1);
+        Self { version, connector: ordinary, upgrades, slots: Vec::new(), retired: CancellationToken::new() }
     }
+}
+
+/// A tower service that sends each request over a connection with room for it.
+pub(crate) struct Transport<C> {
+    source: Source<C>,
+    protocol: Protocol,
+    generation: Arc<Mutex<Option<Generation<C>>>>,
+}
+
+impl<C> Clone for Transport<C> {
+    fn clone(&self) -> Self {
+        let Self { source, protocol, generation } = self;
+        Self { source: source.clone(), protocol: *protocol, generation: generation.clone() }
+    }
+}
+
+/// A connection for one request, and what its answer keeps.
+struct Picked<C> {
+    client: Client<C, Body>,
+    guard: Guard,
+    retired: CancellationToken,
 }
 
 impl<C: Connect + Clone + Send + Sync + 'static> Transport<C> {
-    /// `connector` for ordinary requests, `upgrading` (HTTP/1.1 only) for requests that ask for an upgrade.
-    pub(crate) fn new(connector: C, upgrading: C, protocol: Protocol) -> Self {
-        let upgrades = build(upgrading, Protocol::Http1);
-        Self { connector, protocol, upgrades, slots: Arc::default() }
+    pub(crate) fn new(source: Source<C>, protocol: Protocol) -> Self {
+        Self { source, protocol, generation: Arc::default() }
     }
 
-    fn pick(&self) -> (Client<C, Body>, Guard) {
-        let mut slots = self.slots.lock();
+    fn pick(&self, upgrade: bool) -> Picked<C> {
+        let mut held = self.generation.lock();
+        if let Some(connectors) = (self.source)(held.as_ref().map(|generation| generation.version)) {
+            if let Some(old) = held.replace(Generation::new(connectors)) {
+                old.retired.cancel();
+            }
+        }
+        let generation = held.as_mut().expect("the source yields connectors to who has none");
+        let retired = generation.retired.clone();
+        if upgrade {
+            return Picked { client: generation.upgrades.clone(), guard: Guard::new(Arc::default()), retired };
+        }
+        let slots = &mut generation.slots;
         let mut first = true;
         slots.retain(|s| std::mem::take(&mut first) || s.in_flight.load(Ordering::Relaxed) > 0);
         let limit = if self.protocol == Protocol::Http1 { usize::MAX } else { STREAMS_PER_CONNECTION };
         let at = slots.iter().position(|s| s.in_flight.load(Ordering::Relaxed) < limit).unwrap_or_else(|| {
-            let client = build(self.connector.clone(), self.protocol);
+            let client = build(generation.connector.clone(), self.protocol);
             slots.push(Slot { client, in_flight: Arc::default() });
             slots.len() - 1
         });
         let slot = &slots[at];
-        (slot.client.clone(), Guard::new(slot.in_flight.clone()))
+        Picked { client: slot.client.clone(), guard: Guard::new(slot.in_flight.clone()), retired }
     }
 }
 
@@ -108,13 +162,12 @@ impl<C: Connect + Clone + Send + Sync + 'static> tower::Service<Request<Body>> f
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let (client, guard) = match request.headers().contains_key(header::UPGRADE) {
-            true => (self.upgrades.clone(), Guard::new(Arc::default())),
-            false => self.pick(),
-        };
+        let Picked { client, guard, retired } = self.pick(request.headers().contains_key(header::UPGRADE));
+        let watch = request.uri().query().is_some_and(|q| q.split('&').any(|p| p == "watch=true" || p == "watch=1"));
+        let until = watch.then(|| Box::pin(retired.cancelled_owned()));
         Box::pin(async move {
             let response = client.request(request).await?;
-            Ok(response.map(|body| Counted { body, _guard: guard }))
+            Ok(response.map(|body| Counted { body, between: true, until, _guard: guard }))
         })
     }
 }
@@ -135,9 +188,12 @@ impl Drop for Guard {
     }
 }
 
-/// A response body that keeps its stream counted.
+/// A response body that keeps its stream counted, and ends if it is a watch's when its connection is to.
 pub(crate) struct Counted {
     body: Incoming,
+    /// Whether what was read ends with an event.
+    between: bool,
+    until: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     _guard: Guard,
 }
 
@@ -146,7 +202,18 @@ impl HttpBody for Counted {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let this = &mut *self;
+        let mut over = || this.until.as_mut().is_some_and(|until| until.as_mut().poll(cx).is_ready());
+        if over() && this.between {
+            return Poll::Ready(None);
+        }
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(last) = frame.data_ref().and_then(|data| data.last())
+        {
+            this.between = *last == b'\n';
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context;
+use component::tls::Authorities;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 
@@ -65,13 +66,13 @@ impl Flags {
         ))
     }
 
-    /// The authorities of clients' certificates (PEM): those of the file, or those that the cluster names.
+    /// The authorities of clients' certificates: those of the file, as it changes, or those that the cluster names.
     ///
     /// # Errors
     /// The file can't be read; the cluster does not say, where that is not to be tolerated.
-    pub async fn client_ca(&self, user_agent: &str) -> anyhow::Result<Option<Vec<u8>>> {
+    pub async fn client_ca(&self, user_agent: &str) -> anyhow::Result<Option<Authorities>> {
         if let Some(file) = &self.client_ca_file {
-            return Ok(Some(std::fs::read(file).with_context(|| format!("--client-ca-file {}", file.display()))?));
+            return Ok(Some(Authorities::of_file(file).context("--client-ca-file")?));
         }
         let Some(kubeconfig) = self.authentication_kubeconfig.as_ref().filter(|_| !self.authentication_skip_lookup)
         else {
@@ -79,7 +80,10 @@ impl Flags {
         };
         let maps: Api<ConfigMap> = Api::namespaced(from_kubeconfig(kubeconfig, user_agent)?, "kube-system");
         match maps.get("extension-apiserver-authentication").await {
-            Ok(map) => Ok(map.data.unwrap_or_default().remove("client-ca-file").map(String::into_bytes)),
+            Ok(map) => {
+                let pem = map.data.unwrap_or_default().remove("client-ca-file");
+                pem.map(|pem| Authorities::of_pem(pem.as_bytes())).transpose()
+            }
             Err(error) if self.authentication_tolerate_lookup_failure => {
                 tracing::warn!(%error, "could not look up who signs certificates of clients");
                 Ok(None)

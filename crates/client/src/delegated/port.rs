@@ -7,6 +7,7 @@ use anyhow::Context;
 use axum::{Json, Router, routing::get};
 use component::{Supervisor, serving::Server, tls};
 use kube::Client;
+use rustls::server::ResolvesServerCert;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
@@ -42,7 +43,7 @@ impl Port {
         };
         let gate = flags.gate(user_agent)?;
         let client_ca = flags.client_ca(user_agent).await?;
-        let tls = Arc::new(tls::server_config(tls::resolver(files, component)?, client_ca.as_deref())?);
+        let tls = Arc::new(tls::server_config_with(tls::resolver(files, component)?, client_ca)?);
         Ok(Self { address, tls, gate })
     }
 
@@ -58,7 +59,20 @@ impl Port {
         client: &Client,
     ) -> anyhow::Result<Self> {
         let key = tls::certified_key(certificate.0.as_bytes(), certificate.1.as_bytes())?;
-        let tls = Arc::new(tls::server_config(Arc::new(tls::Fixed(Arc::new(key))), Some(client_ca.as_bytes()))?);
+        Self::with(address, Arc::new(tls::Fixed(Arc::new(key))), client_ca, client)
+    }
+
+    /// As [`Port::new`], with a certificate that may be renewed.
+    ///
+    /// # Errors
+    /// The authority can't be used.
+    pub fn with(
+        address: SocketAddr,
+        certificate: Arc<dyn ResolvesServerCert>,
+        client_ca: &str,
+        client: &Client,
+    ) -> anyhow::Result<Self> {
+        let tls = Arc::new(tls::server_config(certificate, Some(client_ca.as_bytes()))?);
         let asking = || Some(Delegated::new(client.clone(), Lasting::default()));
         let gate = Gate::new(asking(), asking(), ALWAYS_ALLOWED.map(String::from).to_vec());
         Ok(Self { address, tls, gate })
