@@ -4,6 +4,7 @@
 //! know storage, or any other component: it is a client of the API server and no more.
 
 mod backoff;
+pub mod certificates;
 mod cgroups;
 mod config;
 mod container;
@@ -52,11 +53,25 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     config.feature_gates.warn(&[]);
     let kubeconfig =
         flags.kubeconfig.context("--kubeconfig is required: a kubelet without an API server is not supported")?;
-    let agent = client::user_agent("kubelet", "");
-    let client = client::from_kubeconfig(&kubeconfig, &agent)?;
-    // A connection of its own: the heartbeat waits for nothing.
-    let heartbeat = client::from_kubeconfig(&kubeconfig, &agent)?;
     let (root, manager) = (component::supervised(), component::notify::Manager::of_this_process());
+    let (bootstrap_kubeconfig, cert_dir) = (flags.bootstrap_kubeconfig, flags.cert_dir);
+    let files = certificates::Files { kubeconfig, bootstrap_kubeconfig, cert_dir };
+    manager.status("waiting for a certificate");
+    match root.until_stopped(certificates::bootstrap(&files, &config.node_name)).await {
+        Some(outcome) => outcome?,
+        None => return root.finish().await,
+    }
+    let rotating = match config.file.rotate_certificates {
+        true => Some(certificates::rotate(&files, &config.node_name, &root)?),
+        false => None,
+    };
+    let agent = client::user_agent("kubelet", "");
+    let connect = || match &rotating {
+        Some(certificate) => client::renewed(&files.kubeconfig, certificate.clone(), &agent),
+        None => client::from_kubeconfig(&files.kubeconfig, &agent),
+    };
+    // A connection of its own: the heartbeat waits for nothing.
+    let (client, heartbeat) = (connect()?, connect()?);
     manager.status("waiting for the node to be Ready");
     let name = config.node_name.clone();
     let ready = until_ready(client.clone(), &name);

@@ -24,7 +24,7 @@ use client::{Informer, Informers};
 use component::{Clock, Supervisor};
 use controller::Recorder;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{NodeAddress, Pod, Service};
 use kube::Client;
 use parking_lot::{Mutex, RwLock};
 use std::{
@@ -32,6 +32,7 @@ use std::{
     sync::{Arc, Weak},
     time::Duration,
 };
+use tokio::sync::watch;
 
 /// How long streams have to end.
 const STREAMS_DRAIN: Duration = Duration::from_secs(5);
@@ -69,6 +70,8 @@ pub(crate) struct Agent {
     pub(crate) machine: Machine,
     /// The node's addresses.
     pub(crate) host_ips: Vec<String>,
+    /// The addresses in the node's status, as they were last reported.
+    pub(crate) addresses: watch::Sender<Vec<NodeAddress>>,
     pub(crate) allocatable: crate::quantity::List,
     pub(crate) health: RwLock<Health>,
     pub(crate) started: Timestamp,
@@ -131,6 +134,7 @@ impl Agent {
                 claims: Claims::new(client.clone()),
                 terminations: Terminations::default(),
                 stats: stats::Memory::default(),
+                addresses: watch::Sender::default(),
                 health: RwLock::new(Health {
                     runtime: None,
                     network: Some("container runtime status check may not have completed yet".into()),

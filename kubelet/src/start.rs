@@ -236,7 +236,10 @@ async fn node_report(agent: &Agent, version: &proto::cri::VersionResponse, old: 
         kubelet_port: agent.config.file.port,
         now: agent.clock.now(),
     };
-    node_status::status(old, &findings)
+    let status = node_status::status(old, &findings);
+    let addresses = status.addresses.clone().unwrap_or_default();
+    agent.addresses.send_if_modified(|old| std::mem::replace(old, addresses.clone()) != addresses);
+    status
 }
 
 /// Looks every ten seconds (every second until the node is ready) and writes what changed, or after five minutes anyway.

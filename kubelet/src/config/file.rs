@@ -129,6 +129,9 @@ pub struct KubeletConfiguration {
     pub port: u16,
     pub tls_cert_file: Option<PathBuf>,
     pub tls_private_key_file: Option<PathBuf>,
+    pub rotate_certificates: bool,
+    #[serde(rename = "serverTLSBootstrap")]
+    pub server_tls_bootstrap: bool,
     pub authentication: Authentication,
     pub authorization: Authorization,
     pub enable_debugging_handlers: bool,
@@ -214,6 +217,8 @@ impl Default for KubeletConfiguration {
             feature_gates: BTreeMap::new(),
             tls_cert_file: None,
             tls_private_key_file: None,
+            rotate_certificates: false,
+            server_tls_bootstrap: false,
             authentication: Authentication::default(),
             authorization: Authorization::default(),
             enable_debugging_handlers: true,

@@ -1,6 +1,7 @@
 //! Upstream's kubelet flags. Flags win over the file.
 
 use super::{Config, KubeletConfiguration, Taint};
+use crate::certificates;
 use anyhow::{Context, bail};
 use component::{
     feature_gates::FeatureGates,
@@ -19,6 +20,18 @@ pub(crate) struct Flags {
     /// How to reach the API server
     #[arg(long)]
     pub(crate) kubeconfig: Option<PathBuf>,
+    /// How to ask for a certificate, where --kubeconfig has none that is good
+    #[arg(long)]
+    pub(crate) bootstrap_kubeconfig: Option<PathBuf>,
+    /// Folder of the node's certificates
+    #[arg(long, default_value = "/var/lib/kubelet/pki")]
+    pub(crate) cert_dir: PathBuf,
+    /// Renew the client certificate before it expires
+    #[arg(long)]
+    rotate_certificates: bool,
+    /// Have the cluster sign the certificate of the node's port
+    #[arg(long)]
+    rotate_server_certificates: bool,
     /// The node's name, in place of the host's
     #[arg(long)]
     hostname_override: Option<String>,
@@ -98,10 +111,6 @@ pub(crate) struct Flags {
 
 /// Flags of upstream's that are not here: ignoring one would be unsafe, or would only be less.
 const UNSUPPORTED: &[(&str, Unsupported)] = &[
-    ("bootstrap-kubeconfig", Refuse),
-    ("rotate-certificates", Warn),
-    ("rotate-server-certificates", Warn),
-    ("cert-dir", Warn),
     ("cloud-provider", Warn),
     ("cloud-config", Warn),
     ("image-credential-provider-config", Refuse),
@@ -131,7 +140,12 @@ pub(crate) fn parse(argv: &[String]) -> anyhow::Result<(Config, Flags)> {
         Some(path) => component::config::load::<KubeletConfiguration>(path, "KubeletConfiguration")?,
         None => KubeletConfiguration::default(),
     };
-    let mut config = Config { root_dir: flags.root_dir.clone(), node_ips: flags.node_ip.clone(), ..Config::default() };
+    let mut config = Config {
+        root_dir: flags.root_dir.clone(),
+        cert_dir: Some(flags.cert_dir.clone()),
+        node_ips: flags.node_ip.clone(),
+        ..Config::default()
+    };
     if let Some(name) = flags.hostname_override.as_ref().map(|n| n.trim().to_lowercase()).filter(|n| !n.is_empty()) {
         config.hostname.clone_from(&name);
         config.node_name = name;
@@ -164,6 +178,8 @@ pub(crate) fn parse(argv: &[String]) -> anyhow::Result<(Config, Flags)> {
     // A flag says nothing by being as it is by default.
     file.register_node &= flags.register_node;
     file.fail_swap_on &= flags.fail_swap_on;
+    file.rotate_certificates |= flags.rotate_certificates;
+    file.server_tls_bootstrap |= flags.rotate_server_certificates;
     file.authentication.anonymous.enabled |= flags.anonymous_auth;
     if !flags.cluster_dns.is_empty() {
         file.cluster_dns.clone_from(&flags.cluster_dns);
@@ -173,6 +189,9 @@ pub(crate) fn parse(argv: &[String]) -> anyhow::Result<(Config, Flags)> {
     }
     // Of the flag and the file each gate may be of either; the flag's wins.
     config.feature_gates = FeatureGates::new(file.feature_gates.clone())?.with(flags.feature_gates.gates()?);
+    if file.server_tls_bootstrap && !config.feature_gates.enabled(certificates::SERVING) {
+        bail!("serverTLSBootstrap requires the feature gate {}", certificates::SERVING);
+    }
     config.file = file;
     Ok((config, flags))
 }

@@ -5,9 +5,9 @@ pub(crate) mod flags;
 
 pub use file::{Authentication, Authorization, KubeletConfiguration, Span, Taint};
 
-use component::feature_gates::FeatureGates;
+use component::{feature_gates::FeatureGates, tls::Rotating};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
 /// A kubelet's settings. `Default` is upstream's.
 #[derive(Debug, Clone)]
@@ -26,6 +26,10 @@ pub struct Config {
     pub file: KubeletConfiguration,
     /// Labels of a new node.
     pub node_labels: Vec<(String, String)>,
+    /// Folder of the node's certificates; without one nothing is kept, and nothing asked for.
+    pub cert_dir: Option<PathBuf>,
+    /// The certificate of the port, renewed by whoever gives it; before everything else that says one.
+    pub serving: Option<Arc<Rotating>>,
     /// Certificate and key as PEM text, in place of files; self-signed if neither is given.
     pub serving_pem: Option<(String, String)>,
     /// CA of client certificates as PEM text, in place of a file.
@@ -53,6 +57,8 @@ impl Default for Config {
             root_dir: "/var/lib/kubelet".into(),
             file: KubeletConfiguration::default(),
             node_labels: Vec::new(),
+            cert_dir: None,
+            serving: None,
             serving_pem: None,
             client_ca_pem: None,
             container_log_dir: Some("/var/log/containers".into()),

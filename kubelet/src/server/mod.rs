@@ -8,7 +8,7 @@ mod pods;
 mod stats;
 mod streams;
 
-use crate::{config::Config, node_agent::Agent};
+use crate::{certificates, config::Config, node_agent::Agent};
 use anyhow::Context;
 use axum::{
     Router,
@@ -19,7 +19,7 @@ use axum::{
 use component::{
     Supervisor,
     serving::{Checks, Server},
-    tls,
+    tls::{self, Authorities},
 };
 use std::{net::IpAddr, sync::Arc};
 use tokio::net::TcpListener;
@@ -35,14 +35,12 @@ pub(crate) async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
 
 pub(crate) async fn serve(agent: Arc<Agent>, listener: TcpListener, own: Supervisor) -> anyhow::Result<()> {
     let config = &agent.config;
-    let client_ca = match (&config.client_ca_pem, &config.file.authentication.x509.client_ca_file) {
-        (Some(pem), _) => Some(pem.clone().into_bytes()),
-        (None, Some(path)) => {
-            Some(std::fs::read(path).with_context(|| format!("unable to load client CA file {}", path.display()))?)
-        }
+    let authorities = match (&config.client_ca_pem, &config.file.authentication.x509.client_ca_file) {
+        (Some(pem), _) => Some(Authorities::of_pem(pem.as_bytes())?),
+        (None, Some(path)) => Some(Authorities::of_file(path).context("unable to load client CA file")?),
         (None, None) => None,
     };
-    let tls = Arc::new(tls::server_config(certificate(config, &agent.host_ips)?, client_ca.as_deref())?);
+    let tls = Arc::new(tls::server_config_with(certificate(&agent, &own)?, authorities)?);
     let gate = Arc::new(auth::Gate::new(agent.client.clone(), config));
     let server = Server::new(Checks::new(), Checks::new()).tls(tls).guarded(routes(agent.clone()));
     let server = server.authorized(move |parts| {
@@ -78,19 +76,26 @@ fn disabled(paths: &[&str], message: &'static str) -> Router<Arc<Agent>> {
     paths.iter().fold(Router::new(), |routes, path| routes.route(path, any(say)))
 }
 
-/// Given, in files, or made for this start.
-fn certificate(config: &Config, addresses: &[String]) -> anyhow::Result<Arc<dyn rustls::server::ResolvesServerCert>> {
+/// Given, signed by the cluster, in files, or one that vouches for itself.
+fn certificate(agent: &Agent, own: &Supervisor) -> anyhow::Result<Arc<dyn rustls::server::ResolvesServerCert>> {
+    let config = &agent.config;
+    if let Some(serving) = &config.serving {
+        return Ok(serving.clone());
+    }
     if let Some((cert, key)) = &config.serving_pem {
         return Ok(Arc::new(tls::Fixed(Arc::new(tls::certified_key(cert.as_bytes(), key.as_bytes())?))));
     }
     if let (Some(cert), Some(key)) = (&config.file.tls_cert_file, &config.file.tls_private_key_file) {
         return Ok(Arc::new(tls::Reloading::new(cert, key)?));
     }
+    if let Some(dir) = config.cert_dir.as_ref().filter(|_| config.file.server_tls_bootstrap) {
+        return Ok(certificates::serve(agent, dir, own)?);
+    }
     let now = time::OffsetDateTime::now_utc();
     let ca = tls::pki::Ca::new(&format!("{}-ca@{}", config.node_name, now.unix_timestamp()), now)?;
     let leaf = tls::pki::Leaf {
         common_name: format!("{}@{}", config.node_name, now.unix_timestamp()),
-        sans: addresses.iter().cloned().chain([config.node_name.clone()]).collect(),
+        sans: agent.host_ips.iter().cloned().chain([config.node_name.clone()]).collect(),
         server: true,
         ..tls::pki::Leaf::default()
     };
