@@ -31,6 +31,7 @@ impl Entry {
         !matches!(
             self.name,
             "bootstrap-signer-controller"
+                | "kubelet-serving-approving-controller"
                 | "local-volume-provisioner-controller"
                 | "selinux-warning-controller"
                 | "token-cleaner-controller"
@@ -135,6 +136,7 @@ pub(crate) const CONTROLLERS: &[Entry] = entries! {
     "garbage-collector-controller"                   "garbagecollector"                            "generic-garbage-collector"                   garbage_collector::start;
     "horizontal-pod-autoscaler-controller"           "horizontalpodautoscaling"                    "horizontal-pod-autoscaler"                   podautoscaler::start;
     "job-controller"                                 "job"                                         "job-controller"                              job::start;
+    "kubelet-serving-approving-controller"           "kubelet-serving-approver"                    "kubelet-serving-approver"                    certificates::start_approving_serving;
     "legacy-serviceaccount-token-cleaner-controller" "legacy-service-account-token-cleaner"        "legacy-service-account-token-cleaner"        serviceaccount_token::start_cleaning;
     "local-volume-provisioner-controller"            "local-volume-provisioner"                    "local-volume-provisioner"                    local_volumes::start;
     "namespace-controller"                           "namespace"                                   "namespace-controller"                        namespace::start;

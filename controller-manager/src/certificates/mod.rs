@@ -1,10 +1,12 @@
 //! Certificate signing requests: those of kubelets are approved, approved ones are signed for the signers of Kubernetes,
-//! and old ones are deleted. Three controllers, one service account.
+//! and old ones are deleted. Three controllers, one service account; and one of its own that approves certificates of
+//! kubelets' ports (`serving.rs`).
 //!
 //! Upstream: `pkg/controller/certificates`.
 
 mod approve;
 mod clean;
+mod serving;
 mod sign;
 mod usages;
 
@@ -20,6 +22,7 @@ use kube::{Api, Client, api::PostParams};
 
 use crate::{context::Context, util::key};
 
+pub(crate) use serving::start as start_approving_serving;
 pub(crate) use sign::{SIGNERS, authority};
 
 const WORKERS: usize = 5;
