@@ -44,8 +44,8 @@ const DUPLEX_BYTES: usize = 256 * 1024;
 /// How long open requests may go on when the server stops.
 const DRAIN: Duration = Duration::from_secs(60);
 
-/// The TLS configuration in force; changed when certificates are renewed.
-pub type Tls = Arc<arc_swap::ArcSwap<rustls::ServerConfig>>;
+/// The TLS configuration in force; made anew when the files change that it is made of.
+pub type Tls = Arc<component::tls::Followed<rustls::ServerConfig>>;
 
 /// Serves TLS connections until cancelled, then drains.
 pub async fn serve(server: Arc<Server>, listener: TcpListener, tls: Tls, cancel: CancellationToken) {
@@ -68,7 +68,7 @@ pub async fn serve(server: Arc<Server>, listener: TcpListener, tls: Tls, cancel:
         };
         let _ = stream.set_nodelay(true);
         let (server, cancel) = (server.clone(), cancel.clone());
-        let acceptor = TlsAcceptor::from(tls.load_full());
+        let acceptor = TlsAcceptor::from(tls.current());
         let entry = connections.token();
         component::supervisor::detached("connection", async move {
             let _entry = entry;

@@ -2,8 +2,9 @@
 //! front proxies', the serving certificate, the key of service account tokens, and what components prove who they are
 //! with. File names are kubeadm's, so that an operator finds their way.
 //!
-//! A serving certificate that lacks a name, or ends within a month, is made anew from the same authority: clients that
-//! trust the authority notice nothing. Keys are readable by their owner alone.
+//! A certificate that lacks a name, or ends within a month, is made anew from the same authority, at the start and while the
+//! server runs (`pki/kept.rs`): clients that trust the authority notice nothing, and who presents it reads it again. Keys are
+//! readable by their owner alone.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,39 +17,64 @@ use anyhow::Context;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use component::tls::pki::{Ca, Leaf, Pair};
+use kept::Kept;
+use parking_lot::Mutex;
 use rcgen::KeyPair;
 use time::{Duration, OffsetDateTime};
 use x509_parser::extensions::GeneralName;
 use x509_parser::pem::Pem;
 
+mod kept;
+
 /// The user as which the API server speaks to kubelets.
 pub const KUBELET_CLIENT: &str = "kube-apiserver-kubelet-client";
 /// The common name of our own front proxy certificate.
 pub const FRONT_PROXY_CLIENT: &str = "front-proxy-client";
-/// A certificate that is good for less is made anew.
-const RENEW: Duration = Duration::days(30);
+/// How long certificates last.
+#[derive(Clone, Copy, Debug)]
+pub struct Life {
+    /// From when they are made.
+    pub lasts: Duration,
+    /// One that is good for less is made anew.
+    pub least: Duration,
+}
+
+impl Default for Life {
+    fn default() -> Self {
+        Self { lasts: Duration::days(365), least: Duration::days(30) }
+    }
+}
 
 /// See the module.
 pub struct Pki {
     dir: PathBuf,
     ca: Ca,
     front_proxy_ca: Ca,
+    life: Life,
+    kept: Mutex<Vec<Kept>>,
 }
 
 impl Pki {
     /// What is in the folder, and what was missing made. `names` are host names and addresses of the API server.
     pub fn ensure(dir: &Path, names: &[String], now: OffsetDateTime) -> anyhow::Result<Self> {
+        Self::ensure_for(dir, names, Life::default(), now)
+    }
+
+    /// As [`Pki::ensure`], with certificates that last so long. The authorities' own last for ten years.
+    pub fn ensure_for(dir: &Path, names: &[String], life: Life, now: OffsetDateTime) -> anyhow::Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
         let ca = authority(dir, "ca", "kubernetes", now)?;
         let front_proxy_ca = authority(dir, "front-proxy-ca", "front-proxy-ca", now)?;
-        let pki = Self { dir: dir.to_owned(), ca, front_proxy_ca };
+        // A certificate that was made just now is not made anew.
+        let life = Life { least: life.least.min(life.lasts / 3), ..life };
+        let pki = Self { dir: dir.to_owned(), ca, front_proxy_ca, life, kept: Mutex::default() };
         let server =
             Leaf { common_name: "kube-apiserver".into(), sans: names.to_vec(), server: true, ..Leaf::default() };
-        pki.leaf("apiserver", &pki.ca, &server, now)?;
+        pki.keep(Kept::Files { name: "apiserver", proxy: false, leaf: server }, now)?;
         let kubelet = Leaf { common_name: KUBELET_CLIENT.into(), client: true, ..Leaf::default() };
-        pki.leaf("apiserver-kubelet-client", &pki.ca, &kubelet, now)?;
+        pki.keep(Kept::Files { name: "apiserver-kubelet-client", proxy: false, leaf: kubelet }, now)?;
         let proxy = Leaf { common_name: FRONT_PROXY_CLIENT.into(), client: true, ..Leaf::default() };
-        pki.leaf("front-proxy-client", &pki.front_proxy_ca, &proxy, now)?;
+        pki.keep(Kept::Files { name: "front-proxy-client", proxy: true, leaf: proxy }, now)?;
         if !pki.path("sa.key").exists() {
             let key = KeyPair::generate()?;
             write(&pki.path("sa.pub"), &key.public_key_pem(), 0o644)?;
@@ -72,18 +98,21 @@ impl Pki {
         &self.front_proxy_ca.pair().cert_pem
     }
 
+    fn sign(&self, ca: &Ca, leaf: &Leaf, now: OffsetDateTime) -> anyhow::Result<Pair> {
+        ca.sign(&Leaf { lasts: Some(self.life.lasts.try_into()?), ..leaf.clone() }, now)
+    }
+
     /// A client certificate: `user` and `groups` are who its holder will be.
     pub fn client(&self, user: &str, groups: &[&str], now: OffsetDateTime) -> anyhow::Result<Pair> {
         let organizations = groups.iter().map(|g| (*g).to_owned()).collect();
-        self.ca.sign(&Leaf { common_name: user.to_owned(), organizations, client: true, ..Leaf::default() }, now)
+        let leaf = Leaf { common_name: user.to_owned(), organizations, client: true, ..Leaf::default() };
+        self.sign(&self.ca, &leaf, now)
     }
 
-    /// A serving certificate by the cluster's authority, for example a kubelet's.
+    /// A serving certificate by the cluster's authority, for example a kubelet's. It is not renewed; [`Pki::renewed_serving`]
+    /// is.
     pub fn serving(&self, common_name: &str, names: &[String], now: OffsetDateTime) -> anyhow::Result<Pair> {
-        self.ca.sign(
-            &Leaf { common_name: common_name.to_owned(), sans: names.to_vec(), server: true, ..Leaf::default() },
-            now,
-        )
+        self.sign(&self.ca, &serving_leaf(common_name, names), now)
     }
 
     /// A kubeconfig with everything inline.
@@ -98,7 +127,8 @@ impl Pki {
         )
     }
 
-    /// Writes a kubeconfig where there is none that will do for another month: `groups` only matter when it is made.
+    /// Writes a kubeconfig where there is none that will do for another month, and keeps it so: `groups` only matter when it
+    /// is made.
     pub fn ensure_kubeconfig(
         &self,
         file: &Path,
@@ -107,11 +137,9 @@ impl Pki {
         groups: &[&str],
         now: OffsetDateTime,
     ) -> anyhow::Result<()> {
-        if fs::read_to_string(file).is_ok_and(|text| self.kubeconfig_good(&text, server, now)) {
-            return Ok(());
-        }
-        let pair = self.client(user, groups, now)?;
-        write(file, &self.kubeconfig(server, user, &pair), 0o600)
+        let (file, server, user) = (file.to_owned(), server.to_owned(), user.to_owned());
+        let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+        self.keep(Kept::Kubeconfig { file, server, user, groups }, now)
     }
 
     fn kubeconfig_good(&self, text: &str, server: &str, now: OffsetDateTime) -> bool {
@@ -120,19 +148,12 @@ impl Pki {
         let cert = STANDARD.decode(after("client-certificate-data:")).unwrap_or_default();
         after("server:") == server
             && after("certificate-authority-data:") == STANDARD.encode(self.ca_pem())
-            && lasts(&cert, &BTreeSet::new(), now)
+            && lasts(&cert, &BTreeSet::new(), now + self.life.least)
     }
+}
 
-    fn leaf(&self, name: &str, ca: &Ca, leaf: &Leaf, now: OffsetDateTime) -> anyhow::Result<()> {
-        let (cert, key) = (self.path(&format!("{name}.crt")), self.path(&format!("{name}.key")));
-        let names = leaf.sans.iter().cloned().collect();
-        if key.exists() && fs::read(&cert).is_ok_and(|pem| lasts(&pem, &names, now)) {
-            return Ok(());
-        }
-        let pair = ca.sign(leaf, now)?;
-        write(&key, &pair.key_pem, 0o600)?;
-        write(&cert, &pair.cert_pem, 0o644)
-    }
+fn serving_leaf(common_name: &str, names: &[String]) -> Leaf {
+    Leaf { common_name: common_name.to_owned(), sans: names.to_vec(), server: true, ..Leaf::default() }
 }
 
 /// Host names and addresses that clients reach an API server by.
@@ -168,8 +189,8 @@ fn authority(dir: &Path, name: &str, common_name: &str, now: OffsetDateTime) -> 
     }
 }
 
-/// Whether a certificate has all the names and lasts for a while.
-fn lasts(pem: &[u8], names: &BTreeSet<String>, now: OffsetDateTime) -> bool {
+/// Whether a certificate has all the names and is good until then.
+fn lasts(pem: &[u8], names: &BTreeSet<String>, until: OffsetDateTime) -> bool {
     let Some(Ok(block)) = Pem::iter_from_buffer(pem).next() else { return false };
     let Ok(certificate) = block.parse_x509() else { return false };
     let has = certificate.subject_alternative_name().ok().flatten().map(|extension| {
@@ -183,8 +204,7 @@ fn lasts(pem: &[u8], names: &BTreeSet<String>, now: OffsetDateTime) -> bool {
         });
         names.collect::<BTreeSet<_>>()
     });
-    names.is_subset(&has.unwrap_or_default())
-        && certificate.validity().not_after.timestamp() > (now + RENEW).unix_timestamp()
+    names.is_subset(&has.unwrap_or_default()) && certificate.validity().not_after.timestamp() > until.unix_timestamp()
 }
 
 /// All of the file or nothing of it, and on the disk: a half-written key would lock the cluster's clients out.

@@ -148,6 +148,19 @@ impl Running {
         InProcess::new(self.server.clone(), identity, self.cancel.clone())
     }
 
+    /// Runs `work` beside requests, until the server is told to stop.
+    pub(crate) fn keep<F>(&self, name: &'static str, mut work: impl FnMut() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.tasks.restarting(name, move |own| {
+            let work = work();
+            async move {
+                own.until_stopped(work).await;
+            }
+        });
+    }
+
     /// Waits until `/readyz` says so.
     pub async fn ready(&self) {
         // Set once, within milliseconds of the start: a short poll is simpler than a channel that clones share.

@@ -21,10 +21,12 @@ use access::authz::rbac::Rbac;
 use access::authz::union::{AlwaysAllow, AlwaysDeny, Union as Authorizers};
 use admission::chain::{self, Parts};
 use anyhow::{Context, bail};
+use component::tls::Followed;
 use endpoints::connect::Nodes;
 use machinery::gvk::GroupResource;
 use model::lookup::Lookup;
 use rustls::DigitallySignedStruct;
+use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -35,6 +37,7 @@ use super::noted::Noted;
 use super::{Flags, kubelet_client, read, read_text};
 use crate::bootstrap::{self, kubernetes_service};
 use crate::listener::Tls;
+use crate::pki::Pki;
 use crate::start::{Access, Bootstrap, MakeAccess};
 
 /// What the flags say, read and checked.
@@ -44,12 +47,14 @@ pub struct Assembly {
     client_ca: Option<String>,
     request_header: Option<(String, Headers)>,
     issuer: Option<Arc<Issuer>>,
+    /// The certificates of the server's own making.
+    pub(super) pki: Option<Arc<Pki>>,
 }
 
 impl Assembly {
     /// Reads the files that the flags name.
     pub fn new(flags: &Flags, advertise: IpAddr) -> anyhow::Result<Self> {
-        let flags = &super::own::with_own_pki(flags, advertise)?;
+        let (flags, pki) = super::own::with_own_pki(flags, advertise)?;
         let client_ca = flags.client_ca_file.as_deref().map(read_text).transpose()?;
         let request_header = match &flags.requestheader_client_ca_file {
             None => None,
@@ -74,7 +79,7 @@ impl Assembly {
             let jwks_uri = format!("https://{}/openid/v1/jwks", SocketAddr::new(advertise, flags.secure_port));
             Some(Arc::new(Issuer { jwks_uri, ..issuer }))
         };
-        Ok(Self { flags: flags.clone(), advertise, client_ca, request_header, issuer })
+        Ok(Self { flags, advertise, client_ca, request_header, issuer, pki: pki.map(Arc::new) })
     }
 
     /// Serving certificate as given, or one of the server's own making.
@@ -94,20 +99,25 @@ impl Assembly {
             }
             _ => bail!("--tls-cert-file and --tls-private-key-file must be given together"),
         };
-        let authorities = self.client_ca.iter().chain(self.request_header.iter().map(|(pem, _)| pem));
-        let pools = authorities.map(|pem| CaPool::new(pem).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
-        let config = client_certificates::server_config(resolver, &pools)?;
-        Ok(Arc::new(arc_swap::ArcSwap::from_pointee(config)))
+        let files = [&self.flags.client_ca_file, &self.flags.requestheader_client_ca_file];
+        let files: Vec<_> = files.into_iter().flatten().cloned().collect();
+        // Clients are told which authorities there are, and some present nothing that none of them signed.
+        Ok(Arc::new(Followed::new(files.clone(), move || {
+            let pool = |file: &std::path::PathBuf| CaPool::new(&read_text(file)?).map(Arc::new);
+            let pools = files.iter().map(pool).collect::<Result<Vec<_>, _>>()?;
+            client_certificates::server_config(resolver.clone(), &pools)
+        })?))
     }
 
     /// How kubelets are dialled.
     pub fn nodes(&self) -> anyhow::Result<Nodes> {
-        let pair = match (&self.flags.kubelet_client_certificate, &self.flags.kubelet_client_key) {
-            (Some(cert), Some(key)) => Some((read(cert)?, read(key)?)),
-            _ => None,
-        };
+        let certificate: Option<Arc<dyn ResolvesClientCert>> =
+            match (&self.flags.kubelet_client_certificate, &self.flags.kubelet_client_key) {
+                (Some(cert), Some(key)) => Some(Arc::new(component::tls::Reloading::new(cert, key)?)),
+                _ => None,
+            };
         let ca = self.flags.kubelet_certificate_authority.as_deref().map(read).transpose()?;
-        let tls = kubelet_client(pair.as_ref().map(|(c, k)| (c.as_slice(), k.as_slice())), ca.as_deref())?;
+        let tls = kubelet_client(certificate, ca.as_deref())?;
         let backend_tls = kubelet_client(None, None)?;
         Ok(Nodes { tls, backend_tls, address_types: self.flags.kubelet_preferred_address_types.clone() })
     }

@@ -69,7 +69,11 @@ pub async fn serve(flags: &Flags, cancel: CancellationToken) -> anyhow::Result<R
         max_requests_inflight: flags.max_requests_inflight,
         max_mutating_requests_inflight: flags.max_mutating_requests_inflight,
     };
-    start(config, cancel).await
+    let running = start(config, cancel).await?;
+    if let Some(pki) = assembly.pki.clone() {
+        running.keep("own certificates", move || pki.clone().renew());
+    }
+    Ok(running)
 }
 
 fn duration(flag: &str, text: &str) -> anyhow::Result<Duration> {
@@ -114,13 +118,13 @@ fn read_text(path: &Path) -> anyhow::Result<String> {
     Ok(String::from_utf8(read(path)?)?)
 }
 
-/// A TLS client towards kubelets: with our certificate and its key (PEM), trusting `ca`, or anything where none is given,
-/// as upstream.
+/// A TLS client towards kubelets: with our certificate, whichever that is at the time, trusting `ca`, or anything where none
+/// is given, as upstream.
 ///
 /// # Errors
 /// A certificate or key can't be read.
 pub fn kubelet_client(
-    certificate: Option<(&[u8], &[u8])>,
+    certificate: Option<Arc<dyn rustls::client::ResolvesClientCert>>,
     ca: Option<&[u8]>,
 ) -> anyhow::Result<Arc<rustls::ClientConfig>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -136,14 +140,13 @@ pub fn kubelet_client(
         }
         None => builder.dangerous().with_custom_certificate_verifier(Arc::new(assemble::Unverified(provider))),
     };
-    Ok(Arc::new(match certificate {
-        Some((cert, key)) => {
-            use rustls::pki_types::pem::PemObject;
-            let key = rustls::pki_types::PrivateKeyDer::from_pem_slice(key).context("kubelet client key")?;
-            builder.with_client_auth_cert(component::tls::certificates(cert)?, key)?
-        }
+    let mut config = match certificate {
+        Some(certificate) => builder.with_client_cert_resolver(certificate),
         None => builder.with_no_client_auth(),
-    }))
+    };
+    // With a session that is taken up again its certificate would go on.
+    config.resumption = rustls::client::Resumption::disabled();
+    Ok(Arc::new(config))
 }
 
 #[cfg(test)]

@@ -11,10 +11,10 @@ use crate::pki::{FRONT_PROXY_CLIENT, Pki, server_names};
 /// Issuer of service account tokens where none is named.
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
-/// The flags with the own files in place of those that are missing.
-pub fn with_own_pki(flags: &Flags, advertise: IpAddr) -> anyhow::Result<Flags> {
+/// The flags with the own files in place of those that are missing; and what keeps these good.
+pub fn with_own_pki(flags: &Flags, advertise: IpAddr) -> anyhow::Result<(Flags, Option<Pki>)> {
     let mut flags = flags.clone();
-    let Some(dir) = &flags.data_dir else { return Ok(flags) };
+    let Some(dir) = &flags.data_dir else { return Ok((flags, None)) };
     let names = server_names(advertise, service_ip(&flags), &[]);
     let pki = Pki::ensure(&dir.join("pki"), &names, OffsetDateTime::now_utc())?;
     if flags.tls_cert_file.is_none() && flags.tls_private_key_file.is_none() {
@@ -44,7 +44,7 @@ pub fn with_own_pki(flags: &Flags, advertise: IpAddr) -> anyhow::Result<Flags> {
         flags.proxy_client_cert_file.get_or_insert(pki.path("front-proxy-client.crt"));
         flags.proxy_client_key_file.get_or_insert(pki.path("front-proxy-client.key"));
     }
-    Ok(flags)
+    Ok((flags, Some(pki)))
 }
 
 /// The address of the `kubernetes` Service: the first of the range.
