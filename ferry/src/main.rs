@@ -1,6 +1,8 @@
 //! Kubernetes as one program.
 
 mod example_web;
+#[cfg(test)]
+mod first_certificate;
 mod install;
 mod pause;
 mod up;
