@@ -73,7 +73,7 @@ use tokio_util::sync::CancellationToken;
 use catalogue::Entry;
 use context::Context;
 pub use context::{Autoscaling, ClientFor, Config, Signing, read_root_ca};
-pub use nodeipam::Ranges as NodeRanges;
+pub use nodeipam::{Ranges as NodeRanges, Sizes as NodeRangeSizes};
 
 /// The program that upstream has for us: what the server notes as the manager of the fields that controllers write.
 pub const COMPONENT: &str = "kube-controller-manager";

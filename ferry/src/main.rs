@@ -24,6 +24,7 @@ const USAGE: &str = "Kubernetes as one program.
   controller-manager  as kube-controller-manager
   kubelet             as kubelet
   proxy               as kube-proxy, and cluster DNS
+  network             the pods' network between nodes
   kubectl             as kubectl
 
   image FILE          writes container images of this program to an OCI archive
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         "apiserver" => daemon(apiserver::command::main(argv)),
         "controller-manager" => daemon(controller_manager::main(argv)),
         "proxy" => daemon(proxy::main(argv)),
+        "network" => daemon(network::main(argv)),
         "kubelet" => daemon(kubelet::main(argv)),
         "scheduler" => daemon(scheduler::main(argv)),
         "kubectl" => ExitCode::from(u8::try_from(kubectl::main(argv)).unwrap_or(1)),

@@ -40,10 +40,13 @@ pub struct Ranges {
 
 /// What is said of the prefix length of a node's range: of both families, of IPv4, of IPv6; zero: nothing.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Sizes {
-    pub(crate) any: u8,
-    pub(crate) ipv4: u8,
-    pub(crate) ipv6: u8,
+pub struct Sizes {
+    /// `--node-cidr-mask-size`.
+    pub any: u8,
+    /// `--node-cidr-mask-size-ipv4`.
+    pub ipv4: u8,
+    /// `--node-cidr-mask-size-ipv6`.
+    pub ipv6: u8,
 }
 
 impl Ranges {
@@ -51,7 +54,7 @@ impl Ranges {
     ///
     /// # Errors
     /// In upstream's words: no ranges, several of one family, or sizes that contradict each other.
-    pub(crate) fn new(cluster: &str, services: &str, sizes: Sizes) -> anyhow::Result<Self> {
+    pub fn new(cluster: &str, services: &str, sizes: Sizes) -> anyhow::Result<Self> {
         let parse = |text: &str| {
             text.trim().parse::<IpNet>().map(|r| r.trunc()).map_err(|_| anyhow::anyhow!("invalid CIDR address: {text}"))
         };

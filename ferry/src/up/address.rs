@@ -103,12 +103,13 @@ fn source_towards(host: Ipv4Addr) -> Option<Ipv4Addr> {
     }
 }
 
-/// The first address of a link that is up; the pods' bridge and Ferry's own link do not count.
+/// The first address of a link that is up; the pods' bridge and tunnel, and Ferry's own link, do not count.
 fn first_linked() -> Option<Ipv4Addr> {
     getifaddrs().ok()?.find_map(|link| {
         let up = link.flags.contains(InterfaceFlags::IFF_UP) && !link.flags.contains(InterfaceFlags::IFF_LOOPBACK);
         let address = link.address?.as_sockaddr_in()?.ip();
-        (up && ![BRIDGE, LINK].contains(&link.interface_name.as_str()) && !address.is_link_local()).then_some(address)
+        (up && ![BRIDGE, LINK, network::DEVICE].contains(&link.interface_name.as_str()) && !address.is_link_local())
+            .then_some(address)
     })
 }
 

@@ -72,8 +72,9 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     if let Err(error) = cleaned.await {
         faults.push(format!("removing the proxy's rules: {error:#}"));
     }
-    // Gone already where there was no pod.
-    let _ = Command::new("ip").args(["link", "delete", BRIDGE]).output();
+    if let Err(error) = ::network::cleanup(Some(BRIDGE)).await {
+        faults.push(format!("removing the pods' network: {error:#}"));
+    }
     address::remove();
     nat::clean(&layout);
     if let Err(error) = network::remove(&layout) {
@@ -102,7 +103,7 @@ async fn pods(layout: &Layout) -> anyhow::Result<usize> {
         return Ok(0);
     }
     // Containers outlive a containerd that died; a new one takes them up, and ends them in order.
-    runtime::containerd(layout).await?;
+    runtime::containerd(layout, ::network::Mode::default()).await?;
     sandboxes(&layout.socket()).await
 }
 

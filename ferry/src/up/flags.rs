@@ -45,6 +45,21 @@ pub struct Up {
     /// The port on which the API server listens
     #[arg(long, default_value_t = 6443)]
     pub secure_port: u16,
+    /// Where pods have their addresses: one range, or one of each family
+    #[arg(long, default_value = "10.244.0.0/16")]
+    pub cluster_cidr: String,
+    /// The prefix length of a node's part of that range; 24 of IPv4, 64 of IPv6 by default
+    #[arg(long, default_value_t = 0)]
+    pub node_cidr_mask_size: u8,
+    /// The same of the IPv4 range, with ranges of both families
+    #[arg(long, default_value_t = 0)]
+    pub node_cidr_mask_size_ipv4: u8,
+    /// The same of the IPv6 range, with ranges of both families
+    #[arg(long, default_value_t = 0)]
+    pub node_cidr_mask_size_ipv6: u8,
+    /// How pods of other nodes are reached
+    #[arg(long, value_enum, default_value_t)]
+    pub network: network::Mode,
     /// The name of the node; the host's name by default
     #[arg(long)]
     pub node_name: Option<String>,

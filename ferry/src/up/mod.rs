@@ -42,8 +42,6 @@ const SERVICE_RANGE: &str = "10.96.0.0/16";
 const KUBERNETES_IP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 96, 0, 1));
 /// The cluster DNS's Service.
 const DNS_IP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 96, 0, 10));
-/// Where pods have their addresses.
-const POD_RANGE: &str = "10.244.0.0/24";
 /// The pods' bridge.
 const BRIDGE: &str = "ferry0";
 /// After how long it is said why the node is not Ready; it is waited for on.
@@ -79,8 +77,9 @@ async fn begin(
     progress: Arc<Progress>,
     root: &Supervisor,
 ) -> anyhow::Result<()> {
+    let mut pods = network::Pods::new(flags, layout, &node_name)?;
     let own_runtime = match &flags.container_runtime_endpoint {
-        Some(endpoint) => Some(given_runtime(endpoint, layout, &progress).await?),
+        Some(endpoint) => Some(given_runtime(endpoint, layout, &mut pods, &progress).await?),
         None => None,
     };
     let (address, word) = address::settle()?;
@@ -98,7 +97,7 @@ async fn begin(
     let endpoint = match own_runtime {
         Some(endpoint) => endpoint,
         None => {
-            let (endpoint, started) = runtime::containerd(layout).await?;
+            let (endpoint, started) = runtime::containerd(layout, flags.network).await?;
             if let Some(process) = started {
                 runtime::watch(process, layout, &parts);
             }
@@ -113,15 +112,20 @@ async fn begin(
         Some(applied) => applied?,
         None => return Ok(()),
     }
-    parts::start(&api, layout, &node_name, &endpoint, &parts)?;
+    parts::start(&api, layout, &node_name, &endpoint, pods, &parts)?;
     progress.say("scheduler, controllers, kubelet, proxy and DNS started");
     tell(api, node_name, progress, &parts);
     Ok(())
 }
 
 /// A runtime that was there before Ferry: gets what it lacks, as far as that can be.
-async fn given_runtime(endpoint: &str, layout: &Layout, progress: &Progress) -> anyhow::Result<String> {
-    if let Some(obstacle) = network::provide(endpoint, layout).await? {
+async fn given_runtime(
+    endpoint: &str,
+    layout: &Layout,
+    pods: &mut network::Pods,
+    progress: &Progress,
+) -> anyhow::Result<String> {
+    if let Some(obstacle) = network::provide(endpoint, layout, pods).await? {
         progress.warn(&obstacle);
     }
     std::fs::write(layout.endpoint_file(), endpoint)?;

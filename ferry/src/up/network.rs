@@ -1,18 +1,20 @@
-//! The pods' network as the container runtime's CNI plugins make it: one bridge, addresses from the node's range. The
-//! private containerd is told so in its own folder. A runtime that was there before Ferry says where it looks for a
-//! configuration, and gets this one there if it has none; a plugin that is installed later goes before it by its name, and
-//! `ferry down` takes it away. What stands in the way is said in one line.
+//! Where the pods' network is configured, which the crate `network` makes. The private containerd's plugins have a folder of
+//! their own. A runtime that was there before Ferry says where it looks for a configuration, and gets Ferry's there if it has
+//! none; a plugin that is installed later goes before it by its name, and `ferry down` takes it away. What stands in the way
+//! is said in one line.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::network::{Cni, Config, Mode};
 use anyhow::Context;
+use controller_manager::{NodeRangeSizes, NodeRanges};
 use proto::cri::{StatusRequest, StatusResponse};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::flags::Layout;
-use super::{BRIDGE, POD_RANGE, cri};
+use super::flags::{Layout, Up};
+use super::{BRIDGE, SERVICE_RANGE, cri};
 
 /// The file's name: the runtime takes the first of its folder, and this is to be the last.
 const FILE: &str = "99-ferry.conflist";
@@ -20,26 +22,38 @@ const FILE: &str = "99-ferry.conflist";
 const PLUGINS: &[&str] = &["bridge", "host-local", "loopback", "portmap"];
 /// Where Debian keeps them.
 const DEBIAN: &str = "/usr/lib/cni";
-/// How long a runtime may take to answer after it listens, and to see a new file.
+/// How long a runtime may take to answer after it listens.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The configuration, with the addresses that are taken in `ipam`.
-pub fn conflist(ipam: &Path) -> String {
-    json!({
-        "cniVersion": "1.0.0",
-        "name": "ferry",
-        "plugins": [
-            {
-                "type": "bridge", "bridge": BRIDGE, "isGateway": true, "ipMasq": true, "hairpinMode": true,
-                "ipam": {
-                    "type": "host-local", "dataDir": ipam,
-                    "ranges": [[{ "subnet": POD_RANGE }]], "routes": [{ "dst": "0.0.0.0/0" }],
-                },
-            },
-            { "type": "portmap", "capabilities": { "portMappings": true } },
-        ],
-    })
-    .to_string()
+/// Where pods have their addresses, and how they reach each other.
+pub struct Pods {
+    /// For the controller that gives nodes their ranges.
+    pub ranges: NodeRanges,
+    /// For the node's part of the network.
+    pub config: Config,
+}
+
+impl Pods {
+    /// As the flags say, with the private containerd's configuration.
+    pub fn new(flags: &Up, layout: &Layout, node: &str) -> anyhow::Result<Self> {
+        let sizes = NodeRangeSizes {
+            any: flags.node_cidr_mask_size,
+            ipv4: flags.node_cidr_mask_size_ipv4,
+            ipv6: flags.node_cidr_mask_size_ipv6,
+        };
+        let ranges = NodeRanges::new(&flags.cluster_cidr, SERVICE_RANGE, sizes)
+            .with_context(|| format!("--cluster-cidr={}", flags.cluster_cidr))?;
+        let cluster = ranges.cluster.iter().map(|(range, _)| *range).collect();
+        let folder = layout.containerd();
+        let file = folder.join("cni/10-ferry.conflist");
+        let cni = (flags.network != Mode::None).then(|| cni(file, folder.join("ipam")));
+        let config = Config { node_name: node.to_owned(), mode: flags.network, cluster, cni, mtu: None };
+        Ok(Self { ranges, config })
+    }
+}
+
+fn cni(file: PathBuf, ipam: PathBuf) -> Cni {
+    Cni { file, ipam, bridge: BRIDGE.into() }
 }
 
 /// Where a runtime looks for a configuration, and for the plugins.
@@ -49,22 +63,24 @@ struct Folders {
     plugins: Vec<PathBuf>,
 }
 
-/// Gives a runtime that has no network a configuration, unless that cannot be; then why, in one line.
-pub async fn provide(endpoint: &str, layout: &Layout) -> anyhow::Result<Option<String>> {
+/// Has a runtime that has no network given a configuration, once the node has its range, unless that cannot be; then why, in
+/// one line. Where somebody else's plugin makes the network it makes all of it.
+pub async fn provide(endpoint: &str, layout: &Layout, pods: &mut Pods) -> anyhow::Result<Option<String>> {
     let mut client = cri::connect(&cri::checked_path_of(endpoint)?).await.with_context(|| {
         format!("no container runtime answers at {endpoint}; start it, or leave --container-runtime-endpoint out for a private containerd")
     })?;
     let status = answer(&mut client).await.with_context(|| {
         format!("{endpoint} does not speak the container runtime interface v1; of containerd: take \"cri\" out of disabled_plugins in its configuration, and restart it")
     })?;
-    let text = conflist(&layout.data.join("ipam"));
-    if let Ok(ours) = fs::read_to_string(layout.cni_file()) {
+    let ours = fs::read_to_string(layout.cni_file()).ok().map(PathBuf::from).filter(|file| file.exists());
+    let wanted = pods.config.cni.take().is_some();
+    if let Some(file) = ours.filter(|_| wanted) {
         // From the start before, perhaps of another version.
-        if Path::new(&ours).exists() {
-            write(Path::new(&ours), &text)?;
-        }
+        pods.config.cni = Some(cni(file, layout.data.join("ipam")));
+        return Ok(None);
     }
-    let Some(fault) = fault(&status) else { return Ok(None) };
+    let (mode, fault) = (std::mem::replace(&mut pods.config.mode, Mode::None), fault(&status));
+    let Some(fault) = fault.filter(|_| wanted) else { return Ok(None) };
     let Some(folders) = folders(&status) else {
         return Ok(Some(format!(
             "the container runtime has no network ({fault}), and does not say where it looks for a CNI configuration: put one where it does"
@@ -74,23 +90,14 @@ pub async fn provide(endpoint: &str, layout: &Layout) -> anyhow::Result<Option<S
         return Ok(Some(format!("the container runtime has no network ({fault}): {obstacle}")));
     }
     let file = folders.configuration.join(FILE);
-    // First the note: what is written is taken away, whatever happens between the two.
-    fs::write(layout.cni_file(), file.as_os_str().as_encoded_bytes())?;
-    if let Err(error) = write(&file, &text) {
-        let _ = fs::remove_file(layout.cni_file());
+    if let Err(error) = can_be_written(&folders.configuration) {
         return Ok(Some(format!("the container runtime has no network ({fault}), and cannot be given one: {error:#}")));
     }
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    loop {
-        match self::fault(&answer(&mut client).await?) {
-            None => return Ok(None),
-            Some(fault) if tokio::time::Instant::now() > deadline => {
-                let file = file.display();
-                return Ok(Some(format!("the container runtime does not take {file} up ({fault}): its log says why")));
-            }
-            Some(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-        }
-    }
+    // What is written is taken away, whenever it is.
+    fs::write(layout.cni_file(), file.as_os_str().as_encoded_bytes())?;
+    pods.config.mode = mode;
+    pods.config.cni = Some(cni(file, layout.data.join("ipam")));
+    Ok(None)
 }
 
 /// Takes the configuration away again.
@@ -173,21 +180,19 @@ fn obstacle(folders: &Folders) -> Option<String> {
     Some(format!("it looks for CNI plugins in {places}, where {missing} are missing; {hint}"))
 }
 
-/// Whole or not at all: the runtime watches the folder.
-fn write(file: &Path, text: &str) -> anyhow::Result<()> {
-    if fs::read_to_string(file).is_ok_and(|old| old == text) {
-        return Ok(());
-    }
-    let folder = file.parent().unwrap_or(Path::new("/"));
+/// Found out by writing, for a moment, under a name that is no configuration's.
+fn can_be_written(folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-    // A name that is no configuration's.
-    let new = folder.join(".99-ferry.new");
-    fs::write(&new, text).and_then(|()| fs::rename(&new, file)).with_context(|| format!("writing {}", file.display()))
+    let probe = folder.join(".99-ferry.new");
+    fs::write(&probe, "")
+        .and_then(|()| fs::remove_file(&probe))
+        .with_context(|| format!("writing {}", folder.display()))
 }
 
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
+    use serde_json::json;
 
     use super::*;
 
@@ -247,7 +252,8 @@ mod tests {
         expect!["it looks for CNI plugins in DIR/bin, where loopback are missing"].assert_eq(&said());
         fs::write(plugins.join("loopback"), "").unwrap();
         expect!["nothing"].assert_eq(&said());
-        write(&configuration.join(FILE), "{}").unwrap();
+        can_be_written(&configuration).unwrap();
+        fs::write(configuration.join(FILE), "{}").unwrap();
         fs::write(configuration.join("README"), "").unwrap();
         expect!["nothing"].assert_eq(&said());
         fs::write(configuration.join("10-other.conf"), "").unwrap();
@@ -268,7 +274,8 @@ mod tests {
         let layout = Layout::new(&dir.path().join("data")).unwrap();
         remove(&layout).unwrap();
         let file = dir.path().join("net.d").join(FILE);
-        write(&file, &conflist(&layout.data.join("ipam"))).unwrap();
+        fs::create_dir(file.parent().unwrap()).unwrap();
+        fs::write(&file, "{}").unwrap();
         fs::write(dir.path().join("net.d/10-other.conf"), "").unwrap();
         fs::write(layout.cni_file(), file.as_os_str().as_encoded_bytes()).unwrap();
         remove(&layout).unwrap();

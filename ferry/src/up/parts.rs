@@ -13,7 +13,8 @@ use time::OffsetDateTime;
 
 use super::api::Api;
 use super::flags::Layout;
-use super::{DNS_IP, POD_RANGE, checks, image, rights};
+use super::network::Pods;
+use super::{DNS_IP, checks, image, rights};
 
 /// The port of the DNS on the node; its Service maps 53 to it.
 const DNS_PORT: u16 = 10053;
@@ -50,7 +51,14 @@ fn guarded(api: &Api, port: u16, user: &str, client: &kube::Client) -> anyhow::R
 }
 
 /// Starts them, once the ports are free without which there is no node, or nobody to ask.
-pub fn start(api: &Api, layout: &Layout, node: &str, endpoint: &str, parts: &Supervisor) -> anyhow::Result<()> {
+pub fn start(
+    api: &Api,
+    layout: &Layout,
+    node: &str,
+    endpoint: &str,
+    pods: Pods,
+    parts: &Supervisor,
+) -> anyhow::Result<()> {
     let kubelet = kubelet_config(api, layout, node, endpoint)?;
     let ports = [scheduler::serving::PORT, controller_manager::serving::PORT].map(own_port);
     checks::port_is_free(SocketAddr::new(kubelet.file.address.parse()?, kubelet.file.port))?;
@@ -70,6 +78,7 @@ pub fn start(api: &Api, layout: &Layout, node: &str, endpoint: &str, parts: &Sup
         service_account_key: Some(std::fs::read_to_string(api.pki.path("sa.key"))?),
         signing: controller_manager::Signing::with(api.pki.path("ca.crt"), api.pki.path("ca.key")),
         client_for: Some(api.service_accounts()),
+        node_ranges: Some(pods.ranges.clone()),
         ..Default::default()
     };
     let user = "system:kube-controller-manager";
@@ -97,12 +106,16 @@ pub fn start(api: &Api, layout: &Layout, node: &str, endpoint: &str, parts: &Sup
     let config = proxy::Config {
         node_name: node.to_string(),
         node_ip: Some(api.address),
-        detect_local: proxy::DetectLocal::ClusterCidr(vec![POD_RANGE.parse()?]),
+        detect_local: proxy::DetectLocal::ClusterCidr(pods.config.cluster.clone()),
         dns: Some(dns),
         ..Default::default()
     };
     let client = api.client("system:kube-proxy", &[]);
+    let reads_nodes = client.clone();
     part(parts, "proxy", move |own| proxy::run(config, client, dns_client, own.token()));
+
+    let node_client = api.client(&format!("system:node:{node}"), &["system:nodes"]);
+    part(parts, "network", move |own| ::network::run(pods.config, reads_nodes, node_client, own.token()));
     Ok(())
 }
 

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use component::Supervisor;
+use network::Mode;
 use proto::cri::VersionRequest;
 use tokio::process::{Child, Command};
 
 use super::flags::Layout;
-use super::{cri, image, network};
+use super::{cri, image};
 
 /// How long containerd may take to listen.
 const START: Duration = Duration::from_secs(20);
@@ -21,11 +22,10 @@ const START: Duration = Duration::from_secs(20);
 const ANSWER: Duration = Duration::from_secs(2);
 
 /// The endpoint of the private containerd, and its process if it had to be started.
-pub async fn containerd(layout: &Layout) -> anyhow::Result<(String, Option<Child>)> {
+pub async fn containerd(layout: &Layout, mode: Mode) -> anyhow::Result<(String, Option<Child>)> {
     let (dir, socket) = (layout.containerd(), layout.socket());
     fs::create_dir_all(dir.join("cni"))?;
-    fs::write(dir.join("cni/10-ferry.conflist"), network::conflist(&dir.join("ipam")))?;
-    fs::write(layout.containerd_config(), config(&dir))?;
+    fs::write(layout.containerd_config(), config(&dir, mode))?;
     let endpoint = format!("unix://{}", socket.display());
     let deadline = tokio::time::Instant::now() + START;
     let mut child: Option<Child> = None;
@@ -89,7 +89,12 @@ async fn answers(socket: &Path) -> bool {
     tokio::time::timeout(ANSWER, version).await.ok().flatten().unwrap_or(false)
 }
 
-fn config(dir: &Path) -> String {
+fn config(dir: &Path, mode: Mode) -> String {
+    // Somebody else's plugin is where such plugins put themselves; Debian has its own elsewhere.
+    const OTHERS: &str = "/opt/cni/bin";
+    let own = mode != Mode::None;
+    let configurations = if own { dir.join("cni").display().to_string() } else { "/etc/cni/net.d".to_owned() };
+    let plugins = if own || !Path::new(OTHERS).exists() { "/usr/lib/cni" } else { OTHERS };
     let dir = dir.display();
     let pause = image::PAUSE;
     format!(
@@ -106,8 +111,8 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
   restrict_oom_score_adj = true
   netns_mounts_under_state_dir = true
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
-    conf_dir = "{dir}/cni"
+    bin_dir = "{plugins}"
+    conf_dir = "{configurations}"
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
 "#
