@@ -6,7 +6,7 @@ use crate::{
     attachdetach, bootstrap, certificates, cloudnodes, clusterrole_aggregation,
     context::{Config, Context},
     cronjob, daemonset, deployment, devicetainteviction, disruption, endpoint, endpointslice, endpointslicemirroring,
-    ephemeralvolume, expand, garbage_collector, job, local_volumes, namespace, nodeipam, nodelifecycle, noderoutes,
+    ephemeralvolume, expand, garbage_collector, job, joining, local_volumes, namespace, nodeipam, nodelifecycle, noderoutes,
     persistentvolume, podautoscaler, podgc, policystatus, pvcprotection, pvprotection, replicaset, resourceclaim,
     resourcequota, root_ca, selinux_warning, serviceaccount, serviceaccount_token, servicecidrs, servicelb,
     statefulset, tainteviction, ttl, ttlafterfinished, vacprotection,
@@ -33,6 +33,7 @@ impl Entry {
             "bootstrap-signer-controller"
                 | "kubelet-serving-approving-controller"
                 | "local-volume-provisioner-controller"
+                | "node-joining-controller"
                 | "selinux-warning-controller"
                 | "token-cleaner-controller"
         )
@@ -141,6 +142,7 @@ pub(crate) const CONTROLLERS: &[Entry] = entries! {
     "local-volume-provisioner-controller"            "local-volume-provisioner"                    "local-volume-provisioner"                    local_volumes::start;
     "namespace-controller"                           "namespace"                                   "namespace-controller"                        namespace::start;
     "node-ipam-controller"                           "nodeipam"                                    "node-controller"                             nodeipam::start;
+    "node-joining-controller"                        "node-joining"                                "node-joining"                                joining::start;
     "node-lifecycle-controller"                      "nodelifecycle"                               "node-controller"                             nodelifecycle::start;
     "node-route-controller"                          "route"                                       "route-controller"                            noderoutes::start;
     "persistentvolume-attach-detach-controller"      "attachdetach"                                "attachdetach-controller"                     attachdetach::start;

@@ -27,6 +27,7 @@ mod expand;
 mod garbage_collector;
 mod identity;
 mod job;
+mod joining;
 mod local_volumes;
 mod metrics;
 mod namespace;

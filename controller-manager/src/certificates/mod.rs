@@ -8,7 +8,7 @@ mod approve;
 mod clean;
 mod serving;
 mod sign;
-mod usages;
+pub(crate) mod usages;
 
 use std::{future::Future, sync::Arc};
 
@@ -31,7 +31,7 @@ const WORKERS: usize = 5;
 pub(crate) fn start_approving(context: Context) -> BoxFuture<'static, anyhow::Result<()>> {
     Box::pin(async move {
         let client = context.client.clone();
-        run(context, move |csr| approve::reconcile(client.clone(), csr)).await
+        run(context, WORKERS, move |csr| approve::reconcile(client.clone(), csr)).await
     })
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn start_signing(context: Context) -> BoxFuture<'static, anyhow::Resu
             tracing::info!("no certificate and key given: nothing is signed");
             return Ok(());
         }
-        run(context, move |csr| sign::reconcile(client.clone(), config.clone(), csr)).await
+        run(context, WORKERS, move |csr| sign::reconcile(client.clone(), config.clone(), csr)).await
     })
 }
 
@@ -52,8 +52,8 @@ pub(crate) fn start_cleaning(context: Context) -> BoxFuture<'static, anyhow::Res
     Box::pin(clean::run(context))
 }
 
-/// Hands each request that has no certificate to `reconcile`.
-async fn run<F, Fut>(context: Context, reconcile: F) -> anyhow::Result<()>
+/// Hands each request that has no certificate to `reconcile`, so many at once.
+pub(crate) async fn run<F, Fut>(context: Context, workers: usize, reconcile: F) -> anyhow::Result<()>
 where
     F: Fn(Arc<Csr>) -> Fut,
     Fut: Future<Output = anyhow::Result<()>>,
@@ -68,7 +68,7 @@ where
     });
     requests.synced().await;
     let (requests, reconcile) = (&requests, &reconcile);
-    run_workers(context.name, &queue, WORKERS, context.cancel.clone(), |name: String| async move {
+    run_workers(context.name, &queue, workers, context.cancel.clone(), |name: String| async move {
         match requests.get(None, &name).filter(|csr| !is_issued(csr)) {
             Some(csr) => reconcile(csr).await,
             None => Ok(()),
@@ -87,12 +87,12 @@ fn is_issued(csr: &Csr) -> bool {
 }
 
 /// Whether a request is in a state at all, true or not.
-fn has(csr: &Csr, state: &str) -> bool {
+pub(crate) fn has(csr: &Csr, state: &str) -> bool {
     conditions(csr).iter().any(|c| c.type_ == state)
 }
 
 /// Writes a request's approval or its status.
-async fn write(client: &Client, csr: &Csr, part: &str) -> kube::Result<()> {
+pub(crate) async fn write(client: &Client, csr: &Csr, part: &str) -> kube::Result<()> {
     let api: Api<Csr> = Api::all(client.clone());
     match api.replace_subresource(part, key::name(&csr.metadata), &PostParams::default(), csr).await {
         Err(e) if !client::is_not_found(&e) => Err(e),

@@ -63,7 +63,7 @@ const NO_EMAIL: &str = "Email subjectAltNames are not allowed";
 const NO_URI: &str = "URI subjectAltNames are not allowed";
 
 /// What is wrong with a request of a kubelet for its client certificate.
-pub(super) fn kubelet_client(request: &Request, usages: &[String]) -> Result<(), String> {
+pub(crate) fn kubelet_client(request: &Request, usages: &[String]) -> Result<(), String> {
     let faults = [
         (request.organizations() != ["system:nodes"], NOT_NODES),
         (!request.dns_names.is_empty(), "DNS subjectAltNames are not allowed"),
@@ -91,7 +91,7 @@ pub(super) fn kubelet_serving(request: &Request, usages: &[String]) -> Result<()
 }
 
 /// What is wrong with the usages of a client certificate.
-pub(super) fn client(usages: &[String]) -> Result<(), String> {
+pub(crate) fn client(usages: &[String]) -> Result<(), String> {
     let allowed = ["digital signature", "key encipherment", "client auth"];
     match usages.iter().find(|u| !allowed.contains(&u.as_str())) {
         Some(other) => Err(format!("invalid usage for client certificate: {other}")),
