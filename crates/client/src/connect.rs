@@ -19,7 +19,7 @@ use anyhow::{Context, ensure};
 use component::tls::{Followed, Rotating};
 use http::{HeaderValue, Request, Uri, header};
 use hyper_util::{
-    client::legacy::connect::{Connected, Connection, HttpConnector},
+    client::legacy::connect::{Connected, Connection},
     rt::TokioIo,
 };
 use kube::{
@@ -33,6 +33,7 @@ use tokio::{
 };
 use tower::{BoxError, ServiceBuilder, ServiceExt};
 
+use crate::servers::{self, Dial};
 use crate::transport::{Connectors, Protocol, Transport};
 
 /// A client for the current context of the kubeconfig at `path`.
@@ -75,7 +76,7 @@ pub fn anonymous(path: &Path, user_agent: &str) -> anyhow::Result<Client> {
 ///
 /// # Errors
 /// As [`from_kubeconfig`].
-pub(crate) fn unverified(path: &Path, user_agent: &str) -> anyhow::Result<Client> {
+pub fn unverified(path: &Path, user_agent: &str) -> anyhow::Result<Client> {
     let mut place = Place::read(path)?;
     (place.files, place.config.accept_invalid_certs) = (Vec::new(), true);
     client_of(place, Credentials::None, user_agent)
@@ -88,7 +89,7 @@ pub(crate) fn unverified(path: &Path, user_agent: &str) -> anyhow::Result<Client
 /// As [`from_kubeconfig`].
 pub fn over_http1(kubeconfig: serde_json::Value, user_agent: &str) -> anyhow::Result<Client> {
     let config = loaded(serde_json::from_value(kubeconfig)?)?;
-    let place = Place { config, path: PathBuf::new(), files: Vec::new() };
+    let place = Place { config, servers: Vec::new(), path: PathBuf::new(), files: Vec::new() };
     client_with(place, Credentials::Own, user_agent, false)
 }
 
@@ -105,6 +106,8 @@ enum Credentials {
 /// Where a server is, and the files that say so.
 struct Place {
     config: Config,
+    /// All servers that will do, where the kubeconfig says so.
+    servers: Vec<String>,
     path: PathBuf,
     files: Vec<PathBuf>,
 }
@@ -118,12 +121,14 @@ impl Place {
             .and_then(|name| kubeconfig.contexts.iter().find(|context| context.name == *name))
             .and_then(|context| context.context.as_ref())
             .and_then(|context| kubeconfig.clusters.iter().find(|cluster| cluster.name == context.cluster));
-        let authority = cluster.and_then(|c| c.cluster.as_ref()).and_then(|c| c.certificate_authority.clone());
+        let cluster = cluster.and_then(|cluster| cluster.cluster.as_ref());
+        let authority = cluster.and_then(|cluster| cluster.certificate_authority.clone());
+        let servers = cluster.map(servers::named).transpose()?.unwrap_or_default();
         let config = loaded(kubeconfig).with_context(|| format!("kubeconfig {}", path.display()))?;
         let own = &config.auth_info;
         let named = [authority, own.client_certificate.clone(), own.client_key.clone()].into_iter().flatten();
         let files = [path.to_owned()].into_iter().chain(named.map(PathBuf::from)).collect();
-        Ok(Self { config, path: path.to_owned(), files })
+        Ok(Self { config, servers, path: path.to_owned(), files })
     }
 }
 
@@ -146,13 +151,18 @@ fn secured(config: &Config, credentials: &Credentials) -> anyhow::Result<rustls:
     Ok(tls)
 }
 
-fn follow(place: &Place, credentials: &Credentials) -> anyhow::Result<Followed<rustls::ClientConfig>> {
+/// What connections are secured with, and with whom they may be; it is news to `dial`, too.
+fn follow(place: &Place, credentials: &Credentials, dial: Dial) -> anyhow::Result<Followed<rustls::ClientConfig>> {
     let (config, path, credentials) = (place.config.clone(), place.path.clone(), credentials.clone());
     let follows = !place.files.is_empty();
     Followed::new(place.files.clone(), move || {
-        let read = if follows { Place::read(&path)?.config } else { config.clone() };
-        ensure!(read.cluster_url == config.cluster_url, "it names another server now, to which a restart would lead");
-        secured(&read, &credentials)
+        if !follows {
+            return secured(&config, &credentials);
+        }
+        let read = Place::read(&path)?;
+        let follows = dial.replace(&read.servers) || read.config.cluster_url == config.cluster_url;
+        ensure!(follows, "it names another server now, to which a restart would lead");
+        secured(&read.config, &credentials)
     })
 }
 
@@ -163,16 +173,13 @@ fn client_of(place: Place, credentials: Credentials, user_agent: &str) -> anyhow
 fn client_with(place: Place, credentials: Credentials, user_agent: &str, http2: bool) -> anyhow::Result<Client> {
     // The one provider of the workspace; an earlier installation of it is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let followed = follow(&place, &credentials)?;
+    let dial = Dial::new(&place.servers);
+    let followed = follow(&place, &credentials, dial.clone())?;
     let mut config = place.config;
     if !matches!(credentials, Credentials::Own) {
         config.auth_info = kube::config::AuthInfo::default();
     }
     let https = config.cluster_url.scheme_str() == Some("https");
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(std::time::Duration::from_secs(10)));
     let server_name = config.tls_server_name.clone().map(rustls::pki_types::ServerName::try_from);
     let server_name = server_name.transpose().context("tls-server-name")?;
     let http2 = https && http2;
@@ -194,8 +201,8 @@ fn client_with(place: Place, credentials: Credentials, user_agent: &str, http2: 
                 b = b.with_server_name_resolver(hyper_rustls::FixedServerNameResolver::new(name.clone()));
             }
             match http2 {
-                true => b.enable_http2().wrap_connector(tcp.clone()),
-                false => b.enable_http1().wrap_connector(tcp.clone()),
+                true => b.enable_http2().wrap_connector(dial.clone()),
+                false => b.enable_http1().wrap_connector(dial.clone()),
             }
         };
         Some(Connectors { version, ordinary: connector(http2), upgrading: connector(false) })

@@ -13,17 +13,19 @@ mod informer;
 mod lenient;
 mod packed;
 mod reflector;
+mod servers;
 mod store;
 mod transport;
 
 pub use agent::user_agent;
-pub use connect::{anonymous, from_kubeconfig, from_token, over_http1, over_stream, renewed};
+pub use connect::{anonymous, from_kubeconfig, from_token, over_http1, over_stream, renewed, unverified};
 pub use error::{
     is_already_exists, is_conflict, is_forbidden, is_invalid, is_namespace_terminating, is_not_found, is_unknown,
     message, reason,
 };
 pub use informer::{Change, Informer, Informers, Scope};
 pub use reflector::{Event, Reflector, Target, relist_needed};
+pub use servers::SERVERS;
 pub use store::Index;
 
 #[cfg(test)]

@@ -38,6 +38,9 @@ const STREAMS_PER_CONNECTION: usize = 80;
 /// Windows are opened wide: a list or a busy watch must not wait for window updates.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// After so long without a word the peer is asked whether it is there, and has as long to answer. Twice this is within the
+/// time that a node may be silent: one whose server is gone without a word has another by then.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// What a connection may speak.
 #[derive(Clone, Copy, PartialEq)]
@@ -146,7 +149,7 @@ fn build<C: Connect + Clone>(connector: C, protocol: Protocol) -> Client<C, Body
             .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
             .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES);
         if keep_alive {
-            b.http2_keep_alive_interval(Duration::from_secs(30)).http2_keep_alive_timeout(Duration::from_secs(15));
+            b.http2_keep_alive_interval(KEEP_ALIVE).http2_keep_alive_timeout(KEEP_ALIVE);
         }
     }
     b.build(connector)

@@ -28,6 +28,9 @@ pub struct Purpose {
 /// A kubelet's towards the API server.
 pub const KUBELET_CLIENT: Purpose =
     Purpose { signer: "kubernetes.io/kube-apiserver-client-kubelet", usages: ["digital signature", "client auth"] };
+/// Any other client's.
+pub const CLIENT: Purpose =
+    Purpose { signer: "kubernetes.io/kube-apiserver-client", usages: ["digital signature", "client auth"] };
 /// A kubelet's own port's.
 pub const KUBELET_SERVING: Purpose =
     Purpose { signer: "kubernetes.io/kubelet-serving", usages: ["digital signature", "server auth"] };
