@@ -75,6 +75,14 @@ pub async fn bootstrap(files: &Files, node: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether the kubeconfig has no good client certificate.
+///
+/// # Errors
+/// It can't be read.
+pub fn needed(kubeconfig: &Path) -> anyhow::Result<bool> {
+    Ok(!matches!(standing(kubeconfig)?, Standing::Good))
+}
+
 /// Whether there is need of a certificate.
 enum Standing {
     Good,

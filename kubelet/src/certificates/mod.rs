@@ -5,7 +5,7 @@
 mod bootstrap;
 mod serving;
 
-pub use bootstrap::bootstrap;
+pub use bootstrap::{bootstrap, needed};
 pub(crate) use serving::serve;
 
 use std::{path::PathBuf, sync::Arc};

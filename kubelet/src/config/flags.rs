@@ -1,8 +1,8 @@
 //! Upstream's kubelet flags. Flags win over the file.
 
-use super::{Config, KubeletConfiguration, Taint};
+use super::{Config, KubeletConfiguration};
 use crate::certificates;
-use anyhow::{Context, bail};
+use anyhow::bail;
 use component::{
     feature_gates::FeatureGates,
     flags::{Refuse, Unsupported, Warn},
@@ -150,20 +150,11 @@ pub(crate) fn parse(argv: &[String]) -> anyhow::Result<(Config, Flags)> {
         config.hostname.clone_from(&name);
         config.node_name = name;
     }
-    for label in flags.node_labels.iter().filter(|l| !l.is_empty()) {
-        let (key, value) = label.split_once('=').with_context(|| {
-            format!("invalid argument {label:?} for \"--node-labels\" flag: {label} must be formatted as key=value")
-        })?;
-        config.node_labels.push((key.to_owned(), value.to_owned()));
+    for label in flags.node_labels.iter().filter(|label| !label.is_empty()) {
+        config.add_label(label)?;
     }
-    for taint in flags.register_with_taints.iter().filter(|t| !t.is_empty()) {
-        let (pair, effect) = taint.rsplit_once(':').with_context(|| format!("invalid taint spec: {taint}"))?;
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        file.register_with_taints.push(Taint {
-            key: key.to_owned(),
-            value: value.to_owned(),
-            effect: effect.to_owned(),
-        });
+    for taint in flags.register_with_taints.iter().filter(|taint| !taint.is_empty()) {
+        file.register_with_taints.push(taint.parse()?);
     }
     macro_rules! over {
         ($($flag:ident => $($field:ident).+),* $(,)?) => { $( if let Some(value) = flags.$flag.clone() { file.$($field).+ = value.into(); } )* };

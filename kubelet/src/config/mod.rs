@@ -5,6 +5,7 @@ pub(crate) mod flags;
 
 pub use file::{Authentication, Authorization, KubeletConfiguration, Span, Taint};
 
+use anyhow::Context;
 use component::{feature_gates::FeatureGates, tls::Rotating};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use std::{net::IpAddr, path::PathBuf, sync::Arc};
@@ -69,7 +70,30 @@ impl Default for Config {
     }
 }
 
+impl std::str::FromStr for Taint {
+    type Err = anyhow::Error;
+
+    /// As `--register-with-taints` has it: `key=value:effect`.
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let (pair, effect) = text.rsplit_once(':').with_context(|| format!("invalid taint spec: {text}"))?;
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        Ok(Self { key: key.to_owned(), value: value.to_owned(), effect: effect.to_owned() })
+    }
+}
+
 impl Config {
+    /// Gives a new node a label, as `--node-labels` has it.
+    ///
+    /// # Errors
+    /// It is not `key=value`.
+    pub fn add_label(&mut self, label: &str) -> anyhow::Result<()> {
+        let (key, value) = label.split_once('=').with_context(|| {
+            format!("invalid argument {label:?} for \"--node-labels\" flag: {label} must be formatted as key=value")
+        })?;
+        self.node_labels.push((key.to_owned(), value.to_owned()));
+        Ok(())
+    }
+
     /// What `systemReserved` and `kubeReserved` keep from pods, in thousandths.
     pub(crate) fn reserved(&self, name: &str) -> i64 {
         let lists = [&self.file.system_reserved, &self.file.kube_reserved];
