@@ -150,7 +150,7 @@ async fn who(client: &Client) -> anyhow::Result<String> {
 }
 
 const NODES: &str = "system:bootstrappers:ferry:nodes";
-const ALL: [&str; 4] = ["csrapproving", "csrsigning", "bootstrapsigner", "kubelet-serving-approver"];
+const ALL: [&str; 5] = ["csrapproving", "csrsigning", "bootstrapsigner", "kubelet-serving-approver", "node-joining"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_becomes_a_certificate_that_is_renewed_without_a_failed_request() -> anyhow::Result<()> {

@@ -4,7 +4,10 @@ mod example_web;
 #[cfg(test)]
 mod first_certificate;
 mod install;
+mod join;
+mod leave;
 mod pause;
+mod token;
 mod up;
 
 use std::{future::Future, process::ExitCode};
@@ -16,6 +19,9 @@ const USAGE: &str = "Kubernetes as one program.
 
   up                  a whole cluster on this machine
   down                ends it, and cleans up after it
+  token               what other machines join the cluster with
+  join                makes this machine a node of a cluster
+  leave               takes it away from that again
   install             puts this program and its systemd units in place
   uninstall           takes them away again
 
@@ -41,6 +47,9 @@ fn main() -> ExitCode {
     match component.as_str() {
         "up" => daemon(up::main(argv)),
         "down" => daemon(up::down(argv)),
+        "token" => daemon(token::main(argv)),
+        "join" => daemon(join::main(argv)),
+        "leave" => daemon(leave::main(argv)),
         "install" => ended(install::install(&argv)),
         "uninstall" => daemon(install::uninstall(argv)),
         "apiserver" => daemon(apiserver::command::main(argv)),

@@ -25,6 +25,8 @@ pub struct Api {
     pub pki: Pki,
     /// Where other machines reach it.
     pub address: IpAddr,
+    /// The same with its port, as a URL.
+    pub url: String,
     /// The administrator's kubeconfig.
     pub kubeconfig: PathBuf,
 }
@@ -45,10 +47,16 @@ pub async fn start(flags: &Up, layout: &Layout, address: IpAddr, tasks: &Supervi
         "--enable-admission-plugins=NodeRestriction".to_string(),
         "--kubelet-preferred-address-types=InternalIP,Hostname".to_string(),
         "--allow-privileged=true".to_string(),
+        "--enable-bootstrap-token-auth=true".to_string(),
+        format!("--kubelet-certificate-authority={}", layout.pki().join("ca.crt").display()),
     ];
     if !flags.etcd_servers.is_empty() {
         argv.push(format!("--etcd-servers={}", flags.etcd_servers.join(",")));
     }
+    let etcd = [("cafile", &flags.etcd_cafile), ("certfile", &flags.etcd_certfile), ("keyfile", &flags.etcd_keyfile)];
+    argv.extend(
+        etcd.into_iter().filter_map(|(flag, file)| Some(format!("--etcd-{flag}={}", file.as_ref()?.display()))),
+    );
     let server: apiserver::command::Flags =
         component::flags::parse("ferry up", &argv, apiserver::command::UNSUPPORTED)?;
     let running = apiserver::command::serve(&server, tasks.token()).await.map_err(explain)?;
@@ -58,13 +66,13 @@ pub async fn start(flags: &Up, layout: &Layout, address: IpAddr, tasks: &Supervi
     });
     let names = apiserver::pki::server_names(address, Some(KUBERNETES_IP), &[]);
     let now = OffsetDateTime::now_utc();
-    let pki = Pki::ensure(&layout.data.join("pki"), &names, now)?;
+    let pki = Pki::ensure(&layout.pki(), &names, now)?;
     let kubeconfig = flags.kubeconfig.clone().unwrap_or_else(|| layout.kubeconfig());
     let host = if bound.is_loopback() { bound } else { address };
     let url = format!("https://{}", SocketAddr::new(host, flags.secure_port));
     let (user, group) = ADMINISTRATOR;
     pki.ensure_kubeconfig(&kubeconfig, &url, user, &[group], now)?;
-    Ok(Api { running, pki, address, kubeconfig })
+    Ok(Api { running, pki, address, url, kubeconfig })
 }
 
 /// Until it has failed, or has stopped after it was told to.

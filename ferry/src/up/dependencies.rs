@@ -6,8 +6,6 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
-use super::flags::Up;
-
 /// A Debian package and the files that show it is there (any of them).
 const NEEDED: &[(&str, &[&str])] = &[
     ("containerd", &["/usr/bin/containerd", "/usr/local/bin/containerd"]),
@@ -19,17 +17,16 @@ const NEEDED: &[(&str, &[&str])] = &[
     ("iproute2", &["/usr/sbin/ip", "/usr/bin/ip", "/sbin/ip"]),
 ];
 
-/// Checks, and installs where that is asked for.
-pub fn check(flags: &Up) -> anyhow::Result<()> {
+/// Checks for the command of that name, and installs where that is asked for. With a runtime of one's own, containerd and runc
+/// are that runtime's business.
+pub fn check(command: &str, installs: bool, own_runtime: bool) -> anyhow::Result<()> {
     if !nix::unistd::Uid::effective().is_root() {
         let program = std::env::current_exe().map_or_else(|_| "ferry".into(), |path| path.display().to_string());
-        let install = if flags.install_deps { " --install-deps" } else { "" };
+        let install = if installs { " --install-deps" } else { "" };
         bail!(
-            "ferry up must run as root, since it starts containers and sets up their network: sudo {program} up{install}"
+            "ferry {command} must run as root, since it starts containers and sets up their network: sudo {program} {command}{install}"
         );
     }
-    // With a runtime of one's own, containerd and runc are that runtime's business.
-    let own_runtime = flags.container_runtime_endpoint.is_some();
     let missing: Vec<&str> = NEEDED
         .iter()
         .filter(|(package, _)| !(own_runtime && matches!(*package, "containerd" | "runc")))
@@ -40,8 +37,8 @@ pub fn check(flags: &Up) -> anyhow::Result<()> {
         return Ok(());
     }
     let list = missing.join(" ");
-    if !flags.install_deps {
-        bail!("missing: {list}; install with `apt-get install {list}`, or run `ferry up --install-deps`");
+    if !installs {
+        bail!("missing: {list}; install with `apt-get install {list}`, or run `ferry {command} --install-deps`");
     }
     println!("installing {list}");
     apt(&["update", "-q"])?;

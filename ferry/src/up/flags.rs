@@ -3,7 +3,14 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use controller_manager::NodeRanges;
 use sha2::{Digest, Sha256};
+
+use super::store::Store;
+use super::{DNS_IP, DOMAIN};
+use crate::join::Join;
+use crate::join::keys::Etcd;
+use crate::join::settings::Settings;
 
 /// Where the cluster's state is kept by default.
 const DATA_DIR: &str = "/var/lib/ferry";
@@ -22,6 +29,11 @@ const ENTRIES: &[&str] = &[
     "store",
     "tables-before",
     "ferry.pid",
+    "kubelet.conf",
+    "node-name",
+    "server.json",
+    "settings.json",
+    "joined.json",
 ];
 
 /// Brings up a whole cluster on this machine, in one process, which goes on until it is stopped; containers outlive it.
@@ -36,6 +48,15 @@ pub struct Up {
     /// Keep objects in these etcd servers instead of the embedded store
     #[arg(long, value_delimiter = ',')]
     pub etcd_servers: Vec<String>,
+    /// The authority of these servers' certificates
+    #[arg(long)]
+    pub etcd_cafile: Option<PathBuf>,
+    /// The certificate with which they are asked
+    #[arg(long)]
+    pub etcd_certfile: Option<PathBuf>,
+    /// Its key
+    #[arg(long)]
+    pub etcd_keyfile: Option<PathBuf>,
     /// Socket of a CRI runtime that runs already; without it a private containerd is started
     #[arg(long)]
     pub container_runtime_endpoint: Option<String>,
@@ -63,6 +84,9 @@ pub struct Up {
     /// The name of the node; the host's name by default
     #[arg(long)]
     pub node_name: Option<String>,
+    /// The node's address; the one by which the default route leaves by default
+    #[arg(long)]
+    pub node_ip: Option<IpAddr>,
     /// Where to write the administrator's kubeconfig
     #[arg(long)]
     pub kubeconfig: Option<PathBuf>,
@@ -80,6 +104,64 @@ pub struct Down {
     /// Delete the cluster's state too
     #[arg(long)]
     pub purge: bool,
+}
+
+impl Up {
+    /// What the nodes have to agree on.
+    pub fn settings(&self, ranges: &NodeRanges) -> Settings {
+        Settings {
+            cluster_cidrs: ranges.cluster.iter().map(|(range, _)| *range).collect(),
+            node_cidr_mask_sizes: [
+                self.node_cidr_mask_size,
+                self.node_cidr_mask_size_ipv4,
+                self.node_cidr_mask_size_ipv6,
+            ],
+            cluster_dns: DNS_IP,
+            cluster_domain: DOMAIN.to_owned(),
+            network: self.network,
+        }
+    }
+
+    /// Where the cluster's state is.
+    pub fn store(&self) -> Store {
+        Store {
+            etcd: Etcd {
+                servers: self.etcd_servers.clone(),
+                ca: self.etcd_cafile.clone(),
+                cert: self.etcd_certfile.clone(),
+                key: self.etcd_keyfile.clone(),
+            },
+        }
+    }
+
+    /// Another server of a cluster, which agrees on those settings and has its state there.
+    ///
+    /// # Errors
+    /// A setting that this version does not know.
+    pub fn of_server(join: &Join, settings: &Settings, store: &Store) -> anyhow::Result<Self> {
+        let ranges: Vec<String> = settings.cluster_cidrs.iter().map(ToString::to_string).collect();
+        let [node_cidr_mask_size, node_cidr_mask_size_ipv4, node_cidr_mask_size_ipv6] = settings.node_cidr_mask_sizes;
+        let defaults: Self = component::flags::parse("ferry up", &[], &[])?;
+        Ok(Self {
+            data_dir: join.data_dir.clone(),
+            etcd_servers: store.etcd.servers.clone(),
+            etcd_cafile: store.etcd.ca.clone(),
+            etcd_certfile: store.etcd.cert.clone(),
+            etcd_keyfile: store.etcd.key.clone(),
+            container_runtime_endpoint: join.container_runtime_endpoint.clone(),
+            bind_address: join.bind_address,
+            secure_port: join.secure_port,
+            cluster_cidr: ranges.join(","),
+            node_cidr_mask_size,
+            node_cidr_mask_size_ipv4,
+            node_cidr_mask_size_ipv6,
+            network: settings.network,
+            node_name: join.node_name.clone(),
+            node_ip: join.node_ip,
+            v: join.v,
+            ..defaults
+        })
+    }
 }
 
 /// The files of one cluster on this machine.
@@ -114,6 +196,16 @@ impl Layout {
             Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => Ok(false),
             done => done.map(|()| true),
         }
+    }
+
+    /// The cluster's keys, and certificates.
+    pub fn pki(&self) -> PathBuf {
+        self.data.join("pki")
+    }
+
+    /// Names the node that this machine is.
+    pub fn node_name_file(&self) -> PathBuf {
+        self.data.join("node-name")
     }
 
     /// The group of the pods' cgroups. A cluster in another place than the default has one of its own: a kubelet removes

@@ -4,37 +4,41 @@
 //! Stopping it (a signal, or worse) leaves containers running; the next start takes them up again. `ferry down` ends
 //! them.
 
-mod address;
+pub mod address;
 mod api;
-mod checks;
+pub mod checks;
 mod cri;
-mod dependencies;
+pub mod dependencies;
 mod down;
 mod flags;
 mod image;
-mod lock;
-mod nat;
-mod network;
+pub mod lock;
+pub mod nat;
+pub mod network;
+pub mod node;
 mod parts;
 mod process;
 mod progress;
 mod rights;
 mod runtime;
+mod store;
 
+use std::io::IsTerminal;
 use std::net::IpAddr;
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use component::Supervisor;
-use k8s_openapi::api::core::v1::Node;
 
+use crate::join::discovery;
+use crate::token;
 use api::Api;
-use flags::{Layout, Up};
-use progress::Progress;
+use node::Node;
 
 pub use down::main as down;
+pub use flags::{Layout, Up};
 pub use image::main as image;
+pub use progress::Progress;
+pub use store::Store;
 
 /// Where Services have their addresses.
 const SERVICE_RANGE: &str = "10.96.0.0/16";
@@ -44,15 +48,15 @@ const KUBERNETES_IP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 96, 0, 1));
 const DNS_IP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 96, 0, 10));
 /// The pods' bridge.
 const BRIDGE: &str = "ferry0";
-/// After how long it is said why the node is not Ready; it is waited for on.
-const NODE_READY: Duration = Duration::from_secs(60);
+/// The domain of the cluster's names.
+const DOMAIN: &str = "cluster.local";
 
 /// `ferry up`.
 pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     let flags: Up = component::flags::parse("ferry up", &argv, &[])?;
     component::init_logging(flags.v);
     let progress = Arc::new(Progress::begin());
-    dependencies::check(&flags)?;
+    dependencies::check("up", flags.install_deps, flags.container_runtime_endpoint.is_some())?;
     let node_name = checks::node_name(flags.node_name.as_deref())?;
     let layout = checks::layout(&flags.data_dir)?;
     let _lock = lock::take(&layout)?;
@@ -69,26 +73,27 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     root.finish().await
 }
 
-/// Starts everything: the API server as a task of `root`, the others below it, so that they end before it does.
-async fn begin(
+/// Starts everything of a server: the API server as a task of `root`, the others below it, so that they end before it does.
+pub async fn begin(
     flags: &Up,
     layout: &Layout,
-    node_name: String,
+    name: String,
     progress: Arc<Progress>,
     root: &Supervisor,
 ) -> anyhow::Result<()> {
-    let mut pods = network::Pods::new(flags, layout, &node_name)?;
+    let ranges = network::ranges(flags)?;
+    let settings = flags.settings(&ranges);
+    let mut pods = network::config(&settings, layout, &name);
     let own_runtime = match &flags.container_runtime_endpoint {
         Some(endpoint) => Some(given_runtime(endpoint, layout, &mut pods, &progress).await?),
         None => None,
     };
-    let (address, word) = address::settle()?;
-    if let Some(word) = word {
-        progress.say(&word);
-    }
+    let address = own_address(flags.node_ip, &progress)?;
     if flags.bind_address.is_loopback() {
-        progress.warn(&format!("the API server listens on {} alone: pods cannot reach it", flags.bind_address));
+        progress.warn(&format!("the API server listens on {} alone: nobody else can reach it", flags.bind_address));
     }
+    let store = flags.store();
+    store.write(layout)?;
     let api = api::start(flags, layout, address, root).await?;
     api.running.ready().await;
     progress.say(&format!("API server ready at https://{}:{}", api.address, flags.secure_port));
@@ -96,33 +101,52 @@ async fn begin(
     let parts = root.child("parts");
     let endpoint = match own_runtime {
         Some(endpoint) => endpoint,
-        None => {
-            let (endpoint, started) = runtime::containerd(layout, flags.network).await?;
-            if let Some(process) = started {
-                runtime::watch(process, layout, &parts);
-            }
-            image::import(&layout.socket(), &layout.containerd())?;
-            endpoint
-        }
+        None => private_runtime(layout, &pods, &parts).await?,
     };
     progress.say(&format!("container runtime at {endpoint}"));
     checks::forward_packets(&progress);
+    let made = async {
+        rights::apply(api.administrator()).await?;
+        settings.publish(api.administrator()).await?;
+        discovery::publish(api.administrator(), &api.url, api.pki.ca_pem()).await
+    };
     // Told to end meanwhile, the server hangs up: that is no fault.
-    match root.stopping().run_until_cancelled(rights::apply(api.administrator())).await {
-        Some(applied) => applied?,
+    match root.stopping().run_until_cancelled(made).await {
+        Some(made) => made?,
         None => return Ok(()),
     }
-    parts::start(&api, layout, &node_name, &endpoint, pods, &parts)?;
-    progress.say("scheduler, controllers, kubelet, proxy and DNS started");
-    tell(api, node_name, progress, &parts);
+    let node = Node { name, address: api.address, endpoint, settings };
+    let kubelet = parts::kubelet_config(&api, layout, &node)?;
+    let identity = (format!("system:node:{}", node.name), ["system:nodes"]);
+    let own = api.client(&identity.0, &identity.1);
+    parts::start(&api, &node.name, ranges, store.is_shared(), &parts)?;
+    let clients = node::Clients {
+        node: own.clone(),
+        proxy: api.client("system:kube-proxy", &[]),
+        dns: api.client(rights::DNS, &[]),
+    };
+    node::start(&node, kubelet, pods, clients, &parts)?;
+    progress.say("scheduler, controllers, kubelet, network, proxy and DNS started");
+    let hint = hint(&api, layout).await;
+    watch_over(&api, progress.clone(), &parts);
+    node::tell(own, node.name, progress, &parts, move |_| println!("{hint}"));
     Ok(())
 }
 
+/// Where other machines reach this one: as given, or as its links say.
+pub fn own_address(given: Option<IpAddr>, progress: &Progress) -> anyhow::Result<IpAddr> {
+    let (address, word) = address::settle()?;
+    if let Some(word) = word {
+        progress.say(&word);
+    }
+    Ok(given.unwrap_or(address))
+}
+
 /// A runtime that was there before Ferry: gets what it lacks, as far as that can be.
-async fn given_runtime(
+pub async fn given_runtime(
     endpoint: &str,
     layout: &Layout,
-    pods: &mut network::Pods,
+    pods: &mut ::network::Config,
     progress: &Progress,
 ) -> anyhow::Result<String> {
     if let Some(obstacle) = network::provide(endpoint, layout, pods).await? {
@@ -136,12 +160,54 @@ async fn given_runtime(
     Ok(endpoint.to_owned())
 }
 
-/// Has the start told, and the service manager that this is alive.
-fn tell(api: Api, node: String, progress: Arc<Progress>, tasks: &Supervisor) {
-    let (api, alive) = (Arc::new(api), progress.clone());
+/// A containerd of Ferry's own, started unless it runs.
+pub async fn private_runtime(layout: &Layout, pods: &::network::Config, parts: &Supervisor) -> anyhow::Result<String> {
+    let (endpoint, started) = runtime::containerd(layout, pods.mode).await?;
+    if let Some(process) = started {
+        runtime::watch(process, layout, parts);
+    }
+    image::import(&layout.socket(), &layout.containerd())?;
+    Ok(endpoint)
+}
+
+/// What to do next. Tokens are shown to people alone, and kept out of logs.
+async fn hint(api: &Api, layout: &Layout) -> String {
+    let mut lines = vec![
+        "\nThe cluster runs until this command ends. In another terminal:\n".to_owned(),
+        format!("  export KUBECONFIG={}", api.kubeconfig.display()),
+        "  kubectl get nodes".into(),
+        "  kubectl apply -f examples/web.yaml\n".into(),
+    ];
+    if !std::io::stdout().is_terminal() {
+        lines.push("`ferry token create` prints the command with which another machine joins.\n".into());
+        return lines.join("\n");
+    }
+    let made = async {
+        let cluster = token::Cluster::new(api.administrator(), api.url.clone(), api.pki.ca_pem().as_bytes())?;
+        let terms = token::Terms::of_a_day("of ferry up");
+        let agent = cluster.create(&terms, None).await?;
+        let server = match token::own_keys(&layout.data) {
+            Ok(keys) => Some(cluster.create(&terms, Some(&keys)).await?),
+            Err(_) => None,
+        };
+        let tokens = [Some(agent), server].into_iter().flatten();
+        anyhow::Ok(tokens.map(|token| token::command(&cluster.server, &token)).collect::<Vec<_>>())
+    };
+    match made.await {
+        Ok(commands) => {
+            lines.push("Another machine joins with (for a day; `ferry token create` prints more):\n".into());
+            lines.extend(commands.iter().map(|command| format!("  {command}\n")));
+        }
+        Err(error) => lines.push(format!("`ferry token create` fails, so that no machine can join: {error:#}\n")),
+    }
+    lines.join("\n")
+}
+
+/// Has the service manager told that this is alive.
+fn watch_over(api: &Api, progress: Arc<Progress>, tasks: &Supervisor) {
     let anybody = api.client("system:anonymous", &["system:unauthenticated"]);
     tasks.restarting("watchdog", move |own| {
-        let (progress, anybody) = (alive.clone(), anybody.clone());
+        let (progress, anybody) = (progress.clone(), anybody.clone());
         async move {
             let alive = || async {
                 component::notify::tasks()?;
@@ -150,47 +216,4 @@ fn tell(api: Api, node: String, progress: Arc<Progress>, tasks: &Supervisor) {
             progress.manager.watch(alive, own.token()).await;
         }
     });
-    tasks.restarting("news of the start", move |own| {
-        let (api, node, progress) = (api.clone(), node.clone(), progress.clone());
-        async move {
-            own.until_stopped(tell_start(&api, &node, &progress)).await;
-        }
-    });
-}
-
-/// Says when the node is Ready, and what keeps it from that if it takes long.
-async fn tell_start(api: &Api, node: &str, progress: &Progress) {
-    let client = api.client(&format!("system:node:{node}"), &["system:nodes"]);
-    let mut ready = pin!(kubelet::until_ready(client.clone(), node));
-    let hint = || {
-        println!("\nThe cluster runs until this command ends. In another terminal:\n");
-        println!("  export KUBECONFIG={}", api.kubeconfig.display());
-        println!("  kubectl get nodes");
-        println!("  kubectl apply -f examples/web.yaml\n");
-    };
-    let late = tokio::time::timeout(NODE_READY, ready.as_mut()).await.is_err();
-    if late {
-        progress.say(&format!("node {node} is not Ready: {}", why(&client, node).await));
-        hint();
-        ready.await;
-    }
-    progress.say(&format!("node {node} is Ready"));
-    progress.manager.ready();
-    if !late {
-        hint();
-    }
-}
-
-/// What the node says of itself.
-async fn why(client: &kube::Client, node: &str) -> String {
-    let nodes: kube::Api<Node> = kube::Api::all(client.clone());
-    match nodes.get_opt(node).await {
-        Ok(Some(node)) => {
-            let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
-            let ready = conditions.into_iter().find(|condition| condition.type_ == "Ready");
-            ready.and_then(|ready| ready.message).unwrap_or_else(|| "it has not said anything yet".into())
-        }
-        Ok(None) => "it is not registered yet".into(),
-        Err(error) => error.to_string(),
-    }
 }

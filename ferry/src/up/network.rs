@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::flags::{Layout, Up};
 use super::{BRIDGE, SERVICE_RANGE, cri};
+use crate::join::settings::Settings;
 
 /// The file's name: the runtime takes the first of its folder, and this is to be the last.
 const FILE: &str = "99-ferry.conflist";
@@ -25,31 +26,24 @@ const DEBIAN: &str = "/usr/lib/cni";
 /// How long a runtime may take to answer after it listens.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Where pods have their addresses, and how they reach each other.
-pub struct Pods {
-    /// For the controller that gives nodes their ranges.
-    pub ranges: NodeRanges,
-    /// For the node's part of the network.
-    pub config: Config,
+/// Where nodes have their ranges of pods' addresses from, as the flags say.
+pub fn ranges(flags: &Up) -> anyhow::Result<NodeRanges> {
+    let sizes = NodeRangeSizes {
+        any: flags.node_cidr_mask_size,
+        ipv4: flags.node_cidr_mask_size_ipv4,
+        ipv6: flags.node_cidr_mask_size_ipv6,
+    };
+    NodeRanges::new(&flags.cluster_cidr, SERVICE_RANGE, sizes)
+        .with_context(|| format!("--cluster-cidr={}", flags.cluster_cidr))
 }
 
-impl Pods {
-    /// As the flags say, with the private containerd's configuration.
-    pub fn new(flags: &Up, layout: &Layout, node: &str) -> anyhow::Result<Self> {
-        let sizes = NodeRangeSizes {
-            any: flags.node_cidr_mask_size,
-            ipv4: flags.node_cidr_mask_size_ipv4,
-            ipv6: flags.node_cidr_mask_size_ipv6,
-        };
-        let ranges = NodeRanges::new(&flags.cluster_cidr, SERVICE_RANGE, sizes)
-            .with_context(|| format!("--cluster-cidr={}", flags.cluster_cidr))?;
-        let cluster = ranges.cluster.iter().map(|(range, _)| *range).collect();
-        let folder = layout.containerd();
-        let file = folder.join("cni/10-ferry.conflist");
-        let cni = (flags.network != Mode::None).then(|| cni(file, folder.join("ipam")));
-        let config = Config { node_name: node.to_owned(), mode: flags.network, cluster, cni, mtu: None };
-        Ok(Self { ranges, config })
-    }
+/// A node's part of the network, with the private containerd's configuration.
+pub fn config(settings: &Settings, layout: &Layout, node: &str) -> Config {
+    let folder = layout.containerd();
+    let file = folder.join("cni/10-ferry.conflist");
+    let cni = (settings.network != Mode::None).then(|| cni(file, folder.join("ipam")));
+    let cluster = settings.cluster_cidrs.clone();
+    Config { node_name: node.to_owned(), mode: settings.network, cluster, cni, mtu: None }
 }
 
 fn cni(file: PathBuf, ipam: PathBuf) -> Cni {
@@ -65,7 +59,7 @@ struct Folders {
 
 /// Has a runtime that has no network given a configuration, once the node has its range, unless that cannot be; then why, in
 /// one line. Where somebody else's plugin makes the network it makes all of it.
-pub async fn provide(endpoint: &str, layout: &Layout, pods: &mut Pods) -> anyhow::Result<Option<String>> {
+pub async fn provide(endpoint: &str, layout: &Layout, pods: &mut Config) -> anyhow::Result<Option<String>> {
     let mut client = cri::connect(&cri::checked_path_of(endpoint)?).await.with_context(|| {
         format!("no container runtime answers at {endpoint}; start it, or leave --container-runtime-endpoint out for a private containerd")
     })?;
@@ -73,13 +67,13 @@ pub async fn provide(endpoint: &str, layout: &Layout, pods: &mut Pods) -> anyhow
         format!("{endpoint} does not speak the container runtime interface v1; of containerd: take \"cri\" out of disabled_plugins in its configuration, and restart it")
     })?;
     let ours = fs::read_to_string(layout.cni_file()).ok().map(PathBuf::from).filter(|file| file.exists());
-    let wanted = pods.config.cni.take().is_some();
+    let wanted = pods.cni.take().is_some();
     if let Some(file) = ours.filter(|_| wanted) {
         // From the start before, perhaps of another version.
-        pods.config.cni = Some(cni(file, layout.data.join("ipam")));
+        pods.cni = Some(cni(file, layout.data.join("ipam")));
         return Ok(None);
     }
-    let (mode, fault) = (std::mem::replace(&mut pods.config.mode, Mode::None), fault(&status));
+    let (mode, fault) = (std::mem::replace(&mut pods.mode, Mode::None), fault(&status));
     let Some(fault) = fault.filter(|_| wanted) else { return Ok(None) };
     let Some(folders) = folders(&status) else {
         return Ok(Some(format!(
@@ -95,8 +89,8 @@ pub async fn provide(endpoint: &str, layout: &Layout, pods: &mut Pods) -> anyhow
     }
     // What is written is taken away, whenever it is.
     fs::write(layout.cni_file(), file.as_os_str().as_encoded_bytes())?;
-    pods.config.mode = mode;
-    pods.config.cni = Some(cni(file, layout.data.join("ipam")));
+    pods.mode = mode;
+    pods.cni = Some(cni(file, layout.data.join("ipam")));
     Ok(None)
 }
 

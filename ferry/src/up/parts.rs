@@ -1,5 +1,6 @@
-//! The parts of a cluster that are clients of its API server: scheduler, controllers, kubelet, proxy and DNS, each with an
-//! identity of its own; none is an administrator. A part that fails, or ends by itself, ends the process with its name.
+//! What a server runs beside its API server and its node: scheduler and controllers, each a client with an identity of its own;
+//! none is an administrator. Of several servers one has them work at a time. A part that fails, or ends by itself, ends the
+//! process with its name.
 //!
 //! The scheduler and the controllers say of themselves what they do at upstream's ports, on this machine alone, to those whom
 //! the API server lets ask: the administrator, and whoever may read metrics.
@@ -9,22 +10,22 @@ use std::net::{Ipv4Addr, SocketAddr};
 use anyhow::bail;
 use client::delegated::Port;
 use component::Supervisor;
+use controller::Recorder;
+use controller::leader_election::{self, Election, Outcome};
+use controller_manager::NodeRanges;
 use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
 
 use super::api::Api;
 use super::flags::Layout;
-use super::network::Pods;
-use super::{DNS_IP, checks, image, rights};
-
-/// The port of the DNS on the node; its Service maps 53 to it.
-const DNS_PORT: u16 = 10053;
-const DOMAIN: &str = "cluster.local";
+use super::node::{self, Node};
+use super::{checks, rights};
 
 /// The kernel's words for a port that is taken.
 const IN_USE: &str = "Address already in use";
 
 /// Runs a part until it is told to end.
-fn part<F>(parts: &Supervisor, name: &'static str, work: impl FnOnce(Supervisor) -> F + Send + 'static)
+pub fn part<F>(parts: &Supervisor, name: &'static str, work: impl FnOnce(Supervisor) -> F + Send + 'static)
 where
     F: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
@@ -50,107 +51,90 @@ fn guarded(api: &Api, port: u16, user: &str, client: &kube::Client) -> anyhow::R
     Port::new(own_port(port), (&serving.cert_pem, &serving.key_pem), api.pki.ca_pem(), client)
 }
 
-/// Starts them, once the ports are free without which there is no node, or nobody to ask.
+/// Starts them, once their ports are free; with `one_of_several`, to work while they lead.
 pub fn start(
     api: &Api,
-    layout: &Layout,
     node: &str,
-    endpoint: &str,
-    pods: Pods,
+    ranges: NodeRanges,
+    one_of_several: bool,
     parts: &Supervisor,
 ) -> anyhow::Result<()> {
-    let kubelet = kubelet_config(api, layout, node, endpoint)?;
     let ports = [scheduler::serving::PORT, controller_manager::serving::PORT].map(own_port);
-    checks::port_is_free(SocketAddr::new(kubelet.file.address.parse()?, kubelet.file.port))?;
     ports.into_iter().try_for_each(checks::port_is_free)?;
+    let election = |name: &str| {
+        let identity = format!("{node}_{:016x}", rand::random::<u64>());
+        one_of_several.then(|| Election::new(name, identity))
+    };
     let config = scheduler::Config { host: node.to_string(), ..Default::default() };
     let user = "system:kube-scheduler";
     let client = api.client(user, &[]);
     let port = guarded(api, scheduler::serving::PORT, user, &client)?;
+    let elected = election("kube-scheduler");
     part(parts, "scheduler", move |own| async move {
         scheduler::serving::serve(port, &config, &own).await?;
-        scheduler::run(config, client, own.token()).await
+        let work = |cancel| scheduler::run(config.clone(), client.clone(), cancel);
+        lead(elected, "default-scheduler", &client, &own, work).await
     });
 
     let controllers = controller_manager::Config {
-        controllers: ["*", rights::PROVISIONER].map(String::from).to_vec(),
+        controllers: ["*", rights::PROVISIONER].into_iter().chain(rights::JOINING).map(String::from).collect(),
         root_ca: Some(api.pki.ca_pem().to_string()),
         service_account_key: Some(std::fs::read_to_string(api.pki.path("sa.key"))?),
         signing: controller_manager::Signing::with(api.pki.path("ca.crt"), api.pki.path("ca.key")),
         client_for: Some(api.service_accounts()),
-        node_ranges: Some(pods.ranges.clone()),
+        node_ranges: Some(ranges),
         ..Default::default()
     };
     let user = "system:kube-controller-manager";
     let client = api.client(user, &[]);
     let port = guarded(api, controller_manager::serving::PORT, user, &client)?;
+    let elected = election(controller_manager::COMPONENT);
     part(parts, "controller manager", move |own| async move {
         controller_manager::serving::serve(port, &controllers, &own).await?;
-        controller_manager::run(controllers, client, own.token()).await
+        let work = |cancel| controller_manager::run(controllers.clone(), client.clone(), cancel);
+        lead(elected, controller_manager::COMPONENT, &client, &own, work).await
     });
-
-    let user = format!("system:node:{node}");
-    let client = api.client(&user, &["system:nodes"]);
-    part(parts, "kubelet", move |own| kubelet::run(kubelet, client, own));
-
-    let dns = proxy::dns::Config {
-        listen: SocketAddr::new(api.address, DNS_PORT),
-        domain: DOMAIN.into(),
-        cluster_ip: Some(DNS_IP),
-        ..Default::default()
-    };
-    let publication = proxy::dns::Publication { cluster_ip: DNS_IP, node_name: node.to_string(), listen: dns.listen };
-    let client = api.client(rights::DNS, &[]);
-    let dns_client = Some(client.clone());
-    parts.restarting("DNS publisher", move |own| proxy::dns::publish(client.clone(), publication.clone(), own.token()));
-    let config = proxy::Config {
-        node_name: node.to_string(),
-        node_ip: Some(api.address),
-        detect_local: proxy::DetectLocal::ClusterCidr(pods.config.cluster.clone()),
-        dns: Some(dns),
-        ..Default::default()
-    };
-    let client = api.client("system:kube-proxy", &[]);
-    let reads_nodes = client.clone();
-    part(parts, "proxy", move |own| proxy::run(config, client, dns_client, own.token()));
-
-    let node_client = api.client(&format!("system:node:{node}"), &["system:nodes"]);
-    part(parts, "network", move |own| ::network::run(pods.config, reads_nodes, node_client, own.token()));
     Ok(())
 }
 
-fn kubelet_config(api: &Api, layout: &Layout, node: &str, endpoint: &str) -> anyhow::Result<kubelet::Config> {
-    let now = OffsetDateTime::now_utc();
-    let names = [node.to_string(), api.address.to_string()];
-    let serving = api.pki.serving(&format!("system:node:{node}"), &names, now)?;
-    let mut config = kubelet::Config {
-        node_name: node.to_string(),
-        node_ips: vec![api.address],
-        root_dir: layout.data.join("kubelet"),
+/// Has a part work: at once, or whenever this server leads. One that has lost its lead works no more, and waits for it again:
+/// the process has other parts.
+async fn lead<F>(
+    election: Option<Election>,
+    name: &'static str,
+    client: &kube::Client,
+    own: &Supervisor,
+    work: impl Fn(CancellationToken) -> F,
+) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let Some(election) = election else { return work(own.token()).await };
+    loop {
+        let mut ended = Ok(());
+        let recorder = Recorder::new(client.clone(), name, "", own);
+        let (end, work) = (&mut ended, &work);
+        let leading = |cancel| async move { *end = work(cancel).await };
+        let outcome = leader_election::run(election.clone(), client.clone(), recorder, own.token(), leading).await;
+        ended?;
+        if outcome == Outcome::Cancelled {
+            return Ok(());
+        }
+        tracing::warn!(part = name, "another server leads now");
+    }
+}
+
+/// The kubelet's settings, with a serving certificate of the cluster's.
+pub fn kubelet_config(api: &Api, layout: &Layout, node: &Node) -> anyhow::Result<kubelet::Config> {
+    let names = [node.name.clone(), node.address.to_string()];
+    let user = format!("system:node:{}", node.name);
+    let serving = api.pki.serving(&user, &names, OffsetDateTime::now_utc())?;
+    let config = kubelet::Config {
         serving_pem: Some((serving.cert_pem, serving.key_pem)),
         client_ca_pem: Some(api.pki.ca_pem().to_string()),
-        ..Default::default()
+        ..node::kubelet_config(node, layout)
     };
-    config.file.container_runtime_endpoint = endpoint.to_string();
-    config.file.cluster_dns = vec![DNS_IP.to_string()];
-    config.file.cluster_domain = DOMAIN.into();
-    config.file.fail_swap_on = false;
-    config.file.cgroup_root = layout.cgroup_root();
-    // A share of a large disk that others fill too says little: what matters is that some room is left.
-    for (signal, left) in [
-        ("nodefs.available", "1Gi"),
-        ("imagefs.available", "1Gi"),
-        ("nodefs.inodesFree", "1%"),
-        ("imagefs.inodesFree", "1%"),
-    ] {
-        config.file.eviction_hard.insert(signal.into(), left.into());
-    }
-    config.file.image_gc_high_threshold_percent = 95;
-    config.file.image_gc_low_threshold_percent = 90;
-    // What Ferry made itself no registry can give back.
-    config.pinned_images = vec![image::PAUSE.into(), image::WEB.into()];
-    config.file.pod_logs_dir = layout.data.join("pods").display().to_string();
-    config.container_log_dir = None;
+    checks::port_is_free(SocketAddr::new(config.file.address.parse()?, config.file.port))?;
     Ok(config)
 }
 

@@ -1,86 +1,86 @@
-//! What a new cluster of `ferry up` has beyond the API server's own bootstrap: the rights of the DNS to keep its Service and
-//! the endpoints of that, and to see namespaces; and a class of volumes with the right of its provisioner. It is asked for
-//! as the administrator who brings the cluster up, by server-side apply, so that each start brings it to what this version
-//! needs.
+//! What a new cluster of `ferry up` has beyond the API server's own bootstrap: the rights of Ferry's own parts, and a class of
+//! volumes with its provisioner. It is asked for as the administrator who brings the cluster up, by server-side apply, so
+//! that each start brings it to what this version needs. The files are in `deploy/`, for other clusters too.
 
 use anyhow::{Context, bail};
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject};
-use k8s_openapi::api::storage::v1::StorageClass;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use machinery::yaml;
+use serde_json::Value;
 
-const GROUP: &str = "rbac.authorization.k8s.io";
-const NAMESPACE: &str = "kube-system";
-/// The DNS's user, its role and the binding between them.
+/// The DNS's user.
 pub const DNS: &str = "ferry:dns";
-
 /// The controller that provisions volumes on nodes.
 pub const PROVISIONER: &str = "local-volume-provisioner-controller";
-/// Its class and its role.
-const VOLUMES: &str = include_str!("../../../deploy/local-volumes.yaml");
+
+/// Those with which machines join.
+pub const JOINING: [&str; 4] = [
+    "node-joining-controller",
+    "kubelet-serving-approving-controller",
+    "bootstrap-signer-controller",
+    "token-cleaner-controller",
+];
+
+const FILES: [(&str, &str); 4] = [
+    ("the DNS's rights", include_str!("../../../deploy/dns.yaml")),
+    ("the class of local volumes", include_str!("../../../deploy/local-volumes.yaml")),
+    ("the rights with which machines join", include_str!("../../../deploy/joining.yaml")),
+    ("the rights to approve kubelets' certificates", include_str!("../../../deploy/kubelet-serving-approver.yaml")),
+];
 
 /// Applies them.
 pub async fn apply(administrator: kube::Client) -> anyhow::Result<()> {
-    let metadata = ObjectMeta { name: Some(DNS.into()), ..ObjectMeta::default() };
-    let verbs = || ["create", "delete", "get", "list", "patch", "update", "watch"].map(String::from).to_vec();
-    let rule = |group: &str, resource: &str| PolicyRule {
-        api_groups: Some(vec![group.into()]),
-        resources: Some(vec![resource.into()]),
-        verbs: verbs(),
-        ..PolicyRule::default()
-    };
-    let names = ClusterRole {
-        metadata: metadata.clone(),
-        rules: Some(vec![PolicyRule { verbs: ["list", "watch"].map(String::from).to_vec(), ..rule("", "namespaces") }]),
-        ..ClusterRole::default()
-    };
-    let role = Role {
-        metadata: metadata.clone(),
-        rules: Some(vec![rule("", "services"), rule("discovery.k8s.io", "endpointslices")]),
-    };
-    let to = |kind: &str| RoleRef { api_group: Some(GROUP.into()), kind: kind.into(), name: DNS.into() };
-    let dns = Subject { api_group: Some(GROUP.into()), kind: "User".into(), name: DNS.into(), ..Subject::default() };
-    let subjects = Some(vec![dns]);
-    let binding = RoleBinding { metadata: metadata.clone(), role_ref: to("Role"), subjects: subjects.clone() };
-    let names_binding = ClusterRoleBinding { metadata, role_ref: to("ClusterRole"), subjects };
-    let how = PatchParams::apply("ferry-up").force();
-    let roles: Api<Role> = Api::namespaced(administrator.clone(), NAMESPACE);
-    roles.patch(DNS, &how, &Patch::Apply(&role)).await.context("making the DNS's role")?;
-    let bindings: Api<RoleBinding> = Api::namespaced(administrator.clone(), NAMESPACE);
-    bindings.patch(DNS, &how, &Patch::Apply(&binding)).await.context("making the DNS's role binding")?;
-    let roles: Api<ClusterRole> = Api::all(administrator.clone());
-    roles.patch(DNS, &how, &Patch::Apply(&names)).await.context("making the DNS's cluster role")?;
-    let bindings: Api<ClusterRoleBinding> = Api::all(administrator.clone());
-    bindings.patch(DNS, &how, &Patch::Apply(&names_binding)).await.context("making the DNS's cluster role binding")?;
-    volumes(administrator).await.context("making the class of local volumes")
-}
-
-async fn volumes(administrator: kube::Client) -> anyhow::Result<()> {
-    let how = PatchParams::apply("ferry-up").force();
-    for document in yaml::documents(VOLUMES) {
-        let object = yaml::to_json(document.as_bytes()).map_err(anyhow::Error::msg)?;
-        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        match object["kind"].as_str() {
-            Some("ClusterRole") => {
-                let roles: Api<ClusterRole> = Api::all(administrator.clone());
-                roles.patch(&name, &how, &Patch::Apply(&object)).await?;
-            }
-            Some("ClusterRoleBinding") => {
-                let bindings: Api<ClusterRoleBinding> = Api::all(administrator.clone());
-                bindings.patch(&name, &how, &Patch::Apply(&object)).await?;
-            }
-            // Whoever has changed it, to have another default, has it so.
-            Some("StorageClass") => {
-                let classes: Api<StorageClass> = Api::all(administrator.clone());
-                let class = serde_json::from_value(object)?;
-                match classes.create(&PostParams::default(), &class).await {
-                    Err(error) if !client::is_already_exists(&error) => return Err(error.into()),
-                    _ => {}
-                }
-            }
-            other => bail!("{other:?} is not expected here"),
+    for (what, text) in FILES {
+        for document in yaml::documents(text) {
+            let object = yaml::to_json(document.as_bytes()).map_err(anyhow::Error::msg)?;
+            apply_one(&administrator, &object).await.with_context(|| format!("making {what}"))?;
         }
     }
     Ok(())
+}
+
+async fn apply_one(administrator: &kube::Client, object: &Value) -> anyhow::Result<()> {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let (kind, name, namespace) = (text("/kind"), text("/metadata/name"), text("/metadata/namespace"));
+    let plural = match kind {
+        "ClusterRole" => "clusterroles",
+        "ClusterRoleBinding" => "clusterrolebindings",
+        "Role" => "roles",
+        "RoleBinding" => "rolebindings",
+        "StorageClass" => "storageclasses",
+        other => bail!("{other:?} is not expected here"),
+    };
+    let (group, version) = text("/apiVersion").split_once('/').unwrap_or(("", text("/apiVersion")));
+    let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
+    let api: Api<DynamicObject> = match namespace {
+        "" => Api::all_with(administrator.clone(), &resource),
+        namespace => Api::namespaced_with(administrator.clone(), namespace, &resource),
+    };
+    // Whoever has changed a class, to have another default, has it so.
+    if kind == "StorageClass" {
+        let class = serde_json::from_value(object.clone())?;
+        return match api.create(&PostParams::default(), &class).await {
+            Err(error) if !client::is_already_exists(&error) => Err(error.into()),
+            _ => Ok(()),
+        };
+    }
+    api.patch(name, &PatchParams::apply("ferry-up").force(), &Patch::Apply(object)).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_hold_what_can_be_applied() {
+        for (what, text) in FILES {
+            let documents = yaml::documents(text);
+            assert!(!documents.is_empty(), "{what}");
+            for document in documents {
+                let object = yaml::to_json(document.as_bytes()).unwrap();
+                assert!(object["metadata"]["name"].is_string(), "{what}: {object}");
+            }
+        }
+    }
 }
