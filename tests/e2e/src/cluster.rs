@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output};
 
 use serde_json::Value;
 
-use crate::machine::{ADDRESS, Machine, text};
+use crate::machine::{Machine, text};
 use crate::wait;
 
 /// A machine with `ferry up` on it.
@@ -166,14 +166,14 @@ impl Cluster {
         names.split_whitespace().map(str::to_owned).collect()
     }
 
-    /// `http://ADDRESS:PORT/` of the example's Service, from inside.
+    /// `http://ADDRESS/` of the example's Service, from inside.
     pub fn web_url(&self) -> String {
         format!("http://{}/", self.get("service web")["spec"]["clusterIP"].as_str().expect("an address"))
     }
 
     /// The same by its node port.
     pub fn node_port_url(&self) -> String {
-        format!("http://{ADDRESS}:{}/", self.get("service web")["spec"]["ports"][0]["nodePort"])
+        format!("http://{}:{}/", self.address, self.get("service web")["spec"]["ports"][0]["nodePort"])
     }
 }
 

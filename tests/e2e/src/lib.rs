@@ -3,7 +3,9 @@
 //!
 //! A crate of its own, so that it is built without any of Ferry's: what it tests is the program, as a user has it.
 
+pub mod agent;
 pub mod cluster;
+pub mod link;
 pub mod load;
 pub mod machine;
 pub mod needs;

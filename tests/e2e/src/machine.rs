@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
 
+use crate::link::Link;
 use crate::{needs, wait};
 
-/// The machine's address; its network is 192.0.2.0/24, with an outside host at .99.
+/// The address of a machine that is alone; its network is 192.0.2.0/24, with an outside host at .99.
 pub const ADDRESS: &str = "192.0.2.10";
 
 /// Runs as the machine's first process. `$1` its folder, `$2` its name, `$3` the program that then reaps, `$4` whether it
@@ -55,7 +56,10 @@ struct Tree {
 pub struct Machine {
     /// A short path (unix sockets have 107 bytes): data directories and whatever else a test writes.
     pub dir: PathBuf,
-    name: String,
+    /// Its host's name.
+    pub name: String,
+    /// Its address.
+    pub address: String,
     shell: Child,
     /// The machine's first process, as the real machine numbers it.
     init: i32,
@@ -71,6 +75,14 @@ impl Machine {
     /// The same with no link but loopback.
     pub fn offline(test: &str, also: &[&str]) -> Option<Self> {
         Self::with_network("no", test, also)
+    }
+
+    /// The same at 192.0.2.`host` of a link with others.
+    pub fn on_link(link: &Link, host: u8, test: &str, also: &[&str]) -> Option<Self> {
+        let mut machine = Self::with_network("no", test, also)?;
+        link.attach(machine.init, host);
+        machine.address = format!("192.0.2.{host}");
+        Some(machine)
     }
 
     fn with_network(network: &str, test: &str, also: &[&str]) -> Option<Self> {
@@ -126,7 +138,7 @@ impl Machine {
         let pid = shell.id();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
         let init = children.split_whitespace().next().and_then(|pid| pid.parse().ok()).unwrap_or(0);
-        let mut machine = Self { dir, name, shell, init, trees };
+        let mut machine = Self { dir, name, address: ADDRESS.into(), shell, init, trees };
         if line.trim() != "ready" || init == 0 {
             let _ = machine.shell.kill();
             let mut said = String::new();

@@ -5,6 +5,7 @@
 mod down;
 mod example;
 mod faults;
+mod join;
 mod network;
 mod parts;
 mod restart;
