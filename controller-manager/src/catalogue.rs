@@ -6,10 +6,10 @@ use crate::{
     attachdetach, bootstrap, certificates, cloudnodes, clusterrole_aggregation,
     context::{Config, Context},
     cronjob, daemonset, deployment, devicetainteviction, disruption, endpoint, endpointslice, endpointslicemirroring,
-    ephemeralvolume, expand, garbage_collector, job, joining, local_volumes, namespace, nodeipam, nodelifecycle, noderoutes,
-    persistentvolume, podautoscaler, podgc, policystatus, pvcprotection, pvprotection, replicaset, resourceclaim,
-    resourcequota, root_ca, selinux_warning, serviceaccount, serviceaccount_token, servicecidrs, servicelb,
-    statefulset, tainteviction, ttl, ttlafterfinished, vacprotection,
+    ephemeralvolume, expand, garbage_collector, job, joining, local_volumes, namespace, nodeipam, nodelifecycle,
+    noderoutes, persistentvolume, podautoscaler, podgc, policystatus, pvcprotection, pvprotection, replicaset,
+    resourceclaim, resourcequota, root_ca, selinux_warning, serviceaccount, serviceaccount_token, servicecidrs,
+    servicelb, statefulset, tainteviction, ttl, ttlafterfinished, vacprotection,
 };
 
 /// A controller as the manager knows it.
