@@ -75,6 +75,10 @@ impl Kernel {
         if seen.mtu != device.mtu {
             self.0.link().set(of_index().mtu(device.mtu).build()).execute().await.map_err(said)?;
         }
+        if !seen.up {
+            self.0.link().set(of_index().up().build()).execute().await.map_err(said)?;
+            crate::sysctl::loose(DEVICE);
+        }
         let wanted: BTreeSet<IpNet> = device.addresses.iter().map(|address| IpNet::from(*address)).collect();
         for net in wanted.difference(&seen.addresses) {
             let mut request = self.0.address().add(seen.index, net.addr(), net.prefix_len()).replace();
@@ -88,10 +92,6 @@ impl Kernel {
                 Err(error) if errno(&error) == nix::libc::EADDRNOTAVAIL => {}
                 done => done.map_err(said).with_context(|| format!("removing {net}"))?,
             }
-        }
-        if !seen.up {
-            self.0.link().set(of_index().up().build()).execute().await.map_err(said)?;
-            crate::sysctl::loose(DEVICE);
         }
         Ok(())
     }

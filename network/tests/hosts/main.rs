@@ -43,7 +43,11 @@ fn turn(net: &Net, name: &str, mode: Mode, nodes: &Nodes) -> anyhow::Result<Node
             let mut agent = Agent::new(config, &tasks).unwrap();
             let endpoint = agent.turn(&nodes).await;
             let text = std::fs::read_to_string(dir.path().join("10-ferry.conflist")).unwrap();
-            let mtu = if mode == Mode::Routes { 1500 } else { 1450 };
+            let mtu = match mode {
+                Mode::Routes => 1500,
+                _ if nodes.values().all(|node| node.addresses[0].is_ipv6()) => 1430,
+                _ => 1450,
+            };
             assert!(text.contains(&format!("\"mtu\":{mtu}")), "{text}");
             tasks.shutdown().await;
             endpoint
@@ -201,6 +205,22 @@ fn other_modes_and_a_cleanup() {
     assert_eq!(net.sh("a", "ip route show proto 70; ip -6 route show proto 70; nft list tables"), "");
     let links = net.sh("a", "ip link");
     assert!(!links.contains(DEVICE) && !links.contains("ferry0"), "{links}");
+}
+
+#[test]
+fn a_tunnel_over_ipv6_alone() {
+    let Some(net) = Net::new() else { return };
+    let mut nodes = cluster();
+    for node in nodes.values_mut() {
+        node.addresses.remove(0);
+        node.ranges.remove(0);
+    }
+    settle(&net, Mode::Vxlan, &mut nodes);
+    net.ping("pod-a", "fd00:0:0:1::2", 1430).unwrap();
+    net.ping("pod-c", "fd00:0:0:0::2", 1430).unwrap();
+    assert!(net.ping("pod-a", "fd00:0:0:2::2", 1431).is_err(), "a packet that is too large may not be cut");
+    net.serve("pod-a");
+    assert_eq!(net.seen_as("pod-c", "fd00:0:0:0::2"), "fd00:0:0:2::2");
 }
 
 #[test]
