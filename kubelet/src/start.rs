@@ -242,7 +242,20 @@ async fn node_report(agent: &Agent, version: &proto::cri::VersionResponse, old: 
     status
 }
 
-/// Looks every ten seconds (every second until the node is ready) and writes what changed, or after five minutes anyway.
+/// Half a second, or less if the runtime gets a network that it lacks: the node's range comes when the node is registered.
+async fn until_networked(agent: &Agent) {
+    for _ in 0..10 {
+        time::sleep(Duration::from_millis(50)).await;
+        if agent.health.read().network.is_some() {
+            check_runtime(agent).await;
+            if agent.health.read().network.is_none() {
+                return;
+            }
+        }
+    }
+}
+
+/// Looks every ten seconds (twice a second until the node is ready) and writes what changed, or after five minutes anyway.
 async fn report_node(agent: Arc<Agent>, version: proto::cri::VersionResponse, mut held: Option<Node>) {
     let file = &agent.config.file;
     let api = kube::Api::<Node>::all(agent.client.clone());
@@ -278,8 +291,11 @@ async fn report_node(agent: Arc<Agent>, version: proto::cri::VersionResponse, mu
             }
             ready = now_ready;
         }
-        let pause = if ready { file.node_status_update_frequency.0 } else { Duration::from_millis(500) };
-        time::sleep(pause).await;
+        if ready {
+            time::sleep(file.node_status_update_frequency.0).await;
+        } else {
+            until_networked(&agent).await;
+        }
         if ready && held.is_some() {
             // Others write the node's status too; a patch against what they changed would undo it.
             if let Ok(Some(node)) = api.get_opt(&agent.config.node_name).await {
