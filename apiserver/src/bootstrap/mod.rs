@@ -59,7 +59,7 @@ pub async fn run(registry: &Registry, facts: &Facts) -> Result<(), StatusError> 
         ensure(registry, &PRIORITY_CLASSES, classes, keep),
         ensure(registry, &PRIORITY_LEVELS, levels, reconcile::flow_control),
         ensure(registry, &FLOW_SCHEMAS, flow_schemas, reconcile::flow_control),
-        ensure(registry, &CONFIG_MAPS, vec![authentication(facts)], reconcile::data),
+        trust(registry, facts),
         ensure(registry, &CONFIG_MAPS, vec![tracking(Timestamp::now())], keep),
     )?;
     match &facts.service {
@@ -122,6 +122,11 @@ fn tracking(now: Timestamp) -> Value {
 
 /// What an existing object should become; `None` where it is right.
 type Reconcile = fn(existing: &Value, expected: &Value) -> Option<Value>;
+
+/// Says who signs for clients and for front proxies, as it is now.
+pub async fn trust(registry: &Registry, facts: &Facts) -> Result<(), StatusError> {
+    ensure(registry, &CONFIG_MAPS, vec![authentication(facts)], reconcile::data).await
+}
 
 /// Creates what is missing and changes what `reconcile` says.
 async fn ensure(

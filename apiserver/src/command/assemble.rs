@@ -21,7 +21,7 @@ use access::authz::rbac::Rbac;
 use access::authz::union::{AlwaysAllow, AlwaysDeny, Union as Authorizers};
 use admission::chain::{self, Parts};
 use anyhow::{Context, bail};
-use component::tls::Followed;
+use component::tls::{Followed, TrustedServers};
 use endpoints::connect::Nodes;
 use machinery::gvk::GroupResource;
 use model::lookup::Lookup;
@@ -116,8 +116,8 @@ impl Assembly {
                 (Some(cert), Some(key)) => Some(Arc::new(component::tls::Reloading::new(cert, key)?)),
                 _ => None,
             };
-        let ca = self.flags.kubelet_certificate_authority.as_deref().map(read).transpose()?;
-        let tls = kubelet_client(certificate, ca.as_deref())?;
+        let trusted = self.flags.kubelet_certificate_authority.as_deref().map(TrustedServers::of_file).transpose()?;
+        let tls = kubelet_client(certificate, trusted)?;
         let backend_tls = kubelet_client(None, None)?;
         Ok(Nodes { tls, backend_tls, address_types: self.flags.kubelet_preferred_address_types.clone() })
     }
@@ -172,6 +172,21 @@ impl Assembly {
         })
     }
 
+    /// The authorities as their files have them.
+    fn trust(&self) -> anyhow::Result<Followed<bootstrap::Facts>> {
+        let (clients, proxies) = (self.flags.client_ca_file.clone(), self.flags.requestheader_client_ca_file.clone());
+        let headers = self.request_header.as_ref().map(|(_, headers)| headers.clone());
+        let files = [&clients, &proxies].into_iter().flatten().cloned().collect();
+        Followed::new(files, move || {
+            let proxies = proxies.as_deref().map(read_text).transpose()?;
+            Ok(bootstrap::Facts {
+                client_ca: clients.as_deref().map(read_text).transpose()?,
+                request_header: proxies.zip(headers.clone()),
+                ..bootstrap::Facts::default()
+            })
+        })
+    }
+
     /// The cluster's own objects, and those that are made again as long as the server runs.
     pub fn bootstrap(&self) -> anyhow::Result<(Bootstrap, Bootstrap)> {
         let ranges: Result<Vec<ipnet::IpNet>, _> =
@@ -192,9 +207,13 @@ impl Assembly {
             Box::pin(async move { bootstrap::run(&registry, &facts).await })
         });
         let service = Arc::new(service);
+        let trust = Arc::new(self.trust()?);
         let kept: Bootstrap = Box::new(move |registry| {
-            let service = service.clone();
-            Box::pin(async move { kubernetes_service::run(&registry, &service).await })
+            let (service, trust) = (service.clone(), trust.clone());
+            Box::pin(async move {
+                bootstrap::trust(&registry, &trust.current()).await?;
+                kubernetes_service::run(&registry, &service).await
+            })
         });
         Ok((all, kept))
     }

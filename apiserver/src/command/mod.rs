@@ -118,28 +118,23 @@ fn read_text(path: &Path) -> anyhow::Result<String> {
     Ok(String::from_utf8(read(path)?)?)
 }
 
-/// A TLS client towards kubelets: with our certificate, whichever that is at the time, trusting `ca`, or anything where none
-/// is given, as upstream.
+/// A TLS client towards kubelets: with our certificate, whichever that is at the time, trusting whom `trusted` does, or anything
+/// where none is given, as upstream.
 ///
 /// # Errors
-/// A certificate or key can't be read.
+/// The TLS library refuses its own defaults.
 pub fn kubelet_client(
     certificate: Option<Arc<dyn rustls::client::ResolvesClientCert>>,
-    ca: Option<&[u8]>,
+    trusted: Option<component::tls::TrustedServers>,
 ) -> anyhow::Result<Arc<rustls::ClientConfig>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder =
         rustls::ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
-    let builder = match ca {
-        Some(pem) => {
-            let mut roots = rustls::RootCertStore::empty();
-            for certificate in component::tls::certificates(pem)? {
-                roots.add(certificate)?;
-            }
-            builder.with_root_certificates(roots)
-        }
-        None => builder.dangerous().with_custom_certificate_verifier(Arc::new(assemble::Unverified(provider))),
+    let verifier: Arc<dyn rustls::client::danger::ServerCertVerifier> = match trusted {
+        Some(trusted) => Arc::new(trusted),
+        None => Arc::new(assemble::Unverified(provider)),
     };
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     let mut config = match certificate {
         Some(certificate) => builder.with_client_cert_resolver(certificate),
         None => builder.with_no_client_auth(),

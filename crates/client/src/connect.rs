@@ -61,7 +61,12 @@ pub fn from_token(path: &Path, token: watch::Receiver<String>, user_agent: &str)
 /// # Errors
 /// As [`from_kubeconfig`].
 pub fn renewed(path: &Path, certificate: Arc<Rotating>, user_agent: &str) -> anyhow::Result<Client> {
-    client_of(Place::read(path)?, Credentials::Certificate(certificate), user_agent)
+    let mut place = Place::read(path)?;
+    // Whoever renews it writes it to files too.
+    let own = &place.config.auth_info;
+    let own = [&own.client_certificate, &own.client_key].map(|file| file.as_ref().map(PathBuf::from));
+    place.files.retain(|file| !own.iter().flatten().any(|own| own == file));
+    client_of(place, Credentials::Certificate(certificate), user_agent)
 }
 
 /// A client for the server in the kubeconfig at `path` that is nobody there.

@@ -117,10 +117,10 @@ impl<C: Connect + Clone + Send + Sync + 'static> Transport<C> {
 
     fn pick(&self, upgrade: bool) -> Picked<C> {
         let mut held = self.generation.lock();
-        if let Some(connectors) = (self.source)(held.as_ref().map(|generation| generation.version)) {
-            if let Some(old) = held.replace(Generation::new(connectors)) {
-                old.retired.cancel();
-            }
+        if let Some(connectors) = (self.source)(held.as_ref().map(|generation| generation.version))
+            && let Some(old) = held.replace(Generation::new(connectors))
+        {
+            old.retired.cancel();
         }
         let generation = held.as_mut().expect("the source yields connectors to who has none");
         let retired = generation.retired.clone();

@@ -19,11 +19,13 @@ pub mod pki;
 pub mod request;
 mod rotating;
 mod store;
+mod trusted;
 
 pub use authorities::Authorities;
 pub use followed::Followed;
 pub use rotating::{Certificate, Facts, Rotating};
 pub use store::Store;
+pub use trusted::TrustedServers;
 
 /// The certificates in a PEM file.
 ///
