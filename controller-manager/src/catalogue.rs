@@ -233,7 +233,8 @@ mod tests {
         check(&["*", "-deployment-controller"], &[r], &[d]);
         check(&["*", "-deployment"], &[r], &[d]);
         check(&["replicaset"], &[r], &[d]);
-        check(&["*"], &[d], &["token-cleaner-controller"]);
+        check(&["*"], &[d], &["token-cleaner-controller", "kubelet-serving-approving-controller"]);
+        check(&["*", "kubelet-serving-approver"], &[d, "kubelet-serving-approving-controller"], &[]);
         check(&["*", "tokencleaner"], &[d, "token-cleaner-controller"], &["bootstrap-signer-controller"]);
         check(&["*", "-selinux-warning-controller"], &[d, r], &[]);
         check(&["*", "podgroup-protection-controller", "-storage-version-gc"], &[d, r], &[]);

@@ -258,20 +258,23 @@ async fn a_kubelet_that_starts_again_finds_its_request_and_posts_no_other() -> a
     assert_eq!(world.requests().await?.len(), 1);
 
     let files = world.files("n2", TOKEN, None, None)?;
-    let denied = tokio::spawn(async move { bootstrap(&files, "n2").await });
-    let csr = loop {
-        let found = world.requests().await?.into_iter().find(|csr| csr.metadata.name.as_ref() != Some(&name));
-        if let Some(csr) = found {
-            break csr;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    let deny = async {
+        let mut csr = loop {
+            let found = world.requests().await?.into_iter().find(|csr| csr.metadata.name.as_ref() != Some(&name));
+            if let Some(csr) = found {
+                break csr;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        let condition = json!({"type": "Denied", "status": "True", "reason": "ByHand", "message": "not you"});
+        csr.status.get_or_insert_default().conditions = Some(vec![serde_json::from_value(condition)?]);
+        let second = csr.metadata.name.clone().context("a name")?;
+        let api = Api::<Csr>::all(world.admin.clone());
+        api.replace_subresource("approval", &second, &PostParams::default(), &csr).await?;
+        anyhow::Ok(second)
     };
-    let mut csr = csr;
-    let condition = json!({"type": "Denied", "status": "True", "reason": "ByHand", "message": "not you"});
-    csr.status.get_or_insert_default().conditions = Some(vec![serde_json::from_value(condition)?]);
-    let second = csr.metadata.name.clone().context("a name")?;
-    Api::<Csr>::all(world.admin.clone()).replace_subresource("approval", &second, &PostParams::default(), &csr).await?;
-    let error = format!("{:#}", denied.await?.expect_err("it was denied"));
+    let (denied, second) = tokio::join!(bootstrap(&files, "n2"), deny);
+    let (error, second) = (format!("{:#}", denied.expect_err("it was denied")), second?);
     assert_eq!(error, format!("certificate signing request {second} is denied, reason: ByHand, message: not you"));
     world.end().await
 }
