@@ -53,11 +53,12 @@ impl Link {
         self.sh(&format!("ip link set m{host} {}", if is_cut { "down" } else { "up" }));
     }
 
-    /// Starts a shell script on the outside host; it ends with what is returned.
+    /// Starts a shell script on the outside host, with mounts of its own; it ends with what is returned.
     pub fn spawn(&self, script: &str) -> Daemon {
         let pid = self.process.id().to_string();
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "nsenter", "-t", &pid, "--net", "sh", "-ec", script]);
+        command.args(["--pdeathsig", "KILL", "nsenter", "-t", &pid, "--net"]);
+        command.args(["unshare", "--mount", "--propagation", "private", "sh", "-ec", script]);
         Daemon(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("nsenter"))
     }
 
