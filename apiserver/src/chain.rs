@@ -17,7 +17,7 @@ use model::record::Record;
 use negotiation::{Asked, Body, Upload};
 
 use crate::Server;
-use crate::filters::{audit, deadline, fairness, guard, impersonation, observe};
+use crate::filters::{audit, deadline, fairness, following, guard, impersonation, observe};
 
 /// Serves one request. Always answers: an error is a Status, a panic in a step is a 500 and a log line.
 pub async fn serve(server: Arc<Server>, peer: Arc<Peer>, request: Request<Incoming>) -> Response<Body> {
@@ -42,6 +42,7 @@ async fn pass(
     (record, answer): (Arc<Record>, Asked),
 ) -> Result<Response<Body>, StatusError> {
     let info = &record.info;
+    let place = server.leaving.enter(info, &parts.headers)?;
     let user = record.identified(authn::identify(&*server.authenticator, &parts, &peer).await)?;
     let asked = Attributes::of(user, info);
     let other = impersonation::apply(&*server.authorizer, &asked, &parts.headers)?;
@@ -54,5 +55,5 @@ async fn pass(
     let server = server.endpoints.clone();
     let call = Call { server, parts, body, received: None, abandoned: None, record, answer, peer, now };
     let response = endpoints::dispatch(call).await?;
-    Ok(seat.keep_while_sending(response))
+    Ok(following::keep(seat.keep_while_sending(response), place))
 }

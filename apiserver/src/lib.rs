@@ -7,6 +7,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::filters::fairness::Fairness;
+use crate::filters::leaving::Leaving;
 
 pub mod bootstrap;
 pub mod chain;
@@ -24,6 +25,8 @@ pub struct Server {
     pub endpoints: Arc<endpoints::Server>,
     /// How many requests at once.
     pub fairness: Fairness,
+    /// How clients are sent to other servers.
+    pub leaving: Leaving,
 }
 
 impl Deref for Server {

@@ -128,11 +128,26 @@ async fn connection<S>(
 {
     let peer = Arc::new(peer);
     let activity = idle.activity();
+    // This connection ends with the listener, or by itself (GOAWAY).
+    let cancel = cancel.child_token();
+    let close = cancel.clone();
+    let in_process = peer.identity.is_some();
     let service = service_fn(move |request| {
         let (server, peer, busy) = (server.clone(), peer.clone(), activity.busy());
+        let (close, goes) = (close.clone(), multiplexed && !in_process && server.leaving.goaway());
+        let last = !multiplexed && server.draining();
         // Boxed, to be gone when there is an answer: the task that sends it lives as long as a watch does.
         Box::pin(async move {
-            Ok::<_, std::convert::Infallible>(busy.until_sent(chain::serve(server, peer, request).await))
+            let mut response = chain::serve(server, peer, request).await;
+            if goes {
+                // As upstream's: the answer is sent, and what else is under way.
+                close.cancel();
+            }
+            if last && response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
+                // The next request would meet the end of the connection; a client can't always know whether it was seen.
+                response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
+            }
+            Ok::<_, std::convert::Infallible>(busy.until_sent(response))
         })
     });
     let mut builder = auto::Builder::new(component::supervisor::executor("request"));

@@ -28,7 +28,9 @@ use writes::admission::Chain;
 use writes::{Registry, Rows};
 
 use crate::Server;
+use crate::bootstrap::presence::Presence;
 use crate::filters::fairness::Fairness;
+use crate::filters::leaving::{Leaving, Policy};
 use crate::listener::{self, InProcess, Tls};
 
 /// Where objects are kept.
@@ -65,8 +67,10 @@ pub struct Config {
     pub times: Times,
     /// Makes the objects that every cluster has; called again until it succeeds.
     pub bootstrap: Bootstrap,
-    /// What of it is made again every ten seconds, since people may delete it.
-    pub upkeep: Option<Bootstrap>,
+    /// How others know that this server is there; `None` where nobody is to.
+    pub presence: Option<Arc<Presence>>,
+    /// How clients are sent to other servers.
+    pub leaving: Policy,
 }
 
 /// See [`Config::times`].
@@ -276,7 +280,7 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
     };
     let fairness =
         Fairness::new(config.max_requests_inflight, config.max_mutating_requests_inflight, config.times.request);
-    let server = Arc::new(Server { endpoints: Arc::new(endpoints), fairness });
+    let server = Arc::new(Server { endpoints: Arc::new(endpoints), fairness, leaving: Leaving::new(config.leaving) });
     server.endpoints.sources.run(&server.endpoints, &tasks);
     let mut address = None;
     let mut serving = None;
@@ -286,7 +290,8 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
         serving = Some(listener::serve(server.clone(), listener, tls, closing.clone()));
     }
     if let Some(extensions) = extensions {
-        let (registry, cancel, mut first) = (server.registry.clone(), cancel.clone(), Some(extensions));
+        // As long as requests are taken: definitions come and go on other servers meanwhile.
+        let (registry, cancel, mut first) = (server.registry.clone(), closing.clone(), Some(extensions));
         tasks.restarting("custom resource definitions", move |_| {
             let (registry, cancel, first) = (registry.clone(), cancel.clone(), first.take());
             async move {
@@ -303,23 +308,34 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
     tracing::debug!(elapsed = ?began.elapsed(), "serving");
     let (bootstrapped, make, told) = (server.clone(), Arc::new(config.bootstrap), cancel.clone());
     tasks.restarting("bootstrap and repair", move |_| bootstrap(bootstrapped.clone(), make.clone(), told.clone()));
-    if let Some(upkeep) = config.upkeep.map(Arc::new) {
+    if let Some(presence) = config.presence.clone() {
         let (kept, told) = (server.clone(), cancel.clone());
-        tasks.restarting("upkeep", move |_| keep(kept.clone(), upkeep.clone(), told.clone()));
+        tasks.restarting("presence", move |_| {
+            let (presence, kept, told) = (presence.clone(), kept.clone(), told.clone());
+            async move { presence.run(&kept.registry, &kept.ready, &told).await }
+        });
     }
     let (interval, until) = (config.times.compaction, closed.clone());
     tasks.restarting("compaction", move |_| storage::compact_every(interval, storage.clone(), until.clone()));
     let (told, delay, close) = (cancel.clone(), config.times.shutdown_delay, closing.clone());
-    let feed = server.registry.feed().clone();
+    let (ending, presence, most) = (server.clone(), config.presence, config.times.request);
     let (end, ended) = (closed, drained.clone());
     tasks.vital("listener and drain", move |_| async move {
         let drain = async {
             tokio::select! {
-                () = told.cancelled() => tokio::time::sleep(delay).await,
+                () = told.cancelled() => {
+                    let leave = async {
+                        if let Some(presence) = &presence {
+                            presence.leave(&ending.registry).await;
+                        }
+                    };
+                    tokio::join!(tokio::time::sleep(delay), leave);
+                    ending.leaving.drain(most).await;
+                }
                 () = stopping.cancelled() => told.cancel(),
             }
             close.cancel();
-            feed.close();
+            ending.registry.feed().close();
         };
         match serving {
             Some(serving) => drop(tokio::join!(drain, serving)),
@@ -351,24 +367,6 @@ async fn bootstrap(server: Arc<Server>, make: Arc<Bootstrap>, cancel: Cancellati
     }
     tracing::debug!("bootstrap done");
     repair(server, cancel).await;
-}
-
-/// Between two times that what every cluster has is made again, as upstream.
-const UPKEEP_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Makes again what is missing of what every cluster has, once it was there.
-async fn keep(server: Arc<Server>, upkeep: Arc<Bootstrap>, cancel: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = cancel.cancelled() => return,
-            () = tokio::time::sleep(UPKEEP_INTERVAL) => {}
-        }
-        if server.ready.load(Ordering::Acquire)
-            && let Err(error) = upkeep(server.registry.clone()).await
-        {
-            tracing::warn!(%error, "the server's own objects could not be made again");
-        }
-    }
 }
 
 /// Keeps what Services hold in repair; the server is ready once it was found in order.

@@ -16,7 +16,9 @@ use serde_json::{Value, json};
 use writes::Registry;
 
 mod default_range;
+pub mod identity;
 pub mod kubernetes_service;
+pub mod presence;
 pub mod rbac;
 mod reconcile;
 

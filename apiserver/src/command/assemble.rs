@@ -34,7 +34,8 @@ use rustls::server::ResolvesServerCert;
 use time::OffsetDateTime;
 
 use super::noted::Noted;
-use super::{Flags, kubelet_client, read, read_text};
+use super::{Flags, kubelet_client, read, read_text, several};
+use crate::bootstrap::presence::Presence;
 use crate::bootstrap::{self, kubernetes_service};
 use crate::listener::Tls;
 use crate::pki::Pki;
@@ -187,15 +188,17 @@ impl Assembly {
         })
     }
 
-    /// The cluster's own objects, and those that are made again as long as the server runs.
-    pub fn bootstrap(&self) -> anyhow::Result<(Bootstrap, Bootstrap)> {
+    /// The cluster's own objects, and how others know of this server.
+    pub fn bootstrap(&self) -> anyhow::Result<(Bootstrap, Presence)> {
         let ranges: Result<Vec<ipnet::IpNet>, _> =
             self.flags.service_cluster_ip_range.iter().map(|r| r.parse()).collect();
         let service = kubernetes_service::Facts {
             service_ranges: ranges.context("--service-cluster-ip-range")?,
             advertise: self.advertise,
             port: self.flags.secure_port,
+            reconciler: several::reconciler(&self.flags)?,
         };
+        several::same_family(service.reconciler, &service.service_ranges, self.advertise)?;
         let facts = Arc::new(bootstrap::Facts {
             client_ca: self.client_ca.clone(),
             request_header: self.request_header.clone(),
@@ -206,16 +209,7 @@ impl Assembly {
             let facts = facts.clone();
             Box::pin(async move { bootstrap::run(&registry, &facts).await })
         });
-        let service = Arc::new(service);
-        let trust = Arc::new(self.trust()?);
-        let kept: Bootstrap = Box::new(move |registry| {
-            let (service, trust) = (service.clone(), trust.clone());
-            Box::pin(async move {
-                bootstrap::trust(&registry, &trust.current()).await?;
-                kubernetes_service::run(&registry, &service).await
-            })
-        });
-        Ok((all, kept))
+        Ok((all, Presence::new(service, several::identity(&self.flags)?).telling(self.trust()?)))
     }
 }
 

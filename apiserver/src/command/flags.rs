@@ -136,6 +136,18 @@ pub struct Flags {
     /// How long requests are still served after the server was told to end
     #[arg(long, default_value = "0s")]
     pub shutdown_delay_duration: String,
+    /// While the server ends, answer new requests with 429 and Retry-After until those under way are done
+    #[arg(long)]
+    pub shutdown_send_retry_after: bool,
+    /// The chance, 0 to 0.02, that a connection over HTTP/2 is ended (GOAWAY) after a request, so that clients spread
+    #[arg(long, default_value_t = 0.0)]
+    pub goaway_chance: f64,
+    /// By what the API servers of the cluster are known (master-count, lease, none)
+    #[arg(long, default_value = "lease")]
+    pub endpoint_reconciler_type: String,
+    /// The number of API servers of the cluster, for --endpoint-reconciler-type=master-count
+    #[arg(long, default_value_t = 1)]
+    pub apiserver_count: i64,
     /// Number for the log level verbosity
     #[arg(long, short = 'v', default_value_t = 0)]
     pub v: u8,
@@ -167,14 +179,13 @@ pub const UNSUPPORTED: &[(&str, Unsupported)] = &[
     ("contention-profiling", Warn),
     ("enable-priority-and-fairness", Warn),
     ("enable-aggregator-routing", Warn),
-    ("goaway-chance", Warn),
     ("min-request-timeout", Warn),
     ("etcd-count-metric-poll-period", Warn),
     ("etcd-healthcheck-timeout", Warn),
     ("etcd-readycheck-timeout", Warn),
     ("kubelet-timeout", Warn),
     ("http2-max-streams-per-connection", Warn),
-    ("endpoint-reconciler-type", Warn),
+    ("shutdown-watch-termination-grace-period", Warn),
     ("logging-format", Warn),
     ("cert-dir", Warn),
     ("delete-collection-workers", Warn),

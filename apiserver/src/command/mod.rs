@@ -4,6 +4,7 @@ mod assemble;
 mod flags;
 mod noted;
 mod own;
+mod several;
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -24,7 +25,7 @@ use kinds::core::service::set_node_port_range;
 pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     let flags: Flags = component::flags::parse("kube-apiserver", &argv, UNSUPPORTED)?;
     component::init_logging(flags.v);
-    flags.feature_gates.gates()?.warn(&[]);
+    flags.feature_gates.gates()?.warn(&["APIServerIdentity"]);
     let cancel = component::shutdown();
     let running = serve(&flags, cancel.clone()).await?;
     tracing::info!(address = ?running.address, "serving");
@@ -51,7 +52,7 @@ pub async fn serve(flags: &Flags, cancel: CancellationToken) -> anyhow::Result<R
     set_node_port_range(port_range(&flags.service_node_port_range).context("--service-node-port-range")?);
     let advertise = advertise_address(flags);
     let assembly = Assembly::new(flags, advertise)?;
-    let (bootstrap, upkeep) = assembly.bootstrap()?;
+    let (bootstrap, presence) = assembly.bootstrap()?;
     let config = Config {
         store,
         listen: Some((SocketAddr::new(flags.bind_address, flags.secure_port), assembly.tls()?)),
@@ -59,7 +60,8 @@ pub async fn serve(flags: &Flags, cancel: CancellationToken) -> anyhow::Result<R
         access: assembly.access(),
         sources: Box::new(own_sources),
         bootstrap,
-        upkeep: Some(upkeep),
+        presence: Some(Arc::new(presence)),
+        leaving: several::leaving(flags)?,
         times: Times {
             request: duration("--request-timeout", &flags.request_timeout)?,
             shutdown_delay: duration("--shutdown-delay-duration", &flags.shutdown_delay_duration)?,

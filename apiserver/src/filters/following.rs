@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::Response;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use negotiation::Body;
@@ -12,6 +13,14 @@ use negotiation::Body;
 /// The body, which drops `kept` at its end and calls `sent` with the bytes of each piece.
 pub fn follow<K: Send + Unpin + 'static>(body: Body, kept: K, sent: fn(&K, usize)) -> Body {
     Followed { body, kept, sent }.boxed_unsync()
+}
+
+/// The response, which drops `kept`, if there is anything, at its end.
+pub fn keep<K: Send + Unpin + 'static>(response: Response<Body>, kept: Option<K>) -> Response<Body> {
+    match kept {
+        Some(kept) => response.map(|body| follow(body, kept, |_, _| {})),
+        None => response,
+    }
 }
 
 struct Followed<K> {

@@ -6,4 +6,5 @@ pub mod fairness;
 pub mod following;
 pub mod guard;
 pub mod impersonation;
+pub mod leaving;
 pub mod observe;

@@ -106,7 +106,8 @@ impl Client {
             max_requests_inflight: 10,
             max_mutating_requests_inflight: 10,
             bootstrap: Box::new(|_| Box::pin(async { Ok(()) })),
-            upkeep: None,
+            presence: None,
+            leaving: Default::default(),
         };
         let running = start(config, CancellationToken::new()).await.expect("starts");
         running.ready().await;

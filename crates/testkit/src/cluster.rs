@@ -45,7 +45,8 @@ impl Cluster {
                     bootstrap::run(&registry, &facts).await
                 })
             }),
-            upkeep: None,
+            presence: None,
+            leaving: Default::default(),
         };
         let running = start(config, cancel.clone()).await?;
         running.ready().await;
