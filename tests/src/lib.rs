@@ -5,4 +5,5 @@ pub mod definitions;
 pub mod history;
 pub mod hollow;
 pub mod ledger;
+pub mod load;
 pub mod upstream;

@@ -5,6 +5,7 @@
 
 mod caller;
 mod cluster;
+mod etcd;
 mod filled;
 mod fixture;
 mod process;
@@ -12,7 +13,8 @@ mod stream;
 
 pub use caller::{Answer, Caller, Raw};
 pub use cluster::Cluster;
+pub use etcd::Etcd;
 pub use filled::filled;
 pub use fixture::fixture;
-pub use process::{Component, Etcd, Main, Process, serve, serve_one_of};
+pub use process::{Component, Main, Process, serve, serve_one_of};
 pub use stream::Lines;

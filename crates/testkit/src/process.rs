@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde_json::json;
-use storage::Storage;
 use tempfile::TempDir;
 
 use crate::Caller;
@@ -24,9 +23,9 @@ const APISERVER: &str = "apiserver";
 const TOKENS: &str = "token,admin,1,system:masters\njane,jane,2\njoe,joe,3\nann,ann,4\n\
     controller-manager,system:kube-controller-manager,5\nscheduler,system:kube-scheduler,6\n";
 /// Far more than a start takes; only to end a test that hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Between tries, not instead of them.
-const PAUSE: Duration = Duration::from_millis(20);
+pub(crate) const PAUSE: Duration = Duration::from_millis(20);
 
 /// A component's `main`, as the `ferry` binary calls it: arguments in, outcome out.
 pub type Main = fn(Vec<String>) -> Pin<Box<dyn Future<Output = anyhow::Result<()>>>>;
@@ -182,6 +181,14 @@ impl Process {
         self.component.kill()
     }
 
+    /// SIGTERM, and waits until it has ended.
+    ///
+    /// # Errors
+    /// It ended before by itself, or not well, or not at all.
+    pub async fn terminate(&mut self) -> anyhow::Result<()> {
+        self.component.terminate().await
+    }
+
     /// Starts it again where it was, and waits until it is ready.
     ///
     /// # Errors
@@ -291,91 +298,8 @@ fn spawn(name: &str, log: &Path, arguments: &[String]) -> anyhow::Result<Child> 
     Ok(child)
 }
 
-/// An etcd on loopback ports, with its data in a temporary directory; killed when dropped.
-pub struct Etcd {
-    _data: TempDir,
-    url: String,
-    child: Child,
-}
-
-impl Etcd {
-    /// Starts one; `None` where this machine has none.
-    ///
-    /// # Errors
-    /// It does not start.
-    pub async fn start() -> anyhow::Result<Option<Self>> {
-        let Some(binary) = etcd_binary() else {
-            skips::skip("etcd", "(Debian: etcd-server)");
-            return Ok(None);
-        };
-        let data = tempfile::tempdir()?;
-        let (port, peer) = (free_port()?, format!("http://127.0.0.1:{}", free_port()?));
-        let url = format!("http://127.0.0.1:{port}");
-        let child = Command::new(binary)
-            .env_clear()
-            .args(["--name", "t", "--log-level", "error", "--data-dir"])
-            .arg(data.path().join("data"))
-            .args(["--listen-client-urls", &url, "--advertise-client-urls", &url])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("t={peer}")])
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(data.path().join("log"))?)
-            .spawn()?;
-        let etcd = Self { _data: data, url, child };
-        let answers = async {
-            while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-                tokio::time::sleep(PAUSE).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, answers).await.context("etcd does not start")?;
-        Ok(Some(etcd))
-    }
-
-    /// The bytes at a key.
-    ///
-    /// # Errors
-    /// etcd does not answer.
-    pub async fn get(&self, key: &str) -> anyhow::Result<Option<Vec<u8>>> {
-        Ok(self.store().await?.get(key).await?.0.map(|kv| kv.value.to_vec()))
-    }
-
-    /// Sets a key, as another server on this etcd would, and says at which revision.
-    ///
-    /// # Errors
-    /// etcd does not answer.
-    pub async fn put(&self, key: &str, value: Vec<u8>) -> anyhow::Result<i64> {
-        let store = self.store().await?;
-        let there = store.get(key).await?.0;
-        let expect = there.map_or(storage::Expect::Absent, |kv| storage::Expect::ModRevision(kv.mod_revision));
-        match store.put(key, bytes::Bytes::from(value), expect, None).await? {
-            storage::Outcome::Done { revision } => Ok(revision),
-            storage::Outcome::Conflict { .. } => anyhow::bail!("{key} was changed meanwhile"),
-        }
-    }
-
-    async fn store(&self) -> anyhow::Result<impl Storage> {
-        Ok(storage::EtcdStore::connect(storage::EtcdConfig::new([self.url.as_str()])).await?)
-    }
-
-    /// Where it listens.
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-}
-
-impl Drop for Etcd {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-fn etcd_binary() -> Option<PathBuf> {
-    std::env::split_paths(&std::env::var_os("PATH")?).map(|d| d.join("etcd")).find(|p| p.is_file())
-}
-
 /// A port below those that the kernel gives to outgoing connections, so that it is still free after a kill.
-fn free_port() -> anyhow::Result<u16> {
+pub(crate) fn free_port() -> anyhow::Result<u16> {
     use std::sync::atomic::{AtomicU16, Ordering};
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = u16::try_from(std::process::id() % 8_000)?;

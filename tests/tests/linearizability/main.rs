@@ -1,5 +1,6 @@
-//! Sixteen clients over HTTP against a real server process that is killed again and again: what they saw must be what a
-//! correct server could have shown (`ferry_tests::history` says what that is).
+//! Sixteen clients over HTTP against a real server process, or several on one etcd, that are killed again and again: what
+//! they saw must be what a correct server could have shown (`ferry_tests::history` says what that is). Of several servers each
+//! request goes to any: writes are seen through the others, lists and watches go on there.
 //!
 //! `FERRY_LINEARIZABILITY_SECONDS` makes it longer, `FERRY_LINEARIZABILITY_SEED` repeats the choices of a run; a run
 //! that fails leaves its whole history in a file.
@@ -15,7 +16,7 @@ use std::time::Duration;
 use ferry_tests::history::{History, Outcome, Seen, Start};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use testkit::{Etcd, Process};
+use testkit::{Caller, Etcd, Process};
 use world::World;
 
 /// How often history is compacted away: often enough for a short run.
@@ -30,37 +31,51 @@ fn server() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn embedded() -> anyhow::Result<()> {
-    check(Process::start(None, FLAGS).await?).await
+    check(vec![Process::start(None, FLAGS).await?]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn etcd() -> anyhow::Result<()> {
     let Some(etcd) = Etcd::start().await? else { return Ok(()) };
-    check(Process::start(Some(etcd.url()), FLAGS).await?).await
+    check(vec![Process::start(Some(etcd.url()), FLAGS).await?]).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_servers_on_one_etcd() -> anyhow::Result<()> {
+    let Some(etcd) = Etcd::start().await? else { return Ok(()) };
+    let mut servers = Vec::new();
+    for number in 1..=3 {
+        let address = format!("--advertise-address=192.0.2.{number}");
+        servers.push(Process::start(Some(etcd.url()), &[FLAGS, &[address.as_str()]].concat()).await?);
+    }
+    check(servers).await
 }
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-async fn check(mut server: Process) -> anyhow::Result<()> {
+async fn check(mut servers: Vec<Process>) -> anyhow::Result<()> {
     let seed = number("FERRY_LINEARIZABILITY_SEED").unwrap_or_else(|| rand::rng().random());
     let seconds = number("FERRY_LINEARIZABILITY_SECONDS").unwrap_or(12);
     let mut random = StdRng::seed_from_u64(seed);
     let world = World::new();
-    world.prepare(&server.admin()?).await?;
+    let callers = servers.iter().map(Process::admin).collect::<anyhow::Result<Vec<_>>>()?;
+    world.prepare(&callers[0]).await?;
     let mut clients = tokio::task::JoinSet::new();
     for (number, role) in watchers::ROLES.iter().enumerate() {
-        clients.spawn(watchers::run(world.clone(), server.admin()?, number, role, random.random()));
+        clients.spawn(watchers::run(world.clone(), own(&servers)?, number, role, random.random()));
     }
     let mut operators = tokio::task::JoinSet::new();
     for number in 0..OPERATORS {
         let client = watchers::ROLES.len() + number;
-        operators.spawn(operators::run(world.clone(), server.admin()?, client, random.random()));
+        operators.spawn(operators::run(world.clone(), own(&servers)?, client, random.random()));
     }
     let kills = (seconds / 4).max(2);
     for _ in 0..kills {
         tokio::time::sleep(Duration::from_millis(random.random_range(500..1_000 * seconds / kills))).await;
+        let server = random.random_range(0..servers.len());
+        let server = &mut servers[server];
         server.kill()?;
         server.start_again().await?;
     }
@@ -69,7 +84,7 @@ async fn check(mut server: Process) -> anyhow::Result<()> {
     while let Some(ended) = operators.join_next().await {
         ended?;
     }
-    world.finish(&server.admin()?).await?;
+    world.finish(&callers[0]).await?;
     let mut stuck = Vec::new();
     while let Some(ended) = clients.join_next().await {
         stuck.extend(ended?.err());
@@ -89,8 +104,13 @@ async fn check(mut server: Process) -> anyhow::Result<()> {
         faults.len(),
         file.display(),
         shown.join("\n"),
-        server.log()
+        servers.iter().map(Process::log).collect::<String>()
     )
+}
+
+/// Connections of a client's own to each server.
+fn own(servers: &[Process]) -> anyhow::Result<Vec<Caller>> {
+    servers.iter().map(Process::admin).collect()
 }
 
 /// A run in which little happened says little.

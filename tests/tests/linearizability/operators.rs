@@ -17,7 +17,8 @@ const KEYS: usize = 7;
 
 struct Operator {
     world: Arc<World>,
-    caller: Caller,
+    /// A server each; a request goes to any.
+    callers: Vec<Caller>,
     client: usize,
     random: StdRng,
     /// What it saw last of each key.
@@ -26,9 +27,9 @@ struct Operator {
     listed: Revision,
 }
 
-pub async fn run(world: Arc<World>, caller: Caller, client: usize, seed: u64) {
+pub async fn run(world: Arc<World>, callers: Vec<Caller>, client: usize, seed: u64) {
     let random = StdRng::seed_from_u64(seed);
-    let mut operator = Operator { world, caller, client, random, seen: HashMap::new(), listed: 0 };
+    let mut operator = Operator { world, callers, client, random, seen: HashMap::new(), listed: 0 };
     while operator.world.running() {
         let action = operator.choose();
         let call = operator.world.tick();
@@ -88,6 +89,11 @@ impl Operator {
         }
     }
 
+    fn caller(&mut self) -> Caller {
+        let any = self.random.random_range(0..self.callers.len());
+        self.callers[any].clone()
+    }
+
     async fn act(&mut self, action: &Action) -> Outcome {
         let color = self.color();
         match action {
@@ -103,7 +109,8 @@ impl Operator {
             Action::Patch { key, value } => {
                 let body = json!({"metadata": {"labels": {"color": color}}, "data": {"value": value}});
                 let (path, media) = (world::path(key), "application/merge-patch+json");
-                let answer = self.caller.send_as(Method::PATCH, &path, media, Some(&body));
+                let caller = self.caller();
+                let answer = caller.send_as(Method::PATCH, &path, media, Some(&body));
                 answer.await.map_or(Outcome::Unknown, |answer| outcome(&answer))
             }
             Action::Delete { key, from } => {
@@ -118,8 +125,8 @@ impl Operator {
         }
     }
 
-    async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Outcome {
-        let answer = self.caller.send(method, path, body.as_ref()).await;
+    async fn send(&mut self, method: Method, path: &str, body: Option<Value>) -> Outcome {
+        let answer = self.caller().send(method, path, body.as_ref()).await;
         answer.map_or(Outcome::Unknown, |answer| outcome(&answer))
     }
 
@@ -137,7 +144,7 @@ impl Operator {
         let mut pages = Vec::new();
         let mut next = query;
         loop {
-            let Ok(answer) = self.caller.get(&format!("{path}{next}")).await else { return Outcome::Unknown };
+            let Ok(answer) = self.caller().get(&format!("{path}{next}")).await else { return Outcome::Unknown };
             if answer.code == 410 && !pages.is_empty() {
                 return self.rest(&path, &answer).await;
             }
@@ -153,9 +160,9 @@ impl Operator {
     }
 
     /// A list that expired in the middle can be continued inconsistently.
-    async fn rest(&self, path: &str, expired: &Answer) -> Outcome {
+    async fn rest(&mut self, path: &str, expired: &Answer) -> Outcome {
         let token = expired.body["metadata"]["continue"].as_str().unwrap_or_default();
-        match self.caller.get(&format!("{path}&continue={token}")).await {
+        match self.caller().get(&format!("{path}&continue={token}")).await {
             Ok(answer) if answer.code == 200 => Outcome::Refused { code: 410, reason: "Expired".into() },
             Ok(answer) => Outcome::Refused { code: answer.code, reason: format!("after 410: {}", answer.body) },
             Err(_) => Outcome::Unknown,

@@ -51,12 +51,13 @@ pub const ROLES: &[Role] = &[
 ];
 
 /// Watches until everything has been seen; says so where that does not happen.
-pub async fn run(world: Arc<World>, caller: Caller, client: usize, role: &Role, seed: u64) -> Result<(), String> {
+pub async fn run(world: Arc<World>, callers: Vec<Caller>, client: usize, role: &Role, seed: u64) -> Result<(), String> {
     let selection = Selection { namespace: role.namespace.map(str::to_owned), color: role.color.map(str::to_owned) };
     let mut random = StdRng::seed_from_u64(seed);
     let mut resume = None;
     let watching = async {
         loop {
+            let caller = &callers[random.random_range(0..callers.len())];
             let (start, at, query) = match role.begin {
                 Begin::State => (
                     Start::State,
@@ -66,7 +67,7 @@ pub async fn run(world: Arc<World>, caller: Caller, client: usize, role: &Role, 
                 Begin::Zero => (Start::Legacy, ReadAt::Any, "&resourceVersion=0".to_owned()),
                 Begin::List => {
                     if resume.is_none() {
-                        resume = list(&world, &caller, client, &selection).await;
+                        resume = list(&world, caller, client, &selection).await;
                     }
                     let Some(revision) = resume else {
                         tokio::time::sleep(Duration::from_millis(20)).await;
