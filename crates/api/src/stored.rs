@@ -13,6 +13,8 @@ use crate::decode::{self, Error};
 use crate::protobuf::{self, MAGIC};
 use crate::schema;
 
+mod definition;
+
 /// Versions that are not served and have the fields of v1: all of them, of the same types, numbers and meaning. (The
 /// PodDisruptionBudget of policy/v1beta1 is not here: an empty selector means the opposite in it.)
 #[rustfmt::skip]
@@ -122,7 +124,15 @@ pub fn write(object: &Value, of: &GroupVersionKind, as_kind: &GroupVersionKind, 
     name(&mut converted, as_kind);
     let mut out = Vec::with_capacity(1024);
     match form {
-        Form::Json => crate::encode::write_untyped(&converted, &mut out),
+        Form::Json => {
+            match schema::of(as_kind) {
+                Some(ty) => crate::encode::json(&converted, ty, &mut out),
+                None if definition::is_stored_as(as_kind) => definition::write(&converted, &mut out),
+                None => crate::encode::write_untyped(&converted, &mut out),
+            }
+            // As Go's encoder ends a document.
+            out.push(b'\n');
+        }
         Form::Protobuf => protobuf::encode(&converted, schema::of(as_kind).or_else(|| schema::of(of))?, &mut out),
     }
     Some(out)

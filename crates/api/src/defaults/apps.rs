@@ -30,6 +30,8 @@ fn deployment(deployment: &mut Map<String, Value>) {
 }
 
 fn daemon_set(set: &mut Map<String, Value>) {
+    // Upstream keeps it as a field, and shows it as the annotation that it is in this version.
+    or(inner(inner(set, "metadata"), "annotations"), "deprecated.daemonset.template.generation", "0");
     let spec = inner(set, "spec");
     let strategy = inner(spec, "updateStrategy");
     or_zero(strategy, "type", "RollingUpdate");

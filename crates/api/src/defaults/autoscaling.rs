@@ -5,13 +5,24 @@ use serde_json::{Map, Value, json};
 use super::{Row, inner, inner_if, or, or_zero};
 
 pub(super) const RULES: &[Row] = &[
-    ("autoscaling.v1", "HorizontalPodAutoscaler", |m| or(inner(m, "spec"), "minReplicas", 1)),
+    ("autoscaling.v1", "HorizontalPodAutoscaler", autoscaler_of_cpu),
     ("autoscaling.v2", "HorizontalPodAutoscaler", autoscaler),
 ];
 
 /// What an autoscaler without metrics looks at.
 pub(crate) fn default_metrics() -> Value {
     json!([{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}])
+}
+
+/// What other metrics there are is in an annotation.
+fn autoscaler_of_cpu(autoscaler: &mut Map<String, Value>) {
+    let annotations = autoscaler.get("metadata").and_then(|meta| meta.get("annotations"));
+    let others = annotations.is_some_and(|all| all.get("autoscaling.alpha.kubernetes.io/metrics").is_some());
+    let spec = inner(autoscaler, "spec");
+    or(spec, "minReplicas", 1);
+    if !others {
+        or(spec, "targetCPUUtilizationPercentage", 80);
+    }
 }
 
 fn autoscaler(autoscaler: &mut Map<String, Value>) {

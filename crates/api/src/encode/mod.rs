@@ -97,7 +97,7 @@ fn zero_of(shape: &Shape, out: &mut Vec<u8>) {
     out.extend_from_slice(text);
 }
 
-fn shaped(value: &Value, shape: &Shape, out: &mut Vec<u8>) {
+pub(crate) fn shaped(value: &Value, shape: &Shape, out: &mut Vec<u8>) {
     match (shape, value) {
         (Shape::Object(_) | Shape::String(_) | Shape::Quantity, Value::Null) => zero_of(shape, out),
         (Shape::Object(id), Value::Object(map)) => object(map, id.get(), out),
@@ -129,7 +129,7 @@ fn list(items: &[Value], shape: &Shape, out: &mut Vec<u8>) {
     list_with(items, out, |item, out| shaped(item, shape, out));
 }
 
-fn list_with(items: &[Value], out: &mut Vec<u8>, mut write: impl FnMut(&Value, &mut Vec<u8>)) {
+pub(crate) fn list_with(items: &[Value], out: &mut Vec<u8>, mut write: impl FnMut(&Value, &mut Vec<u8>)) {
     out.push(b'[');
     for (i, item) in items.iter().enumerate() {
         if i > 0 {

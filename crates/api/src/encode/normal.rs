@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::omitted;
-use crate::schema::{Shape, Type};
+use crate::schema::{Field, Shape, Type};
 
 /// See the module.
 pub fn normalise(value: &mut Value, ty: &Type) {
@@ -19,7 +19,7 @@ fn object(map: &mut Map<String, Value>, ty: &Type) {
     let mut left_out: Vec<&'static str> = Vec::new();
     for (name, value) in map.iter_mut() {
         match ty.field(name) {
-            Some(field) if omitted(value, field) => left_out.push(field.name),
+            Some(field) if omitted(value, field) || is_nothing(value, field) => left_out.push(field.name),
             Some(field) => shaped(value, &field.shape),
             None => {}
         }
@@ -33,6 +33,15 @@ fn object(map: &mut Map<String, Value>, ty: &Type) {
         {
             map.insert(field.name.to_owned(), zero);
         }
+    }
+}
+
+/// An empty list or map, which upstream's store gives back as none: protobuf has no other.
+fn is_nothing(value: &Value, field: &Field) -> bool {
+    match value {
+        Value::Array(items) => items.is_empty() && matches!(field.shape, Shape::List(_) | Shape::Strings),
+        Value::Object(members) => members.is_empty() && matches!(field.shape, Shape::Map(_)),
+        _ => false,
     }
 }
 
