@@ -49,7 +49,10 @@ impl Leases {
         let answer = transport
             .call(Retry::Always, request, async |channel, r| transport::lease(channel).lease_grant(r).await)
             .await?;
-        *last = Some(Lease { id: answer.id, ends: now + Duration::from_secs(seconds), keys: 1 });
+        // One that lasts no longer than asked is nobody else's, and takes no place from one that is.
+        if extra > 0 {
+            *last = Some(Lease { id: answer.id, ends: now + Duration::from_secs(seconds), keys: 1 });
+        }
         Ok(answer.id)
     }
 
