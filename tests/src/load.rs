@@ -79,7 +79,9 @@ impl Balanced {
             let answer = self.callers[self.any()].send_as(method.clone(), path, media, body).await;
             let tries_others = self.finds == Finds::ByTrying;
             let again = match &answer {
-                Ok(answer) => tries_others && answer.code == 429,
+                // As clients in Go do.
+                Ok(Answer { code: 429 | 500.., body, .. }) => tries_others && body["details"]["retryAfterSeconds"].is_u64(),
+                Ok(_) => false,
                 Err(error) => not_looked_at(error) || tries_others && not_reached(error),
             };
             if !again || tries > 10 * self.callers.len() {
@@ -223,18 +225,34 @@ pub async fn work(balanced: Arc<Balanced>, made: Made, number: usize, going: Arc
     failed
 }
 
-/// A watch that goes on at the next server where it ends: it must see each object of the load come and go once. How many events
-/// it saw, and how often it began.
+/// What a watch begins with: what is there, and its revision.
+async fn list(caller: &Caller, collection: &str) -> anyhow::Result<(BTreeSet<String>, String)> {
+    let list = caller.get(collection).await?.body;
+    let items = list["items"].as_array().into_iter().flatten();
+    Ok((items.map(name).collect(), text(&list["metadata"]["resourceVersion"])))
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn name(object: &Value) -> String {
+    text(&object["metadata"]["name"])
+}
+
+/// A watch that goes on at the next server where it ends, and begins anew where that one does not know so old a revision: it
+/// must see each object of the load come and go once. How many events it saw, and how often it began.
 ///
 /// # Errors
 /// It saw what can't be.
 pub async fn watch(callers: Vec<Caller>, collection: &str, going: Arc<AtomicBool>) -> anyhow::Result<(usize, usize)> {
-    let (mut revision, mut at, mut seen, mut begun) = (String::from("0"), 0, 0, 0);
-    let mut alive = BTreeSet::new();
+    let (mut alive, mut revision) = list(&callers[0], collection).await?;
+    let (mut at, mut seen, mut begun) = (0, 0, 0);
     while going.load(Ordering::Relaxed) {
         let path = format!("{collection}?watch=true&resourceVersion={revision}&allowWatchBookmarks=true");
         at += 1;
-        let Ok(mut events) = callers[at % callers.len()].open(&path).await else { continue };
+        let caller = &callers[at % callers.len()];
+        let Ok(mut events) = caller.open(&path).await else { continue };
         if events.code != 200 {
             continue;
         }
@@ -242,17 +260,22 @@ pub async fn watch(callers: Vec<Caller>, collection: &str, going: Arc<AtomicBool
         // Now and then it goes on elsewhere by itself.
         while let Ok(Some(event)) = tokio::time::timeout(Duration::from_secs(2), events.next()).await {
             let object = &event["object"];
-            anyhow::ensure!(event["type"] != "ERROR", "{event}");
-            revision = object["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
-            let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-            if !name.starts_with('w') {
+            if event["type"] == "ERROR" {
+                anyhow::ensure!(object["code"] == 410, "{event}");
+                if let Ok(listed) = list(caller, collection).await {
+                    (alive, revision) = listed;
+                }
+                break;
+            }
+            revision = text(&object["metadata"]["resourceVersion"]);
+            if event["type"] == "BOOKMARK" {
                 continue;
             }
             seen += 1;
             match event["type"].as_str() {
-                Some("ADDED") => anyhow::ensure!(alive.insert(name), "came twice: {event}"),
-                Some("DELETED") => anyhow::ensure!(alive.remove(&name), "went twice: {event}"),
-                _ => anyhow::ensure!(alive.contains(&name), "is not there: {event}"),
+                Some("ADDED") => anyhow::ensure!(alive.insert(name(object)), "came twice: {event}"),
+                Some("DELETED") => anyhow::ensure!(alive.remove(&name(object)), "went twice: {event}"),
+                _ => anyhow::ensure!(alive.contains(&name(object)), "is not there: {event}"),
             }
         }
     }

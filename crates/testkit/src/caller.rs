@@ -48,6 +48,14 @@ impl Caller {
         Self { client }
     }
 
+    /// The identity that a kubeconfig has, at the server that it names.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub fn from_kubeconfig(file: &std::path::Path) -> anyhow::Result<Self> {
+        Ok(Self::new(client::from_kubeconfig(file, "testkit")?))
+    }
+
     /// The same identity as a kube client.
     pub fn kube(&self) -> kube::Client {
         self.client.clone()

@@ -16,5 +16,5 @@ pub use cluster::Cluster;
 pub use etcd::Etcd;
 pub use filled::filled;
 pub use fixture::fixture;
-pub use process::{Component, Main, Process, serve, serve_one_of};
+pub use process::{Component, Main, Process, end, free_port, serve, serve_one_of};
 pub use stream::Lines;

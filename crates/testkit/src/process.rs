@@ -90,19 +90,7 @@ impl Component {
     /// It ended before by itself, or not well, or not at all.
     pub async fn terminate(&mut self) -> anyhow::Result<()> {
         self.alive()?;
-        let id = nix::unistd::Pid::from_raw(i32::try_from(self.child.id())?);
-        nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM)?;
-        let ended = async {
-            loop {
-                if let Some(status) = self.child.try_wait()? {
-                    return anyhow::Ok(status);
-                }
-                tokio::time::sleep(PAUSE).await;
-            }
-        };
-        let status = tokio::time::timeout(PATIENCE, ended).await.context("it does not end")??;
-        ensure!(status.success(), "the {} ended with {status}: {}", self.name, self.log());
-        Ok(())
+        end(&mut self.child, PATIENCE).await.with_context(|| format!("the {}: {}", self.name, self.log()))
     }
 
     /// Starts it again as it was started.
@@ -137,6 +125,26 @@ impl Drop for Component {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// SIGTERM for a process, and waits until it has ended.
+///
+/// # Errors
+/// It does not end, or not well.
+pub async fn end(child: &mut Child, within: Duration) -> anyhow::Result<()> {
+    let id = nix::unistd::Pid::from_raw(i32::try_from(child.id())?);
+    nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM)?;
+    let ended = async {
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return anyhow::Ok(status);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    let status = tokio::time::timeout(within, ended).await.context("it does not end")??;
+    ensure!(status.success(), "it ended with {status}");
+    Ok(())
 }
 
 /// A server process; killed when dropped.
@@ -299,7 +307,10 @@ fn spawn(name: &str, log: &Path, arguments: &[String]) -> anyhow::Result<Child> 
 }
 
 /// A port below those that the kernel gives to outgoing connections, so that it is still free after a kill.
-pub(crate) fn free_port() -> anyhow::Result<u16> {
+///
+/// # Errors
+/// None of many is free.
+pub fn free_port() -> anyhow::Result<u16> {
     use std::sync::atomic::{AtomicU16, Ordering};
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = u16::try_from(std::process::id() % 8_000)?;
