@@ -10,7 +10,6 @@ mod attachdetach;
 mod bootstrap;
 mod catalogue;
 mod certificates;
-pub mod cloud;
 mod cloudnodes;
 mod clusterrole_aggregation;
 mod context;
@@ -71,6 +70,7 @@ use kube::Client;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
+pub use ::cloud;
 use catalogue::Entry;
 use context::Context;
 pub use context::{Autoscaling, ClientFor, Config, Signing, read_root_ca};

@@ -1,278 +1,32 @@
-//! Services of type LoadBalancer: each has its load balancer of the cloud, which leads to the nodes there are.
-//!
-//! Upstream: `k8s.io/cloud-provider/controllers/service`. A finalizer keeps the Service until its load balancer is gone.
+//! Services of type LoadBalancer, where the manager was given a cloud that balances load: `cloud::services` does it.
 
-mod sync;
-
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
-
-use client::{Change, Informer};
-use controller::{Queue, object_reference, run_workers};
+use cloud::services::{Figures, Parts, run};
 use futures::future::BoxFuture;
-use k8s_openapi::api::core::v1::{LoadBalancerStatus, Node, Service};
-use kube::{
-    Api,
-    api::{Patch, PatchParams},
-};
-use parking_lot::Mutex;
-use serde_json::{Value, json};
-use tokio::time::Instant;
 
-use crate::{
-    cloud::{Failure, LoadBalancers},
-    context::Context,
-    metrics,
-    util::key::Key,
-};
-use sync::FINALIZER;
-
-/// How long a failed Service waits, at first and at most.
-const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
-/// The most nodes that are named in an event.
-const MOST_NAMES: usize = 20;
+use crate::{context::Context, metrics};
 
 /// Runs the controller, if the cloud has load balancers.
 pub(crate) fn start(context: Context) -> BoxFuture<'static, anyhow::Result<()>> {
-    Box::pin(run(context))
-}
-
-/// What is known of a Service since it was last looked at.
-struct Known {
-    service: Arc<Service>,
-    /// The nodes that its load balancer was last given.
-    nodes: BTreeMap<String, String>,
-}
-
-struct Shell {
-    context: Context,
-    balancers: Arc<dyn LoadBalancers>,
-    services: Informer<Service>,
-    nodes: Informer<Node>,
-    queue: Queue<Key>,
-    changed_nodes: Queue<()>,
-    known: Mutex<HashMap<Key, Known>>,
-}
-
-async fn run(context: Context) -> anyhow::Result<()> {
-    let balancers = context.config.cloud.as_ref().and_then(|cloud| cloud.load_balancers());
-    let Some(balancers) = balancers else { return Ok(()) };
-    let (services, nodes) = (context.informers.of(), context.informers.of());
-    let (workers, cancel, name) = (context.config.concurrent_service_syncs, context.cancel.clone(), context.name);
-    let (queue, changed_nodes) = (Queue::with_retries(RETRY.0, RETRY.1), Queue::with_retries(RETRY.0, RETRY.1));
-    let shell = Arc::new(Shell { context, balancers, services, nodes, queue, changed_nodes, known: Mutex::default() });
-    let s = shell.clone();
-    shell.services.on_change(move |change| {
-        let concerned = match change {
-            Change::Added(service) => sync::wants(service) || sync::needs_cleanup(service),
-            Change::Updated { old, new } => sync::needs_update(old, new) || sync::needs_cleanup(new),
-            Change::Deleted(_) => true,
+    Box::pin(async move {
+        let balancers = context.config.cloud.as_ref().and_then(|cloud| cloud.load_balancers());
+        let Some(balancers) = balancers else { return Ok(()) };
+        let figures = Figures {
+            syncs: metrics::BALANCER_SYNCS.with(&[]),
+            node_errors: metrics::BALANCER_NODE_ERRORS.with(&[]),
+            node_seconds: metrics::BALANCER_NODE_SECONDS.with(&[]),
+            seconds: metrics::BALANCER_SECONDS.with(&[]),
         };
-        if concerned {
-            s.queue.add(Key::of(&change.object().metadata));
-        }
-    });
-    let s = shell.clone();
-    shell.nodes.on_change(move |change| {
-        if !matches!(change, Change::Updated { old, new } if !sync::matters(old, new)) {
-            s.changed_nodes.add(());
-        }
-    });
-    shell.services.synced().await;
-    shell.nodes.synced().await;
-    futures::join!(
-        run_workers(name, &shell.queue, workers, cancel.clone(), |key| shell.reconcile(key)),
-        run_workers("service-lb-nodes", &shell.changed_nodes, 1, cancel, |()| shell.nodes_changed()),
-    );
-    Ok(())
-}
-
-impl Shell {
-    fn cluster(&self) -> &str {
-        &self.context.config.cluster_name
-    }
-
-    fn say(&self, service: &Service, kind: &str, reason: &str, message: impl Into<String>) {
-        self.context.recorder.event(&object_reference(service), kind, reason, message);
-    }
-
-    fn remember(&self, key: &Key, service: &Arc<Service>, nodes: Option<BTreeMap<String, String>>) {
-        let mut known = self.known.lock();
-        let known =
-            known.entry(key.clone()).or_insert_with(|| Known { service: service.clone(), nodes: BTreeMap::new() });
-        known.service = service.clone();
-        if let Some(nodes) = nodes {
-            known.nodes = nodes;
-        }
-    }
-
-    async fn reconcile(&self, key: Key) -> anyhow::Result<()> {
-        let before = self.known.lock().get(&key).map(|known| known.service.clone());
-        let now = self.services.get(Some(&key.namespace), &key.name);
-        // One that went without the finalizer, or another that has its name now.
-        if let Some(before) = before.filter(|b| now.as_ref().is_none_or(|n| n.metadata.uid != b.metadata.uid)) {
-            self.forget(&key, &before).await?;
-        }
-        let Some(service) = now else { return Ok(()) };
-        self.remember(&key, &service, None);
-        let deletes = !sync::wants(&service) || sync::needs_cleanup(&service);
-        let outcome = if deletes { self.delete(&key, &service).await } else { self.ensure(&key, &service).await };
-        match outcome {
-            Ok(()) if deletes => drop(self.known.lock().remove(&key)),
-            Ok(()) => {}
-            Err(failure) => {
-                let why = match &failure {
-                    Failure::Elsewhere => return Ok(()),
-                    Failure::Later(_, why) | Failure::Failed(why) => why.clone(),
-                };
-                self.say(&service, "Warning", "SyncLoadBalancerFailed", format!("Error syncing load balancer: {why}"));
-                let Failure::Later(wait, _) = failure else { anyhow::bail!(why) };
-                self.queue.add_after(key, wait);
-            }
-        }
+        let parts = Parts {
+            name: context.name,
+            cluster_name: context.config.cluster_name.clone(),
+            workers: context.config.concurrent_service_syncs,
+            client: context.client,
+            informers: context.informers,
+            recorder: context.recorder,
+            balancers,
+            figures,
+        };
+        run(parts, context.cancel).await;
         Ok(())
-    }
-
-    async fn ensure(&self, key: &Key, service: &Arc<Service>) -> Result<(), Failure> {
-        self.say(service, "Normal", "EnsuringLoadBalancer", "Ensuring load balancer");
-        if !sync::is_protected(service) {
-            let added = self.patch(key, json!({"metadata": {"finalizers": [FINALIZER]}})).await;
-            added.map_err(|e| failed("failed to add load balancer cleanup finalizer", &e))?;
-        }
-        let nodes = sync::backends(self.nodes.list());
-        if nodes.is_empty() {
-            let why = "There are no available nodes for LoadBalancer";
-            self.say(service, "Warning", "UnAvailableLoadBalancer", why);
-        }
-        self.remember(key, service, Some(sync::known(&nodes)));
-        let status = self.balancers.ensure(self.cluster(), service, &nodes).await.map_err(|failure| match failure {
-            Failure::Elsewhere => Failure::Elsewhere,
-            Failure::Later(wait, why) => Failure::Later(wait, format!("failed to ensure load balancer: {why}")),
-            Failure::Failed(why) => Failure::Failed(format!("failed to ensure load balancer: {why}")),
-        })?;
-        self.say(service, "Normal", "EnsuredLoadBalancer", "Ensured load balancer");
-        self.write_status(key, service, &status).await
-    }
-
-    async fn delete(&self, key: &Key, service: &Service) -> Result<(), Failure> {
-        let exists = self.balancers.exists(self.cluster(), service).await;
-        if exists.map_err(|e| failed("failed to check if load balancer exists before cleanup", &e))? {
-            self.say(service, "Normal", "DeletingLoadBalancer", "Deleting load balancer");
-            match self.balancers.delete(self.cluster(), service).await {
-                Ok(()) | Err(Failure::Elsewhere) => {}
-                Err(Failure::Later(_, why) | Failure::Failed(why)) => {
-                    return Err(Failure::Failed(format!("failed to delete load balancer: {why}")));
-                }
-            }
-        }
-        // Together: a Service of another type that has addresses still is refused.
-        let mut patch = json!({"status": {"loadBalancer": {"ingress": null}}});
-        if sync::is_protected(service) {
-            patch["metadata"] = json!({"$deleteFromPrimitiveList/finalizers": [FINALIZER]});
-        }
-        let balanced = service.status.as_ref().and_then(|s| s.load_balancer.as_ref());
-        if sync::is_protected(service) || !sync::same(balanced, &LoadBalancerStatus::default()) {
-            let removed = self.patch(key, patch).await;
-            removed.map_err(|e| failed("failed to remove load balancer cleanup finalizer", &e))?;
-        }
-        self.say(service, "Normal", "DeletedLoadBalancer", "Deleted load balancer");
-        Ok(())
-    }
-
-    /// Deletes the load balancer of a Service that is gone.
-    async fn forget(&self, key: &Key, service: &Service) -> anyhow::Result<()> {
-        if sync::wants(service) {
-            self.say(service, "Normal", "DeletingLoadBalancer", "Deleting load balancer");
-            if let Err(Failure::Later(_, why) | Failure::Failed(why)) =
-                self.balancers.delete(self.cluster(), service).await
-            {
-                self.say(
-                    service,
-                    "Warning",
-                    "DeleteLoadBalancerFailed",
-                    format!("Error deleting load balancer: {why}"),
-                );
-                anyhow::bail!(why);
-            }
-            self.say(service, "Normal", "DeletedLoadBalancer", "Deleted load balancer");
-        }
-        self.known.lock().remove(key);
-        Ok(())
-    }
-
-    async fn write_status(&self, key: &Key, service: &Service, new: &LoadBalancerStatus) -> Result<(), Failure> {
-        if sync::same(service.status.as_ref().and_then(|s| s.load_balancer.as_ref()), new) {
-            return Ok(());
-        }
-        let written = self.patch(key, json!({"status": {"loadBalancer": {"ingress": new.ingress}}})).await;
-        written.map_err(|e| failed("failed to update load balancer status", &e))
-    }
-
-    /// By the status, as the role allows no more. That the Service is gone is no error.
-    async fn patch(&self, key: &Key, patch: Value) -> anyhow::Result<()> {
-        let api: Api<Service> = Api::namespaced(self.context.client.clone(), &key.namespace);
-        match api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(patch)).await {
-            Err(e) if !client::is_not_found(&e) => Err(anyhow::Error::msg(client::message(&e))),
-            _ => Ok(()),
-        }
-    }
-
-    /// Gives all load balancers the nodes there are now; those that fail are made anew, later.
-    async fn nodes_changed(&self) -> anyhow::Result<()> {
-        let nodes = sync::backends(self.nodes.list());
-        let now = sync::known(&nodes);
-        let mut changed = vec![];
-        for (key, known) in &mut *self.known.lock() {
-            if sync::wants(&known.service) && known.nodes != now {
-                known.nodes.clone_from(&now);
-                changed.push((key.clone(), known.service.clone()));
-            }
-        }
-        let all_begun = Instant::now();
-        for (key, service) in changed {
-            metrics::BALANCER_SYNCS.with(&[]).add(1);
-            let begun = Instant::now();
-            let updated = self.balancers.update(self.cluster(), &service, &nodes).await;
-            metrics::BALANCER_SECONDS.with(&[]).observe(begun.elapsed().as_secs_f64());
-            match updated {
-                Ok(()) if nodes.is_empty() => {
-                    let why = "There are no available nodes for LoadBalancer";
-                    self.say(&service, "Warning", "UnAvailableLoadBalancer", why);
-                }
-                Ok(()) => self.say(&service, "Normal", "UpdatedLoadBalancer", "Updated load balancer with new hosts"),
-                Err(Failure::Elsewhere) => {}
-                // One that is not there yet is made with these nodes.
-                Err(_) if matches!(self.balancers.exists(self.cluster(), &service).await, Ok(false)) => {}
-                Err(Failure::Later(_, why) | Failure::Failed(why)) => {
-                    let message = format!(
-                        "Error updating load balancer with new hosts {} [node names limited, total number of nodes: {}], \
-                         error: {why}",
-                        named(&now),
-                        nodes.len()
-                    );
-                    self.say(&service, "Warning", "UpdateLoadBalancerFailed", message);
-                    metrics::BALANCER_NODE_ERRORS.with(&[]).add(1);
-                    self.queue.add(key);
-                }
-            }
-        }
-        metrics::BALANCER_NODE_SECONDS.with(&[]).observe(all_begun.elapsed().as_secs_f64());
-        Ok(())
-    }
-}
-
-/// The nodes' names as Go prints a list.
-fn named(nodes: &BTreeMap<String, String>) -> String {
-    let mut names: Vec<String> = nodes.keys().take(MOST_NAMES).cloned().collect();
-    if nodes.len() > MOST_NAMES {
-        names.push(format!("<{} more>", nodes.len() - MOST_NAMES));
-    }
-    format!("[{}]", names.join(" "))
-}
-
-fn failed(what: &str, error: &anyhow::Error) -> Failure {
-    Failure::Failed(format!("{what}: {error:#}"))
+    })
 }

@@ -13,7 +13,6 @@ pub(crate) mod hash;
 pub(crate) mod history;
 pub(crate) mod int_or_percent;
 pub(crate) mod jobs;
-pub(crate) mod key;
 pub(crate) mod namespaces;
 pub(crate) mod node_affinity;
 pub(crate) mod nodes;
@@ -29,3 +28,5 @@ pub(crate) mod subsets;
 pub(crate) mod taints;
 pub(crate) mod trigger_times;
 pub(crate) mod uid;
+
+pub(crate) use controller::key;

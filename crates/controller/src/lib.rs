@@ -7,6 +7,7 @@
 //! An error means: again, later.
 
 mod events;
+pub mod key;
 pub mod leader_election;
 mod queue;
 mod refs;

@@ -6,17 +6,21 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 /// Namespace (empty for cluster-scoped objects) and name.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Key {
-    pub(crate) namespace: String,
-    pub(crate) name: String,
+pub struct Key {
+    /// Empty for cluster-scoped objects.
+    pub namespace: String,
+    /// The object's name.
+    pub name: String,
 }
 
 impl Key {
-    pub(crate) fn new(namespace: &str, name: &str) -> Self {
+    /// Of both parts.
+    pub fn new(namespace: &str, name: &str) -> Self {
         Self { namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
-    pub(crate) fn of(meta: &ObjectMeta) -> Self {
+    /// The object's.
+    pub fn of(meta: &ObjectMeta) -> Self {
         Self::new(namespace(meta), name(meta))
     }
 }
@@ -27,14 +31,17 @@ impl fmt::Debug for Key {
     }
 }
 
-pub(crate) fn name(meta: &ObjectMeta) -> &str {
+/// Its name, or nothing.
+pub fn name(meta: &ObjectMeta) -> &str {
     meta.name.as_deref().unwrap_or_default()
 }
 
-pub(crate) fn namespace(meta: &ObjectMeta) -> &str {
+/// Its namespace, or nothing.
+pub fn namespace(meta: &ObjectMeta) -> &str {
     meta.namespace.as_deref().unwrap_or_default()
 }
 
-pub(crate) fn uid(meta: &ObjectMeta) -> &str {
+/// Its UID, or nothing.
+pub fn uid(meta: &ObjectMeta) -> &str {
     meta.uid.as_deref().unwrap_or_default()
 }

@@ -1,11 +1,17 @@
-//! What a cloud does for its cluster: the one place where controllers meet it. There is no cloud unless one is given.
+//! What a cloud does for its cluster, and the controller that has it balance load: the one place where controllers meet a
+//! cloud. There is no cloud unless one is given.
 //!
 //! Upstream: `k8s.io/cloud-provider`. As its v1.36 has it, the flag `--cloud-provider=external` gives none: the cloud's own
 //! program runs these controllers then. They are here for a program that brings a cloud along.
+//!
+//! What it must **not** know: any cloud, how addresses are chosen or announced.
+
+pub mod services;
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use controller::{Queue, key::Key};
 use k8s_openapi::api::core::v1::{LoadBalancerStatus, Node, NodeAddress, Service};
 
 /// A cloud. What it can't do is none.
@@ -54,6 +60,15 @@ pub enum Failure {
 /// The load balancers of Services.
 #[async_trait]
 pub trait LoadBalancers: Send + Sync {
+    /// Whether a Service of type LoadBalancer is this cloud's. One with a class is somebody else's, as upstream has it,
+    /// unless the cloud knows the class for its own.
+    fn serves(&self, service: &Service) -> bool {
+        service.spec.as_ref().is_none_or(|spec| spec.load_balancer_class.is_none())
+    }
+
+    /// Puts into the queue which Services it wants to make again, since something else than they and the nodes has changed.
+    fn follow(&self, _queue: &Queue<Key>) {}
+
     /// Whether the Service has one.
     ///
     /// # Errors

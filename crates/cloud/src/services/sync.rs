@@ -4,16 +4,18 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::api::core::v1::{LoadBalancerStatus, Node, Service};
 
-use crate::util::key;
+use controller::key;
 
 /// The finalizer that keeps a Service until its load balancer is gone.
-pub(super) const FINALIZER: &str = "service.kubernetes.io/load-balancer-cleanup";
+pub const FINALIZER: &str = "service.kubernetes.io/load-balancer-cleanup";
 const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
 
-/// With a class it is another's.
-pub(super) fn wants(service: &Service) -> bool {
-    is_balanced(service) && service.spec.as_ref().is_some_and(|s| s.load_balancer_class.is_none())
+/// Whether a Service is the cloud's.
+type Serves<'a> = &'a dyn Fn(&Service) -> bool;
+
+pub(super) fn wants(service: &Service, serves: Serves<'_>) -> bool {
+    is_balanced(service) && serves(service)
 }
 
 fn is_balanced(service: &Service) -> bool {
@@ -30,12 +32,12 @@ pub(super) fn needs_cleanup(service: &Service) -> bool {
 }
 
 /// Whether the load balancer may have to change.
-pub(super) fn needs_update(old: &Service, new: &Service) -> bool {
-    if !wants(old) && !wants(new) {
+pub(super) fn needs_update(old: &Service, new: &Service, serves: Serves<'_>) -> bool {
+    if !wants(old, serves) && !wants(new, serves) {
         return false;
     }
     let (Some(a), Some(b)) = (&old.spec, &new.spec) else { return true };
-    wants(old) != wants(new)
+    wants(old, serves) != wants(new, serves)
         || a.load_balancer_source_ranges != b.load_balancer_source_ranges
         || a.ports != b.ports
         || a.session_affinity != b.session_affinity
@@ -55,13 +57,15 @@ fn is_included(node: &Node) -> bool {
     label.is_none_or(|value| matches!(value.as_str(), "0" | "f" | "F" | "false" | "FALSE" | "False"))
 }
 
+/// Whether load balancers may lead to a node: it stays, and is not excluded.
+pub fn takes_load(node: &Node) -> bool {
+    let mut taints = node.spec.iter().flat_map(|s| s.taints.iter().flatten());
+    node.metadata.deletion_timestamp.is_none() && is_included(node) && !taints.any(|t| t.key == TO_BE_DELETED)
+}
+
 /// The nodes that load balancers lead to.
 pub(super) fn backends(nodes: Vec<Arc<Node>>) -> Vec<Arc<Node>> {
-    let stays = |node: &Node| {
-        let mut taints = node.spec.iter().flat_map(|s| s.taints.iter().flatten());
-        node.metadata.deletion_timestamp.is_none() && is_included(node) && !taints.any(|t| t.key == TO_BE_DELETED)
-    };
-    nodes.into_iter().filter(|node| stays(node)).collect()
+    nodes.into_iter().filter(|node| takes_load(node)).collect()
 }
 
 fn provider_id(node: &Node) -> &str {
@@ -90,6 +94,11 @@ mod tests {
 
     use super::*;
 
+    /// As clouds do by default.
+    fn serves(service: &Service) -> bool {
+        service.spec.as_ref().is_some_and(|spec| spec.load_balancer_class.is_none())
+    }
+
     fn service(meta: Value, spec: Value) -> Service {
         let mut service = json!({"metadata": {"name": "s", "uid": "1"}, "spec": {"type": "LoadBalancer"}});
         for (part, more) in [("metadata", meta), ("spec", spec)] {
@@ -102,7 +111,7 @@ mod tests {
     fn a_load_balancer_is_wanted_without_a_class_and_cleaned_up_with_the_finalizer() {
         let check = |meta: Value, spec: Value, want: (bool, bool)| {
             let service = service(meta, spec);
-            assert_eq!((wants(&service), needs_cleanup(&service)), want, "{service:?}");
+            assert_eq!((wants(&service, &serves), needs_cleanup(&service)), want, "{service:?}");
         };
         let (none, kept) = (json!({}), json!({"finalizers": [FINALIZER]}));
         let going = json!({"finalizers": [FINALIZER], "deletionTimestamp": "2026-01-01T00:00:00Z"});
@@ -119,7 +128,7 @@ mod tests {
     fn changes_that_a_load_balancer_does_not_see_do_not_matter() {
         let check = |meta: Value, spec: Value, want: bool| {
             let (old, new) = (service(json!({}), json!({})), service(meta, spec));
-            assert_eq!((needs_update(&old, &new), needs_update(&new, &old)), (want, want), "{new:?}");
+            assert_eq!((needs_update(&old, &new, &serves), needs_update(&new, &old, &serves)), (want, want), "{new:?}");
         };
         check(json!({}), json!({}), false);
         check(json!({"labels": {"a": "b"}}), json!({"selector": {"a": "b"}}), false);
@@ -140,7 +149,7 @@ mod tests {
             check(json!({}), spec, true);
         }
         let inner = |port: u16| service(json!({}), json!({"type": "ClusterIP", "ports": [{"port": port}]}));
-        assert!(!needs_update(&inner(80), &inner(81)));
+        assert!(!needs_update(&inner(80), &inner(81), &serves));
     }
 
     fn node(name: &str, meta: Value, spec: Value) -> Arc<Node> {
