@@ -31,6 +31,7 @@ const USAGE: &str = "Kubernetes as one program.
   kubelet             as kubelet
   proxy               as kube-proxy, and cluster DNS
   network             the pods' network between nodes
+  balancer            addresses for Services of type LoadBalancer, and who answers for them
   kubectl             as kubectl
 
   image FILE          writes container images of this program to an OCI archive
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         "controller-manager" => daemon(controller_manager::main(argv)),
         "proxy" => daemon(proxy::main(argv)),
         "network" => daemon(network::main(argv)),
+        "balancer" => daemon(balancer::main(argv)),
         "kubelet" => daemon(kubelet::main(argv)),
         "scheduler" => daemon(scheduler::main(argv)),
         "kubectl" => ExitCode::from(u8::try_from(kubectl::main(argv)).unwrap_or(1)),
