@@ -2,7 +2,7 @@
 //! Service (its `healthCheckNodePort`), and metrics (port 10249).
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -148,6 +148,14 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| anyhow::anyhow!("listening on {address}: {error}"))
 }
 
+/// At all addresses of both families, or of IPv4 where there is no other.
+async fn bind_all(port: u16) -> anyhow::Result<TcpListener> {
+    match bind((Ipv6Addr::UNSPECIFIED, port).into()).await {
+        Ok(listener) => Ok(listener),
+        Err(_) => bind((Ipv4Addr::UNSPECIFIED, port).into()).await,
+    }
+}
+
 /// A Service's health check: which port, and how many ready endpoints are here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceCheck {
@@ -207,11 +215,11 @@ impl ServiceChecks {
             ];
             (status, headers, axum::Json(body))
         });
-        let (address, name) = ((Ipv4Addr::UNSPECIFIED, check.port).into(), format!("{}/{}", service.0, service.1));
+        let (port, name) = (check.port, format!("{}/{}", service.0, service.1));
         // Another program may have the port, or the same Service's check of before still: tried again.
         let task = self.tasks.restarting(("service_check", name), move |own| {
             let router = Router::new().fallback(answer.clone());
-            async move { anyhow::Ok(serving::serve(router, bind(address).await?, own).await?) }
+            async move { anyhow::Ok(serving::serve(router, bind_all(port).await?, own).await?) }
         });
         let running = Running { port: check.port, local_ready, _task: task.abort_on_drop() };
         self.running.insert(service.clone(), running);
@@ -220,7 +228,35 @@ impl ServiceChecks {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_services_check_is_asked_by_either_family() {
+        let tasks = Supervisor::new();
+        let health = Health::new();
+        health.updated(Duration::ZERO);
+        let mut checks = ServiceChecks::new(health, tasks.child("checks"));
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap().port();
+        let service = ("default".to_owned(), "web".to_owned());
+        for (local_ready, code) in [(1, "200"), (0, "503")] {
+            checks.set(&service, Some(ServiceCheck { port: free, local_ready }));
+            for address in [SocketAddr::from((Ipv4Addr::LOCALHOST, free)), (Ipv6Addr::LOCALHOST, free).into()] {
+                let mut stream = loop {
+                    match tokio::net::TcpStream::connect(address).await {
+                        Ok(stream) => break stream,
+                        Err(_) => tokio::task::yield_now().await,
+                    }
+                };
+                stream.write_all(b"GET / HTTP/1.0\r\nConnection: close\r\n\r\n").await.unwrap();
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).await.unwrap();
+                assert_eq!(answer.split(' ').nth(1), Some(code), "{address} {answer}");
+                assert!(answer.contains(&format!("x-load-balancing-endpoint-weight: {local_ready}")), "{answer}");
+            }
+        }
+    }
 
     #[test]
     fn metrics_have_upstreams_names() {

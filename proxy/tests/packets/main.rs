@@ -67,6 +67,13 @@ impl Proxy {
         self.apply();
     }
 
+    /// Each pod is on the node that is named with it.
+    fn set_on(&mut self, service: &Value, endpoints: &[(u8, &str)]) {
+        let fragment = compile(&ports_on(service, endpoints), self.table.options());
+        self.table.replace(service["metadata"]["name"].as_str().unwrap(), fragment);
+        self.apply();
+    }
+
     fn replace(&mut self, service: &Value, endpoints: &[u8]) {
         let ports = ports(service, endpoints);
         let fragment = compile(&ports, self.table.options());
@@ -84,10 +91,14 @@ impl Proxy {
 }
 
 fn ports(service: &Value, endpoints: &[u8]) -> Vec<ferry_proxy::model::ServicePort> {
+    ports_on(service, &endpoints.iter().map(|pod| (*pod, "n1")).collect::<Vec<_>>())
+}
+
+fn ports_on(service: &Value, endpoints: &[(u8, &str)]) -> Vec<ferry_proxy::model::ServicePort> {
     let parsed: Service = serde_json::from_value(service.clone()).unwrap();
     let port = &service["spec"]["ports"][0];
-    let endpoints: Vec<Value> =
-        endpoints.iter().map(|pod| json!({"addresses": [format!("10.1.0.{pod}")], "nodeName": "n1"})).collect();
+    let endpoint = |(pod, node): &(u8, &str)| json!({"addresses": [format!("10.1.0.{pod}")], "nodeName": node});
+    let endpoints: Vec<Value> = endpoints.iter().map(endpoint).collect();
     let slice: EndpointSlice = serde_json::from_value(json!({
         "metadata": {"name": "x", "labels": {"kubernetes.io/service-name": "x"}}, "addressType": "IPv4",
         "ports": [{"name": "", "port": port["targetPort"].as_u64().unwrap_or(8080), "protocol": port["protocol"]}],
@@ -180,6 +191,40 @@ fn load_balancers_admit_their_source_ranges() {
     assert_eq!(net.pods_of("out", "198.51.100.8:80", 3), ["1"]);
     proxy.set(&web("203.0.113.0/24"), &[1]);
     assert_eq!(net.ask("out", "198.51.100.8:80").unwrap_err(), std::io::ErrorKind::TimedOut);
+}
+
+#[test]
+fn load_balancers_of_the_local_policy_keep_the_client_and_serve_the_node_and_its_pods_from_anywhere() {
+    let Some(net) = Net::new(3) else { return };
+    net.serve();
+    let mut proxy = Proxy::new(&net);
+    // It has no port on nodes.
+    let mut web = service(
+        "web",
+        json!({"clusterIP": "10.96.0.1", "type": "LoadBalancer", "externalTrafficPolicy": "Local",
+        "allocateLoadBalancerNodePorts": false, "ports": [{"port": 80}]}),
+    );
+    web["status"] = json!({"loadBalancer": {"ingress": [{"ip": "198.51.100.8", "ipMode": "VIP"}]}});
+    let balancer = "198.51.100.8:80";
+    proxy.set_on(&web, &[(1, "n1"), (2, "n2")]);
+    assert_eq!(net.pods_of("out", balancer, 20), ["1"]);
+    assert!(net.ask("out", balancer).unwrap().ends_with(" 192.0.2.99"), "the source is the client");
+    assert_eq!(net.pods_of("node", balancer, 40), ["1", "2"]);
+    assert_eq!(net.pods_of("3", balancer, 40), ["1", "2"]);
+    // Others have some: whoever asks here should ask again. But for the node and its pods they are near enough.
+    proxy.set_on(&web, &[(2, "n2")]);
+    assert_eq!(net.ask("out", balancer).unwrap_err(), std::io::ErrorKind::TimedOut);
+    assert_eq!((net.pods_of("node", balancer, 3), net.pods_of("3", balancer, 3)), (vec!["2".into()], vec!["2".into()]));
+    proxy.set_on(&web, &[]);
+    for host in ["out", "node", "3"] {
+        assert_eq!(net.ask(host, balancer).unwrap_err(), std::io::ErrorKind::ConnectionRefused, "{host}");
+    }
+    // Somebody in front of the nodes has the address: it is none of theirs.
+    web["status"]["loadBalancer"]["ingress"][0]["ipMode"] = "Proxy".into();
+    proxy.set_on(&web, &[(1, "n1")]);
+    for host in ["out", "node", "3"] {
+        assert!(net.ask(host, balancer).is_err(), "{host}");
+    }
 }
 
 #[test]
