@@ -113,7 +113,9 @@ impl Speaker {
         }
         let mine = if there.contains(&self.node) { self.table.owned_by(self.node, &there) } else { BTreeSet::new() };
         let yielded: Vec<IpAddr> = self.owned.keys().copied().filter(|address| !mine.contains(address)).collect();
-        yielded.iter().for_each(|address| drop(self.owned.remove(address)));
+        for address in &yielded {
+            self.owned.remove(address);
+        }
         self.elected_by = Some(there);
         let taken: Vec<IpAddr> = mine.into_iter().filter(|address| !self.owned.contains_key(address)).collect();
         for address in &taken {

@@ -64,7 +64,7 @@ impl World {
         let mut service =
             json!({"metadata": {"name": name}, "spec": {"type": "LoadBalancer", "ports": [{"port": 80}]}});
         let more = spec.as_object().cloned().unwrap_or_default();
-        service["spec"].as_object_mut().map(|spec| spec.extend(more));
+        service["spec"].as_object_mut().into_iter().for_each(|spec| spec.extend(more.clone()));
         self.create(SERVICES, service).await.map(drop)
     }
 

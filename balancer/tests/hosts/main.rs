@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 use serde_json::{Value, json};
 use testkit::{Caller, Cluster, Component};
+use tokio_util::sync::CancellationToken;
 
 use net::{Answers, Net};
 
@@ -34,9 +35,12 @@ struct World {
     _cluster: Cluster,
     directory: tempfile::TempDir,
     balancers: Vec<Component>,
+    /// Ends the hosts' way to the API.
+    api: CancellationToken,
 }
 
 impl World {
+    /// None where this machine has no namespaces.
     async fn new() -> anyhow::Result<Option<World>> {
         let Some(net) = Net::new(&HOSTS) else { return Ok(None) };
         let cluster = Cluster::start().await?;
@@ -47,6 +51,7 @@ impl World {
             _cluster: cluster,
             directory: tempfile::tempdir()?,
             balancers: vec![],
+            api: CancellationToken::new(),
         };
         let kubeconfig = world.directory.path().join("kubeconfig");
         let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
@@ -58,7 +63,7 @@ impl World {
             let addresses = Net::addresses(at).map(|ip| json!({"type": "InternalIP", "address": ip}));
             let status = json!({"addresses": addresses, "conditions": [{"type": "Ready", "status": "True"}]});
             world.patch(&format!("/api/v1/nodes/{name}/status"), json!({"status": status})).await?;
-            world.net.reach(name, server)?;
+            world.net.reach(name, server, world.api.clone())?;
             let arguments = [
                 format!("--kubeconfig={}", kubeconfig.display()),
                 format!("--hostname-override={name}"),
@@ -86,9 +91,23 @@ impl World {
     }
 
     /// A Service of both families, with the addresses that are followed.
-    async fn service(&self) -> anyhow::Result<()> {
-        let spec = json!({"type": "LoadBalancer", "ipFamilyPolicy": "RequireDualStack", "ports": [{"port": 8080}]});
+    async fn service(&self, policy: &str) -> anyhow::Result<()> {
+        let spec = json!({"type": "LoadBalancer", "ipFamilyPolicy": "RequireDualStack", "ports": [{"port": 8080}],
+            "externalTrafficPolicy": policy});
         self.create("/api/v1/namespaces/default/services", json!({"metadata": {"name": "web"}, "spec": spec})).await
+    }
+
+    /// The Service has endpoints on these hosts, and no others.
+    async fn endpoints(&self, hosts: &[&str]) -> anyhow::Result<()> {
+        let path = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+        let endpoints: Vec<Value> =
+            hosts.iter().map(|host| json!({"addresses": ["10.0.0.1"], "nodeName": host})).collect();
+        let slice = json!({"metadata": {"name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
+            "addressType": "IPv4", "ports": [{"port": 8080}], "endpoints": endpoints});
+        if self.admin.get(&format!("{path}/web-1")).await?.code == 404 {
+            return self.create(path, slice).await;
+        }
+        self.patch(&format!("{path}/web-1"), json!({"endpoints": endpoints})).await
     }
 
     fn logs(&self) -> String {
@@ -147,7 +166,7 @@ impl World {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_address_follows_within_three_seconds() -> anyhow::Result<()> {
     let Some(mut world) = World::new().await? else { return Ok(()) };
-    world.service().await?;
+    world.service("Cluster").await?;
     let all = ADDRESSES.map(|address| world.net.keep_asking(address));
     for (address, answers) in ADDRESSES.iter().zip(&all) {
         // The process is killed: the host still answers who knows it, until the others say that the address is elsewhere.
@@ -183,5 +202,29 @@ async fn an_address_follows_within_three_seconds() -> anyhow::Result<()> {
         world.restart(at)?;
         world.until_back(answers, &first).await?;
     }
+    Ok(())
+}
+
+/// With the policy Local a host with endpoints answers, as long as there is one; and nothing of that needs the API.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_local_address_stays_with_its_endpoints_though_the_api_is_away() -> anyhow::Result<()> {
+    let Some(mut world) = World::new().await? else { return Ok(()) };
+    world.service("Local").await?;
+    let answers = world.net.keep_asking(ADDRESSES[0]);
+    // Nobody has endpoints: any host answers, for its proxy to refuse.
+    world.settled(&answers).await?;
+    for host in ["b", "c", "a"] {
+        world.endpoints(&[host]).await?;
+        world.until_back(&answers, host).await?;
+    }
+    world.endpoints(&["a", "c"]).await?;
+    let first = world.settled(&answers).await?;
+    let (at, other) = (world.at(&first), if first == "a" { "c" } else { "a" });
+    world.api.cancel();
+    let killed = Instant::now();
+    world.balancers[at].kill()?;
+    let (took, longest) = world.moved(&answers, &first, killed).await?;
+    assert!(took < MOST && longest < MOST, "{took:?} {longest:?} {}", world.logs());
+    assert_eq!(world.settled(&answers).await?, other);
     Ok(())
 }

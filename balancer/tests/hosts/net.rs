@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
 use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
 
 const PORT: u16 = 8080;
 /// How long a connection may take to be made.
@@ -104,17 +105,18 @@ impl Net {
         })
     }
 
-    /// A server of this process's network is at the same address of a host, for as long as this runtime lasts.
-    pub fn reach(&self, host: &str, server: SocketAddr) -> anyhow::Result<()> {
+    /// A server of this process's network is at the same address of a host, until that ends.
+    pub fn reach(&self, host: &str, server: SocketAddr, until: CancellationToken) -> anyhow::Result<()> {
         let listener = self.on(host, || TcpListener::bind(server))?;
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         component::supervisor::detached("reach", async move {
-            while let Ok((mut from, _)) = listener.accept().await {
-                component::supervisor::detached("reached", async move {
+            while let Some(Ok((mut from, _))) = until.run_until_cancelled(listener.accept()).await {
+                let copied = async move {
                     let mut to = tokio::net::TcpStream::connect(server).await?;
                     tokio::io::copy_bidirectional(&mut from, &mut to).await
-                });
+                };
+                component::supervisor::detached("reached", until.clone().run_until_cancelled_owned(copied));
             }
         });
         Ok(())
