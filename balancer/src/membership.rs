@@ -14,7 +14,7 @@ pub const BEAT: Duration = Duration::from_millis(400);
 /// Three beats that are not heard, and some time for a machine that is busy.
 pub const SILENCE: Duration = Duration::from_millis(1500);
 /// The most nodes that are listened to; what others say is dropped.
-const MOST: usize = 4096;
+pub const MOST: usize = 4096;
 
 /// See the module.
 #[derive(Debug)]

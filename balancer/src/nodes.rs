@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use client::Informer;
 use k8s_openapi::api::core::v1::Node;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 
 use crate::family::Family;
 
@@ -61,6 +61,18 @@ pub fn slices_of(slices: &Informer<EndpointSlice>, namespace: &str, name: &str) 
     slices.selected(namespace, Some((SERVICE_NAME, name)), |_| true)
 }
 
+/// The nodes with endpoints of a Service that its proxies lead to with the policy `Local`: ready ones, or where there are
+/// none anywhere, those that serve still while they end.
+pub fn with_any<'a>(slices: impl Iterator<Item = &'a EndpointSlice> + Clone) -> BTreeSet<String> {
+    let ready: BTreeSet<String> = slices.clone().flat_map(with_endpoints).collect();
+    if !ready.is_empty() {
+        return ready;
+    }
+    let serves = |endpoint: &&Endpoint| endpoint.conditions.as_ref().and_then(|c| c.serving).unwrap_or(true);
+    let all = slices.flat_map(|slice| slice.endpoints.iter().flatten()).filter(serves);
+    all.filter_map(|endpoint| endpoint.node_name.clone()).collect()
+}
+
 /// The nodes with endpoints that take new connections.
 pub fn with_endpoints(slice: &EndpointSlice) -> BTreeSet<String> {
     let ready = slice
@@ -74,6 +86,25 @@ pub fn with_endpoints(slice: &EndpointSlice) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn endpoints_that_end_are_led_to_where_no_others_are() {
+        let slice = |endpoints: &[(&str, bool, bool)]| -> EndpointSlice {
+            let endpoint = |(node, ready, serving): &(&str, bool, bool)| {
+                serde_json::json!({"nodeName": node, "addresses": ["10.0.0.1"],
+                    "conditions": {"ready": ready, "serving": serving, "terminating": !ready}})
+            };
+            let endpoints: Vec<_> = endpoints.iter().map(endpoint).collect();
+            serde_json::from_value(serde_json::json!({"addressType": "IPv4", "endpoints": endpoints})).unwrap()
+        };
+        let (ends, gone, ready) = (("a", false, true), ("b", false, false), ("c", true, true));
+        let check = |slices: &[EndpointSlice], expect: &[&str]| {
+            assert_eq!(with_any(slices.iter()).into_iter().collect::<Vec<_>>(), expect);
+        };
+        check(&[slice(&[ends, gone]), slice(&[ready])], &["c"]);
+        check(&[slice(&[ends, gone])], &["a"]);
+        check(&[slice(&[gone])], &[]);
+    }
 
     fn node(addresses: &[(&str, &str)]) -> Node {
         let addresses: Vec<_> =

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::election::Table;
 use crate::frames::{self, Heard, Mac, NodeId};
-use crate::membership::{BEAT, Membership};
+use crate::membership::{BEAT, MOST, Membership};
 
 /// When an address is told of after it was taken over.
 const TOLD: [Duration; 6] = [
@@ -25,6 +25,9 @@ const TOLD: [Duration; 6] = [
 ];
 /// And from then on.
 const TOLD_AGAIN: Duration = Duration::from_secs(30);
+/// Addresses that are told of at once, and the pause before the next ones: a link whose queue is full drops what is sent.
+const AT_ONCE: usize = 64;
+const PACE: Duration = Duration::from_millis(5);
 /// At most so often against another that claims an address: two that defend one would drown the link (RFC 5227).
 const DEFENCE: Duration = Duration::from_secs(10);
 
@@ -58,15 +61,18 @@ pub struct Speaker {
     /// Who was there at the last election; none if there was none on this table.
     elected_by: Option<BTreeSet<NodeId>>,
     owned: BTreeMap<IpAddr, Owned>,
+    /// The hardware addresses of other announcers.
+    peers: BTreeSet<Mac>,
     next_beat: Instant,
+    next_told: Instant,
 }
 
 impl Speaker {
     /// One that begins to listen.
     pub fn new(mac: Mac, own_ip: Option<Ipv4Addr>, node: NodeId, now: Instant) -> Speaker {
         let members = Membership::new(node, now);
-        let (table, owned) = (Arc::default(), BTreeMap::new());
-        Speaker { mac, own_ip, node, members, table, elected_by: None, owned, next_beat: now }
+        let (table, owned, peers) = (Arc::default(), BTreeMap::new(), BTreeSet::new());
+        Speaker { mac, own_ip, node, members, table, elected_by: None, owned, peers, next_beat: now, next_told: now }
     }
 
     /// What the API has now.
@@ -83,6 +89,10 @@ impl Speaker {
             }
             Heard::Beats { node, leaving, mac } if mac != self.mac => {
                 if self.members.hear(node, leaving, now) {
+                    if self.peers.len() >= MOST {
+                        self.peers.clear();
+                    }
+                    self.peers.insert(mac);
                     self.owned.values_mut().for_each(|owned| (owned.told, owned.due) = (0, now));
                     // It need not wait to know who is here.
                     self.next_beat = self.next_beat.min(now);
@@ -100,8 +110,11 @@ impl Speaker {
             return Vec::new();
         }
         owned.defended = Some(now);
-        let other: Vec<String> = mac.iter().map(|byte| format!("{byte:02x}")).collect();
-        tracing::warn!(%address, mac = other.join(":"), "somebody else claims an address that this node answers for");
+        // Another announcer's may be on the way still when it has yielded.
+        if !self.peers.contains(&mac) {
+            let other: Vec<String> = mac.iter().map(|byte| format!("{byte:02x}")).collect();
+            tracing::warn!(%address, mac = other.join(":"), "somebody else claims an address that this node answers for");
+        }
         frames::announcement(self.mac, address)
     }
 
@@ -131,8 +144,9 @@ impl Speaker {
             said.push(frames::heartbeat(self.mac, self.own_ip, self.node, false));
             self.next_beat = now + BEAT;
         }
-        for (address, owned) in &mut self.owned {
-            if now >= owned.due {
+        if now >= self.next_told {
+            let mut due = self.owned.iter_mut().filter(|(_, owned)| now >= owned.due);
+            for (address, owned) in due.by_ref().take(AT_ONCE) {
                 said.extend(frames::announcement(self.mac, *address));
                 owned.told += 1;
                 let pause = match (TOLD.get(owned.told), TOLD.get(owned.told - 1)) {
@@ -141,6 +155,9 @@ impl Speaker {
                 };
                 owned.due = now + pause;
             }
+            if due.next().is_some() {
+                self.next_told = now + PACE;
+            }
         }
         said
     }
@@ -148,7 +165,7 @@ impl Speaker {
     /// When there is something to elect or to say, if nothing is heard until then.
     pub fn due(&self, now: Instant) -> Instant {
         let beat = Some(self.next_beat).filter(|_| self.members.has_joined(now));
-        let told = self.owned.values().map(|owned| owned.due);
+        let told = self.owned.values().map(|owned| owned.due.max(self.next_told));
         told.chain(beat).chain(self.members.next_change(now)).min().unwrap_or(now + BEAT)
     }
 

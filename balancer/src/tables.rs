@@ -91,8 +91,8 @@ pub async fn follow(
         }
         let endpoints = |service: &Service| {
             let (namespace, name) = (key::namespace(&service.metadata), key::name(&service.metadata));
-            let slices = slices.as_ref().map(|slices| nodes::slices_of(slices, namespace, name));
-            slices.into_iter().flatten().flat_map(|slice| nodes::with_endpoints(&slice)).collect()
+            let slices = slices.as_ref().map(|slices| nodes::slices_of(slices, namespace, name)).unwrap_or_default();
+            nodes::with_any(slices.iter().map(AsRef::as_ref))
         };
         let now = table(&config, &all_services, &all_nodes, &endpoints);
         tables.send_if_modified(|before| {

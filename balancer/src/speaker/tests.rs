@@ -146,3 +146,19 @@ fn an_address_is_told_of_several_times_and_then_seldom() {
     link.pass(Duration::from_secs(60));
     assert_eq!(link.told, (TOLD.len() + 2) * 2);
 }
+
+#[test]
+fn many_addresses_are_told_of_in_turn() {
+    let mut link = Link::new(1, 200);
+    link.pass(SILENCE);
+    let Some(speaker) = &mut link.speakers[0] else { return };
+    let (mut now, begun, mut told) = (link.now, link.now, 0);
+    speaker.elect(now);
+    while told < 200 * 2 {
+        assert!(now - begun < Duration::from_millis(50), "{told}");
+        let said = speaker.say(now);
+        assert!(said.len() <= AT_ONCE * 2 + 1);
+        told += said.iter().filter(|frame| matches!(frames::read(frame), Some(Heard::Claims { .. }))).count();
+        now = speaker.due(now).max(now);
+    }
+}

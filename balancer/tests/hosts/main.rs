@@ -4,6 +4,8 @@
 //! Each announcer is a process in a network namespace. The API server is this process: cutting a host's link does not cut it
 //! off the API. In place of the proxy a rule translates the addresses at the same point of the host's path.
 
+#![allow(clippy::unwrap_used)]
+
 mod net;
 
 use std::time::{Duration, Instant};
