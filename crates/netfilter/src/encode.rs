@@ -29,7 +29,12 @@ mod message {
     pub(super) const DELETE_SET: u16 = 11;
     pub(super) const NEW_ELEMENTS: u16 = 12;
     pub(super) const DELETE_ELEMENTS: u16 = 14;
+    pub(super) const NEW_OBJECT: u16 = 18;
+    pub(super) const DELETE_OBJECT: u16 = 20;
 }
+
+/// `NFT_OBJECT_COUNTER`, of the objects that have names.
+pub(crate) const COUNTER: u32 = 1;
 
 /// The first attributes of all of them: the table, and the name of what is in it.
 const TABLE: u16 = 1;
@@ -117,6 +122,15 @@ impl Encoder {
             Change::DeleteSet(table, name) => {
                 self.message(of, message::DELETE_SET, 0, table, |set| set.text(NAME, name));
             }
+            Change::AddCounter(table, name) => self.message(of, message::NEW_OBJECT, CREATE, table, |object| {
+                object.text(2, name);
+                object.u32(3, COUNTER);
+                object.nested(4, |_| ());
+            }),
+            Change::DeleteCounter(table, name) => self.message(of, message::DELETE_OBJECT, 0, table, |object| {
+                object.text(2, name);
+                object.u32(3, COUNTER);
+            }),
             Change::AddElements(table, set, all) => {
                 self.elements(of, (message::NEW_ELEMENTS, CREATE), table, set, None, all);
             }

@@ -55,7 +55,7 @@ impl Socket {
         Ok(Some(all))
     }
 
-    fn dump(
+    pub(crate) fn dump(
         &mut self,
         table: &Table,
         kind: u16,
@@ -73,7 +73,7 @@ impl Socket {
     }
 }
 
-fn text(value: &[u8]) -> Option<String> {
+pub(crate) fn text(value: &[u8]) -> Option<String> {
     let end = value.iter().position(|byte| *byte == 0).unwrap_or(value.len());
     String::from_utf8(value[..end].to_vec()).ok()
 }

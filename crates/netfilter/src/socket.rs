@@ -3,6 +3,7 @@
 use std::{
     io,
     os::fd::{AsRawFd, OwnedFd},
+    time::Duration,
 };
 
 use nix::{
@@ -136,6 +137,20 @@ impl Socket {
         let mut writer = Writer::default();
         writer.message(head, body);
         sendto(self.0.as_raw_fd(), &writer.into_bytes(), &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
+        Ok(())
+    }
+
+    /// Receives what the kernel tells by itself, at once or before `patience` is over.
+    pub(crate) fn received(&mut self, patience: Duration, mut each: impl FnMut(&Message<'_>)) -> io::Result<()> {
+        let patience = TimeVal::new(patience.as_secs() as i64, i64::from(patience.subsec_micros()));
+        setsockopt(&self.0, sockopt::ReceiveTimeout, &patience)?;
+        let mut buffer = vec![0; BUFFER];
+        let n = match recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+            // Nothing yet, or more than there was room for: that is lost, and the rest comes.
+            Err(Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS) => return Ok(()),
+            received => received?,
+        };
+        Message::all(&buffer[..n]).for_each(|message| each(&message));
         Ok(())
     }
 

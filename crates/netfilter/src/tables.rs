@@ -261,6 +261,8 @@ pub enum Statement {
     SourceIsLocal,
     /// Likewise.
     DestinationIsLocal,
+    /// It is one by which neighbours on a link find each other in IPv6 (ICMPv6 133 to 137): the kernel tracks no flow of it.
+    Neighbours,
     /// The fields are (or are not) a key of the set.
     In(Vec<Field>, String, bool),
     /// The field is (or is not) in one of these ranges or values.
@@ -285,6 +287,8 @@ pub enum Statement {
     Reject,
     /// It is counted.
     Count,
+    /// It is counted in the table's counter of that name.
+    CountIn(String),
     /// Not more often than so many a second, after a burst of as many.
     Limit(u32),
     /// It is told to who listens to that group, with these words before it.

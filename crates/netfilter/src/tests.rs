@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    Change, Error, Socket, Transaction,
+    Change, Error, Log, Socket, Transaction,
     tables::{
         Data, Datum, Element, Field, Hook, Kind, Point, Rule, Set, Statement, Table, Transport, Type, Verdict, Version,
     },
@@ -38,6 +38,11 @@ impl Net {
             Socket::open().expect("a socket")
         });
         opened.join().expect("a socket in the namespace")
+    }
+
+    fn ip(&self, arguments: &str) {
+        let done = Command::new("ip").args(["-n", &self.0]).args(arguments.split(' ')).status();
+        assert!(done.is_ok_and(|status| status.success()), "ip {arguments}");
     }
 
     /// What it prints.
@@ -109,6 +114,7 @@ fn everything(version: Version) -> Transaction {
         chain("three"),
         chain("draws"),
     ]);
+    transaction.push(Change::AddCounter(t.clone(), "counted/x.y".to_owned()));
     for set in [&services, &endpoints, &plain, &clients, &nets, &peers] {
         transaction.push(Change::AddSet(t.clone(), set.clone()));
     }
@@ -181,6 +187,10 @@ fn everything(version: Version) -> Transaction {
             Statement::TranslateTo(to),
         ],
     );
+    rule("three", vec![Statement::CountIn("counted/x.y".into()), verdict(Verdict::Return)]);
+    if version == Version::V6 {
+        rule("three", vec![Statement::Neighbours, verdict(Verdict::Accept)]);
+    }
     rule("draws", vec![Statement::Draw(vec![goto("one"), goto("two")])]);
     transaction
 }
@@ -272,6 +282,97 @@ fn a_refusal_names_the_change_and_leaves_everything_as_it_was() {
     let mut change = Transaction::default();
     change.push(Change::AddSet(t, set));
     assert!(matches!(socket.apply(&change), Err(Error::Refused { .. })), "another set of that name is there");
+}
+
+/// Sends datagrams to itself.
+fn send(net: &Net, datagrams: usize) {
+    let namespace = std::fs::File::open(format!("/run/netns/{}", net.0)).unwrap();
+    net.ip("link set lo up");
+    let sender = std::thread::spawn(move || {
+        nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        let socket = std::net::UdpSocket::bind("127.0.0.1:4000").unwrap();
+        (0..datagrams).for_each(|_| drop(socket.send_to(b"?", "127.0.0.1:53")));
+    });
+    sender.join().unwrap();
+}
+
+/// The table has a counter, and tells of what it drops.
+fn counting(net: &Net) -> Socket {
+    let (mut socket, t) = (net.socket(), table(Version::V4));
+    let mut made = Transaction::default();
+    made.extend([
+        Change::AddTable(t.clone()),
+        Change::AddCounter(t.clone(), "dropped".to_owned()),
+        Change::AddChain(
+            t.clone(),
+            "input".to_owned(),
+            Some(Hook { kind: Kind::Filter, point: Point::Input, priority: 0 }),
+        ),
+        Change::AddRule(
+            t.clone(),
+            "input".to_owned(),
+            vec![
+                Statement::Is(Field::DestinationPort, Datum::Port(53), true),
+                Statement::CountIn("dropped".to_owned()),
+                Statement::Log(77, "no".to_owned()),
+                Statement::Verdict(Verdict::Drop),
+            ],
+        ),
+    ]);
+    socket.apply(&made).unwrap();
+    socket
+}
+
+#[test]
+fn counters_count_across_changes_of_the_rules_that_use_them() {
+    let Some(net) = Net::new() else { return };
+    let (mut socket, t) = (counting(&net), table(Version::V4));
+    send(&net, 2);
+    let counted = |packets: u64| vec![crate::Counted { name: "dropped".to_owned(), packets, bytes: packets * 29 }];
+    assert_eq!(socket.counters(&t).unwrap(), counted(2));
+    let mut change = Transaction::default();
+    change.extend([
+        Change::AddCounter(t.clone(), "dropped".to_owned()),
+        Change::FlushChain(t.clone(), "input".to_owned()),
+        Change::AddRule(
+            t.clone(),
+            "input".to_owned(),
+            vec![Statement::CountIn("dropped".to_owned()), Statement::Verdict(Verdict::Drop)],
+        ),
+    ]);
+    socket.apply(&change).unwrap();
+    send(&net, 1);
+    assert_eq!(socket.counters(&t).unwrap(), counted(3));
+    let mut change = Transaction::default();
+    change.extend([
+        Change::FlushChain(t.clone(), "input".to_owned()),
+        Change::DeleteCounter(t.clone(), "dropped".to_owned()),
+    ]);
+    socket.apply(&change).unwrap();
+    assert_eq!(socket.counters(&t).unwrap(), []);
+    assert_eq!(socket.counters(&table(Version::V6)).unwrap(), [], "there is no such table");
+}
+
+#[test]
+fn who_listens_to_a_group_is_told_of_packets() {
+    let Some(net) = Net::new() else { return };
+    let _table = counting(&net);
+    let namespace = std::fs::File::open(format!("/run/netns/{}", net.0)).unwrap();
+    let opened = std::thread::spawn(move || {
+        nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        (Log::open(77).unwrap(), Log::open(77).map(drop).unwrap_err().raw_os_error())
+    });
+    let (mut log, second) = opened.join().unwrap();
+    assert_eq!(second, Some(nix::errno::Errno::EBUSY as i32), "one listens to a group");
+    send(&net, 1);
+    let mut seen = Vec::new();
+    while seen.is_empty() {
+        seen = log.next(Duration::from_secs(20)).unwrap();
+        assert!(!seen.is_empty(), "nothing is told");
+    }
+    let [seen] = seen.as_slice() else { panic!("{seen:?}") };
+    assert_eq!((seen.words.as_str(), seen.protocol), ("no", 17));
+    assert_eq!((seen.source.port(), seen.destination), (4000, "127.0.0.1:53".parse().unwrap()));
 }
 
 #[test]

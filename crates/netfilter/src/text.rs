@@ -173,6 +173,7 @@ impl Display for Statement {
             Statement::Interface(field, name, is) => write!(f, "{field} {}\"{name}\"", operator(*is)),
             Statement::SourceIsLocal => f.write_str("fib saddr type local"),
             Statement::DestinationIsLocal => f.write_str("fib daddr type local"),
+            Statement::Neighbours => f.write_str("icmpv6 type 133-137"),
             Statement::In(fields, set, is) => write!(f, "{} {}@{set}", parts(fields), operator(*is)),
             Statement::Among(field, elements, is) => {
                 write!(f, "{field} {}{{ {} }}", operator(*is), Joined(elements, ", "))
@@ -193,6 +194,7 @@ impl Display for Statement {
             Statement::Masquerade => f.write_str("masquerade fully-random"),
             Statement::Reject => f.write_str("reject"),
             Statement::Count => f.write_str("counter"),
+            Statement::CountIn(name) => write!(f, "counter name \"{name}\""),
             Statement::Limit(rate) => write!(f, "limit rate {rate}/second burst {rate} packets"),
             Statement::Log(group, words) => write!(f, "log prefix \"{words}\" group {group}"),
             Statement::Verdict(verdict) => verdict.fmt(f),
@@ -215,6 +217,8 @@ impl Display for Change {
                 write!(f, "add {} {table} {} {set}", kind(set.data != Data::None), set.name)
             }
             Change::DeleteSet(table, name) => write!(f, "delete set {table} {name}"),
+            Change::AddCounter(table, name) => write!(f, "add counter {table} {name}"),
+            Change::DeleteCounter(table, name) => write!(f, "delete counter {table} {name}"),
             Change::AddElements(table, set, elements) => {
                 write!(f, "add element {table} {} {{ {} }}", set.name, Joined(elements, ", "))
             }

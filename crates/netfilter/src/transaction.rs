@@ -21,6 +21,10 @@ pub enum Change {
     AddSet(Table, Set),
     /// It goes; no rule uses it.
     DeleteSet(Table, String),
+    /// The counter is there; it may have been, and then it goes on from where it is.
+    AddCounter(Table, String),
+    /// It goes; no rule uses it.
+    DeleteCounter(Table, String),
     /// Elements of it; those that are there may be added again, if they lead to the same.
     AddElements(Table, Set, Vec<Element>),
     /// They go; they are there.

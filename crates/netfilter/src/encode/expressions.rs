@@ -3,12 +3,16 @@
 use crate::netlink::Attributes;
 use crate::tables::{Datum, Field, Statement, Type, Version};
 
-use super::{bytes, put, type_of, value, verdict, width};
+use super::{COUNTER, bytes, put, type_of, value, verdict, width};
 
 /// Where a rule's verdict goes.
 const VERDICT_REGISTER: u32 = 0;
 /// The first of sixteen registers of four bytes.
 const REGISTER: u32 = 8;
+
+/// `NFT_CMP_LTE`, `NFT_CMP_GTE`.
+const AT_MOST: u32 = 3;
+const AT_LEAST: u32 = 5;
 
 /// The expressions of a rule that are being written.
 pub(super) struct Expressions<'l, 'm> {
@@ -60,6 +64,15 @@ impl Expressions<'_, '_> {
             }
             Statement::SourceIsLocal => self.is_local(1),
             Statement::DestinationIsLocal => self.is_local(2),
+            Statement::Neighbours => {
+                const ICMP6: u8 = 58;
+                self.load(Field::Protocol, REGISTER);
+                self.compare(true, &[ICMP6]);
+                self.payload(REGISTER, 2, 0, 1);
+                // From a router's solicitation to a redirect.
+                self.compare_as(AT_LEAST, &[133]);
+                self.compare_as(AT_MOST, &[137]);
+            }
             Statement::In(fields, set, is) => {
                 self.key(fields);
                 self.lookup((set, None), None, *is);
@@ -118,6 +131,10 @@ impl Expressions<'_, '_> {
                 });
             }
             Statement::Count => self.expression("counter", |_| ()),
+            Statement::CountIn(name) => self.expression("objref", |out| {
+                out.u32(1, COUNTER);
+                out.text(2, name);
+            }),
             Statement::Limit(rate) => self.expression("limit", |out| {
                 out.u64(1, u64::from(*rate));
                 out.u64(2, 1);
@@ -193,9 +210,13 @@ impl Expressions<'_, '_> {
     }
 
     fn compare(&mut self, equal: bool, with: &[u8]) {
+        self.compare_as(u32::from(!equal), with);
+    }
+
+    fn compare_as(&mut self, operator: u32, with: &[u8]) {
         self.expression("cmp", |out| {
             out.u32(1, REGISTER);
-            out.u32(2, u32::from(!equal));
+            out.u32(2, operator);
             value(out, 3, with);
         });
     }
