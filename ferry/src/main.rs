@@ -32,6 +32,7 @@ const USAGE: &str = "Kubernetes as one program.
   proxy               as kube-proxy, and cluster DNS
   network             the pods' network between nodes
   balancer            addresses for Services of type LoadBalancer, and who answers for them
+  policies            network policies on a node
   kubectl             as kubectl
 
   image FILE          writes container images of this program to an OCI archive
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         "proxy" => daemon(proxy::main(argv)),
         "network" => daemon(network::main(argv)),
         "balancer" => daemon(balancer::main(argv)),
+        "policies" => daemon(policies::main(argv)),
         "kubelet" => daemon(kubelet::main(argv)),
         "scheduler" => daemon(scheduler::main(argv)),
         "kubectl" => ExitCode::from(u8::try_from(kubectl::main(argv)).unwrap_or(1)),
