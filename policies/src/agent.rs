@@ -84,6 +84,9 @@ pub async fn run(config: Config, informers: Informers, tasks: Supervisor) -> any
     if tasks.token().is_cancelled() {
         return Ok(());
     }
+    if !nodes.has(None, &config.node_name) {
+        tracing::warn!(node = config.node_name, "there is no such node yet: no pod is one of this machine's");
+    }
     tracing::info!(node = config.node_name, "enforcing network policies with nftables");
     Agent::new(&config, kernel, tracker, health).run(tasks.token()).await;
     Ok(())
@@ -103,6 +106,10 @@ async fn hold(kernel: &Kernel, version: Version) -> Result<(), netfilter::Error>
             return Ok(());
         }
     }
+    tracing::info!(
+        ?version,
+        "no rules are left from before: nothing new is forwarded until policies and pods are known"
+    );
     kernel.apply(base::hold(&names[0])).await
 }
 

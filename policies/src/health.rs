@@ -84,35 +84,25 @@ impl Health {
         let name = "ferry_policies_sync_duration_seconds";
         out.head(name, "How long it took to bring what changed to the kernel", Histogram::KIND);
         self.sync_seconds.write(name, &[], &[], out);
-        let series: [(_, _, &dyn Fn(&str, &mut Text), _); 4] = [
-            (
-                "ferry_policies_sync_failures_total",
-                "Updates that the kernel did not take",
-                &|name, out| self.failures.write(name, &[], &[], out),
-                Counter::KIND,
-            ),
+        let counters = [
+            ("ferry_policies_sync_failures_total", "Updates that the kernel did not take", &self.failures),
             (
                 "ferry_policies_denials_untold_total",
-                "Dropped packets that no Event tells of, as there were too many",
-                &|name, out| self.untold.write(name, &[], &[], out),
-                Counter::KIND,
-            ),
-            (
-                "ferry_policies_pods",
-                "Pods that policies can say something of, in the cluster",
-                &|name, out| self.pods.write(name, &[], &[], out),
-                Gauge::KIND,
-            ),
-            (
-                "ferry_policies_policies",
-                "Policies in the cluster",
-                &|name, out| self.policies.write(name, &[], &[], out),
-                Gauge::KIND,
+                "Dropped packets that no Event tells of: it was told already, or there were too many",
+                &self.untold,
             ),
         ];
-        for (name, help, write, kind) in series {
-            out.head(name, help, kind);
-            write(name, out);
+        for (name, help, counter) in counters {
+            out.head(name, help, Counter::KIND);
+            counter.write(name, &[], &[], out);
+        }
+        let gauges = [
+            ("ferry_policies_pods", "Pods in the cluster that policies can say something of", &self.pods),
+            ("ferry_policies_policies", "Policies in the cluster", &self.policies),
+        ];
+        for (name, help, gauge) in gauges {
+            out.head(name, help, Gauge::KIND);
+            gauge.write(name, &[], &[], out);
         }
     }
 }

@@ -242,6 +242,8 @@ impl Table {
             self.pending.sets.insert(set.clone());
         }
         if !gone.is_empty() {
+            // By their keys alone.
+            let gone = gone.into_iter().map(|element| Element { value: tables::Value::None, ..element }).collect();
             out.push(Change::DeleteElements(name.clone(), definition.clone(), gone));
         }
         if !come.is_empty() {
@@ -280,3 +282,6 @@ impl Table {
 fn filled<'r>(table: &'r tables::Table, chain: &'r str, rules: &'r [Rule]) -> impl Iterator<Item = Change> + 'r {
     rules.iter().map(move |rule| Change::AddRule(table.clone(), chain.to_owned(), rule.clone()))
 }
+
+#[cfg(test)]
+mod tests;

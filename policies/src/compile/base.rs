@@ -134,9 +134,9 @@ pub(super) fn rules(version: Version) -> Vec<(&'static str, Rule)> {
         rules.push((chain, vec![among(field, RANGES, true), among(field, PODS, false), unknown()]));
         rules.push((chain, vec![Statement::VerdictMap(vec![field], map.to_owned())]));
     }
-    // No router passes these on: they are between pods, on a bridge.
+    // No router passes these on: they are between pods, on a bridge. Some are told to all that listen there, and count nothing.
     if version == Version::V6 {
-        rules.push((HOOKS[0].0, vec![among(source, LINK_LOCAL, true), unknown()]));
+        rules.push((HOOKS[0].0, vec![among(source, LINK_LOCAL, true), Statement::Verdict(Verdict::Drop)]));
     }
     rules.extend(denied("unknown", UNKNOWN).into_iter().map(|rule| (UNKNOWN, rule)));
     rules

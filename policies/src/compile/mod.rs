@@ -189,37 +189,10 @@ impl Compiler {
         let twice = [Datum::Address(ip); 2];
         self.wanted.set_elements_of(base::PODS, ip, local.then(|| Element::of([twice[0]])));
         self.wanted.set_elements_of(base::THEMSELVES, ip, local.then(|| Element::of(twice)));
-        let names: Vec<String> = self.live.keys().cloned().collect();
-        names.iter().for_each(|name| self.fill(name, ip));
+        let Compiler { live, owners, namespaces, dns, wanted, .. } = self;
+        let of = Of { ip, owner: owners.get(&ip).map(Arc::as_ref), namespaces, dns };
+        live.iter().for_each(|(name, live)| of.fill(name, &live.members, wanted));
         self.lead(ip);
-    }
-
-    /// The elements of a set that are of an address.
-    fn fill(&mut self, name: &str, ip: IpAddr) {
-        let Some(live) = self.live.get(name) else { return };
-        let owner = self.owners.get(&ip);
-        match &live.members {
-            Members::Fixed(..) => {}
-            Members::Pods(selection) => {
-                let taken = owner.is_some_and(|pod| {
-                    let labels = self.namespaces.get(&pod.namespace).map(Arc::as_ref);
-                    selection.takes(&pod.namespace, labels, &pod.labels)
-                });
-                self.wanted.set_elements_of(name, ip, taken.then(|| Element::of([Datum::Address(ip)])));
-            }
-            Members::Port(transport, port) => {
-                let of_pod = owner.and_then(|pod| pod.ports.get(&(*transport, port.clone()))).copied();
-                let of_host = self.dns.iter().filter(|endpoint| {
-                    !endpoint.is_pod && endpoint.ip == ip && (endpoint.transport, &endpoint.name) == (*transport, port)
-                });
-                let numbers: BTreeSet<u16> = of_host.map(|endpoint| endpoint.port).chain(of_pod).collect();
-                self.wanted.set_elements_of(
-                    name,
-                    ip,
-                    numbers.into_iter().map(|number| destination(ip, *transport, number)),
-                );
-            }
-        }
     }
 
     /// Leads an address to the chains of the policies that its pod is subject to.
@@ -346,7 +319,11 @@ impl Compiler {
         }
         let hosts = self.dns.iter().map(|endpoint| endpoint.ip);
         let all: BTreeSet<IpAddr> = self.owners.keys().copied().chain(hosts).collect();
-        all.into_iter().for_each(|ip| self.fill(name, ip));
+        let Compiler { owners, namespaces, dns, wanted, .. } = self;
+        for ip in all {
+            let of = Of { ip, owner: owners.get(&ip).map(Arc::as_ref), namespaces, dns };
+            of.fill(name, members, wanted);
+        }
     }
 
     fn release_set(&mut self, name: &str) {
@@ -355,6 +332,38 @@ impl Compiler {
         if live.users == 0 {
             self.live.remove(name);
             self.wanted.remove_set(name);
+        }
+    }
+}
+
+/// An address, and what its elements follow from.
+struct Of<'c> {
+    ip: IpAddr,
+    owner: Option<&'c Pod>,
+    namespaces: &'c HashMap<String, Arc<Labels>>,
+    dns: &'c BTreeSet<DnsEndpoint>,
+}
+
+impl Of<'_> {
+    /// Its elements of a set.
+    fn fill(&self, name: &str, members: &Members, wanted: &mut Wanted) {
+        match members {
+            Members::Fixed(..) => {}
+            Members::Pods(selection) => {
+                let taken = self.owner.is_some_and(|pod| {
+                    let labels = self.namespaces.get(&pod.namespace).map(Arc::as_ref);
+                    selection.takes(&pod.namespace, labels, &pod.labels)
+                });
+                wanted.set_elements_of(name, self.ip, taken.then(|| Element::of([Datum::Address(self.ip)])));
+            }
+            Members::Port(transport, port) => {
+                let of_pod = self.owner.and_then(|pod| pod.ports.get(&(*transport, port.clone()))).copied();
+                let here = self.dns.iter().filter(|endpoint| endpoint.ip == self.ip && !endpoint.is_pod);
+                let of_host = here.filter(|endpoint| (endpoint.transport, &endpoint.name) == (*transport, port));
+                let numbers: BTreeSet<u16> = of_host.map(|endpoint| endpoint.port).chain(of_pod).collect();
+                let elements = numbers.into_iter().map(|number| destination(self.ip, *transport, number));
+                wanted.set_elements_of(name, self.ip, elements);
+            }
         }
     }
 }

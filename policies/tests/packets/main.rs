@@ -18,6 +18,7 @@ use netfilter::tables::Version;
 use netfilter::{Log, Socket};
 use serde_json::{Value, json};
 
+mod agent;
 mod net;
 mod scale;
 

@@ -14,7 +14,7 @@ fn a_hundred_policies_on_a_thousand_pods_and_one_more() {
         let pod = json!({
             "metadata": {"name": n.to_string(), "namespace": "x", "labels": labels(n)},
             // A hundred of them are on this node.
-            "spec": {"nodeName": if n % 10 == 0 { "n" } else { "m" }, "containers": [{"name": "c", "ports": [{"name": "web", "containerPort": 8080}]}]},
+            "spec": {"nodeName": if n.is_multiple_of(10) { "n" } else { "m" }, "containers": [{"name": "c", "ports": [{"name": "web", "containerPort": 8080}]}]},
             "status": {"podIPs": [{"ip": format!("10.2.{high}.{low}")}, {"ip": format!("fd00:2::{high:x}{low:02x}")}]}});
         (("x".to_owned(), n.to_string()), model::pod(&serde_json::from_value(pod).unwrap(), "n"))
     };
