@@ -42,7 +42,8 @@ impl Log {
     /// In the network namespace of this thread.
     ///
     /// # Errors
-    /// Somebody listens to that group, there is no such log, or the kernel does not let us.
+    /// Somebody listens to that group (which the kernel answers as if it did not let us), there is no such log, or the kernel
+    /// does not let us.
     pub fn open(group: u16) -> io::Result<Self> {
         let mut socket = Socket::open()?;
         let head = || Head { kind: CONFIG, flags: ACK, resource: group, ..Head::default() };
