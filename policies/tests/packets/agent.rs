@@ -107,7 +107,7 @@ fn the_api_is_followed_and_rules_outlive_the_agent() {
     runtime.block_on(run_pod(&admin, 2, "client"));
     let _inside = runtime.enter();
     let agent = Running::start(&net, &cluster);
-    wait(|| get(&net, 10246, "/healthz")== "ok");
+    wait(|| get(&net, 10246, "/healthz") == "ok");
     assert!(net.reaches("2", "10.1.0.1:8080") && net.reaches("3", "10.1.0.1:8080"));
     let policies = "/apis/networking.k8s.io/v1/namespaces/x/networkpolicies";
     let policy = |label: &str| {

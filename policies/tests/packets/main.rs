@@ -19,6 +19,7 @@ use netfilter::{Log, Socket};
 use serde_json::{Value, json};
 
 mod agent;
+mod kinds;
 mod net;
 mod scale;
 

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use netfilter::Socket;
 use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, socket};
 
 /// How long something that must come about is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -140,6 +142,18 @@ impl Net {
         })
         .join()
         .unwrap()
+    }
+
+    /// Sends a packet of any protocol from one pod to another.
+    pub fn send(&self, from: u8, to: u8, protocol: u8, payload: &[u8]) {
+        let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0, 10, 1, 0, from, 10, 1, 0, to];
+        packet.extend(payload);
+        self.on(&from.to_string(), move || {
+            let socket = socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw).unwrap();
+            sendto(socket.as_raw_fd(), &packet, &SockaddrIn::new(10, 1, 0, to, 0), MsgFlags::empty()).unwrap();
+        })
+        .join()
+        .unwrap();
     }
 
     /// A connection that stays.
