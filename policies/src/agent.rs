@@ -205,13 +205,12 @@ impl Agent {
             self.tables = versions().map(made).collect();
         }
         let tables = &mut self.tables;
-        let (anew, health) = (self.anew, &self.health);
-        self.tracker.take(|facts, changed| {
-            health.pods.set(facts.pods() as i64);
-            health.policies.set(facts.policies.len() as i64);
+        let anew = self.anew;
+        let known = self.tracker.take(|facts, changed| {
             for (compiler, _) in tables.iter_mut() {
                 if anew { compiler.all(facts) } else { changed.tell(facts, compiler) }
             }
+            [facts.pods(), facts.policies.len()]
         });
         self.anew = false;
         let mut ok = true;
@@ -226,6 +225,9 @@ impl Agent {
                 table.resync();
                 ok = false;
             }
+        }
+        if ok {
+            self.health.enforced(known);
         }
         ok
     }

@@ -31,10 +31,8 @@ pub struct Health {
     failures: Counter,
     /// Events that were not told of, as too many were.
     pub untold: Counter,
-    /// Pods and policies that are known.
-    pub pods: Gauge,
-    /// See [`Health::pods`].
-    pub policies: Gauge,
+    pods: Gauge,
+    policies: Gauge,
 }
 
 impl Health {
@@ -61,6 +59,12 @@ impl Health {
         self.sync_seconds.observe(took.as_secs_f64());
         *self.waiting_since.lock() = None;
         self.synced.store(true, Ordering::Release);
+    }
+
+    /// The kernel has what follows of so many pods and policies.
+    pub fn enforced(&self, [pods, policies]: [usize; 2]) {
+        self.pods.set(pods as i64);
+        self.policies.set(policies as i64);
     }
 
     /// Applying failed.
@@ -97,8 +101,12 @@ impl Health {
             counter.write(name, &[], &[], out);
         }
         let gauges = [
-            ("ferry_policies_pods", "Pods in the cluster that policies can say something of", &self.pods),
-            ("ferry_policies_policies", "Policies in the cluster", &self.policies),
+            ("ferry_policies_pods", "Pods in the cluster of which the kernel has what policies say", &self.pods),
+            (
+                "ferry_policies_policies",
+                "Policies in the cluster of which the kernel has what they say",
+                &self.policies,
+            ),
         ];
         for (name, help, gauge) in gauges {
             out.head(name, help, Gauge::KIND);

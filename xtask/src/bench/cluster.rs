@@ -54,6 +54,11 @@ impl<'l> Cluster<'l> {
         self.launcher.start_proxy(&mut self.launched)
     }
 
+    /// Starts the agent for policies of the first node.
+    pub(crate) fn policies(&mut self) -> anyhow::Result<()> {
+        self.launcher.start_policies(&mut self.launched)
+    }
+
     /// Starts parts, and waits until they have looked at everything that there is.
     pub(crate) async fn settled(&mut self, parts: &[Part]) -> anyhow::Result<()> {
         for part in parts {

@@ -193,6 +193,14 @@ impl Launcher {
         Ok(())
     }
 
+    /// Starts the agent for policies of the first node, likewise.
+    pub(crate) fn start_policies(&self, launched: &mut Launched) -> anyhow::Result<()> {
+        let mut command = self.programs.command("policies", "policies");
+        command.arg("--hostname-override=node-00000").arg(self.flag("kubeconfig", "policies.conf"));
+        launched.children.push(("policies", run(command, &self.file("policies.log"))?));
+        Ok(())
+    }
+
     /// Starts a part beside the API server, and returns when it says that it is healthy: it has then begun to look around.
     pub(crate) async fn start_part(&self, part: Part, launched: &mut Launched) -> anyhow::Result<()> {
         let port = free_port()?;

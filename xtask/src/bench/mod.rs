@@ -38,8 +38,8 @@ use report::Report;
 #[command(name = "cargo xtask bench")]
 struct Flags {
     /// Shapes to run, comma separated: start, memory, sequential, create, get, list, watch, restart, pods; and of clusters:
-    /// deployment, schedule, job, daemonset, statefulsets, autoscalers, manager-memory, services (the proxy, in a network
-    /// namespace: only where it is named). Default: all others
+    /// deployment, schedule, job, daemonset, statefulsets, autoscalers, manager-memory, services (the proxy) and policies (both
+    /// in a network namespace, and only where they are named). Default: all others
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Objects of the sequential shape
@@ -128,7 +128,7 @@ pub(crate) struct Target {
 /// Runs the benchmark.
 pub(crate) fn main(argv: Vec<String>) -> anyhow::Result<()> {
     let flags = Flags::parse_from(std::iter::once("bench".to_owned()).chain(argv.iter().cloned()));
-    if flags.only.iter().any(|shape| shape == "services") && !network::is_own() {
+    if flags.only.iter().any(|shape| shapes::cluster::OF_PACKETS.contains(&shape.as_str())) && !network::is_own() {
         return Err(network::enter(&argv));
     }
     // One thread: a generator that takes both cores of a small machine measures itself.

@@ -15,6 +15,7 @@ const CERTIFICATES: &[(&str, &[&str], &str, Option<&str>)] = &[
     ("manager", &[], "system:kube-controller-manager", None),
     ("scheduler", &[], "system:kube-scheduler", None),
     ("proxy", &[], "system:kube-proxy", None),
+    ("policies", &[], "ferry:policies", None),
 ];
 
 /// Writes all of it into a folder, for an API server on a port of this machine.

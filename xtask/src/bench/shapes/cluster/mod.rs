@@ -3,6 +3,7 @@
 
 mod autoscalers;
 mod memory;
+mod policies;
 mod schedule;
 mod services;
 mod workloads;
@@ -18,8 +19,20 @@ use crate::bench::{Flags, objects};
 const NAMESPACE: &str = "bench";
 
 /// The shapes by name, in the order in which they run.
-pub(crate) const NAMES: &[&str] =
-    &["deployment", "schedule", "job", "daemonset", "statefulsets", "autoscalers", "manager-memory", "services"];
+pub(crate) const NAMES: &[&str] = &[
+    "deployment",
+    "schedule",
+    "job",
+    "daemonset",
+    "statefulsets",
+    "autoscalers",
+    "manager-memory",
+    "services",
+    "policies",
+];
+
+/// Those of them that change rules of packets, and run only where they are named.
+pub(crate) const OF_PACKETS: &[&str] = &["services", "policies"];
 
 /// Every shape that is wanted.
 pub(crate) async fn run(launcher: &Launcher, flags: &Flags, report: &mut Report) -> anyhow::Result<()> {
@@ -34,8 +47,9 @@ pub(crate) async fn run(launcher: &Launcher, flags: &Flags, report: &mut Report)
             "job" => workloads::job(launcher, sizes, report).await?,
             "daemonset" => workloads::daemon_set(launcher, sizes, report).await?,
             "statefulsets" => workloads::stateful_sets(launcher, sizes, report).await?,
-            "services" if flags.only.is_empty() => {}
+            name if OF_PACKETS.contains(&name) && flags.only.is_empty() => {}
             "services" => services::services(launcher, sizes, report).await?,
+            "policies" => policies::policies(launcher, sizes, report).await?,
             "autoscalers" => autoscalers::autoscalers(launcher, sizes, report).await?,
             _ => memory::owned_pods(launcher, sizes, report).await?,
         }
@@ -76,6 +90,12 @@ pub(crate) struct Sizes {
     /// Services of the proxy
     #[arg(long, default_value_t = 10_000)]
     services: usize,
+    /// Network policies
+    #[arg(long, default_value_t = 100)]
+    policies: usize,
+    /// Pods that they are about
+    #[arg(long, default_value_t = 1_000)]
+    policy_pods: usize,
     /// Pods that the controller manager has in memory
     #[arg(long, default_value_t = 50_000)]
     owned_pods: usize,
