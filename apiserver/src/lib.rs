@@ -15,9 +15,11 @@ pub mod command;
 pub mod filters;
 pub mod listener;
 pub mod pki;
+pub mod restore;
 pub mod start;
 
 pub use model::VERSION;
+pub use model::request_info::SNAPSHOT;
 
 /// Everything that serving a request needs: what endpoints need, and what the filters before them do.
 pub struct Server {

@@ -8,6 +8,7 @@ mod join;
 mod leave;
 mod pause;
 mod token;
+mod snapshot;
 mod up;
 
 use std::{future::Future, process::ExitCode};
@@ -24,6 +25,7 @@ const USAGE: &str = "Kubernetes as one program.
   leave               takes it away from that again
   install             puts this program and its systemd units in place
   uninstall           takes them away again
+  snapshot            backups of a whole cluster, and what is brought back from them
 
   apiserver           as kube-apiserver, on an embedded store or etcd
   scheduler           as kube-scheduler
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         "leave" => daemon(leave::main(argv)),
         "install" => ended(install::install(&argv)),
         "uninstall" => daemon(install::uninstall(argv)),
+        "snapshot" => daemon(snapshot::main(argv)),
         "apiserver" => daemon(apiserver::command::main(argv)),
         "controller-manager" => daemon(controller_manager::main(argv)),
         "proxy" => daemon(proxy::main(argv)),

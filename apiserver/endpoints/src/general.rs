@@ -7,7 +7,7 @@ use model::VERSION;
 use negotiation::Body;
 use serde_json::json;
 
-use super::{Call, health};
+use super::{Call, health, snapshot};
 use crate::discovery;
 use crate::dispatch::no_such_path;
 
@@ -26,6 +26,7 @@ pub(super) async fn serve(call: Call) -> Result<Response<Body>, StatusError> {
         ["openapi", ..] => crate::openapi::endpoint::serve(&call, path.trim_start_matches("/openapi/")).await,
         [".well-known", "openid-configuration"] => issuer(&call, "application/json", Issuer::configuration),
         ["openid", "v1", "jwks"] => issuer(&call, "application/jwk-set+json", Issuer::key_set),
+        ["ferry", "snapshot"] => snapshot::serve(&call).await,
         [] => Ok(json_value(&paths(&call))),
         _ => Ok(not_found()),
     }

@@ -35,6 +35,7 @@ mod patch;
 mod pieces;
 mod respond;
 mod scale;
+mod snapshot;
 pub mod sources;
 mod update;
 pub mod virtual_;

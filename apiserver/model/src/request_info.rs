@@ -65,6 +65,9 @@ pub struct RequestInfo {
     pub query: Query,
 }
 
+/// Where the whole store is read from, see `endpoints/snapshot.rs`: it takes as long as its reader.
+pub const SNAPSHOT: &str = "/ferry/snapshot";
+
 impl RequestInfo {
     /// Reads a request's head.
     pub fn of(parts: &Parts) -> Self {
@@ -136,6 +139,7 @@ impl RequestInfo {
     /// Whether the request may stay open for long, so that no limit of time or number for ordinary ones fits it.
     pub fn long_running(&self) -> bool {
         self.verb == "watch"
+            || self.path == SNAPSHOT
             || self.is_resource
                 && (matches!(self.subresource.as_str(), "exec" | "attach" | "portforward" | "proxy")
                     || self.subresource == "log" && self.query.flag("follow"))

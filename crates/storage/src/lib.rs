@@ -17,7 +17,7 @@ mod model;
 
 pub use clock::{Clock, SystemClock};
 pub use compactor::compact_every;
-pub use embedded::{EmbeddedOptions, EmbeddedStore};
+pub use embedded::{EmbeddedOptions, EmbeddedStore, import_directory};
 pub use error::{Error, Result};
 pub use etcd::{EtcdConfig, EtcdStore};
 pub use model::{

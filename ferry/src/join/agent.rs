@@ -77,9 +77,16 @@ pub async fn begin(
     });
     let node = Node { name: name.clone(), address, endpoint, settings };
     let kubelet = kubelet_config(&node, layout, &paths, flags)?;
-    let clients = Clients { node: own.clone(), proxy: agent("kube-proxy")?, dns: agent("ferry-dns")? };
+    let clients = Clients {
+        node: own.clone(),
+        proxy: agent("kube-proxy")?,
+        dns: agent("ferry-dns")?,
+        policies: agent("ferry-policies")?,
+        balancer: agent("ferry-balancer")?,
+        allocates: false,
+    };
     node::start(&node, kubelet, pods, clients, &parts)?;
-    progress.say("kubelet, network, proxy and DNS started");
+    progress.say("kubelet, network, policies, proxy and DNS started");
     node::tell(own, name, progress, &parts, |_| {});
     Ok(())
 }

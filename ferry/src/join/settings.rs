@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use balancer::Pool;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
@@ -39,9 +40,25 @@ pub struct Settings {
     /// How pods of other nodes are reached.
     #[serde(with = "mode")]
     pub network: Mode,
+    /// Namespaces are isolated but for what policies open.
+    #[serde(default)]
+    pub default_deny: bool,
+    /// Where Services of type LoadBalancer have their addresses; none: they have the nodes' own.
+    #[serde(default)]
+    pub load_balancer_addresses: Vec<String>,
 }
 
 impl Settings {
+    /// The pool of addresses of load balancers.
+    ///
+    /// # Errors
+    /// One of them is no range.
+    pub fn load_balancers(&self) -> anyhow::Result<Option<Pool>> {
+        let all = &self.load_balancer_addresses;
+        let pool = (!all.is_empty()).then(|| Pool::parse(all)).transpose();
+        pool.map_err(|error| anyhow::anyhow!("--load-balancer-addresses: {error}"))
+    }
+
     /// Has the nodes told; `client` is of the administrator.
     ///
     /// # Errors
@@ -115,6 +132,8 @@ mod tests {
             cluster_domain: "cluster.local".into(),
             node_cidr_mask_sizes: [0, 25, 64],
             network: Mode::Vxlan,
+            default_deny: true,
+            load_balancer_addresses: vec!["192.0.2.100-192.0.2.120".into()],
         };
         let text = serde_json::to_string(&settings).unwrap();
         assert!(text.contains(r#""network":"vxlan""#), "{text}");

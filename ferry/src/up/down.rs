@@ -72,6 +72,10 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     if let Err(error) = cleaned.await {
         faults.push(format!("removing the proxy's rules: {error:#}"));
     }
+    let cleaned = async { policies::cleanup(&policies::Kernel::open()?).await };
+    if let Err(error) = cleaned.await {
+        faults.push(format!("removing the policies' rules: {error:#}"));
+    }
     if let Err(error) = ::network::cleanup(Some(BRIDGE)).await {
         faults.push(format!("removing the pods' network: {error:#}"));
     }

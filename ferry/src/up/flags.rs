@@ -81,6 +81,13 @@ pub struct Up {
     /// How pods of other nodes are reached
     #[arg(long, value_enum, default_value_t)]
     pub network: network::Mode,
+    /// Isolate each namespace but kube-system, but for what policies open
+    #[arg(long)]
+    pub default_deny: bool,
+    /// Where Services of type LoadBalancer have their addresses: ranges and CIDRs of the nodes' link, such as
+    /// 192.0.2.100-192.0.2.120; without any they have the nodes' own
+    #[arg(long, value_delimiter = ',')]
+    pub load_balancer_addresses: Vec<String>,
     /// The name of the node; the host's name by default
     #[arg(long)]
     pub node_name: Option<String>,
@@ -119,6 +126,8 @@ impl Up {
             cluster_dns: DNS_IP,
             cluster_domain: DOMAIN.to_owned(),
             network: self.network,
+            default_deny: self.default_deny,
+            load_balancer_addresses: self.load_balancer_addresses.clone(),
         }
     }
 
@@ -156,6 +165,8 @@ impl Up {
             node_cidr_mask_size_ipv4,
             node_cidr_mask_size_ipv6,
             network: settings.network,
+            default_deny: settings.default_deny,
+            load_balancer_addresses: settings.load_balancer_addresses.clone(),
             node_name: join.node_name.clone(),
             node_ip: join.node_ip,
             v: join.v,

@@ -120,13 +120,14 @@ pub async fn begin(
     let identity = (format!("system:node:{}", node.name), ["system:nodes"]);
     let own = api.client(&identity.0, &identity.1);
     parts::start(&api, &node.name, ranges, store.is_shared(), &parts)?;
+    crate::snapshot::scheduled::start(api.client(rights::SNAPSHOTS, &[]), &layout.data, &parts);
     let clients = node::Clients {
         node: own.clone(),
         proxy: api.client("system:kube-proxy", &[]),
         dns: api.client(rights::DNS, &[]),
     };
     node::start(&node, kubelet, pods, clients, &parts)?;
-    progress.say("scheduler, controllers, kubelet, network, proxy and DNS started");
+    progress.say("scheduler, controllers, kubelet, network, policies, proxy and DNS started");
     let hint = hint(&api, layout).await;
     watch_over(&api, progress.clone(), &parts);
     node::tell(own, node.name, progress, &parts, move |_| println!("{hint}"));

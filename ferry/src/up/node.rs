@@ -41,6 +41,12 @@ pub struct Clients {
     pub proxy: kube::Client,
     /// The DNS's.
     pub dns: kube::Client,
+    /// The policies'.
+    pub policies: kube::Client,
+    /// The load balancer's.
+    pub balancer: kube::Client,
+    /// Whether that may give out addresses: the cluster's servers do.
+    pub allocates: bool,
 }
 
 /// Starts them.
@@ -51,7 +57,7 @@ pub fn start(
     clients: Clients,
     parts: &Supervisor,
 ) -> anyhow::Result<()> {
-    let Clients { node: own, proxy, dns } = clients;
+    let Clients { node: own, proxy, dns, policies, balancer, allocates } = clients;
     let client = own.clone();
     part(parts, "kubelet", move |own| kubelet::run(kubelet, client, own));
 
@@ -77,6 +83,19 @@ pub fn start(
     };
     let client = proxy.clone();
     part(parts, "proxy", move |own| proxy::run(config, client, Some(dns), own.token()));
+    let config = policies::Config {
+        node_name: node.name.clone(),
+        default_deny: node.settings.default_deny,
+        ..Default::default()
+    };
+    part(parts, "policies", move |own| policies::run(config, policies, own.token()));
+    let config = balancer::Config {
+        node_name: node.name.clone(),
+        pool: node.settings.load_balancers()?,
+        allocate: allocates,
+        ..Default::default()
+    };
+    part(parts, "load balancer", move |own| balancer::run(config, balancer, own.token()));
     part(parts, "network", move |stop| network::run(network, proxy, own, stop.token()));
     Ok(())
 }

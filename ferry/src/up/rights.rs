@@ -10,6 +10,12 @@ use serde_json::Value;
 
 /// The DNS's user.
 pub const DNS: &str = "ferry:dns";
+/// The user of the agent for policies.
+pub const POLICIES: &str = "ferry:policies";
+/// The balancer's user.
+pub const BALANCER: &str = "ferry:balancer";
+/// The user of the schedule of snapshots.
+pub const SNAPSHOTS: &str = "ferry:snapshots";
 /// The controller that provisions volumes on nodes.
 pub const PROVISIONER: &str = "local-volume-provisioner-controller";
 
@@ -21,11 +27,14 @@ pub const JOINING: [&str; 4] = [
     "token-cleaner-controller",
 ];
 
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 7] = [
     ("the DNS's rights", include_str!("../../../deploy/dns.yaml")),
     ("the class of local volumes", include_str!("../../../deploy/local-volumes.yaml")),
     ("the rights with which machines join", include_str!("../../../deploy/joining.yaml")),
     ("the rights to approve kubelets' certificates", include_str!("../../../deploy/kubelet-serving-approver.yaml")),
+    ("the rights of the agents for policies", include_str!("../../../deploy/policies.yaml")),
+    ("the balancer's rights", include_str!("../../../deploy/balancer.yaml")),
+    ("the rights of the schedule of snapshots", include_str!("../../../deploy/snapshots.yaml")),
 ];
 
 /// Applies them.

@@ -8,6 +8,7 @@
 //! `record` is bytes, `log` is files, `state` is memory, `writer` is the one thread, `watch` the readers of history.
 
 mod checkpoint;
+mod import;
 mod log;
 mod queue;
 mod reader;
@@ -31,6 +32,7 @@ use tokio::sync::{oneshot, watch as latest};
 use crate::clock::{Clock, SystemClock};
 use crate::disk::{Disk, NullDisk, RealDisk};
 use crate::{Error, Expect, KeyValue, Outcome, RangeOptions, RangeResult, Result, Revision, Storage, WatchStream};
+pub use import::import_directory;
 use log::{Log, disk_error};
 use queue::{Operation, Queue};
 use state::{HistoryLimits, State};
