@@ -5,6 +5,7 @@
 //! that breaks off, which is no snapshot to anybody. Follows in its idea etcd's `Maintenance.Snapshot`.
 
 use std::io;
+use std::sync::Arc;
 
 use access::authz::{Attributes, Decision};
 use bytes::Bytes;
@@ -22,8 +23,8 @@ use model::resources::NAMESPACES;
 use model::store::unavailable;
 use negotiation::Body;
 use snapshots::{CHUNK_BYTES, Encoder, Header, Kind, Object, Packed};
-use std::sync::Arc;
 use storage::{KeyValue, RangeOptions, Revision, Storage};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use writes::Registry;
 
 use super::Call;
@@ -40,8 +41,14 @@ const AT_A_TIME: usize = 2;
 /// What is left of a key's life where its engine does not say.
 const UNKNOWN_TTL_SECONDS: u64 = 60;
 
+/// Snapshots that are taken at a time: each has a few chunks in memory as long as its reader takes.
+static TAKEN: Semaphore = Semaphore::const_new(4);
+
 pub(super) async fn serve(call: &Call) -> Result<Response<Body>, StatusError> {
     allowed(call)?;
+    let seat = TAKEN.try_acquire().map_err(|_| {
+        StatusError::too_many_requests("several snapshots are being taken already, please try again later", 30)
+    })?;
     let registry = &call.server.registry;
     let storage = registry.storage().clone();
     let revision = storage.revision().await.map_err(unavailable)?;
@@ -66,7 +73,7 @@ pub(super) async fn serve(call: &Call) -> Result<Response<Body>, StatusError> {
     })?;
     let mut response = Response::new(match call.parts.method {
         Method::HEAD => negotiation::full(""),
-        _ => body(Pages::new(storage, registry, revision, call.now), encoder, begin),
+        _ => body(Pages::new(storage, registry, revision, call.now), encoder, begin, seat),
     });
     *response.status_mut() = StatusCode::OK;
     let kind = HeaderValue::from_static("application/vnd.ferry.snapshot");
@@ -84,7 +91,7 @@ fn allowed(call: &Call) -> Result<(), StatusError> {
     }
 }
 
-fn body(pages: Pages, encoder: Encoder, begin: Vec<u8>) -> Body {
+fn body(pages: Pages, encoder: Encoder, begin: Vec<u8>, seat: SemaphorePermit<'static>) -> Body {
     let packed = stream::try_unfold(pages, Pages::next)
         .map_ok(|objects| async move {
             blocking("a snapshot's chunk", move || pack(&objects)).await.map_err(io::Error::other)?
@@ -103,12 +110,10 @@ fn body(pages: Pages, encoder: Encoder, begin: Vec<u8>) -> Body {
             Err(error) => (Err(io::Error::other(error)), None),
         })
     });
-    let frames = begun.chain(chunks).map(|piece| match piece {
-        Ok(bytes) => Ok(Frame::data(bytes)),
-        Err(error) => {
-            tracing::warn!(%error, "a snapshot broke off");
-            Err(error)
-        }
+    let frames = begun.chain(chunks).map(move |piece| {
+        // Taken until the last of it is sent, or nobody wants it any more.
+        let _taken = &seat;
+        piece.map(Frame::data).inspect_err(|error| tracing::warn!(%error, "a snapshot broke off"))
     });
     StreamBody::new(frames).boxed_unsync()
 }

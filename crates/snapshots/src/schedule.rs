@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 /// The name of the file in the data directory's folder of snapshots.
 pub const FILE: &str = "schedule.json";
 /// The file is looked at so often.
-const LOOK: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_secs(10);
 /// After a failure, and before what was missed while nothing ran is made up for: a cluster that starts has other things to do.
 const LATER: SignedDuration = SignedDuration::from_mins(5);
 
@@ -278,7 +278,7 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(27 * 3600)).await;
             assert_eq!(times(&work), ["30T12:00", "01T00:00", "01T12:00"]);
             Schedule { enabled: false, ..Schedule::default() }.write(&file).unwrap();
-            tokio::time::sleep(Duration::from_secs(48 * 3600)).await;
+            tokio::time::sleep(Duration::from_secs(2 * 3600)).await;
             assert_eq!(times(&work).len(), 3);
             stop.cancel();
         };

@@ -245,6 +245,11 @@ fn volumes_come_back_with_modes_links_and_times() {
     write(&format!("pvc-2/{}/deep", "long".repeat(40)), b"x", 0o755);
     fs::set_permissions(from.join("pvc-2"), fs::Permissions::from_mode(0o777)).unwrap();
     std::os::unix::fs::symlink("data/large", from.join("pvc-1/link")).unwrap();
+    // Long ago, folders too.
+    let then = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    for name in ["pvc-1/data/large", "pvc-1", "pvc-2"] {
+        fs::File::open(from.join(name)).unwrap().set_times(fs::FileTimes::new().set_modified(then)).unwrap();
+    }
     let contents = Contents { volumes: Some(from.clone()), ..Contents::default() };
     let secret = Secret::Key(vec![7; 32]);
     let path = dir.path().join("v.ferrysnapshot");
@@ -258,7 +263,7 @@ fn volumes_come_back_with_modes_links_and_times() {
     assert!(reader.content().unwrap().is_none(), "and the end was verified");
     assert_eq!(fs::read(to.join("pvc-1/data/large")).unwrap(), large);
     assert_eq!(fs::read_link(to.join("pvc-1/link")).unwrap(), Path::new("data/large"));
-    for name in ["pvc-1/data/large", "pvc-1/empty", "pvc-2"] {
+    for name in ["pvc-1/data/large", "pvc-1/empty", "pvc-1", "pvc-2"] {
         let (a, b) = (fs::metadata(from.join(name)).unwrap(), fs::metadata(to.join(name)).unwrap());
         assert_eq!((a.mode(), a.uid(), a.gid(), a.mtime()), (b.mode(), b.uid(), b.gid(), b.mtime()), "{name}");
     }

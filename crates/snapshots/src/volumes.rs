@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use crate::reader::Reader;
 use crate::{Error, Result};
@@ -69,8 +70,31 @@ pub fn unpack<R: Read>(reader: &mut Reader<R>, first: Vec<u8>, folder: &Path) ->
     archive.set_preserve_ownerships(true);
     archive.set_preserve_mtime(true);
     archive.set_overwrite(false);
-    archive.unpack(folder).map_err(|error| Error::Io(io::Error::new(error.kind(), format!("volumes: {error}"))))?;
+    restore(&mut archive, folder)
+        .map_err(|error| Error::Io(io::Error::new(error.kind(), format!("volumes: {error}"))))?;
     // The archive's end may come before that of the stream.
     io::copy(&mut rest, &mut io::sink())?;
+    Ok(())
+}
+
+fn restore<R: Read>(archive: &mut tar::Archive<R>, folder: &Path) -> io::Result<()> {
+    let mut folders = Vec::new();
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let path = folder.join(entry.path()?);
+        let time = entry.header().mtime()?;
+        let is_folder = entry.header().entry_type().is_dir();
+        if !entry.unpack_in(folder)? {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{} leads elsewhere", path.display())));
+        }
+        if is_folder {
+            folders.push((path, time));
+        }
+    }
+    // What is made in a folder changes its time: the innermost first, when all is there.
+    for (path, time) in folders.into_iter().rev() {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(time);
+        fs::File::open(&path)?.set_times(fs::FileTimes::new().set_modified(time))?;
+    }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use snapshots::target::{Access, Target};
+use ferry_snapshots::target::{Access, Target};
 
 /// A server on a loopback port; killed when dropped.
 struct Server {
@@ -23,8 +23,9 @@ impl Server {
             return None;
         };
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let child = Command::new(binary).args(["-H", "127.0.0.1", "-p", &port.to_string()]);
-        let child = { child }.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut command = Command::new(binary);
+        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().unwrap();
         let began = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(began.elapsed() < Duration::from_secs(60), "it does not start");
@@ -36,7 +37,8 @@ impl Server {
     /// A request that needs no signature there.
     fn ask(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        write!(stream, "{request} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").unwrap();
+        write!(stream, "{request} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+            .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer
@@ -65,10 +67,8 @@ async fn a_bucket_keeps_snapshots() {
     let file = |name: &str| -> PathBuf { dir.path().join(name) };
     let content: Vec<u8> = (0..3_000_000u32).map(|n| (n ^ n >> 7) as u8).collect();
     std::fs::write(file("local"), &content).unwrap();
-    let names = [
-        "manual-aaaaaaaa-20261130T120000Z-7.ferrysnapshot",
-        "manual-aaaaaaaa-20261129T120000Z-6.ferrysnapshot",
-    ];
+    let names =
+        ["manual-aaaaaaaa-20261130T120000Z-7.ferrysnapshot", "manual-aaaaaaaa-20261129T120000Z-6.ferrysnapshot"];
     for name in names {
         target.put(&file("local"), name).await.unwrap();
     }

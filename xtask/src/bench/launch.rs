@@ -233,7 +233,20 @@ impl Launcher {
         ready
     }
 
-    fn flag(&self, name: &str, file: &str) -> String {
+    /// A command of Ferry's, on its own store; `None` for other servers.
+    pub(crate) fn own_command(&self, command: &str) -> Option<Command> {
+        match (&self.programs, &self.etcd) {
+            (programs @ Programs::Ferry(_), None) => Some(programs.command(command, command)),
+            _ => None,
+        }
+    }
+
+    /// Forgets all data, as a disk that is lost.
+    pub(crate) fn remove_data(&self) -> anyhow::Result<()> {
+        Ok(std::fs::remove_dir_all(self.file("data"))?)
+    }
+
+    pub(crate) fn flag(&self, name: &str, file: &str) -> String {
         format!("--{name}={}", self.file(file).display())
     }
 

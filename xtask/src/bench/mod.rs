@@ -37,9 +37,9 @@ use report::Report;
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench")]
 struct Flags {
-    /// Shapes to run, comma separated: start, memory, sequential, create, get, list, watch, restart, pods; and of clusters:
-    /// deployment, schedule, job, daemonset, statefulsets, autoscalers, manager-memory, services (the proxy) and policies (both
-    /// in a network namespace, and only where they are named). Default: all others
+    /// Shapes to run, comma separated: start, memory, sequential, create, get, list, watch, restart, snapshot, pods; and
+    /// of clusters: deployment, schedule, job, daemonset, statefulsets, autoscalers, manager-memory, services (the proxy) and
+    /// policies (both in a network namespace, and only where they are named). Default: all others
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Objects of the sequential shape

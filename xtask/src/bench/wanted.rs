@@ -45,6 +45,8 @@ const ALL: &[Wanted] = &[
     wanted(FERRY, "memory with 50000 pods", "resident", AtMost(300e6), "300 MB or less"),
     wanted(FERRY, "memory with both encodings of 50000 pods", "resident", AtMost(450e6), "450 MB or less"),
     wanted(FERRY, "kill -9 with 50000 pods", "first list", AtMost(0.5), "500 ms or less"),
+    wanted(FERRY, "snapshot of 50000 pods", "saved and verified", AtMost(0.5), "500 ms or less"),
+    wanted(FERRY, "snapshot of 50000 pods", "restored and serving", AtMost(2.0), "2 s or less"),
     wanted(FERRY, "Deployment of 10000 pods on 5000 nodes", "all bound", AtMost(4.0), "4 s or less"),
     wanted(FERRY, "schedule 20000 waiting pods without constraints, 5000", "rate", AtLeast(5_000.0), "5,000/s or more"),
     wanted(FERRY, "schedule 4000 waiting pods with spread", "rate", AtLeast(1_500.0), "1,500/s or more"),

@@ -117,6 +117,14 @@ pub fn clean(value: &Value, owners: &HashMap<String, Owner>, has_status: bool) -
     (value, notes)
 }
 
+/// Whose fields were whose, where that matters: server-side apply would otherwise find all of them another manager's. Those of
+/// subresources are of what is not brought back.
+pub fn managers(value: &Value) -> Option<Value> {
+    let all = value["metadata"]["managedFields"].as_array()?;
+    let own: Vec<Value> = all.iter().filter(|entry| entry.get("subresource").is_none()).cloned().collect();
+    own.iter().any(|entry| entry["operation"] == "Apply").then_some(own.into())
+}
+
 /// A claim without its volume: it gets a new one.
 pub fn unbind(claim: &mut Value) {
     remove(&mut claim["spec"], "volumeName");
@@ -234,6 +242,20 @@ mod tests {
         assert_eq!(made, json!({"kind": "Secret", "metadata": {"name": "s", "ownerReferences": [owner]}}));
         assert_eq!(notes, ["its owner K b is not there: it has none now"]);
         assert_eq!(owners(&value)[1].uid, "b");
+    }
+
+    #[test]
+    fn fields_are_whose_they_were_where_they_were_applied() {
+        let entry = |operation: &str, more: Value| {
+            let mut entry = json!({"manager": "m", "operation": operation});
+            entry.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
+            entry
+        };
+        let of = |entries: Value| managers(&json!({"metadata": {"managedFields": entries}}));
+        assert_eq!(of(json!([entry("Update", json!({}))])), None);
+        let status = entry("Update", json!({"subresource": "status"}));
+        let applied = entry("Apply", json!({}));
+        assert_eq!(of(json!([applied, status])), Some(json!([applied])));
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub fn why(value: &Value, named: bool) -> Option<String> {
     match kind {
         "Event" => return Some("events are of their time".into()),
         "Lease" => return Some("its holder takes it anew".into()),
-        "PodMetrics" | "CSIStorageCapacity" => return Some("it is measured anew".into()),
+        "CSIStorageCapacity" => return Some("it is measured anew".into()),
         _ => {}
     }
     if let Some(owner) = meta::controller_of(value) {

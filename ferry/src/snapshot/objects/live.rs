@@ -132,6 +132,16 @@ impl Api {
         self.send(request, value).await
     }
 
+    /// Says whose fields are whose.
+    pub async fn managed_by(&self, kind: &Kind, made: &Value, managers: Value) -> anyhow::Result<()> {
+        let path = kind.path(meta::namespace(made), meta::name(made));
+        let patch = json!({"metadata": {"managedFields": managers}});
+        let request = Request::patch(format!("{path}?{MANAGER}"));
+        let request = request.header(http::header::CONTENT_TYPE, "application/merge-patch+json");
+        let _: Value = self.client.request(request.body(serde_json::to_vec(&patch)?)?).await?;
+        Ok(())
+    }
+
     /// Replaces an object by what has its resourceVersion.
     pub async fn replace(&self, kind: &Kind, value: &Value) -> anyhow::Result<Value> {
         let path = kind.path(meta::namespace(value), meta::name(value));

@@ -112,16 +112,16 @@ async fn one(api: &Api, object: &Object, uids: &mut HashMap<String, String>, cou
     let gvk = meta::gvk(value);
     let told = api.told(&gvk, meta::name(value));
     let dry = if api.is_dry() { " (dry run)" } else { "" };
-    let Some(kind) = api.kind(&gvk) else {
-        println!("{told} failed: the cluster serves no {} of {}", gvk.kind, meta::api_version(value));
-        counts.failed += 1;
-        return;
-    };
     if let Some(why) = left::why(value, named) {
         println!("{told} left: {why}");
         counts.left += 1;
         return;
     }
+    let Some(kind) = api.kind(&gvk) else {
+        println!("{told} failed: the cluster serves no {} of {}", gvk.kind, meta::api_version(value));
+        counts.failed += 1;
+        return;
+    };
     let outcome = bring_back(api, kind, value, uids).await;
     match outcome {
         Ok(Done::Created(notes)) => {
@@ -178,6 +178,9 @@ async fn bring_back(api: &Api, kind: &Kind, value: &Value, uids: &mut HashMap<St
     match api.create(kind, namespace, &wanted).await {
         Ok(made) => {
             uids.insert(meta::uid(value).to_owned(), meta::uid(&made).to_owned());
+            if let Some(managers) = clean::managers(value) {
+                api.managed_by(kind, &made, managers).await?;
+            }
             Ok(Done::Created(notes))
         }
         // A controller was quicker: the account `default` of a new namespace.

@@ -66,10 +66,21 @@ spec:
     spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 16Mi}}}
 "#;
 
+/// Whose fields belong to a tool of a team.
+const APPLIED: &str = "
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: applied, namespace: shop}
+data: {of: team}
+";
+
 #[test]
 fn a_deleted_namespace_comes_back() {
     let Some(c) = Cluster::up("a_deleted_namespace_comes_back") else { return };
+    snapshots(&c, &["schedule", "--cron", "@every 4s", "--keep", "2"]);
     c.apply(SHOP);
+    c.apply(APPLIED);
+    c.kubectl(&format!("apply --server-side --field-manager=team -f {}", c.dir.join("manifest.yaml").display()));
     runs(&c);
     let address = c.kubectl("get service -n shop web -o jsonpath={.spec.clusterIP}");
     // An owner of the user's own, and what it owns: the old UID cannot be had again.
@@ -109,6 +120,36 @@ fn a_deleted_namespace_comes_back() {
     assert!(owner == now && now != uid, "{owner} {now} {uid}");
     let again = snapshots(&c, &["restore", &snapshot, "--namespace", "shop"]);
     assert!(again.contains("0 created, 0 changed,"), "{again}");
+    let managers = c.kubectl(
+        "get configmap -n shop applied -o jsonpath={.metadata.managedFields[*].manager} --show-managed-fields",
+    );
+    assert!(managers.split(' ').any(|manager| manager == "team"), "{managers}");
+    scheduled(&c, &snapshot);
+}
+
+/// The schedule has taken some by now, keeps two, and has not touched the one that was taken by hand.
+fn scheduled(c: &Cluster, manual: &str) {
+    let names = || {
+        let list: serde_json::Value = serde_json::from_str(&snapshots(c, &["list", "-o", "json"])).unwrap();
+        let names = list["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap().to_owned());
+        names.filter(|name| name.starts_with("scheduled-")).collect::<Vec<_>>()
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    wait::until("three have been taken", || {
+        let now = names();
+        seen.extend(now);
+        if seen.len() > 2 { Ok(()) } else { Err(format!("{seen:?} {}", c.log())) }
+    });
+    snapshots(c, &["schedule", "--off"]);
+    wait::until("two are kept", || {
+        let now = names();
+        if now.len() == 2 { Ok(()) } else { Err(format!("{now:?}")) }
+    });
+    assert!(Path::new(manual).exists());
+    let newest = names().pop().unwrap();
+    assert!(snapshots(c, &["verify", &newest]).contains("whole: "));
+    let pruned = snapshots(c, &["prune", "--keep", "1", "--name", "scheduled"]);
+    assert!(pruned.trim_end().ends_with(" deleted") && !pruned.contains(&newest), "{pruned}");
 }
 
 #[test]
@@ -117,7 +158,7 @@ fn a_lost_cluster_comes_back_with_its_keys_and_data() {
     let mut c = Cluster::up_on(machine, &[]);
     c.apply(SHOP);
     runs(&c);
-    c.kubectl_args(&["exec", "-n", "shop", "keeper-0", "--", "/bin/sh", "-c", "echo kept >/data/file; chmod 640 /data/file"]);
+    c.kubectl_args(&["exec", "-n", "shop", "keeper-0", "--", "/bin/sh", "-c", "umask 027; echo kept >/data/file"]);
     let key = c.dir.join("key");
     std::fs::write(&key, [7; 32]).unwrap();
     let key = key.display().to_string();
@@ -130,13 +171,13 @@ fn a_lost_cluster_comes_back_with_its_keys_and_data() {
     let old = std::fs::read_to_string(c.data().join("admin.conf")).unwrap();
 
     // All is lost but what is kept elsewhere.
-    c.apply("{apiVersion: v1, kind: ConfigMap, metadata: {name: too-late, namespace: shop}}");
+    c.kubectl("create configmap -n shop too-late");
     let down = c.down(&["--purge"]);
     assert!(down.status.success(), "{down:?}");
     c.ended();
     assert!(Path::new(&snapshot).exists(), "a purge leaves snapshots");
     let without = try_snapshots(&c, &["restore", &snapshot]).unwrap_err();
-    assert!(without.contains("it is encrypted: give --key-file"), "{without}");
+    assert!(without.contains("is encrypted: give --key-file"), "{without}");
     let told = snapshots(&c, &["restore", &snapshot, "--key-file", &key]);
     assert!(told.contains("now: ferry up --data-dir"), "{told}");
     c.start();
@@ -148,12 +189,23 @@ fn a_lost_cluster_comes_back_with_its_keys_and_data() {
     assert!(c.try_kubectl("get configmap -n shop too-late").is_err());
     runs(&c);
     wait::until("the data are there", || {
-        let read = c.try_kubectl_args(&["exec", "-n", "shop", "keeper-0", "--", "/bin/sh", "-c", "read x </data/file; echo $x"])?;
+        let read = c.try_kubectl_args(&[
+            "exec",
+            "-n",
+            "shop",
+            "keeper-0",
+            "--",
+            "/bin/sh",
+            "-c",
+            "read x </data/file; echo $x",
+        ])?;
         if read == "kept\n" { Ok(()) } else { Err(read) }
     });
     let volume = c.get("persistentvolumes");
     let path = PathBuf::from(volume["items"][0]["spec"]["local"]["path"].as_str().unwrap());
     assert!(path.starts_with(c.data()), "{}", path.display());
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path.join("file")).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o640);
 }
 
 fn runs(c: &Cluster) {

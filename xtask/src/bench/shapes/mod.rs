@@ -5,6 +5,7 @@ pub(super) mod cluster;
 mod list;
 mod node;
 mod requests;
+mod snapshot;
 mod watch;
 
 use std::time::Duration;
@@ -16,7 +17,8 @@ use super::{Flags, Target, objects};
 pub(crate) use node::pods;
 
 /// Shapes of an API server by name.
-pub(crate) const NAMES: &[&str] = &["start", "memory", "sequential", "create", "get", "list", "watch", "restart"];
+pub(crate) const NAMES: &[&str] =
+    &["start", "memory", "sequential", "create", "get", "list", "watch", "restart", "snapshot"];
 
 /// Memory and CPU of a server that has nothing to do.
 pub(crate) async fn idle(target: &Target, report: &mut Report) -> anyhow::Result<()> {
@@ -65,7 +67,7 @@ async fn in_namespaces(
             watch::fan_out(target, watched, *watchers, flags, report).await?;
         }
     }
-    let filled = ["create", "get", "list", "restart"].iter().any(|shape| flags.wants(shape));
+    let filled = ["create", "get", "list", "restart", "snapshot"].iter().any(|shape| flags.wants(shape));
     if filled {
         requests::create(target, many, 0..flags.create, Encoding::Json, flags.connections, report).await?;
     }
@@ -75,7 +77,7 @@ async fn in_namespaces(
     if flags.wants("list") {
         list::list(target, many, flags.create, Encoding::Json, report).await?;
     }
-    if flags.many > flags.create && (flags.wants("list") || flags.wants("restart")) {
+    if flags.many > flags.create && flags.wants_any(&["list", "restart", "snapshot"]) {
         // The rest in protobuf, as controllers write.
         let rest = flags.create..flags.many;
         requests::create(target, many, rest, Encoding::Protobuf, flags.connections, report).await?;
@@ -86,6 +88,9 @@ async fn in_namespaces(
         }
         if flags.wants("restart") {
             list::restart(target, many, flags.many, report).await?;
+        }
+        if flags.wants("snapshot") {
+            snapshot::save_and_restore(target, many, flags.many, report).await?;
         }
     }
     Ok(())
