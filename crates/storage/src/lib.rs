@@ -11,6 +11,7 @@ mod clock;
 mod compactor;
 pub mod disk;
 mod embedded;
+pub mod engine;
 mod error;
 mod etcd;
 mod model;

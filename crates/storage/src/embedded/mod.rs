@@ -5,17 +5,22 @@
 //! acknowledged, and seen by readers and watchers, when the batch it is in is synced. Values are held once: what was put is
 //! what gets, ranges and events return.
 //!
-//! `record` is bytes, `log` is files, `state` is memory, `writer` is the one thread, `watch` the readers of history.
+//! `record` is bytes, `segments` and `log` are files, `state` is memory, `view` is what is seen of it, `decide` is what a write
+//! does, `writer` is the one thread, `watch` the readers of history. The replicated store (`crates/raft`) puts another log in the
+//! place of the writer, and uses the rest.
 
-mod checkpoint;
+pub mod checkpoint;
+pub(crate) mod decide;
 mod import;
 mod log;
 mod queue;
 mod reader;
-mod record;
+pub(crate) mod record;
 mod replay;
-mod state;
-mod watch;
+pub(crate) mod segments;
+pub(crate) mod state;
+pub(crate) mod view;
+pub(crate) mod watch;
 mod writer;
 
 use std::fmt;
@@ -26,19 +31,24 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use component::supervisor::{self, Ended, Thread};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch as latest};
 
 use crate::clock::{Clock, SystemClock};
 use crate::disk::{Disk, NullDisk, RealDisk};
 use crate::{Error, Expect, KeyValue, Outcome, RangeOptions, RangeResult, Result, Revision, Storage, WatchStream};
+use decide::expiry;
 pub use import::import_directory;
-use log::{Log, disk_error};
+use log::Log;
 use queue::{Operation, Queue};
+use segments::disk_error;
 use state::{HistoryLimits, State};
+use view::View;
 
 /// Longer keys are refused.
-const KEY_LIMIT_BYTES: usize = 4_096;
+pub const KEY_LIMIT_BYTES: usize = 4_096;
+/// In a directory that a replicated store has taken over: this engine must not begin an empty store there.
+const REPLICATED: &str = "raft-identity";
 
 /// The embedded engine's settings. The defaults are for a cluster's store.
 #[derive(Clone)]
@@ -70,6 +80,13 @@ impl Default for EmbeddedOptions {
     }
 }
 
+impl EmbeddedOptions {
+    /// What history may hold.
+    pub fn history_limits(&self) -> HistoryLimits {
+        HistoryLimits { bytes: self.history_limit_bytes, changes: self.history_limit_changes }
+    }
+}
+
 impl fmt::Debug for EmbeddedOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EmbeddedOptions")
@@ -83,9 +100,8 @@ struct Shared {
     disk: Arc<dyn Disk>,
     options: EmbeddedOptions,
     salt: u64,
-    state: RwLock<State>,
+    view: Arc<View>,
     queue: Queue,
-    watchers: watch::Watchers,
     /// Why the writer can't go on.
     failure: latest::Sender<Option<Ended>>,
 }
@@ -98,7 +114,9 @@ pub struct EmbeddedStore {
 
 impl fmt::Debug for EmbeddedStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EmbeddedStore").field("revision", &self.shared.state.read().revision()).finish_non_exhaustive()
+        f.debug_struct("EmbeddedStore")
+            .field("revision", &self.shared.view.state.read().revision())
+            .finish_non_exhaustive()
     }
 }
 
@@ -106,17 +124,14 @@ impl EmbeddedStore {
     /// Opens the store on a disk, replaying what is there: about a second per GB of log on two cores. Fails with `Corrupt` rather than
     /// losing anything that was acknowledged.
     pub fn open(disk: Arc<dyn Disk>, options: EmbeddedOptions) -> Result<Self> {
-        let limits = HistoryLimits { bytes: options.history_limit_bytes, changes: options.history_limit_changes };
-        let mut state = State::new(limits);
         let salt = RandomState::new().hash_one(0);
-        let log = Log::open(disk.clone(), options.segment_limit_bytes, salt, &mut state)?;
+        let (state, log) = read(&disk, &options, salt)?;
         let shared = Arc::new(Shared {
             disk,
             options,
             salt,
-            state: RwLock::new(state),
+            view: Arc::new(View::new(state)),
             queue: Queue::default(),
-            watchers: watch::Watchers::default(),
             failure: latest::Sender::new(None),
         });
         let (writer, failed) = (writer::Writer::new(shared.clone(), log), shared.clone());
@@ -145,6 +160,7 @@ impl EmbeddedStore {
     /// Ends the store: waits for the write that is under way (at most one sync), fails those that wait, ends the watches.
     pub fn close(&self) {
         self.shared.queue.close();
+        self.shared.view.close();
         if let Some(thread) = self.writer.lock().take() {
             drop(thread.join());
         }
@@ -161,7 +177,7 @@ impl EmbeddedStore {
     }
 
     fn open_for_reading(&self) -> Result<()> {
-        if self.shared.queue.is_closed() { Err(Error::Closed) } else { Ok(()) }
+        self.shared.view.open()
     }
 }
 
@@ -175,13 +191,13 @@ impl Drop for EmbeddedStore {
 impl Storage for EmbeddedStore {
     async fn get(&self, key: &str) -> Result<(Option<KeyValue>, Revision)> {
         self.open_for_reading()?;
-        let state = self.shared.state.read();
+        let state = self.shared.view.state.read();
         Ok((state.get(key).map(|kv| (**kv).clone()), state.revision()))
     }
 
     async fn range(&self, prefix: &str, options: RangeOptions) -> Result<RangeResult> {
         self.open_for_reading()?;
-        self.shared.state.read().range(prefix, &options)
+        self.shared.view.state.read().range(prefix, &options)
     }
 
     async fn put(&self, key: &str, value: Bytes, expect: Expect, ttl_seconds: Option<u64>) -> Result<Outcome> {
@@ -204,16 +220,16 @@ impl Storage for EmbeddedStore {
 
     async fn revision(&self) -> Result<Revision> {
         self.open_for_reading()?;
-        Ok(self.shared.state.read().revision())
+        Ok(self.shared.view.state.read().revision())
     }
 
     async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream> {
         self.open_for_reading()?;
-        watch::open(&self.shared, prefix, from)
+        watch::open(&self.shared.view, prefix, from)
     }
 
     fn request_progress(&self, prefix: &str) {
-        self.shared.watchers.request_progress(prefix);
+        self.shared.view.watchers.request_progress(prefix);
     }
 
     fn reports_progress(&self) -> bool {
@@ -243,12 +259,33 @@ impl Storage for EmbeddedStore {
     }
 }
 
-/// When a key expires. Long times are rounded up to a 60th, so that thousands of Events with an hour each wake the writer
-/// once a minute and share a batch.
-fn expiry(now: i64, ttl_seconds: u64) -> i64 {
-    let ttl = i64::try_from(ttl_seconds.max(1)).unwrap_or(i64::MAX / 4).min(i64::MAX / 4);
-    let step = (ttl / 60).max(1);
-    (now + ttl + step - 1) / step * step
+/// What a log says, and the log.
+fn read(disk: &Arc<dyn Disk>, options: &EmbeddedOptions, salt: u64) -> Result<(State, Log)> {
+    let names = disk.list().map_err(|e| disk_error("opening the store", &e))?;
+    if names.iter().any(|name| name == REPLICATED) {
+        let what = "this directory holds a member of a replicated store; start it with --cluster-listen";
+        return Err(Error::Corrupt(what.to_owned()));
+    }
+    let mut state = State::new(options.history_limits());
+    let log = Log::open(disk.clone(), options.segment_limit_bytes, salt, &mut state)?;
+    Ok((state, log))
+}
+
+/// The state that this engine keeps on a disk, read once, for a replicated store to begin with; `None` if it keeps none.
+pub fn adopt(disk: &Arc<dyn Disk>, options: &EmbeddedOptions) -> Result<Option<State>> {
+    let names = disk.list().map_err(|e| disk_error("opening the store", &e))?;
+    if !names.iter().any(|name| log::is_own(name)) {
+        return Ok(None);
+    }
+    read(disk, options, RandomState::new().hash_one(0)).map(|(state, _)| Some(state))
+}
+
+/// Removes what this engine keeps on a disk: its store has been taken over.
+pub fn remove(disk: &dyn Disk) -> std::io::Result<()> {
+    for name in disk.list()?.iter().filter(|name| log::is_own(name)) {
+        disk.remove(name)?;
+    }
+    disk.sync_directory()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
-use super::log::Checkpoint;
+use super::checkpoint::Checkpoint;
 use crate::{Error, Expect, Outcome, Result, Revision};
 
 /// Waiting writes beyond these are refused. Callers wait for their answers, so only a disk that hangs gets here.
@@ -122,9 +122,5 @@ impl Queue {
         drop(inner);
         drop(waiting);
         self.changed.notify_one();
-    }
-
-    pub(super) fn is_closed(&self) -> bool {
-        self.inner.lock().closed
     }
 }

@@ -8,7 +8,7 @@ use crate::disk::DiskFile;
 /// How much is asked of the disk at once.
 const READ_BYTES: usize = 1 << 20;
 
-pub(super) struct Reader<'a> {
+pub struct Reader<'a> {
     file: &'a dyn DiskFile,
     id: FileId,
     /// The next batch's place in the file.
@@ -19,7 +19,7 @@ pub(super) struct Reader<'a> {
 }
 
 /// What is at an offset.
-pub(super) enum Batch<'a> {
+pub enum Batch<'a> {
     /// A whole batch's records.
     Records(&'a [u8]),
     /// Bytes that are no whole batch.
@@ -30,7 +30,7 @@ pub(super) enum Batch<'a> {
 
 impl<'a> Reader<'a> {
     /// The inner error is why the header is refused, `None` if there is none.
-    pub(super) fn open(file: &'a dyn DiskFile) -> io::Result<Result<Self, Option<String>>> {
+    pub fn open(file: &'a dyn DiskFile) -> io::Result<Result<Self, Option<String>>> {
         let mut reader = Self { file, id: FileId { salt: 0, number: 0 }, offset: 0, buffer: Vec::new(), at: 0 };
         reader.fill(HEADER_BYTES)?;
         Ok(match FileId::parse(&reader.buffer) {
@@ -44,16 +44,16 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub(super) fn id(&self) -> FileId {
+    pub fn id(&self) -> FileId {
         self.id
     }
 
-    pub(super) fn offset(&self) -> u64 {
+    pub fn offset(&self) -> u64 {
         self.offset
     }
 
     /// The batch at `offset()`, which moves behind it unless it is damaged.
-    pub(super) fn next(&mut self) -> io::Result<Batch<'_>> {
+    pub fn next(&mut self) -> io::Result<Batch<'_>> {
         self.fill(BATCH_HEADER_BYTES)?;
         let available = self.buffer.len().saturating_sub(self.at);
         if available == 0 {
@@ -79,7 +79,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Looks for a whole batch anywhere behind `offset`.
-    pub(super) fn find_batch_after(&mut self, offset: u64) -> io::Result<Option<u64>> {
+    pub fn find_batch_after(&mut self, offset: u64) -> io::Result<Option<u64>> {
         let length = self.file.length()?;
         for candidate in (offset + 8..length).step_by(8) {
             if candidate < self.offset || candidate - self.offset > READ_BYTES as u64 {

@@ -18,18 +18,19 @@ use bytes::Bytes;
 
 use crate::{KeyValue, Revision};
 
-pub(super) const HEADER_BYTES: usize = 32;
-pub(super) const BATCH_HEADER_BYTES: usize = 16;
+pub const HEADER_BYTES: usize = 32;
+pub const BATCH_HEADER_BYTES: usize = 16;
 /// What a record costs beside key and value; for estimates.
-pub(super) const RECORD_OVERHEAD_BYTES: usize = 40;
+pub const RECORD_OVERHEAD_BYTES: usize = 40;
 /// No batch is larger: a length above it is damage, and is not allocated.
-pub(super) const BATCH_LIMIT_BYTES: usize = 64 << 20;
+pub const BATCH_LIMIT_BYTES: usize = 64 << 20;
 const MAGIC: &[u8; 8] = b"FERRYLOG";
 const FORMAT: u32 = 1;
 
 /// One entry of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Record {
+#[allow(missing_docs)]
+pub enum Record {
     /// A key's new value. `lease` is its expiry.
     Put(KeyValue),
     /// A key is gone.
@@ -38,17 +39,19 @@ pub(super) enum Record {
     Compact { revision: Revision },
     /// The end of a checkpoint: it is the state at `revision`, of `keys` keys.
     Checkpoint { revision: Revision, keys: u32 },
+    /// The beginning of a checkpoint of a replicated log: what that log says of it. The engine's own log writes none.
+    Head { bytes: Bytes },
 }
 
 /// Identifies a file in its batches' checksums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FileId {
-    pub(super) salt: u64,
-    pub(super) number: u64,
+pub struct FileId {
+    pub salt: u64,
+    pub number: u64,
 }
 
 impl FileId {
-    pub(super) fn header(self) -> [u8; HEADER_BYTES] {
+    pub fn header(self) -> [u8; HEADER_BYTES] {
         let mut out = [0; HEADER_BYTES];
         out[..8].copy_from_slice(MAGIC);
         out[8..12].copy_from_slice(&FORMAT.to_le_bytes());
@@ -60,7 +63,7 @@ impl FileId {
     }
 
     /// `Ok(None)` if these bytes are no header.
-    pub(super) fn parse(header: &[u8]) -> Result<Option<Self>, String> {
+    pub fn parse(header: &[u8]) -> Result<Option<Self>, String> {
         if header.len() < HEADER_BYTES || &header[..8] != MAGIC || u32_at(header, 12) != header_crc(header) {
             return Ok(None);
         }
@@ -81,7 +84,7 @@ impl FileId {
     }
 
     /// Fills in the header of a batch that `begin_batch` and `Record::encode` built, and pads it.
-    pub(super) fn finish_batch(self, offset: u64, batch: &mut Vec<u8>) {
+    pub fn finish_batch(self, offset: u64, batch: &mut Vec<u8>) {
         let length = batch.len() - BATCH_HEADER_BYTES;
         let crc = self.batch_crc(offset, &batch[BATCH_HEADER_BYTES..]);
         batch[..8].copy_from_slice(&offset.to_le_bytes());
@@ -92,33 +95,34 @@ impl FileId {
     }
 
     /// The length of the records if `header` can be a batch's header at `offset`.
-    pub(super) fn batch_length(header: &[u8], offset: u64) -> Option<usize> {
+    pub fn batch_length(header: &[u8], offset: u64) -> Option<usize> {
         let length = u32_at(header, 8) as usize;
         (u64_at(header, 0) == offset && length > 0 && length <= BATCH_LIMIT_BYTES).then_some(length)
     }
 
-    pub(super) fn batch_is_valid(self, header: &[u8], offset: u64, records: &[u8]) -> bool {
+    pub fn batch_is_valid(self, header: &[u8], offset: u64, records: &[u8]) -> bool {
         u32_at(header, 12) == self.batch_crc(offset, records)
     }
 }
 
 /// Clears the buffer and leaves room for the batch's header.
-pub(super) fn begin_batch(batch: &mut Vec<u8>) {
+pub fn begin_batch(batch: &mut Vec<u8>) {
     batch.clear();
     batch.resize(BATCH_HEADER_BYTES, 0);
 }
 
 impl Record {
     /// The revision that this record is the write of.
-    pub(super) fn write_revision(&self) -> Option<Revision> {
+    pub fn write_revision(&self) -> Option<Revision> {
         match self {
             Self::Put(kv) => Some(kv.mod_revision),
             Self::Delete { revision, .. } => Some(*revision),
-            Self::Compact { .. } | Self::Checkpoint { .. } => None,
+            Self::Compact { .. } | Self::Checkpoint { .. } | Self::Head { .. } => None,
         }
     }
 
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+    /// Appends its bytes.
+    pub fn encode(&self, out: &mut Vec<u8>) {
         let head = |out: &mut Vec<u8>, kind: u8, key: &str, value_length: usize, revision: Revision| {
             out.extend([kind, 0]);
             out.extend(u16::try_from(key.len()).expect("keys are limited when they come in").to_le_bytes());
@@ -140,11 +144,15 @@ impl Record {
             }
             Self::Compact { revision } => head(out, 3, "", 0, *revision),
             Self::Checkpoint { revision, keys } => head(out, 4, "", *keys as usize, *revision),
+            Self::Head { bytes } => {
+                head(out, 5, "", bytes.len(), 0);
+                out.extend(&bytes[..]);
+            }
         }
     }
 
     /// Takes one record off the front of a valid batch's records.
-    pub(super) fn decode(input: &mut &[u8]) -> Result<Self, String> {
+    pub fn decode(input: &mut &[u8]) -> Result<Self, String> {
         let head = take(input, 16)?;
         let (key_length, value_length) = (usize::from(u16::from_le_bytes([head[2], head[3]])), u32_at(head, 4));
         let revision = i64_at(head, 8);
@@ -166,6 +174,7 @@ impl Record {
             2 => Ok(Self::Delete { key: take_key(input, key_length)?, revision }),
             3 => Ok(Self::Compact { revision }),
             4 => Ok(Self::Checkpoint { revision, keys: value_length }),
+            5 => Ok(Self::Head { bytes: Bytes::from(take(input, value_length as usize)?.to_vec()) }),
             other => Err(format!("record of unknown kind {other}")),
         }
     }
@@ -221,6 +230,7 @@ mod tests {
             Record::Delete { key: "/a".into(), revision: 8 },
             Record::Compact { revision: 6 },
             Record::Checkpoint { revision: 6, keys: 12 },
+            Record::Head { bytes: Bytes::from_static(b"head") },
         ]
     }
 

@@ -14,15 +14,16 @@ use super::record::{RECORD_OVERHEAD_BYTES, Record};
 use crate::{Error, Event, EventKind, KeyValue, RangeOptions, RangeResult, Result, Revision};
 
 /// What history may hold beyond current values before the oldest of it is let go of early.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct HistoryLimits {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HistoryLimits {
     /// Bytes of values that are no longer current.
-    pub(super) bytes: usize,
+    pub bytes: usize,
     /// Changes.
-    pub(super) changes: usize,
+    pub changes: usize,
 }
 
-pub(super) struct State {
+/// See the module.
+pub struct State {
     revision: Revision,
     /// Ranges below it are refused.
     floor: Revision,
@@ -114,7 +115,8 @@ impl Change {
 }
 
 impl State {
-    pub(super) fn new(limits: HistoryLimits) -> Self {
+    /// An empty store.
+    pub fn new(limits: HistoryLimits) -> Self {
         Self {
             revision: 1, // as in etcd, where an empty store is at 1: 0 means "any" to the API's clients
             floor: 0,
@@ -127,24 +129,28 @@ impl State {
         }
     }
 
-    pub(super) fn revision(&self) -> Revision {
+    /// The newest revision.
+    pub fn revision(&self) -> Revision {
         self.revision
     }
 
-    pub(super) fn floor(&self) -> Revision {
+    /// Ranges below it are refused.
+    pub fn floor(&self) -> Revision {
         self.floor
     }
 
     /// About what a checkpoint of the current state would take.
-    pub(super) fn live_bytes(&self) -> u64 {
+    pub fn live_bytes(&self) -> u64 {
         self.live_bytes
     }
 
-    pub(super) fn get(&self, key: &str) -> Option<&Arc<KeyValue>> {
+    /// A key as it is.
+    pub fn get(&self, key: &str) -> Option<&Arc<KeyValue>> {
         self.keys.get(key)?.latest.live()
     }
 
-    pub(super) fn range(&self, prefix: &str, options: &RangeOptions) -> Result<RangeResult> {
+    /// The keys under a prefix; see `Storage::range`.
+    pub fn range(&self, prefix: &str, options: &RangeOptions) -> Result<RangeResult> {
         let revision = options.revision.unwrap_or(self.revision);
         if revision > self.revision {
             return Err(Error::FutureRevision { current: self.revision });
@@ -175,7 +181,7 @@ impl State {
 
     /// Up to `limit` keys after `after` as they were at `revision`, which must not be below what is trimmed: how a
     /// checkpoint is read in pieces while writes go on.
-    pub(super) fn page(&self, after: Option<&str>, revision: Revision, limit: usize) -> Vec<Arc<KeyValue>> {
+    pub fn page(&self, after: Option<&str>, revision: Revision, limit: usize) -> Vec<Arc<KeyValue>> {
         debug_assert!(revision >= self.trimmed);
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let keys = self.keys.range::<str, _>((start, Bound::Unbounded));
@@ -183,12 +189,12 @@ impl State {
     }
 
     /// The keys that have an expiry.
-    pub(super) fn expiring(&self) -> impl Iterator<Item = &Arc<KeyValue>> {
+    pub fn expiring(&self) -> impl Iterator<Item = &Arc<KeyValue>> {
         self.keys.values().filter_map(|v| v.latest.live()).filter(|kv| kv.lease != 0)
     }
 
     /// Events under a prefix from revision `from` on, up to `limit` of them, and the revision up to which they are complete.
-    pub(super) fn events(&self, prefix: &str, from: Revision, limit: usize) -> Result<(Vec<Event>, Revision)> {
+    pub fn events(&self, prefix: &str, from: Revision, limit: usize) -> Result<(Vec<Event>, Revision)> {
         if from <= self.floor {
             return Err(Error::Compacted { floor: self.floor });
         }
@@ -207,7 +213,7 @@ impl State {
     }
 
     /// Applies what is durable. An error means that the record can't follow what came before it.
-    pub(super) fn apply(&mut self, record: Record) -> std::result::Result<(), String> {
+    pub fn apply(&mut self, record: Record) -> std::result::Result<(), String> {
         match record {
             Record::Put(kv) => self.put(kv),
             Record::Delete { key, revision } => self.delete(&key, revision),
@@ -215,12 +221,12 @@ impl State {
                 self.floor = self.floor.max(revision.min(self.revision));
                 Ok(())
             }
-            Record::Checkpoint { .. } => Err("the end of a checkpoint outside of one".to_owned()),
+            Record::Checkpoint { .. } | Record::Head { .. } => Err("a part of a checkpoint outside of one".to_owned()),
         }
     }
 
     /// Applies a record of the log when opening: as `apply`, and history is kept within its limits all along.
-    pub(super) fn replay(&mut self, record: Record) -> std::result::Result<(), String> {
+    pub fn replay(&mut self, record: Record) -> std::result::Result<(), String> {
         self.apply(record)?;
         self.enforce_limits();
         self.trim(usize::MAX);
@@ -228,15 +234,17 @@ impl State {
     }
 
     /// Takes a key from a checkpoint, where keys come in their order and not in that of revisions.
-    pub(super) fn load(&mut self, kv: KeyValue) {
+    pub fn load(&mut self, kv: KeyValue) {
         self.live_bytes += size(&kv) as u64;
         let kv = Arc::new(kv);
         self.keys.insert(kv.key.clone(), Versions { latest: Version::Live(kv), older: Vec::new() });
     }
 
     /// The checkpoint's keys were the state at this revision, and there is no history before it.
-    pub(super) fn loaded(&mut self, revision: Revision) {
-        (self.revision, self.floor, self.trimmed) = (revision, revision, revision);
+    pub fn loaded(&mut self, revision: Revision) {
+        // At 1 nothing was ever written, and so nothing is forgotten.
+        let floor = if revision == 1 { 0 } else { revision };
+        (self.revision, self.floor, self.trimmed) = (revision, floor, revision);
     }
 
     fn put(&mut self, mut kv: KeyValue) -> std::result::Result<(), String> {
@@ -292,7 +300,7 @@ impl State {
     }
 
     /// Raises the floor over what is beyond the limits. Returns whether it did.
-    pub(super) fn enforce_limits(&mut self) -> bool {
+    pub fn enforce_limits(&mut self) -> bool {
         let before = self.floor;
         let mut excess = self.history_bytes.saturating_sub(self.limits.bytes);
         if excess == 0 && self.changes.len() <= self.limits.changes {
@@ -315,9 +323,15 @@ impl State {
     }
 
     /// Lets go of at most `limit` revisions of history up to the floor. Returns whether there is more to do.
-    pub(super) fn trim(&mut self, limit: usize) -> bool {
+    pub fn trim(&mut self, limit: usize) -> bool {
+        self.trim_to(Revision::MAX, limit)
+    }
+
+    /// As `trim`, and of nothing above revision `last`: the state there can still be read with `page`.
+    pub fn trim_to(&mut self, last: Revision, limit: usize) -> bool {
+        let to = self.floor.min(last);
         for _ in 0..limit {
-            if self.trimmed >= self.floor {
+            if self.trimmed >= to {
                 break;
             }
             let Some(change) = self.changes.pop_front() else { break };
@@ -341,6 +355,6 @@ impl State {
         if self.changes.capacity() > 1024 && self.changes.len() * 4 < self.changes.capacity() {
             self.changes.shrink_to(self.changes.len() * 2);
         }
-        self.trimmed < self.floor
+        self.trimmed < to
     }
 }

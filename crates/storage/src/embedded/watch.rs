@@ -8,7 +8,7 @@ use futures::stream;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::Shared;
+use super::view::View;
 use crate::{Error, Result, Revision, WatchItem, WatchStream};
 
 /// Events in one item.
@@ -16,7 +16,7 @@ const ITEM_EVENTS: usize = 1_000;
 
 /// The open watches.
 #[derive(Default)]
-pub(super) struct Watchers(Mutex<Vec<Arc<Watcher>>>);
+pub struct Watchers(Mutex<Vec<Arc<Watcher>>>);
 
 struct Watcher {
     prefix: Box<str>,
@@ -26,7 +26,7 @@ struct Watcher {
 
 impl Watchers {
     /// Wakes those that watch one of these keys.
-    pub(super) fn wake<'a>(&self, keys: impl Iterator<Item = &'a str> + Clone) {
+    pub fn wake<'a>(&self, keys: impl Iterator<Item = &'a str> + Clone) {
         for watcher in self.0.lock().iter() {
             if keys.clone().any(|key| key.starts_with(&*watcher.prefix)) {
                 watcher.news.notify_one();
@@ -34,11 +34,13 @@ impl Watchers {
         }
     }
 
-    pub(super) fn wake_all(&self) {
+    /// Wakes them all: something is true now that is not under one prefix.
+    pub fn wake_all(&self) {
         self.0.lock().iter().for_each(|w| w.news.notify_one());
     }
 
-    pub(super) fn request_progress(&self, prefix: &str) {
+    /// See `Storage::request_progress`.
+    pub fn request_progress(&self, prefix: &str) {
         for watcher in self.0.lock().iter().filter(|w| &*w.prefix == prefix) {
             watcher.progress_wanted.store(true, Ordering::SeqCst);
             watcher.news.notify_one();
@@ -48,24 +50,25 @@ impl Watchers {
 
 /// One stream's place in history; takes the watcher off the list when the stream is dropped.
 struct Cursor {
-    shared: Arc<Shared>,
+    view: Arc<View>,
     watcher: Arc<Watcher>,
     next: Revision,
 }
 
 impl Drop for Cursor {
     fn drop(&mut self) {
-        self.shared.watchers.0.lock().retain(|w| !Arc::ptr_eq(w, &self.watcher));
+        self.view.watchers.0.lock().retain(|w| !Arc::ptr_eq(w, &self.watcher));
     }
 }
 
-pub(super) fn open(shared: &Arc<Shared>, prefix: &str, from: Revision) -> Result<WatchStream> {
+/// A watch; see `Storage::watch`.
+pub fn open(view: &Arc<View>, prefix: &str, from: Revision) -> Result<WatchStream> {
     let from = from.max(1);
-    shared.state.read().events(prefix, from, 1)?; // an answer at once if history does not reach back
+    view.state.read().events(prefix, from, 1)?; // an answer at once if history does not reach back
     let watcher =
         Arc::new(Watcher { prefix: prefix.into(), news: Notify::new(), progress_wanted: AtomicBool::new(false) });
-    shared.watchers.0.lock().push(watcher.clone());
-    let cursor = Cursor { shared: shared.clone(), watcher, next: from };
+    view.watchers.0.lock().push(watcher.clone());
+    let cursor = Cursor { view: view.clone(), watcher, next: from };
     Ok(WatchStream::new(stream::unfold(Some(cursor), |cursor| async {
         let mut cursor = cursor?;
         let item = cursor.advance().await;
@@ -77,12 +80,12 @@ pub(super) fn open(shared: &Arc<Shared>, prefix: &str, from: Revision) -> Result
 impl Cursor {
     async fn advance(&mut self) -> Result<WatchItem> {
         loop {
-            if self.shared.queue.is_closed() {
+            if self.view.is_closed() {
                 return Err(Error::Closed);
             }
             // Taken before reading: the answer must not be older than the question.
             let progress_wanted = self.watcher.progress_wanted.swap(false, Ordering::SeqCst);
-            let (events, complete) = self.shared.state.read().events(&self.watcher.prefix, self.next, ITEM_EVENTS)?;
+            let (events, complete) = self.view.state.read().events(&self.watcher.prefix, self.next, ITEM_EVENTS)?;
             self.next = self.next.max(complete + 1);
             if !events.is_empty() {
                 if progress_wanted {

@@ -11,10 +11,13 @@ use std::time::Duration;
 use component::supervisor::{Thread, guarded, thread};
 use tokio::sync::oneshot;
 
-use super::log::{Checkpoint, Log, disk_error};
+use super::Shared;
+use super::checkpoint::{self, Checkpoint};
+use super::decide::{Write, decide};
+use super::log::{Log, checkpoint_name};
 use super::queue::Operation;
 use super::record::Record;
-use super::{Shared, checkpoint};
+use super::segments::disk_error;
 use crate::{Expect, KeyValue, Outcome, Result, Revision};
 
 /// One batch takes up to so many operations, and no more once it has so many bytes.
@@ -55,7 +58,7 @@ struct Plan {
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, log: Log) -> Self {
         let mut expiries: BTreeMap<i64, Vec<_>> = BTreeMap::new();
-        for kv in shared.state.read().expiring() {
+        for kv in shared.view.state.read().expiring() {
             expiries.entry(kv.lease).or_default().push((kv.key.clone(), kv.mod_revision));
         }
         let stop_checkpoint = Arc::new(AtomicBool::new(false));
@@ -67,7 +70,7 @@ impl Writer {
         // However this thread ends, nobody waits for it in vain.
         let _close = CloseOnDrop(shared.clone());
         while let Some(operations) = shared.queue.take(self.patience(), BATCH_OPERATIONS, BATCH_BYTES) {
-            let mut plan = Plan { revision: shared.state.read().revision(), ..Plan::default() };
+            let mut plan = Plan { revision: shared.view.state.read().revision(), ..Plan::default() };
             for operation in operations {
                 match operation {
                     Operation::CheckpointEnded(result) => self.checkpoint_ended(result),
@@ -103,35 +106,15 @@ impl Writer {
     fn decide(&mut self, plan: &mut Plan, operation: Operation) {
         match operation {
             Operation::Put { key, value, expect, expiry, reply } => {
-                let outcome = match plan.check(&self.shared, &key, expect) {
-                    Err(conflict) => conflict,
-                    Ok(current) => {
-                        plan.revision += 1;
-                        let revision = plan.revision;
-                        let kv = KeyValue {
-                            key,
-                            value,
-                            mod_revision: revision,
-                            create_revision: current.as_ref().map_or(revision, |c| c.create_revision),
-                            version: current.as_ref().map_or(1, |c| c.version + 1),
-                            lease: expiry,
-                        };
-                        plan.pending.insert(kv.key.clone(), Some(kv.clone()));
-                        plan.records.push(Record::Put(kv));
-                        Outcome::Done { revision }
-                    }
-                };
+                let outcome = plan.write(&self.shared, key, expect, Write::Put(value, expiry));
                 plan.replies.push((reply, outcome));
             }
             Operation::Delete { key, mod_revision, reply } => {
-                let outcome = match plan.check(&self.shared, &key, Expect::ModRevision(mod_revision)) {
-                    Err(conflict) => conflict,
-                    Ok(_) => plan.delete(key),
-                };
+                let outcome = plan.write(&self.shared, key, Expect::ModRevision(mod_revision), Write::Delete);
                 plan.replies.push((reply, outcome));
             }
             Operation::Compact { revision, reply } => {
-                if revision > self.shared.state.read().floor() {
+                if revision > self.shared.view.state.read().floor() {
                     plan.records.push(Record::Compact { revision });
                 }
                 plan.compactions.push(reply);
@@ -157,9 +140,7 @@ impl Writer {
             first.remove();
         }
         for (_, (key, mod_revision)) in &taken {
-            if plan.check(&self.shared, key, Expect::ModRevision(*mod_revision)).is_ok() {
-                plan.delete(key.clone());
-            }
+            drop(plan.write(&self.shared, key.clone(), Expect::ModRevision(*mod_revision), Write::Delete));
         }
         taken
     }
@@ -172,7 +153,7 @@ impl Writer {
             plan.compactions.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
             return Err(error);
         }
-        let floor = self.shared.state.read().floor();
+        let floor = self.shared.view.state.read().floor();
         for record in &plan.records {
             if let Record::Put(kv) = record
                 && kv.lease != 0
@@ -181,7 +162,7 @@ impl Writer {
             }
         }
         if !plan.records.is_empty() {
-            let mut state = self.shared.state.write();
+            let mut state = self.shared.view.state.write();
             for record in plan.records {
                 state.apply(record).expect("decided against this very state");
             }
@@ -189,9 +170,9 @@ impl Writer {
             let floor_rose = state.floor() > floor;
             drop(state);
             if floor_rose {
-                self.shared.watchers.wake_all();
+                self.shared.view.watchers.wake_all();
             } else {
-                self.shared.watchers.wake(plan.pending.keys().map(|k| &**k));
+                self.shared.view.watchers.wake(plan.pending.keys().map(|k| &**k));
             }
         }
         plan.replies.into_iter().for_each(|(reply, outcome)| drop(reply.send(Ok(outcome))));
@@ -214,9 +195,9 @@ impl Writer {
         if self.checkpointing.is_some() {
             return;
         }
-        while self.shared.state.write().trim(TRIM_STEP) {}
+        while self.shared.view.state.write().trim(TRIM_STEP) {}
         let (floor, live_bytes) = {
-            let state = self.shared.state.read();
+            let state = self.shared.view.state.read();
             (state.floor(), state.live_bytes())
         };
         let worth_it = self.log.reclaimable_bytes(floor) >= 2 * live_bytes + self.shared.options.checkpoint_gain_bytes;
@@ -225,9 +206,17 @@ impl Writer {
         }
         let (shared, stop) = (self.shared.clone(), self.stop_checkpoint.clone());
         let spawned = thread("store-checkpoint", move || {
-            let write = || checkpoint::write(&*shared.disk, &shared.state, floor, shared.salt, &stop);
+            let write = || {
+                let file = shared.disk.create(&format!("{}.tmp", checkpoint_name(floor)))?;
+                let id = (shared.salt, floor.cast_unsigned());
+                let written = checkpoint::write(&*file, &shared.view.state, floor, id, None, &stop)?;
+                // The temporary name may have been another file's, of a checkpoint that failed: nobody may rename that one.
+                shared.disk.sync_directory()?;
+                Ok(written)
+            };
             // A panic is one more way to fail: the writer waits for the answer.
-            let result = guarded("store-checkpoint", write).unwrap_or_else(|ended| Err(std::io::Error::other(ended)));
+            let result: std::io::Result<Checkpoint> =
+                guarded("store-checkpoint", write).unwrap_or_else(|ended| Err(std::io::Error::other(ended)));
             // Refused only when the store is closed, and then it is not wanted.
             drop(shared.queue.push(Operation::CheckpointEnded(result)));
         });
@@ -255,23 +244,23 @@ impl Writer {
 }
 
 impl Plan {
-    /// The key as it will be before this operation, if it is as expected.
-    fn check(&self, shared: &Shared, key: &str, expect: Expect) -> std::result::Result<Option<KeyValue>, Outcome> {
-        let current = match self.pending.get(key) {
+    /// Decides a write against what is durable and what this batch has decided already.
+    fn write(&mut self, shared: &Shared, key: Arc<str>, expect: Expect, write: Write) -> Outcome {
+        let current = match self.pending.get(&key) {
             Some(pending) => pending.clone(),
-            None => shared.state.read().get(key).map(|kv| (**kv).clone()),
+            None => shared.view.state.read().get(&key).map(|kv| (**kv).clone()),
         };
-        match (expect, &current) {
-            (Expect::Absent, None) => Ok(None),
-            (Expect::ModRevision(wanted), Some(kv)) if kv.mod_revision == wanted => Ok(current),
-            _ => Err(Outcome::Conflict { current, revision: self.revision }),
-        }
-    }
-
-    fn delete(&mut self, key: Arc<str>) -> Outcome {
+        let record = match decide(key, current, expect, write, self.revision) {
+            Ok(record) => record,
+            Err(conflict) => return conflict,
+        };
         self.revision += 1;
-        self.pending.insert(key.clone(), None);
-        self.records.push(Record::Delete { key, revision: self.revision });
+        match &record {
+            Record::Put(kv) => drop(self.pending.insert(kv.key.clone(), Some(kv.clone()))),
+            Record::Delete { key, .. } => drop(self.pending.insert(key.clone(), None)),
+            _ => {}
+        }
+        self.records.push(record);
         Outcome::Done { revision: self.revision }
     }
 }
@@ -281,6 +270,6 @@ struct CloseOnDrop(Arc<Shared>);
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         self.0.queue.close();
-        self.0.watchers.wake_all();
+        self.0.view.close();
     }
 }

@@ -106,6 +106,11 @@ impl SimDisk {
         self.0.lock().unwrap().crash_at = Some(step);
     }
 
+    /// Fails from now on, until `after_crash`.
+    pub fn crash(&self) {
+        self.0.lock().unwrap().crashed = true;
+    }
+
     pub fn steps(&self) -> usize {
         self.0.lock().unwrap().steps
     }

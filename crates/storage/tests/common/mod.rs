@@ -1,7 +1,9 @@
 //! What the tests of this crate share: an etcd of their own, and reading watches without waiting for ever.
 #![allow(dead_code, missing_docs, clippy::unwrap_used)] // each test binary uses its part; helpers of tests are tests
 
+pub mod contract;
 pub mod disk;
+pub mod told;
 
 use std::net::TcpListener;
 use std::path::PathBuf;
