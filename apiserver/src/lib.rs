@@ -16,6 +16,7 @@ pub mod filters;
 pub mod listener;
 pub mod pki;
 pub mod restore;
+pub mod replicated;
 pub mod start;
 
 pub use model::VERSION;

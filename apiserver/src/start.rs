@@ -44,6 +44,8 @@ pub enum Store {
     Open(Arc<storage::EmbeddedStore>),
     /// An etcd.
     Etcd(storage::EtcdConfig),
+    /// A member of a replicated embedded store.
+    Raft(crate::replicated::Member),
 }
 
 /// Everything a server is started with.
@@ -139,6 +141,8 @@ pub struct Running {
     pub server: Arc<Server>,
     /// Where it listens.
     pub address: Option<SocketAddr>,
+    /// The store's cluster, where the store is replicated: its members, and changing them.
+    pub cluster: Option<Arc<raft::RaftStore>>,
     cancel: CancellationToken,
     /// What the server runs beside requests.
     tasks: Supervisor,
@@ -227,7 +231,9 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
     let began = Instant::now();
     // The library's first random number takes tens of milliseconds of gathering entropy: not of the first client's time.
     component::supervisor::blocking("entropy", || aws_lc_rs::rand::fill(&mut [0]));
+    let mut cluster = None;
     let storage: Arc<dyn Storage> = match &config.store {
+        Store::Raft(member) => cluster.insert(crate::replicated::open(member, &cancel).await?).clone(),
         Store::Embedded(dir) => {
             Arc::new(storage::EmbeddedStore::open_directory(dir).context("opening the embedded store")?)
         }
@@ -344,7 +350,14 @@ pub async fn start(config: Config, cancel: CancellationToken) -> anyhow::Result<
         end.cancel();
         ended.cancel();
     });
-    Ok(Running { server, address, cancel: closing, tasks, drained })
+    if let Some(store) = cluster.clone() {
+        let drained = drained.clone();
+        tasks.one_shot("replicated store", async move {
+            drained.cancelled().await;
+            store.retire().await;
+        });
+    }
+    Ok(Running { server, address, cluster, cancel: closing, tasks, drained })
 }
 
 /// Between two repairs of what Services hold, as upstream.

@@ -1,6 +1,6 @@
 //! `ferry apiserver`'s flags: kube-apiserver's names and defaults, and `--data-dir` for the embedded store.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use component::flags::{Refuse, Unsupported, Warn};
@@ -13,6 +13,24 @@ pub struct Flags {
     /// Keep objects in the embedded store in this directory (and the server's own certificates, where none are given)
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
+    /// Replicate the embedded store: listen here (IP:PORT) for its other members
+    #[arg(long, requires_all = ["data_dir", "cluster_ca_file", "cluster_cert_file", "cluster_key_file"])]
+    pub cluster_listen: Option<SocketAddr>,
+    /// The IP:PORT at which the store's other members reach this one, if not the one that it listens at
+    #[arg(long, requires = "cluster_listen")]
+    pub cluster_advertise: Option<String>,
+    /// Members (IP:PORT) of the cluster that this one joins, comma separated; without any, it begins a cluster
+    #[arg(long, value_delimiter = ',', requires = "cluster_listen")]
+    pub cluster_join: Vec<String>,
+    /// Authority that signs the certificates of the store's members, and of nobody else
+    #[arg(long, requires = "cluster_listen")]
+    pub cluster_ca_file: Option<PathBuf>,
+    /// This member's certificate, which names the address that it advertises, for both sides of a connection
+    #[arg(long, requires = "cluster_listen")]
+    pub cluster_cert_file: Option<PathBuf>,
+    /// Private key of --cluster-cert-file
+    #[arg(long, requires = "cluster_listen")]
+    pub cluster_key_file: Option<PathBuf>,
     /// List of etcd servers to connect with (scheme://ip:port), comma separated
     #[arg(long, value_delimiter = ',')]
     pub etcd_servers: Vec<String>,

@@ -8,7 +8,7 @@ mod several;
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 pub use assemble::Assembly;
 pub use flags::{Flags, UNSUPPORTED};
 
+use crate::replicated::Member;
 use crate::start::{Config, Running, Store, Times, own_sources, start};
 use kinds::core::service::set_node_port_range;
 
@@ -40,7 +41,7 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
 /// Starts a server as the flags say.
 pub async fn serve(flags: &Flags, cancel: CancellationToken) -> anyhow::Result<Running> {
     let store = match (&flags.data_dir, flags.etcd_servers.is_empty()) {
-        (Some(dir), true) => Store::Embedded(dir.join("store")),
+        (Some(dir), true) => own_store(flags, &dir.join("store"))?,
         (_, false) => Store::Etcd(storage::EtcdConfig {
             ca_file: flags.etcd_cafile.clone(),
             cert_file: flags.etcd_certfile.clone(),
@@ -76,6 +77,26 @@ pub async fn serve(flags: &Flags, cancel: CancellationToken) -> anyhow::Result<R
         running.keep("own certificates", move || pki.clone().renew());
     }
     Ok(running)
+}
+
+/// The embedded store in a directory: alone, or a member of several.
+fn own_store(flags: &Flags, directory: &Path) -> anyhow::Result<Store> {
+    let Some(listen) = flags.cluster_listen else { return Ok(Store::Embedded(directory.into())) };
+    let file = |flag: &str, file: &Option<PathBuf>| file.clone().with_context(|| format!("{flag} must be specified"));
+    if flags.cluster_advertise.is_none() && listen.ip().is_unspecified() {
+        bail!("--cluster-advertise must be specified where --cluster-listen is {listen}: no other member reaches that");
+    }
+    Ok(Store::Raft(Member {
+        directory: directory.into(),
+        listen,
+        advertise: flags.cluster_advertise.clone().unwrap_or_else(|| listen.to_string()),
+        join: flags.cluster_join.clone(),
+        credentials: raft::tls::Files {
+            ca: file("--cluster-ca-file", &flags.cluster_ca_file)?,
+            certificate: file("--cluster-cert-file", &flags.cluster_cert_file)?,
+            key: file("--cluster-key-file", &flags.cluster_key_file)?,
+        },
+    }))
 }
 
 fn duration(flag: &str, text: &str) -> anyhow::Result<Duration> {

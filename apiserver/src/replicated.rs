@@ -1,0 +1,63 @@
+//! Opens the member of a replicated store that a server runs on.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use raft::tls::{Files, TlsNetwork};
+use raft::{Options, RaftStore, Times};
+use storage::disk::RealDisk;
+use storage::{EmbeddedOptions, Storage};
+use tokio_util::sync::CancellationToken;
+
+/// How a member is started.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// Where its data are, or those of an embedded store that it takes over, or nothing.
+    pub directory: PathBuf,
+    /// Where it listens for other members.
+    pub listen: SocketAddr,
+    /// `IP:PORT` at which they reach it.
+    pub advertise: String,
+    /// Members to ask to be let in, where it has no data yet; without any it begins a cluster.
+    pub join: Vec<String>,
+    /// What it proves itself with.
+    pub credentials: Files,
+}
+
+/// Opens it, and waits until its cluster has a majority: before, no request could be answered.
+pub async fn open(member: &Member, cancel: &CancellationToken) -> anyhow::Result<Arc<RaftStore>> {
+    const PAUSE: Duration = Duration::from_millis(50);
+    let disk = RealDisk::open(&member.directory).with_context(|| format!("opening {}", member.directory.display()))?;
+    let network = TlsNetwork::bind(member.listen, Arc::new(member.credentials.clone())).await?;
+    let options = Options {
+        storage: EmbeddedOptions::default(),
+        times: Times::default(),
+        advertise: member.advertise.clone(),
+        join: member.join.clone(),
+    };
+    let opening = async {
+        let store = RaftStore::open(Arc::new(disk), Arc::new(network), options).await;
+        let store = Arc::new(store.context("opening the replicated store")?);
+        let mut told = false;
+        loop {
+            let error = tokio::select! {
+                ended = store.failed() => bail!(ended),
+                revision = store.revision() => match revision {
+                    Ok(_) => return Ok(store),
+                    Err(error) => error,
+                },
+            };
+            if !std::mem::replace(&mut told, true) {
+                tracing::warn!(%error, "the store's cluster does not answer yet; trying until it does");
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    match cancel.run_until_cancelled(opening).await {
+        Some(opened) => opened,
+        None => bail!("the server was told to end before the store's cluster answered"),
+    }
+}
