@@ -15,8 +15,8 @@ pub mod command;
 pub mod filters;
 pub mod listener;
 pub mod pki;
-pub mod restore;
 pub mod replicated;
+pub mod restore;
 pub mod start;
 
 pub use model::VERSION;

@@ -7,8 +7,8 @@ mod install;
 mod join;
 mod leave;
 mod pause;
-mod token;
 mod snapshot;
+mod token;
 mod up;
 
 use std::{future::Future, process::ExitCode};

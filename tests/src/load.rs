@@ -80,7 +80,9 @@ impl Balanced {
             let tries_others = self.finds == Finds::ByTrying;
             let again = match &answer {
                 // As clients in Go do.
-                Ok(Answer { code: 429 | 500.., body, .. }) => tries_others && body["details"]["retryAfterSeconds"].is_u64(),
+                Ok(Answer { code: 429 | 500.., body, .. }) => {
+                    tries_others && body["details"]["retryAfterSeconds"].is_u64()
+                }
                 Ok(_) => false,
                 Err(error) => not_looked_at(error) || tries_others && not_reached(error),
             };

@@ -1,6 +1,6 @@
-//! Sixteen clients over HTTP against a real server process, or several on one etcd, that are killed again and again: what
-//! they saw must be what a correct server could have shown (`ferry_tests::history` says what that is). Of several servers each
-//! request goes to any: writes are seen through the others, lists and watches go on there.
+//! Sixteen clients over HTTP against a real server process, or several on one etcd or on a replicated store, that are killed
+//! again and again: what they saw must be what a correct server could have shown (`ferry_tests::history` says what that is).
+//! Of several servers each request goes to any: writes are seen through the others, lists and watches go on there.
 //!
 //! `FERRY_LINEARIZABILITY_SECONDS` makes it longer, `FERRY_LINEARIZABILITY_SEED` repeats the choices of a run; a run
 //! that fails leaves its whole history in a file.
@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 mod operators;
+mod replicated;
 mod watchers;
 mod world;
 
@@ -32,6 +33,24 @@ fn server() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn embedded() -> anyhow::Result<()> {
     check(vec![Process::start(None, FLAGS).await?]).await
+}
+
+/// Three servers, each with a member of the replicated store: what is written on one is read on another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicated() -> anyhow::Result<()> {
+    let certificates = replicated::Certificates::new()?;
+    let ports = replicated::free_ports(3)?;
+    let mut servers = Vec::new();
+    for port in &ports {
+        let mut flags = certificates.flags(*port);
+        flags.extend(FLAGS.iter().map(|flag| (*flag).to_owned()));
+        if *port != ports[0] {
+            flags.push(format!("--cluster-join=127.0.0.1:{}", ports[0]));
+        }
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        servers.push(Process::start(None, &flags).await?);
+    }
+    check(servers).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -129,7 +129,8 @@ async fn alike(ours: &Caller, theirs: &Caller, path: &str) -> anyhow::Result<()>
         }
         let at = a.bytes.iter().zip(&b.bytes).take_while(|(a, b)| a == b).count();
         let around = |bytes: &[u8]| {
-            String::from_utf8_lossy(&bytes[at.saturating_sub(40).min(bytes.len())..bytes.len().min(at + 60)]).into_owned()
+            String::from_utf8_lossy(&bytes[at.saturating_sub(40).min(bytes.len())..bytes.len().min(at + 60)])
+                .into_owned()
         };
         anyhow::bail!(
             "{path} as {accept}: {} {} here, {} {} there: {:?} / {:?}",

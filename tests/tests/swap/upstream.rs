@@ -13,8 +13,10 @@ use testkit::{Caller, Etcd, Process};
 pub const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(50);
 /// Of both, so that they make one cluster.
-pub const SHARED: &[&str] =
-    &["--service-cluster-ip-range=10.0.0.0/24", "--service-account-issuer=https://kubernetes.default.svc.cluster.local"];
+pub const SHARED: &[&str] = &[
+    "--service-cluster-ip-range=10.0.0.0/24",
+    "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+];
 /// Where upstream's is said to be.
 pub const ADDRESS: &str = "192.0.2.100";
 

@@ -15,17 +15,8 @@ const PAGE: &str = "ARCHITECTURE.md";
 const BEGIN: &str = "```graph";
 const END: &str = "```";
 /// Layers of the API server and components: none sees another of its own kind.
-const COMPONENTS: &[&str] = &[
-    "apiserver",
-    "balancer",
-    "controller-manager",
-    "kubectl",
-    "kubelet",
-    "network",
-    "policies",
-    "proxy",
-    "scheduler",
-];
+const COMPONENTS: &[&str] =
+    &["apiserver", "balancer", "controller-manager", "kubectl", "kubelet", "network", "policies", "proxy", "scheduler"];
 
 /// Edges that the page does not show, edges that it shows and are not there, and those that no page makes right.
 pub fn check(root: &Path, metadata: &Value) -> anyhow::Result<Vec<String>> {

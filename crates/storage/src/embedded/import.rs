@@ -12,7 +12,8 @@ use std::sync::atomic::AtomicBool;
 use parking_lot::RwLock;
 
 use super::checkpoint;
-use super::log::{checkpoint_name, corrupt, disk_error};
+use super::log::checkpoint_name;
+use super::segments::{corrupt, disk_error};
 use super::state::{HistoryLimits, State};
 use crate::disk::{Disk, RealDisk};
 use crate::{Error, KeyValue, Result, Revision};
@@ -52,8 +53,11 @@ fn import(disk: &dyn Disk, revision: Revision, entries: impl IntoIterator<Item =
     }
     state.loaded(revision);
     let salt = RandomState::new().hash_one(0);
-    let written = checkpoint::write(disk, &RwLock::new(state), revision, salt, &AtomicBool::new(false));
     let name = checkpoint_name(revision);
+    let (state, go_on) = (RwLock::new(state), AtomicBool::new(false));
+    let written = disk.create(&format!("{name}.tmp")).and_then(|file| {
+        checkpoint::write(&*file, &state, revision, (salt, revision.cast_unsigned()), None, &go_on)
+    });
     let named = written.and_then(|_| disk.rename(&format!("{name}.tmp"), &name)).and_then(|()| disk.sync_directory());
     named.map_err(|error| {
         // Names that are not written yet may be there or not: neither is a store.

@@ -172,7 +172,8 @@ fn servers_join_and_agents_go_on_when_the_one_they_joined_by_is_gone() {
         if text.contains("192.0.2.12:6443") { Ok(()) } else { Err(text) }
     });
     // One set of controllers works at a time.
-    let leader = kubectl_on(&others[0], "-n kube-system get lease kube-controller-manager -o jsonpath={.spec.holderIdentity}");
+    let leader =
+        kubectl_on(&others[0], "-n kube-system get lease kube-controller-manager -o jsonpath={.spec.holderIdentity}");
     assert!(leader.unwrap().starts_with(&first.name));
 
     first.kill_9();
