@@ -17,7 +17,7 @@ use anyhow::Context;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use component::tls::pki::{Ca, Leaf, Pair};
-use kept::Kept;
+use kept::{Authority, Kept};
 use parking_lot::Mutex;
 use rcgen::KeyPair;
 use time::{Duration, OffsetDateTime};
@@ -50,6 +50,7 @@ pub struct Pki {
     dir: PathBuf,
     ca: Ca,
     front_proxy_ca: Ca,
+    store_ca: Option<Ca>,
     life: Life,
     kept: Mutex<Vec<Kept>>,
 }
@@ -67,19 +68,34 @@ impl Pki {
         let front_proxy_ca = authority(dir, "front-proxy-ca", "front-proxy-ca", now)?;
         // A certificate that was made just now is not made anew.
         let life = Life { least: life.least.min(life.lasts / 3), ..life };
-        let pki = Self { dir: dir.to_owned(), ca, front_proxy_ca, life, kept: Mutex::default() };
+        let pki = Self { dir: dir.to_owned(), ca, front_proxy_ca, store_ca: None, life, kept: Mutex::default() };
         let server =
             Leaf { common_name: "kube-apiserver".into(), sans: names.to_vec(), server: true, ..Leaf::default() };
-        pki.keep(Kept::Files { name: "apiserver", proxy: false, leaf: server }, now)?;
+        pki.keep(Kept::Files { name: "apiserver", by: Authority::Cluster, leaf: server }, now)?;
         let kubelet = Leaf { common_name: KUBELET_CLIENT.into(), client: true, ..Leaf::default() };
-        pki.keep(Kept::Files { name: "apiserver-kubelet-client", proxy: false, leaf: kubelet }, now)?;
+        pki.keep(Kept::Files { name: "apiserver-kubelet-client", by: Authority::Cluster, leaf: kubelet }, now)?;
         let proxy = Leaf { common_name: FRONT_PROXY_CLIENT.into(), client: true, ..Leaf::default() };
-        pki.keep(Kept::Files { name: "front-proxy-client", proxy: true, leaf: proxy }, now)?;
+        pki.keep(Kept::Files { name: "front-proxy-client", by: Authority::FrontProxies, leaf: proxy }, now)?;
         if !pki.path("sa.key").exists() {
             let key = KeyPair::generate()?;
             write(&pki.path("sa.pub"), &key.public_key_pem(), 0o644)?;
             write(&pki.path("sa.key"), &key.serialize_pem(), 0o600)?;
         }
+        Ok(pki)
+    }
+
+    /// The same with what a member of a replicated store proves itself with to the others: `store.crt`, by an authority that
+    /// signs for nobody else.
+    pub fn for_member(self, names: &[String], now: OffsetDateTime) -> anyhow::Result<Self> {
+        let pki = Self { store_ca: Some(authority(&self.dir, "store-ca", "ferry-store", now)?), ..self };
+        let member = Leaf {
+            common_name: "ferry-store".into(),
+            sans: names.to_vec(),
+            server: true,
+            client: true,
+            ..Leaf::default()
+        };
+        pki.keep(Kept::Files { name: "store", by: Authority::Store, leaf: member }, now)?;
         Ok(pki)
     }
 

@@ -1,14 +1,15 @@
 //! Opens the member of a replicated store that a server runs on.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use raft::tls::{Files, TlsNetwork};
+pub use raft::Recovered;
 use raft::{Options, RaftStore, Times};
-use storage::disk::RealDisk;
+use storage::disk::{Disk, RealDisk};
 use storage::{EmbeddedOptions, Storage};
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +26,20 @@ pub struct Member {
     pub join: Vec<String>,
     /// What it proves itself with.
     pub credentials: Files,
+}
+
+/// Makes the member in a directory the only one of a new cluster, where the others are lost; while no server runs on it.
+///
+/// # Errors
+/// There is no member, or its disk fails.
+pub fn recover(directory: &Path, advertise: &str) -> anyhow::Result<Recovered> {
+    let disk = RealDisk::open(directory).with_context(|| format!("opening {}", directory.display()))?;
+    Ok(raft::recover(&(Arc::new(disk) as Arc<dyn Disk>), &EmbeddedOptions::default(), advertise)?)
+}
+
+/// Whether a directory holds a member of a replicated store.
+pub fn is_there(directory: &Path) -> bool {
+    directory.join("raft-identity").exists()
 }
 
 /// Opens it, and waits until its cluster has a majority: before, no request could be answered.

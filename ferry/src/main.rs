@@ -23,6 +23,7 @@ const USAGE: &str = "Kubernetes as one program.
   token               what other machines join the cluster with
   join                makes this machine a node of a cluster
   leave               takes it away from that again
+  recover             makes the last of several servers a cluster of its own
   install             puts this program and its systemd units in place
   uninstall           takes them away again
   snapshot            backups of a whole cluster, and what is brought back from them
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         "token" => daemon(token::main(argv)),
         "join" => daemon(join::main(argv)),
         "leave" => daemon(leave::main(argv)),
+        "recover" => ended(up::recover(&argv)),
         "install" => ended(install::install(&argv)),
         "uninstall" => daemon(install::uninstall(argv)),
         "snapshot" => daemon(snapshot::main(argv)),

@@ -53,6 +53,11 @@ pub struct Assembly {
 }
 
 impl Assembly {
+    /// The flags, with what the server has made itself in place of what is missing.
+    pub fn flags(&self) -> &Flags {
+        &self.flags
+    }
+
     /// Reads the files that the flags name.
     pub fn new(flags: &Flags, advertise: IpAddr) -> anyhow::Result<Self> {
         let (flags, pki) = super::own::with_own_pki(flags, advertise)?;

@@ -40,19 +40,10 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
 
 /// Starts a server as the flags say.
 pub async fn serve(flags: &Flags, cancel: CancellationToken) -> anyhow::Result<Running> {
-    let store = match (&flags.data_dir, flags.etcd_servers.is_empty()) {
-        (Some(dir), true) => own_store(flags, &dir.join("store"))?,
-        (_, false) => Store::Etcd(storage::EtcdConfig {
-            ca_file: flags.etcd_cafile.clone(),
-            cert_file: flags.etcd_certfile.clone(),
-            key_file: flags.etcd_keyfile.clone(),
-            ..storage::EtcdConfig::new(flags.etcd_servers.clone())
-        }),
-        (None, true) => bail!("--data-dir or --etcd-servers must be specified"),
-    };
     set_node_port_range(port_range(&flags.service_node_port_range).context("--service-node-port-range")?);
     let advertise = advertise_address(flags);
     let assembly = Assembly::new(flags, advertise)?;
+    let store = store(assembly.flags())?;
     let (bootstrap, presence) = assembly.bootstrap()?;
     let config = Config {
         store,
@@ -77,6 +68,20 @@ pub async fn serve(flags: &Flags, cancel: CancellationToken) -> anyhow::Result<R
         running.keep("own certificates", move || pki.clone().renew());
     }
     Ok(running)
+}
+
+/// Where objects are kept.
+fn store(flags: &Flags) -> anyhow::Result<Store> {
+    Ok(match (&flags.data_dir, flags.etcd_servers.is_empty()) {
+        (Some(dir), true) => own_store(flags, &dir.join("store"))?,
+        (_, false) => Store::Etcd(storage::EtcdConfig {
+            ca_file: flags.etcd_cafile.clone(),
+            cert_file: flags.etcd_certfile.clone(),
+            key_file: flags.etcd_keyfile.clone(),
+            ..storage::EtcdConfig::new(flags.etcd_servers.clone())
+        }),
+        (None, true) => bail!("--data-dir or --etcd-servers must be specified"),
+    })
 }
 
 /// The embedded store in a directory: alone, or a member of several.

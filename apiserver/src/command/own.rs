@@ -16,7 +16,15 @@ pub fn with_own_pki(flags: &Flags, advertise: IpAddr) -> anyhow::Result<(Flags, 
     let mut flags = flags.clone();
     let Some(dir) = &flags.data_dir else { return Ok((flags, None)) };
     let names = server_names(advertise, service_ip(&flags), &[]);
-    let pki = Pki::ensure(&dir.join("pki"), &names, OffsetDateTime::now_utc())?;
+    let now = OffsetDateTime::now_utc();
+    let mut pki = Pki::ensure(&dir.join("pki"), &names, now)?;
+    let is_alone = flags.cluster_ca_file.is_none() && flags.cluster_cert_file.is_none() && flags.cluster_key_file.is_none();
+    if flags.cluster_listen.is_some() && is_alone {
+        pki = pki.for_member(&names, now)?;
+        flags.cluster_ca_file = Some(pki.path("store-ca.crt"));
+        flags.cluster_cert_file = Some(pki.path("store.crt"));
+        flags.cluster_key_file = Some(pki.path("store.key"));
+    }
     if flags.tls_cert_file.is_none() && flags.tls_private_key_file.is_none() {
         flags.tls_cert_file = Some(pki.path("apiserver.crt"));
         flags.tls_private_key_file = Some(pki.path("apiserver.key"));

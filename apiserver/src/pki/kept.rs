@@ -3,6 +3,7 @@
 
 use std::{fs, path::PathBuf, sync::Arc};
 
+use anyhow::Context;
 use component::tls::{Certificate, Rotating, pki::Leaf};
 use time::OffsetDateTime;
 
@@ -13,10 +14,18 @@ const LOOKS: u32 = 10;
 /// And at the seldomest.
 const LOOK: std::time::Duration = std::time::Duration::from_secs(3600);
 
+/// Who signs what is in the folder.
+#[derive(Clone, Copy)]
+pub(super) enum Authority {
+    Cluster,
+    FrontProxies,
+    Store,
+}
+
 /// What is made anew before it ends.
 pub(super) enum Kept {
-    /// In the folder, signed by the cluster's authority or by that of the front proxies.
-    Files { name: &'static str, proxy: bool, leaf: Leaf },
+    /// In the folder.
+    Files { name: &'static str, by: Authority, leaf: Leaf },
     /// A kubeconfig with a client certificate.
     Kubeconfig { file: PathBuf, server: String, user: String, groups: Vec<String> },
     /// In the process.
@@ -70,13 +79,18 @@ impl Pki {
     fn make(&self, kept: &Kept, now: OffsetDateTime) -> anyhow::Result<()> {
         let until = now + self.life.least;
         match kept {
-            Kept::Files { name, proxy, leaf } => {
+            Kept::Files { name, by, leaf } => {
                 let (cert, key) = (self.path(&format!("{name}.crt")), self.path(&format!("{name}.key")));
                 let names = leaf.sans.iter().cloned().collect();
                 if key.exists() && fs::read(&cert).is_ok_and(|pem| lasts(&pem, &names, until)) {
                     return Ok(());
                 }
-                let pair = self.sign(if *proxy { &self.front_proxy_ca } else { &self.ca }, leaf, now)?;
+                let ca = match by {
+                    Authority::Cluster => &self.ca,
+                    Authority::FrontProxies => &self.front_proxy_ca,
+                    Authority::Store => self.store_ca.as_ref().context("the store has no authority")?,
+                };
+                let pair = self.sign(ca, leaf, now)?;
                 write(&key, &pair.key_pem, 0o600)?;
                 write(&cert, &pair.cert_pem, 0o644)?;
                 tracing::info!(certificate = %cert.display(), "made anew");

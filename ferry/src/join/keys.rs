@@ -13,11 +13,15 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 
 use super::token::Token;
 use super::write;
+use crate::up::Store;
 
 /// In the token's Secret.
 pub const KEY: &str = "ferry-keys";
 /// What a server needs to be one of the cluster, in its folder of keys; all other certificates it makes of them.
 const FILES: &[&str] = &["ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "sa.key", "sa.pub"];
+
+/// And one whose store is replicated.
+const MEMBERS: &[&str] = &["store-ca.crt", "store-ca.key"];
 
 /// What a new server is given.
 #[derive(Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -27,16 +31,20 @@ pub struct Keys {
     /// The etcd that all servers share.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub etcd_servers: Vec<String>,
+    /// Members of the replicated store that all servers have, each `IP:PORT`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<String>,
 }
 
 impl Keys {
-    /// Those in a server's folder, and those with which it speaks to etcd.
+    /// Those in a server's folder, and those with which it speaks to others that keep the cluster's state.
     ///
     /// # Errors
     /// One can't be read.
-    pub fn read(folder: &Path, etcd: &Etcd) -> anyhow::Result<Self> {
-        let mut keys = Self { etcd_servers: etcd.servers.clone(), ..Self::default() };
-        for name in FILES {
+    pub fn read(folder: &Path, store: &Store) -> anyhow::Result<Self> {
+        let Store { etcd, members } = store;
+        let mut keys = Self { etcd_servers: etcd.servers.clone(), members: members.clone(), ..Self::default() };
+        for name in FILES.iter().chain(MEMBERS.iter().filter(|_| !members.is_empty())) {
             keys.add(name, &folder.join(name))?;
         }
         for (name, file) in Etcd::FILES.iter().zip([&etcd.ca, &etcd.cert, &etcd.key]) {
@@ -53,12 +61,12 @@ impl Keys {
         Ok(())
     }
 
-    /// Puts them into a new server's folder; the etcd that goes with them.
+    /// Puts them into a new server's folder; where the cluster keeps its state.
     ///
     /// # Errors
     /// It holds other keys, or can't be written.
-    pub fn install(&self, folder: &Path) -> anyhow::Result<Etcd> {
-        let known = |name: &str| FILES.contains(&name) || Etcd::FILES.contains(&name);
+    pub fn install(&self, folder: &Path) -> anyhow::Result<Store> {
+        let known = |name: &str| FILES.contains(&name) || MEMBERS.contains(&name) || Etcd::FILES.contains(&name);
         if let Some(name) = self.files.keys().find(|name| !known(name)) {
             bail!("{name:?} is no key that this version knows: the servers run another one");
         }
@@ -75,7 +83,8 @@ impl Keys {
             write(&folder.join(name), text, mode)?;
         }
         let [ca, cert, key] = Etcd::FILES.map(|name| self.files.contains_key(name).then(|| folder.join(name)));
-        Ok(Etcd { servers: self.etcd_servers.clone(), ca, cert, key })
+        let etcd = Etcd { servers: self.etcd_servers.clone(), ca, cert, key };
+        Ok(Store { etcd, members: self.members.clone() })
     }
 
     /// As they lie in the Secret of a token for servers.
@@ -160,13 +169,14 @@ mod tests {
         let ca = dir.path().join("authority");
         std::fs::write(&ca, "of etcd").unwrap();
         let etcd = Etcd { servers: vec!["https://192.0.2.1:2379".into()], ca: Some(ca), ..Etcd::default() };
-        let keys = Keys::read(&old, &etcd).unwrap();
+        let store = Store { etcd: etcd.clone(), members: Vec::new() };
+        let keys = Keys::read(&old, &store).unwrap();
         let own = token(true);
         let sealed = keys.seal(&own).unwrap();
         assert!(!String::from_utf8_lossy(&sealed).contains("cluster"));
         let opened = Keys::open(&sealed, &own).unwrap();
         assert_eq!(opened, keys);
-        let there = opened.install(&new).unwrap();
+        let there = opened.install(&new).unwrap().etcd;
         assert_eq!((there.servers, there.ca), (etcd.servers, Some(new.join("etcd-ca.crt"))));
         assert_eq!(std::fs::read_to_string(new.join("sa.key")).unwrap(), "sa.key of the cluster");
         use std::os::unix::fs::PermissionsExt;

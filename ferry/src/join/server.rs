@@ -64,7 +64,7 @@ async fn become_one(
     for file in [&trusted, &stranger] {
         let _ = std::fs::remove_file(file);
     }
-    let store = Store { etcd: given?.install(&layout.pki())? };
+    let store = given?.install(&layout.pki())?;
     store.write(layout)?;
     progress.say("the cluster has taken this machine up as a server");
     Ok(store)

@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::join::Kept;
-use crate::up::Layout;
+use crate::up::{Layout, Store, lock};
 use pods::{Fate, fate};
 
 /// On a Node: it is to be deleted.
@@ -80,6 +80,8 @@ async fn part(flags: &Leave, layout: &Layout, kubeconfig: &Path, is_server: bool
     drain(&client, &name, flags).await?;
     if is_server {
         nodes.delete(&name, &DeleteParams::default()).await.map_err(said)?;
+        println!("node {name} is gone from the cluster");
+        return leave_store(layout).await;
     } else {
         let wish = Patch::Merge(json!({ "metadata": { "annotations": { LEAVING: "true" } } }));
         nodes.patch_metadata(&name, &PatchParams::default(), &wish).await.map_err(said)?;
@@ -95,6 +97,28 @@ async fn part(flags: &Leave, layout: &Layout, kubeconfig: &Path, is_server: bool
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     println!("node {name} is gone from the cluster");
+    Ok(())
+}
+
+/// Has the server leave the store that it shares with others by a copy of its own.
+async fn leave_store(layout: &Layout) -> anyhow::Result<()> {
+    let is_member = Store::read(layout)?.is_some_and(|store| !store.members.is_empty());
+    if !is_member {
+        return Ok(());
+    }
+    if lock::holder(layout)?.is_none() {
+        bail!("the server does not run, and can tell nobody that it leaves: start it, or go on with --force");
+    }
+    std::fs::write(layout.leaving_file(), "")?;
+    let deadline = Instant::now() + DELETED;
+    while lock::holder(layout)?.is_some() {
+        if Instant::now() > deadline {
+            let _ = std::fs::remove_file(layout.leaving_file());
+            bail!("the other servers have not let this one go within {} s: do most of them run?", DELETED.as_secs());
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    println!("the server has left the store");
     Ok(())
 }
 

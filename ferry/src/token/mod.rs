@@ -197,10 +197,11 @@ pub fn own_keys(data: &Path) -> anyhow::Result<Keys> {
     };
     if !store.is_shared() {
         bail!(
-            "this cluster keeps its state in one server's own store: on etcd (`ferry up --etcd-servers`) it can have several"
+            "this cluster keeps its state in one server's own store: started again with `ferry up --replicated` (or on etcd, with \
+             --etcd-servers) it can have several"
         );
     }
-    Keys::read(&layout.pki(), &store.etcd)
+    Keys::read(&layout.pki(), &store)
 }
 
 async fn list(flags: List) -> anyhow::Result<()> {

@@ -12,7 +12,8 @@ use model::user::UserInfo;
 use time::OffsetDateTime;
 
 use super::flags::{Layout, Up};
-use super::{KUBERNETES_IP, SERVICE_RANGE};
+use super::store::Store;
+use super::{KUBERNETES_IP, SERVICE_RANGE, STORE_PORT};
 
 /// Who brings the cluster up: the administrator of the kubeconfig that is written.
 const ADMINISTRATOR: (&str, &str) = ("kubernetes-admin", "system:masters");
@@ -22,7 +23,7 @@ pub struct Api {
     /// The server.
     pub running: Running,
     /// Its certificates.
-    pub pki: Pki,
+    pub pki: Arc<Pki>,
     /// Where other machines reach it.
     pub address: IpAddr,
     /// The same with its port, as a URL.
@@ -31,11 +32,22 @@ pub struct Api {
     pub kubeconfig: PathBuf,
 }
 
-/// Starts it, to be reached at `address` unless a flag names another one.
-/// It ends with the own tasks of `tasks`, after what is below; its failure ends all.
-pub async fn start(flags: &Up, layout: &Layout, address: IpAddr, tasks: &Supervisor) -> anyhow::Result<Api> {
+/// Where other machines reach the server: where it listens, if that is one address.
+pub fn advertised(flags: &Up, address: IpAddr) -> IpAddr {
     let bound = flags.bind_address;
-    let address = if bound.is_unspecified() || bound.is_loopback() { address } else { bound };
+    if bound.is_unspecified() || bound.is_loopback() { address } else { bound }
+}
+
+/// Starts it, to be reached at `address`, on that store.
+/// It ends with the own tasks of `tasks`, after what is below; its failure ends all.
+pub async fn start(
+    flags: &Up,
+    layout: &Layout,
+    store: &Store,
+    address: IpAddr,
+    tasks: &Supervisor,
+) -> anyhow::Result<Api> {
+    let bound = flags.bind_address;
     let mut argv = vec![
         format!("--data-dir={}", layout.data.display()),
         format!("--bind-address={bound}"),
@@ -50,6 +62,14 @@ pub async fn start(flags: &Up, layout: &Layout, address: IpAddr, tasks: &Supervi
         "--enable-bootstrap-token-auth=true".to_string(),
         format!("--kubelet-certificate-authority={}", layout.pki().join("ca.crt").display()),
     ];
+    if let Some((own, others)) = store.members.split_first() {
+        let listen = SocketAddr::new(flags.bind_address, STORE_PORT);
+        argv.push(format!("--cluster-listen={listen}"));
+        argv.push(format!("--cluster-advertise={own}"));
+        if !others.is_empty() {
+            argv.push(format!("--cluster-join={}", others.join(",")));
+        }
+    }
     if !flags.etcd_servers.is_empty() {
         argv.push(format!("--etcd-servers={}", flags.etcd_servers.join(",")));
     }
@@ -66,12 +86,19 @@ pub async fn start(flags: &Up, layout: &Layout, address: IpAddr, tasks: &Supervi
     });
     let names = apiserver::pki::server_names(address, Some(KUBERNETES_IP), &[]);
     let now = OffsetDateTime::now_utc();
-    let pki = Pki::ensure(&layout.pki(), &names, now)?;
+    let pki = Arc::new(Pki::ensure(&layout.pki(), &names, now)?);
     let kubeconfig = flags.kubeconfig.clone().unwrap_or_else(|| layout.kubeconfig());
     let host = if bound.is_loopback() { bound } else { address };
     let url = format!("https://{}", SocketAddr::new(host, flags.secure_port));
     let (user, group) = ADMINISTRATOR;
     pki.ensure_kubeconfig(&kubeconfig, &url, user, &[group], now)?;
+    let kept = pki.clone();
+    tasks.restarting("certificates", move |own| {
+        let kept = kept.clone();
+        async move {
+            own.until_stopped(kept.renew()).await;
+        }
+    });
     Ok(Api { running, pki, address, url, kubeconfig })
 }
 

@@ -1,13 +1,13 @@
 //! What `ferry up` and `ferry down` can be told, and where their files are.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use controller_manager::NodeRanges;
 use sha2::{Digest, Sha256};
 
 use super::store::Store;
-use super::{DNS_IP, DOMAIN};
+use super::{DNS_IP, DOMAIN, STORE_PORT};
 use crate::join::Join;
 use crate::join::keys::Etcd;
 use crate::join::settings::Settings;
@@ -34,6 +34,7 @@ const ENTRIES: &[&str] = &[
     "server.json",
     "settings.json",
     "joined.json",
+    "leaving",
 ];
 
 /// Brings up a whole cluster on this machine, in one process, which goes on until it is stopped; containers outlive it.
@@ -45,6 +46,12 @@ pub struct Up {
     /// Where the cluster's state is kept
     #[arg(long, default_value = DATA_DIR)]
     pub data_dir: PathBuf,
+    /// Replicate the embedded store, so that other servers can join; one that is there already is taken over
+    #[arg(long)]
+    pub replicated: bool,
+    /// Members of the replicated store that are known beside this one
+    #[arg(skip)]
+    pub members: Vec<String>,
     /// Keep objects in these etcd servers instead of the embedded store
     #[arg(long, value_delimiter = ',')]
     pub etcd_servers: Vec<String>,
@@ -131,9 +138,19 @@ impl Up {
         }
     }
 
-    /// Where the cluster's state is.
-    pub fn store(&self) -> Store {
+    /// Whether the embedded store is replicated: it stays so.
+    pub fn is_replicated(&self, layout: &Layout) -> bool {
+        let was = apiserver::replicated::is_there(&layout.data.join("store"));
+        self.etcd_servers.is_empty() && (self.replicated || was || !self.members.is_empty())
+    }
+
+    /// Where the cluster's state is, as this server at `address` sees it.
+    pub fn store(&self, layout: &Layout, address: IpAddr) -> Store {
+        let own = SocketAddr::new(address, STORE_PORT).to_string();
+        let others = self.members.iter().filter(|member| **member != own).cloned();
+        let members = std::iter::once(own.clone()).chain(others).collect();
         Store {
+            members: if self.is_replicated(layout) { members } else { Vec::new() },
             etcd: Etcd {
                 servers: self.etcd_servers.clone(),
                 ca: self.etcd_cafile.clone(),
@@ -157,6 +174,7 @@ impl Up {
             etcd_cafile: store.etcd.ca.clone(),
             etcd_certfile: store.etcd.cert.clone(),
             etcd_keyfile: store.etcd.key.clone(),
+            members: store.members.clone(),
             container_runtime_endpoint: join.container_runtime_endpoint.clone(),
             bind_address: join.bind_address,
             secure_port: join.secure_port,
@@ -212,6 +230,11 @@ impl Layout {
     /// The cluster's keys, and certificates.
     pub fn pki(&self) -> PathBuf {
         self.data.join("pki")
+    }
+
+    /// There while this server is to leave a replicated store.
+    pub fn leaving_file(&self) -> PathBuf {
+        self.data.join("leaving")
     }
 
     /// Names the node that this machine is.

@@ -19,6 +19,7 @@ pub mod node;
 mod parts;
 mod process;
 mod progress;
+mod recover;
 mod rights;
 mod runtime;
 mod store;
@@ -26,7 +27,9 @@ mod store;
 use std::io::IsTerminal;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use anyhow::Context;
 use component::Supervisor;
 
 use crate::join::discovery;
@@ -35,6 +38,7 @@ use api::Api;
 use node::Node;
 
 pub use down::main as down;
+pub use recover::main as recover;
 pub use flags::{Layout, Up};
 pub use image::main as image;
 pub use progress::Progress;
@@ -48,6 +52,8 @@ const KUBERNETES_IP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 96, 0, 1));
 const DNS_IP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 96, 0, 10));
 /// The pods' bridge.
 const BRIDGE: &str = "ferry0";
+/// The port at which members of a replicated store reach each other.
+const STORE_PORT: u16 = 6444;
 /// The domain of the cluster's names.
 const DOMAIN: &str = "cluster.local";
 
@@ -92,9 +98,10 @@ pub async fn begin(
     if flags.bind_address.is_loopback() {
         progress.warn(&format!("the API server listens on {} alone: nobody else can reach it", flags.bind_address));
     }
-    let store = flags.store();
+    let address = api::advertised(flags, address);
+    let store = flags.store(layout, address);
     store.write(layout)?;
-    let api = api::start(flags, layout, address, root).await?;
+    let api = api::start(flags, layout, &store, address, root).await?;
     api.running.ready().await;
     progress.say(&format!("API server ready at https://{}:{}", api.address, flags.secure_port));
 
@@ -125,11 +132,15 @@ pub async fn begin(
         node: own.clone(),
         proxy: api.client("system:kube-proxy", &[]),
         dns: api.client(rights::DNS, &[]),
+        policies: api.client(rights::POLICIES, &[]),
+        balancer: api.client(rights::BALANCER, &[]),
+        allocates: true,
     };
     node::start(&node, kubelet, pods, clients, &parts)?;
     progress.say("scheduler, controllers, kubelet, network, policies, proxy and DNS started");
     let hint = hint(&api, layout).await;
     watch_over(&api, progress.clone(), &parts);
+    leave_when_told(&api, layout, &parts, root);
     node::tell(own, node.name, progress, &parts, move |_| println!("{hint}"));
     Ok(())
 }
@@ -202,6 +213,28 @@ async fn hint(api: &Api, layout: &Layout) -> String {
         Err(error) => lines.push(format!("`ferry token create` fails, so that no machine can join: {error:#}\n")),
     }
     lines.join("\n")
+}
+
+/// Takes this server from a replicated store when `ferry leave` says so by a file, and ends the process: nobody else is asked
+/// whether a member is gone for good.
+fn leave_when_told(api: &Api, layout: &Layout, parts: &Supervisor, root: &Supervisor) {
+    let Some(cluster) = api.running.cluster.clone() else { return };
+    let (file, root) = (layout.leaving_file(), root.clone());
+    parts.restarting("leaving", move |own| {
+        let (cluster, file, root) = (cluster.clone(), file.clone(), root.clone());
+        async move {
+            while !file.exists() {
+                if own.until_stopped(tokio::time::sleep(Duration::from_millis(200))).await.is_none() {
+                    return anyhow::Ok(());
+                }
+            }
+            let own = cluster.status().await.id;
+            cluster.remove(own).await.context("leaving the store's cluster")?;
+            std::fs::remove_file(&file)?;
+            root.stop();
+            Ok(())
+        }
+    });
 }
 
 /// Has the service manager told that this is alive.

@@ -128,9 +128,8 @@ where
 pub fn kubelet_config(api: &Api, layout: &Layout, node: &Node) -> anyhow::Result<kubelet::Config> {
     let names = [node.name.clone(), node.address.to_string()];
     let user = format!("system:node:{}", node.name);
-    let serving = api.pki.serving(&user, &names, OffsetDateTime::now_utc())?;
     let config = kubelet::Config {
-        serving_pem: Some((serving.cert_pem, serving.key_pem)),
+        serving: Some(api.pki.renewed_serving(&user, &names, OffsetDateTime::now_utc())?),
         client_ca_pem: Some(api.pki.ca_pem().to_string()),
         ..node::kubelet_config(node, layout)
     };

@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn the_files_hold_what_can_be_applied() {
         for (what, text) in FILES {
-            let documents = yaml::documents(text);
+            let documents: Vec<&str> = yaml::documents(text).collect();
             assert!(!documents.is_empty(), "{what}");
             for document in documents {
                 let object = yaml::to_json(document.as_bytes()).unwrap();

@@ -12,6 +12,10 @@ const FILE: &str = "server.json";
 pub struct Store {
     /// The etcd; without members the embedded store.
     pub etcd: Etcd,
+    /// Members of the replicated embedded store that are known, each `IP:PORT`, this server's own among them; none: it is not
+    /// replicated.
+    #[serde(default)]
+    pub members: Vec<String>,
 }
 
 impl Store {
@@ -37,6 +41,6 @@ impl Store {
 
     /// Whether several servers can use it at once.
     pub fn is_shared(&self) -> bool {
-        !self.etcd.servers.is_empty()
+        !self.etcd.servers.is_empty() || !self.members.is_empty()
     }
 }

@@ -55,9 +55,9 @@ fn import(disk: &dyn Disk, revision: Revision, entries: impl IntoIterator<Item =
     let salt = RandomState::new().hash_one(0);
     let name = checkpoint_name(revision);
     let (state, go_on) = (RwLock::new(state), AtomicBool::new(false));
-    let written = disk.create(&format!("{name}.tmp")).and_then(|file| {
-        checkpoint::write(&*file, &state, revision, (salt, revision.cast_unsigned()), None, &go_on)
-    });
+    let written = disk
+        .create(&format!("{name}.tmp"))
+        .and_then(|file| checkpoint::write(&*file, &state, revision, (salt, revision.cast_unsigned()), None, &go_on));
     let named = written.and_then(|_| disk.rename(&format!("{name}.tmp"), &name)).and_then(|()| disk.sync_directory());
     named.map_err(|error| {
         // Names that are not written yet may be there or not: neither is a store.

@@ -137,18 +137,30 @@ fn what_keeps_a_machine_from_joining_is_said_in_one_line() {
     assert!(refused(&third, &once, &[]).contains("does not accept the token"));
 }
 
-/// Three servers on an etcd, and two agents, which join by way of the first server.
 #[test]
-fn servers_join_and_agents_go_on_when_the_one_they_joined_by_is_gone() {
-    let (link, test) = (Link::new(), "join servers");
+fn servers_share_an_etcd_and_agents_go_on_when_the_one_they_joined_by_is_gone() {
+    let (link, test) = (Link::new(), "servers on etcd");
     let Some(first) = Machine::on_link(&link, 10, test, &["etcd"]) else { return };
     // In memory: it is not etcd's disk that is tried here.
     let etcd = link.spawn(
         "mount -t tmpfs tmpfs /srv; exec etcd --data-dir /srv/etcd --listen-client-urls http://192.0.2.99:2379 \
          --advertise-client-urls http://192.0.2.99:2379 --listen-peer-urls http://127.0.0.1:2380 --log-level error",
     );
-    let mut first = Cluster::up_on(first, &["--etcd-servers=http://192.0.2.99:2379"]);
-    let on = |host: u8| Agent::on(Machine::on_link(&link, host, test, &[]).unwrap());
+    lose_the_first(&link, test, first, "--etcd-servers=http://192.0.2.99:2379");
+    drop(etcd);
+}
+
+#[test]
+fn servers_replicate_their_store_and_agents_go_on_when_the_one_they_joined_by_is_gone() {
+    let (link, test) = (Link::new(), "replicated servers");
+    let Some(first) = Machine::on_link(&link, 10, test, &[]) else { return };
+    lose_the_first(&link, test, first, "--replicated");
+}
+
+/// Three servers, and two agents that join by way of the first, which is killed and comes back.
+fn lose_the_first(link: &Link, test: &str, first: Machine, flag: &str) {
+    let mut first = Cluster::up_on(first, &[flag]);
+    let on = |host: u8| Agent::on(Machine::on_link(link, host, test, &[]).unwrap());
     let mut others: Vec<Agent> = [11, 12].map(on).into();
     let line = token(&first, "--server");
     assert!(line.contains(" --server "), "{line}");
@@ -197,7 +209,15 @@ fn servers_join_and_agents_go_on_when_the_one_they_joined_by_is_gone() {
         let shown = kubectl_on(&others[0], "get nodes --no-headers")?;
         if shown.matches(" Ready ").count() == 5 { Ok(()) } else { Err(shown) }
     });
-    drop(etcd);
+    // A server leaves in order, and the two that are left go on.
+    let output = others[1].run("ferry leave", &["--force"]);
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    others[1].ended();
+    wait::until("two servers are left", || match endpoints(&others[0]) {
+        all if all == ["192.0.2.10", "192.0.2.11"] => Ok(()),
+        all => Err(format!("{all:?}")),
+    });
+    kubectl_on(&others[0], "create configmap after-all").unwrap();
 }
 
 /// kubectl on a server that has joined, as its administrator.
