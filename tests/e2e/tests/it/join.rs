@@ -192,6 +192,8 @@ fn lose_the_first(link: &Link, test: &str, first: Machine, flag: &str) {
     // The others go on, and what is new runs on agents that had joined by way of the first.
     let manifest = others[0].dir.join("web.yaml");
     std::fs::copy(ferry_e2e::cluster::example(), &manifest).unwrap();
+    // Pods that are sent to it before it is missed wait for minutes, as everywhere.
+    wait::until("it is taken", || kubectl_on(&others[0], &format!("cordon {}", first.name)));
     wait::until("it is taken", || kubectl_on(&others[0], &format!("apply -f {}", manifest.display())));
     kubectl_on(&others[0], "scale deployment/web --replicas=4").unwrap();
     kubectl_on(&others[0], "rollout status deployment/web --timeout=120s").unwrap();
