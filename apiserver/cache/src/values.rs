@@ -44,7 +44,7 @@ impl Values {
         let as_it_is = protobuf.filter(|_| row.stored_form == Form::Protobuf && row.stored_version.is_none());
         let value = match as_it_is {
             Some(resident) => resident.stored().into(),
-            None => stored(row, body).unwrap_or_else(|| body.clone()),
+            None => stored(row, body).unwrap_or_else(|| document(body)),
         };
         self.recent.remember(&value, body);
         value
@@ -72,6 +72,12 @@ fn stored(row: &Resource, body: &Bytes) -> Option<Bytes> {
     let version = row.stored_version.as_deref().unwrap_or(&of.version);
     let kind = GroupVersionKind::new(of.group.as_str(), version, of.kind.as_str());
     api::stored::write(&object, of, &kind, row.stored_form).map(Bytes::from)
+}
+
+/// A custom resource as Go's encoder writes it: with the end of a line. Byte for byte the same, it is not written anew by an
+/// update of upstream's that changes nothing.
+fn document(body: &Bytes) -> Bytes {
+    [body, &b"\n"[..]].concat().into()
 }
 
 /// The values that were written and did not come back yet.

@@ -50,6 +50,11 @@ async fn wait(what: &str, mut ask: impl AsyncFnMut() -> anyhow::Result<bool>) ->
     tokio::time::timeout(PATIENCE, asking).await.map_err(|_| anyhow::anyhow!("it does not happen: {what}"))?
 }
 
+/// Waits until a collection is served.
+pub async fn served(caller: &Caller, collection: &str) -> anyhow::Result<()> {
+    wait("the collection is served", async || Ok(caller.get(collection).await?.code == 200)).await
+}
+
 async fn both_are_endpoints(caller: &Caller) -> anyhow::Result<bool> {
     let endpoints = caller.get("/api/v1/namespaces/default/endpoints/kubernetes").await?.body.to_string();
     let slice = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes";
@@ -65,7 +70,7 @@ async fn under_a_load_each_takes_the_others_place() -> anyhow::Result<()> {
     let defined = callers[0].send(Method::POST, DEFINITIONS, Some(&load::definition())).await?;
     anyhow::ensure!(defined.code == 201, "{}", defined.body);
     for caller in &callers {
-        wait("the definition is served", async || Ok(caller.get(MADE[4].collection).await?.code == 200)).await?;
+        served(caller, MADE[4].collection).await?;
         wait("both are endpoints", async || both_are_endpoints(caller).await).await?;
     }
     let (balanced, going) = (Balanced::new(callers.clone(), Finds::ByTrying), Arc::new(AtomicBool::new(true)));
