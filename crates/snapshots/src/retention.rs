@@ -1,6 +1,7 @@
 //! Which snapshots go. Those of one cluster and one label are counted together, so that a schedule never takes away what
 //! somebody kept by hand, nor another cluster's in the same bucket.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use crate::name::{self, Parts};
@@ -22,7 +23,7 @@ pub fn prune<'n>(
     }
     let mut gone = Vec::new();
     for mut group in groups.into_values() {
-        group.sort_by(|(a, _), (b, _)| (b.time, b.revision).cmp(&(a.time, a.revision)));
+        group.sort_by_key(|(parts, _)| Reverse((parts.time, parts.revision)));
         gone.extend(group.into_iter().skip(keep).map(|(_, name)| name));
     }
     gone.sort_unstable();

@@ -1,5 +1,7 @@
 //! A bucket of a real server that speaks S3's protocol: what is put there is listed, fetched, and goes.
 
+#![allow(clippy::unwrap_used)]
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! A whole cluster from a snapshot, while nothing runs. The file is read through once, to its end, before anything is written.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use super::restore::Restore;
 
 /// Restores it.
 pub async fn restore(flags: &Restore, file: &Path, secret: Option<Secret>) -> anyhow::Result<()> {
-    let data_dir = absolute(&flags.place.data_dir)?;
+    let data_dir = std::path::absolute(&flags.place.data_dir)?;
     let etcd = !flags.etcd_servers.is_empty();
     empty(&data_dir, etcd)?;
     if flags.bump_revision < 0 {
@@ -29,6 +29,8 @@ pub async fn restore(flags: &Restore, file: &Path, secret: Option<Secret>) -> an
     let mut reader = Reader::open(fs::File::open(file)?)?;
     reader.unlock(secret.as_ref())?;
     fs::create_dir_all(&data_dir).with_context(|| data_dir.display().to_string())?;
+    // As `ferry up` will name it in volumes.
+    let data_dir = data_dir.canonicalize()?;
     let moved = (!header.volumes.is_empty())
         .then(|| Moved { from: header.volumes.clone(), to: data_dir.join(VOLUMES).display().to_string() });
     let (restored, mut reader) = match etcd {
@@ -79,10 +81,6 @@ pub async fn restore(flags: &Restore, file: &Path, secret: Option<Secret>) -> an
 
 /// Where `ferry up` keeps the local volumes in its data directory.
 const VOLUMES: &str = "kubelet/local-volumes";
-
-fn absolute(path: &Path) -> io::Result<std::path::PathBuf> {
-    std::path::absolute(path)
-}
 
 /// Nothing of a cluster is written over.
 fn empty(data_dir: &Path, etcd: bool) -> anyhow::Result<()> {

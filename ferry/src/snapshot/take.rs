@@ -17,6 +17,10 @@ use tokio::sync::mpsc;
 const PIECES: usize = 16;
 /// An answer that is an error is not longer.
 const ERROR_BYTES: usize = 64 << 10;
+/// How often one is tried whose stream breaks off.
+const ATTEMPTS: usize = 3;
+/// How that is known.
+const BROKE_OFF: io::ErrorKind = io::ErrorKind::ConnectionAborted;
 
 /// What is wanted.
 pub struct Wanted {
@@ -48,31 +52,47 @@ pub struct Taken {
     pub place: String,
 }
 
-/// Takes one.
+/// Takes one. A stream that broke off is asked for again: under very many writes a store forgets its history within seconds.
 pub async fn take(wanted: Wanted) -> anyhow::Result<Taken> {
+    for _ in 1..ATTEMPTS {
+        match attempt(&wanted).await {
+            Err(error) if broke_off(&error) => tracing::info!(error = format!("{error:#}"), "taking a snapshot again"),
+            done => return done,
+        }
+    }
+    attempt(&wanted).await
+}
+
+fn broke_off(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(snapshots::Error::Io(error)) if error.kind() == BROKE_OFF)
+}
+
+async fn attempt(wanted: &Wanted) -> anyhow::Result<Taken> {
     let Wanted { client, data_dir, target, folder, label, secret, with_keys, with_volumes } = wanted;
     let mut contents = Contents::default();
+    // As it is named in volumes, however it was given.
+    let data_dir = data_dir.canonicalize().unwrap_or_else(|_| data_dir.clone());
     if data_dir.join("pki").exists() {
         contents.data_dir = Some(data_dir.clone());
     }
-    if with_keys {
+    if *with_keys {
         contents.files = keys(&data_dir.join("pki"))?;
     }
-    if with_volumes {
+    if *with_volumes {
         contents.volumes = Some(data_dir.join("kubelet/local-volumes"));
     }
-    let folder = match &target {
+    let folder = match target {
         Target::Folder(own) => own.clone(),
-        Target::S3(_) => folder,
+        Target::S3(_) => folder.clone(),
     };
     make_folder(&folder)?;
-    let stream = open(&client).await?;
+    let (stream, label, secret) = (open(client).await?, label.clone(), secret.clone());
     let saved = blocking("writing a snapshot", move || {
         save(stream, &contents, secret.as_ref(), |header| folder.join(name::of(&label, header)))
     });
     let saved = saved.await??;
     let name = saved.path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-    if let Target::S3(_) = &target {
+    if let Target::S3(_) = target {
         let put = target.put(&saved.path, &name).await;
         std::fs::remove_file(&saved.path).with_context(|| saved.path.display().to_string())?;
         put?;
@@ -140,7 +160,9 @@ async fn open(client: &kube::Client) -> anyhow::Result<impl Read + Send + 'stati
         while let Some(frame) = body.frame().await {
             let piece = match frame {
                 Ok(frame) => frame.into_data().map_err(|_| io::Error::other("no data")),
-                Err(error) => Err(io::Error::other(format!("the stream of the API server broke off: {error}"))),
+                Err(error) => {
+                    Err(io::Error::new(BROKE_OFF, format!("the stream of the API server broke off: {error}")))
+                }
             };
             let failed = piece.is_err();
             if send.send(piece).await.is_err() || failed {

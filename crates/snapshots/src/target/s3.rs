@@ -16,7 +16,6 @@ use hyper::body::{Frame, Incoming};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -361,5 +360,5 @@ fn client(ca_file: Option<&Path>) -> anyhow::Result<Client<HttpsConnector<HttpCo
     tcp.set_connect_timeout(Some(CONNECT));
     let https = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
     let connector = https.enable_http1().wrap_connector(tcp);
-    Ok(Client::builder(TokioExecutor::new()).build(connector))
+    Ok(Client::builder(component::supervisor::executor("bucket")).build(connector))
 }

@@ -107,6 +107,10 @@ pub fn clean(value: &Value, owners: &HashMap<String, Owner>, has_status: bool) -
             let labels = &mut value["metadata"]["labels"];
             JOB_LABELS[..2].iter().for_each(|label| remove(labels, label));
         }
+        // By its name: a claim of that name is another one now.
+        "PersistentVolume" if value["spec"]["claimRef"].is_object() => {
+            ["uid", "resourceVersion"].iter().for_each(|name| remove(&mut value["spec"]["claimRef"], name));
+        }
         "Secret" if value["type"] == TOKEN => {
             remove(&mut value["metadata"]["annotations"], "kubernetes.io/service-account.uid");
             remove(&mut value["data"], "token");

@@ -124,7 +124,29 @@ fn a_deleted_namespace_comes_back() {
         "get configmap -n shop applied -o jsonpath={.metadata.managedFields[*].manager} --show-managed-fields",
     );
     assert!(managers.split(' ').any(|manager| manager == "team"), "{managers}");
+    retained(&c, &snapshot);
     scheduled(&c, &snapshot);
+}
+
+/// A volume that was kept when its claim went is the claim's again, with what is in it.
+fn retained(c: &Cluster, snapshot: &str) {
+    let keeper = |script: &str| c.kubectl_args(&["exec", "-n", "shop", "keeper-0", "--", "/bin/sh", "-c", script]);
+    keeper("echo kept >/data/file");
+    let volume = c.kubectl("get pvc -n shop data-keeper-0 -o jsonpath={.spec.volumeName}");
+    c.kubectl(&format!(
+        "patch persistentvolume {volume} -p {{\"spec\":{{\"persistentVolumeReclaimPolicy\":\"Retain\"}}}}"
+    ));
+    let after = saved(c, &["--name", "retained"]);
+    c.kubectl("delete namespace shop --timeout=60s");
+    wait::until("the volume is released", || {
+        let phase = c.kubectl(&format!("get persistentvolume {volume} -o jsonpath={{.status.phase}}"));
+        if phase == "Released" { Ok(()) } else { Err(phase) }
+    });
+    let told = snapshots(c, &["restore", &after, "--namespace", "shop"]);
+    assert!(told.contains(&format!("its volume {volume} waits for it, with what is in it")), "{told}");
+    runs(c);
+    assert_eq!(keeper("read line </data/file; echo $line"), "kept\n");
+    assert!(Path::new(snapshot).exists());
 }
 
 /// The schedule has taken some by now, keeps two, and has not touched the one that was taken by hand.
