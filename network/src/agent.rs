@@ -62,6 +62,9 @@ impl Agent {
         // No pod starts before its packets would find their way.
         let masqueraded = self.masquerade(&plan).await;
         self.say("", sysctl::forward(&plan.ranges));
+        if let Some(cni) = &self.config.cni {
+            self.tell_of_strays(&cni.ranges(), &plan.ranges);
+        }
         if let Some(cni) = &self.config.cni
             && cni.write(&plan.ranges, plan.mtu)?
         {
@@ -86,6 +89,18 @@ impl Agent {
         settled?;
         applied?;
         Ok(Some(plan.endpoint))
+    }
+
+    /// A Node that was deleted and made anew may have been given another range.
+    fn tell_of_strays(&self, before: &[IpNet], now: &[IpNet]) {
+        let gone: Vec<&IpNet> = before.iter().filter(|range| !now.contains(range)).collect();
+        if !gone.is_empty() {
+            tracing::warn!(
+                ?gone,
+                ?now,
+                "the node has other ranges than before: its pods of those before cannot be reached, delete them"
+            );
+        }
     }
 
     /// Has the rules of both families there: made where the ranges are others than before, or somebody removed them.

@@ -46,6 +46,14 @@ impl Cni {
         .to_string()
     }
 
+    /// The ranges of the configuration that is there; none if there is none of ours.
+    pub fn ranges(&self) -> Vec<IpNet> {
+        let text = fs::read_to_string(&self.file).unwrap_or_default();
+        let there: Value = serde_json::from_str(&text).unwrap_or_default();
+        let sets = there["plugins"][0]["ipam"]["ranges"].as_array().cloned().unwrap_or_default();
+        sets.iter().filter_map(|set| set[0]["subnet"].as_str()?.parse().ok()).collect()
+    }
+
     /// Writes it, if the file does not say that already; whether it did.
     ///
     /// # Errors
@@ -100,7 +108,9 @@ mod tests {
         let file = dir.path().join("net.d/10-ferry.conflist");
         let cni = Cni { file: file.clone(), ipam: "/ipam".into(), bridge: "ferry0".into() };
         let ranges = nets(&["10.244.1.0/24"]);
+        assert_eq!(cni.ranges(), []);
         assert!(cni.write(&ranges, 1450).unwrap());
+        assert_eq!(cni.ranges(), ranges);
         assert!(!cni.write(&ranges, 1450).unwrap());
         assert!(cni.write(&ranges, 1500).unwrap());
         assert_eq!(fs::read_dir(file.parent().unwrap()).unwrap().count(), 1, "nothing else is left in the folder");

@@ -85,18 +85,15 @@ pub async fn run(
     node_client: kube::Client,
     cancel: CancellationToken,
 ) -> anyhow::Result<()> {
+    check(config.mode).await?;
     let stop = cancel.child_token();
     let _ended = stop.clone().drop_guard();
     let tasks = Supervisor::under(&stop);
-    match config.mode {
-        Mode::None => {
-            // What another mode left would be in the way of what does it now.
-            agent::clean(None, &tasks).await?;
-            cancel.cancelled().await;
-            return Ok(());
-        }
-        Mode::Wireguard => refuse_wireguard(&tasks).await?,
-        Mode::Auto | Mode::Routes | Mode::Vxlan => {}
+    if config.mode == Mode::None {
+        // What another mode left would be in the way of what does it now.
+        agent::clean(None, &tasks).await?;
+        cancel.cancelled().await;
+        return Ok(());
     }
     let informers = Informers::new(client, &tasks);
     tasks.vital("routes", move |own| follow(config, informers.owned_by("routes", &own), node_client, own));
@@ -114,8 +111,18 @@ pub async fn cleanup(bridge: Option<&str>) -> anyhow::Result<()> {
     cleaned
 }
 
-async fn refuse_wireguard(tasks: &Supervisor) -> anyhow::Result<()> {
-    if !kernel::Kernel::open(tasks)?.has_kind(InfoKind::Wireguard).await? {
+/// Whether the mode can be, said before anything is begun.
+///
+/// # Errors
+/// It can't: why, and what to do.
+pub async fn check(mode: Mode) -> anyhow::Result<()> {
+    if mode != Mode::Wireguard {
+        return Ok(());
+    }
+    let tasks = Supervisor::new();
+    let is_there = kernel::Kernel::open(&tasks)?.has_kind(InfoKind::Wireguard).await;
+    tasks.shutdown().await;
+    if !is_there? {
         bail!("the mode wireguard needs a kernel with WireGuard, which this one has not: take another mode");
     }
     bail!("the mode wireguard is not done yet: take another mode");

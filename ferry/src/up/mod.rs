@@ -87,6 +87,7 @@ pub async fn begin(
     progress: Arc<Progress>,
     root: &Supervisor,
 ) -> anyhow::Result<()> {
+    ::network::check(flags.network).await?;
     let ranges = network::ranges(flags)?;
     let settings = flags.settings(&ranges);
     let mut pods = network::config(&settings, layout, &name);

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::setsockopt;
@@ -221,6 +221,29 @@ impl Net {
                 let _ = stream.write_all(peer.to_string().as_bytes());
             }
         });
+    }
+
+    /// How fast a host gets so many bytes to another one over one connection, in bytes a second.
+    pub fn throughput(&self, from: &str, to: (&str, &str), bytes: usize) -> f64 {
+        let listener = self.on(to.0, || TcpListener::bind("[::]:0").unwrap()).join().unwrap();
+        let address = SocketAddr::new(to.1.parse().unwrap(), listener.local_addr().unwrap().port());
+        let taking = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let taken = std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
+            stream.write_all(b"!").unwrap();
+            taken
+        });
+        let sending = self.on(from, move || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            let (block, start) = (vec![0; 1 << 18], Instant::now());
+            (0..bytes / block.len()).for_each(|_| stream.write_all(&block).unwrap());
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            stream.read_exact(&mut [0]).unwrap();
+            bytes as f64 / start.elapsed().as_secs_f64()
+        });
+        let rate = sending.join().unwrap();
+        assert_eq!(taking.join().unwrap(), bytes as u64);
+        rate
     }
 
     /// Whom a host takes the other for.
