@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use raft::tls::{Files, TlsNetwork};
 pub use raft::Recovered;
+use raft::tls::{Files, TlsNetwork};
 use raft::{Options, RaftStore, Times};
 use storage::disk::{Disk, RealDisk};
 use storage::{EmbeddedOptions, Storage};

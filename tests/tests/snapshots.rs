@@ -143,7 +143,7 @@ async fn restored(path: &Path) -> anyhow::Result<(Process, Restored)> {
     let data = server.directory().join("data");
     std::fs::remove_dir_all(data.join("store"))?;
     let outcome = into_directory(&mut reader(path)?, &data, RISE, None)?;
-    let again = into_directory(&mut reader(path)?, &data, RISE, None).unwrap_err().to_string();
+    let again = into_directory(&mut reader(path)?, &data, RISE, None).expect_err("there is a store").to_string();
     assert!(again.contains("there is a store already"), "{again}");
     server.start_again().await?;
     Ok((server, outcome))

@@ -18,7 +18,8 @@ pub fn with_own_pki(flags: &Flags, advertise: IpAddr) -> anyhow::Result<(Flags, 
     let names = server_names(advertise, service_ip(&flags), &[]);
     let now = OffsetDateTime::now_utc();
     let mut pki = Pki::ensure(&dir.join("pki"), &names, now)?;
-    let is_alone = flags.cluster_ca_file.is_none() && flags.cluster_cert_file.is_none() && flags.cluster_key_file.is_none();
+    let is_alone =
+        flags.cluster_ca_file.is_none() && flags.cluster_cert_file.is_none() && flags.cluster_key_file.is_none();
     if flags.cluster_listen.is_some() && is_alone {
         pki = pki.for_member(&names, now)?;
         flags.cluster_ca_file = Some(pki.path("store-ca.crt"));

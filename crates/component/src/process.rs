@@ -13,8 +13,9 @@ use crate::supervisor::{self, Supervisor};
 /// `RUST_LOG`, if set, wins. A second call changes nothing, so that several components can share a process.
 pub fn init_logging(v: u8) {
     // All crates of ours are called ferry something, and a target is matched by its beginning.
+    // The consensus library warns of each heartbeat that is late; what matters of it the store says itself.
     let level = match v {
-        0..=4 => "warn,ferry=info",
+        0..=4 => "warn,openraft=error,ferry=info",
         5..=7 => "info,ferry=debug",
         8..=9 => "debug,h2=info,hyper_util=info",
         _ => "trace",

@@ -109,7 +109,8 @@ async fn ask(
         return Ok(files);
     }
     let server = flags.cluster.as_deref().context("give a server of the cluster")?;
-    let server = discovery::address(server)?;
+    let servers = [discovery::address(server)?];
+    let [server] = &servers;
     let Some(token) = token else {
         bail!(
             "{}",
@@ -120,16 +121,16 @@ async fn ask(
             }
         );
     };
-    let authority = discovery::authority(&server, &token, &layout_of(paths)).await?;
+    let authority = discovery::authority(server, &token, &layout_of(paths)).await?;
     write(&file.authority, &authority, 0o644)?;
     progress.say(&format!("{server} is of the cluster that the token is for"));
     let user = format!("{{ token: {} }}", token.bearer());
-    write(&paths.bootstrap, &discovery::kubeconfig(&[server.clone()], Some(&file.authority), &user), 0o600)?;
+    write(&paths.bootstrap, &discovery::kubeconfig(&servers, Some(&file.authority), &user), 0o600)?;
     let asked = kubelet::certificates::bootstrap(&files, name).await;
     // The token is of no more use here.
     let _ = std::fs::remove_file(&paths.bootstrap);
     asked?;
-    file.write(&[server])?;
+    file.write(&servers)?;
     progress.say(&format!("the cluster has taken this machine up as node {name}"));
     Ok(files)
 }

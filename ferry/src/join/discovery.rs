@@ -113,7 +113,7 @@ pub async fn authority(server: &str, token: &Token, folder: &Path) -> anyhow::Re
 fn only(pem: &str, pin: Pin) -> anyhow::Result<String> {
     let mut kept = String::new();
     for block in x509_parser::pem::Pem::iter_from_buffer(pem.as_bytes()) {
-        let text = ::pem::encode(&::pem::Pem::new("CERTIFICATE", block?.contents));
+        let text = pem::encode(&pem::Pem::new("CERTIFICATE", block?.contents));
         if Pin::all_of(text.as_bytes())?.contains(&pin) {
             kept += &text;
         }

@@ -193,7 +193,7 @@ mod tests {
         for end in (PREFIX.len()..whole.len()).filter(|end| whole[..*end].parse::<Token>().is_err()) {
             assert!(said(&whole[..end]).starts_with("the token is not whole"), "{end}");
         }
-        for text in [whole.replacen("ab", "xy", 1), whole.to_uppercase().replacen("FRYTKN", "FRYTKN", 1)] {
+        for text in [whole.replacen("ab", "xy", 1), whole.to_uppercase()] {
             assert!(said(&text).starts_with("the token is not whole"), "{text}");
         }
     }

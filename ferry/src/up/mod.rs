@@ -38,10 +38,10 @@ use api::Api;
 use node::Node;
 
 pub use down::main as down;
-pub use recover::main as recover;
 pub use flags::{Layout, Up};
 pub use image::main as image;
 pub use progress::Progress;
+pub use recover::main as recover;
 pub use store::Store;
 
 /// Where Services have their addresses.

@@ -207,6 +207,7 @@ fn lose_the_first(link: &Link, test: &str, first: Machine, flag: &str) {
     });
     // It comes back as what it was.
     first.start();
+    kubectl_on(&others[0], &format!("uncordon {}", first.name)).unwrap();
     wait::until("all are Ready again", || {
         let shown = kubectl_on(&others[0], "get nodes --no-headers")?;
         if shown.matches(" Ready ").count() == 5 { Ok(()) } else { Err(shown) }
