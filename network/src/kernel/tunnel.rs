@@ -1,8 +1,9 @@
 //! The tunnel's device. It belongs to no other link: one whose link goes (a VPN that starts anew) would go with it. The
 //! kernel finds the way to the other ends by its own routes.
 //!
-//! What it sends over IPv4 has no checksum of UDP: the packets inside have theirs, and a translator on the way spoils it
-//! (flannel #1279). Over IPv6 there must be one.
+//! What it sends has a checksum of UDP, as the kernel's own default is: its receiver takes packets together by that, which
+//! is worth a tenth of the throughput and more. (Kernels before 5.7 spoil it where what carries the tunnel is masqueraded to a
+//! random port, flannel #1279: no rule of Ferry's does that.)
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -48,7 +49,7 @@ impl Kernel {
         let link =
             LinkVxlan::new(DEVICE, VNI).port(PORT).learning(false).mtu(device.mtu).address(device.mac.0.to_vec());
         let link = match device.local {
-            IpAddr::V4(address) => link.local(address).udp_csum(false),
+            IpAddr::V4(address) => link.local(address),
             IpAddr::V6(address) => link.local6(address),
         };
         match self.0.link().add(link.build()).execute().await {
