@@ -44,6 +44,17 @@ const DNS_PATIENCE: Duration = Duration::from_secs(5);
 pub async fn run(config: Config, informers: Informers, tasks: Supervisor) -> anyhow::Result<()> {
     let kernel = Kernel::open().context("netfilter")?;
     bridge::show_packets();
+    let untold = match kernel.apply(base::tells()).await {
+        Ok(()) => false,
+        Err(netfilter::Error::Refused { why, .. }) => {
+            tracing::warn!(
+                why,
+                "the kernel has no nfnetlink_log: connections that are dropped are counted, and no Event tells of them"
+            );
+            true
+        }
+        Err(error) => return Err(error).context("netfilter"),
+    };
     for version in versions() {
         hold(&kernel, version).await.context("netfilter")?;
     }
@@ -57,7 +68,9 @@ pub async fn run(config: Config, informers: Informers, tasks: Supervisor) -> any
         health::serve_metrics(address, health.clone(), counters, &tasks).await.context("metrics server")?;
     }
     let tracker = Arc::new(Tracker::default());
-    tell_denials(&config, &informers, &tracker, &health, &tasks);
+    if !untold {
+        tell_denials(&config, &informers, &tracker, &health, &tasks);
+    }
 
     let (pods, namespaces) = (informers.of::<Pod>(), informers.of::<Namespace>());
     let policies = informers.of::<NetworkPolicy>();
@@ -88,7 +101,9 @@ pub async fn run(config: Config, informers: Informers, tasks: Supervisor) -> any
         tracing::warn!(node = config.node_name, "there is no such node yet: no pod is one of this machine's");
     }
     tracing::info!(node = config.node_name, "enforcing network policies with nftables");
-    Agent::new(&config, kernel, tracker, health).run(tasks.token()).await;
+    let options = Options { default_deny: config.default_deny, untold };
+    let min_sync_period = config.min_sync_period;
+    Agent::new(options, min_sync_period, kernel, tracker, health).run(tasks.token()).await;
     Ok(())
 }
 
@@ -140,10 +155,16 @@ struct Agent {
 }
 
 impl Agent {
-    fn new(config: &Config, kernel: Kernel, tracker: Arc<Tracker>, health: Arc<Health>) -> Agent {
+    fn new(
+        options: Options,
+        min_sync_period: Duration,
+        kernel: Kernel,
+        tracker: Arc<Tracker>,
+        health: Arc<Health>,
+    ) -> Agent {
         let now = Instant::now();
         Agent {
-            options: Options { default_deny: config.default_deny },
+            options,
             kernel,
             tracker,
             health,
@@ -152,7 +173,7 @@ impl Agent {
             due: now,
             last: now,
             failures: 0,
-            min_sync_period: config.min_sync_period,
+            min_sync_period,
         }
     }
 

@@ -138,15 +138,31 @@ pub(super) fn rules(version: Version) -> Vec<(&'static str, Rule)> {
     if version == Version::V6 {
         rules.push((HOOKS[0].0, vec![among(source, LINK_LOCAL, true), Statement::Verdict(Verdict::Drop)]));
     }
-    rules.extend(denied("unknown", UNKNOWN).into_iter().map(|rule| (UNKNOWN, rule)));
+    // Nobody could be told.
+    rules.extend(denied("unknown", UNKNOWN, false).into_iter().map(|rule| (UNKNOWN, rule)));
     rules
 }
 
-/// The end of a chain: what gets there is counted, told of and dropped.
-pub fn denied(words: &str, counter: &str) -> [Rule; 3] {
-    [
-        vec![Statement::CountIn(counter.to_owned())],
-        vec![Statement::Limit(TOLD), Statement::Log(LOG_GROUP, words.to_owned())],
-        vec![Statement::Verdict(Verdict::Drop)],
-    ]
+/// The end of a chain: what gets there is counted, told of if it `is_told`, and dropped.
+pub fn denied(words: &str, counter: &str, is_told: bool) -> Vec<Rule> {
+    let mut rules = vec![vec![Statement::CountIn(counter.to_owned())]];
+    if is_told {
+        rules.push(vec![Statement::Limit(TOLD), Statement::Log(LOG_GROUP, words.to_owned())]);
+    }
+    rules.push(vec![Statement::Verdict(Verdict::Drop)]);
+    rules
+}
+
+/// Leaves nothing, and is refused where the kernel can't tell of packets.
+pub fn tells() -> Transaction {
+    let table = || Table { version: Version::V4, name: "ferry-policies-probe".to_owned() };
+    let chain = "probe".to_owned();
+    let mut probe = Transaction::default();
+    probe.extend([
+        Change::AddTable(table()),
+        Change::AddChain(table(), chain.clone(), None),
+        Change::AddRule(table(), chain, vec![Statement::Log(LOG_GROUP, "probe".to_owned())]),
+        Change::DeleteTable(table()),
+    ]);
+    probe
 }

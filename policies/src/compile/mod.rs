@@ -31,6 +31,8 @@ use fragment::{Fragment, Members, fragment};
 pub struct Options {
     /// Each namespace but the system's is isolated in both directions, but for what its policies allow and for the DNS.
     pub default_deny: bool,
+    /// The kernel can't tell of what is dropped.
+    pub untold: bool,
 }
 
 /// What the table of a family should hold of all this.
@@ -247,7 +249,7 @@ impl Compiler {
             rules.push(vec![Statement::Verdict(Verdict::Jump(names::policy(of.0, &of.1)))]);
         }
         let name = chain(subjects);
-        rules.extend(base::denied(direction.as_str(), &name));
+        rules.extend(base::denied(direction.as_str(), &name, !self.options.untold));
         self.wanted.set_chain(&name, rules);
     }
 

@@ -38,7 +38,7 @@ const VERSIONS: [Version; 2] = [Version::V4, Version::V6];
 impl Agent {
     /// Knows these pods of the node's: number and label.
     fn new(net: &Net, pods: &[(u8, &str)], default_deny: bool) -> Agent {
-        let options = Options { default_deny };
+        let options = Options { default_deny, untold: false };
         let mut agent = Agent {
             facts: Facts::default(),
             compilers: VERSIONS.map(|version| Compiler::new(options, version)),

@@ -66,5 +66,5 @@ fn plain() -> Options {
 }
 
 fn denying() -> Options {
-    Options { default_deny: true }
+    Options { default_deny: true, untold: false }
 }

@@ -198,7 +198,7 @@ proptest! {
     fn changes_come_to_the_same_as_a_table_made_anew_and_judge_as_the_api_says(
         steps in prop::collection::vec(step(), 1..30), default_deny: bool
     ) {
-        let options = Options { default_deny };
+        let options = Options { default_deny, untold: false };
         let versions = [Version::V4, Version::V6];
         let mut compilers = versions.map(|version| Compiler::new(options, version));
         let mut facts = Facts::default();
