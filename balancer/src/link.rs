@@ -89,7 +89,7 @@ impl Link {
     pub fn open(interface: &Interface) -> anyhow::Result<Link> {
         let opened = || -> io::Result<Link> {
             let neighbours = packets(IPV6, interface, &SOLICITATIONS)?;
-            let (socket, of) = (std::net::UdpSocket::bind("[::]:0").ok(), BTreeMap::new());
+            let (socket, of) = (Socket::new(Domain::IPV6, Type::DGRAM.cloexec(), None).ok(), BTreeMap::new());
             let groups = Groups { index: interface.at.ifindex() as u32, socket, of };
             Ok(Link { arp: packets(ARP, interface, &[])?, neighbours, groups })
         };
@@ -139,8 +139,8 @@ impl Link {
 #[derive(Debug)]
 struct Groups {
     index: u32,
-    /// None on a machine without IPv6.
-    socket: Option<std::net::UdpSocket>,
+    /// Bound to no port; none on a machine without IPv6.
+    socket: Option<Socket>,
     of: BTreeMap<Ipv6Addr, usize>,
 }
 
