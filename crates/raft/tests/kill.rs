@@ -130,7 +130,8 @@ fn start(directory: &Path, address: &str, join: &[String], told: Arc<Mutex<Told>
         .spawn()
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let (there, ready): (Arc<Mutex<(BTreeMap<_, _>, bool)>>, Arc<Mutex<bool>>) = Default::default();
+    let there: Arc<Mutex<(BTreeMap<_, _>, bool)>> = Arc::default();
+    let ready: Arc<Mutex<bool>> = Arc::default();
     let (found, is_ready) = (there.clone(), ready.clone());
     std::thread::spawn(move || {
         for line in lines.map_while(Result::ok) {
