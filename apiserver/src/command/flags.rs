@@ -14,7 +14,7 @@ pub struct Flags {
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
     /// Replicate the embedded store: listen here (IP:PORT) for its other members
-    #[arg(long, requires = "data_dir")]
+    #[arg(long, conflicts_with = "etcd_servers", requires = "data_dir")]
     pub cluster_listen: Option<SocketAddr>,
     /// The IP:PORT at which the store's other members reach this one, if not the one that it listens at
     #[arg(long, requires = "cluster_listen")]

@@ -107,10 +107,13 @@ struct Told {
     last: Option<Instant>,
 }
 
+/// Keys with their revisions, and whether these are all.
+type There = (BTreeMap<String, Revision>, bool);
+
 struct Process {
     child: Child,
     /// What is there, as far as it was asked; and whether that is all.
-    there: Arc<Mutex<(BTreeMap<String, Revision>, bool)>>,
+    there: Arc<Mutex<There>>,
     ready: Arc<Mutex<bool>>,
 }
 
@@ -130,8 +133,7 @@ fn start(directory: &Path, address: &str, join: &[String], told: Arc<Mutex<Told>
         .spawn()
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let there: Arc<Mutex<(BTreeMap<_, _>, bool)>> = Arc::default();
-    let ready: Arc<Mutex<bool>> = Arc::default();
+    let (there, ready): (Arc<Mutex<There>>, Arc<Mutex<bool>>) = Default::default();
     let (found, is_ready) = (there.clone(), ready.clone());
     std::thread::spawn(move || {
         for line in lines.map_while(Result::ok) {

@@ -4,7 +4,7 @@
 pub use crate::embedded::checkpoint::{self, Checkpoint};
 pub use crate::embedded::decide::{Write, decide, expiry};
 pub use crate::embedded::record::Record;
-pub use crate::embedded::segments::{Naming, Segment, Segments, corrupt, disk_error, read_segment};
+pub use crate::embedded::segments::{Naming, Segment, Segments, corrupt, disk_error, read_batch, read_segment};
 pub use crate::embedded::state::{HistoryLimits, State};
 pub use crate::embedded::view::View;
 pub use crate::embedded::watch::{Watchers, open as open_watch};

@@ -12,6 +12,8 @@ const UNNAMED: &[(&str, &str, &str)] = &[
     ("ferry-proto", "prost", "the generated code names it"),
     ("ferry-proto", "prost-types", "the generated code names it"),
     ("ferry-proto", "tonic-prost", "the generated code names it"),
+    ("ferry-raft", "serde", "the history in tests/src, which its tests include, names it"),
+    ("ferry-raft", "skips", "the files of the engines' tests, which its tests include, name it"),
     ("ferry-testkit-cri", "prost", "the generated code names it"),
     ("ferry-testkit-cri", "tonic-prost", "the generated code names it"),
 ];

@@ -19,11 +19,11 @@ use openraft::storage::IOFlushed;
 use parking_lot::Mutex;
 use storage::Error;
 use storage::disk::Disk;
-use storage::engine::{Naming, Segments, disk_error, read_segment};
+use storage::engine::{Naming, Segments, disk_error, read_batch, read_segment};
 use tokio::sync::oneshot;
 
 use crate::types::{Entry, LogId, Types, Vote};
-use memory::Memory;
+use memory::{Found, Memory, Place};
 use record::{Head, Record};
 use writer::{Queue, Wish};
 
@@ -35,6 +35,7 @@ pub(crate) const SEGMENTS: Naming = Naming { prefix: "raft-log-", flag: 1 << 62 
 pub struct Log(Arc<Shared>);
 
 struct Shared {
+    disk: Arc<dyn Disk>,
     memory: Mutex<Memory>,
     queue: Queue,
     /// Why the disk takes nothing now.
@@ -67,12 +68,12 @@ impl Log {
         for (at, &number) in numbers.iter().enumerate() {
             let name = SEGMENTS.name(number);
             let mut last = 0;
-            let segment = read_segment(&*disk, SEGMENTS, number, at + 1 == numbers.len(), |_, bytes| {
+            let segment = read_segment(&*disk, SEGMENTS, number, at + 1 == numbers.len(), |offset, bytes| {
                 for record in Record::all(bytes)? {
                     if let Record::Entry(entry) = &record {
                         last = last.max(entry.log_id.index.cast_signed());
                     }
-                    records.push(record);
+                    records.push(((number, offset), record));
                 }
                 Ok(())
             })?;
@@ -82,14 +83,17 @@ impl Log {
             }
         }
         disk.sync_directory().map_err(|e| disk_error("opening the replicated log", &e))?;
-        let memory = Memory::replay(records).map_err(|e| Error::Corrupt(format!("the replicated log: {e}")))?;
+        // As many as a file has.
+        let kept = usize::try_from(segment_limit_bytes).unwrap_or(usize::MAX);
+        let memory = Memory::replay(records, kept).map_err(|e| Error::Corrupt(format!("the replicated log: {e}")))?;
         for number in left {
             disk.remove(&SEGMENTS.name(number)).map_err(|e| disk_error("opening the replicated log", &e))?;
         }
         let salt = RandomState::new().hash_one(0);
-        let segments = Segments::resume(disk, SEGMENTS, (salt, 1), segment_limit_bytes, segments)
+        let segments = Segments::resume(disk.clone(), SEGMENTS, (salt, 1), segment_limit_bytes, segments)
             .map_err(|e| disk_error("opening the replicated log", &e))?;
         let log = Self(Arc::new(Shared {
+            disk,
             memory: Mutex::new(memory),
             queue: Queue::default(),
             trouble: Mutex::default(),
@@ -137,9 +141,55 @@ impl Log {
         (memory.purged(), memory.last())
     }
 
-    /// The entries of these indices that there are; at most about so many bytes, and at least one.
+    /// The entries of these indices that there are; at most about so many bytes, and at least one. May read the disk.
     pub fn entries(&self, from: u64, to: u64, bytes: usize) -> io::Result<Vec<Entry>> {
-        self.0.memory.lock().entries(from, to, bytes)
+        let found = self.0.memory.lock().entries(from, to, bytes);
+        self.fetch(found)
+    }
+
+    /// As `entries`, without waiting for the disk on a thread of the runtime.
+    pub async fn read(&self, from: u64, to: u64, bytes: usize) -> io::Result<Vec<Entry>> {
+        let found = self.0.memory.lock().entries(from, to, bytes);
+        if found.iter().all(|found| matches!(found, Found::Here(_))) {
+            return self.fetch(found);
+        }
+        let log = self.clone();
+        let read = component::supervisor::blocking("raft-log-read", move || log.fetch(found)).await;
+        read.unwrap_or_else(|ended| Err(io::Error::other(ended)))
+    }
+
+    fn fetch(&self, found: Vec<Found>) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::with_capacity(found.len());
+        // Neighbours are in one batch.
+        let mut batch: (Option<Place>, Vec<Entry>) = (None, Vec::new());
+        for found in found {
+            let (log_id, place) = match found {
+                Found::Here(entry) => {
+                    entries.push(entry);
+                    continue;
+                }
+                Found::There(log_id, place) => (log_id, place),
+            };
+            if batch.0 != Some(place) {
+                let read = read_batch(&*self.0.disk, SEGMENTS, place, |bytes| {
+                    let records = Record::all(bytes)?.into_iter();
+                    Ok(records.filter_map(|r| if let Record::Entry(entry) = r { Some(entry) } else { None }).collect())
+                });
+                match read {
+                    Ok(read) => batch = (Some(place), read),
+                    // It was let go of meanwhile, and so was what is before it.
+                    Err(_) if self.0.memory.lock().is_purged(log_id.index) => {
+                        entries.clear();
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            let entry = batch.1.iter().find(|entry| entry.log_id == log_id);
+            entries
+                .push(entry.cloned().ok_or_else(|| io::Error::other(format!("entry {log_id} is not where it was")))?);
+        }
+        Ok(entries)
     }
 
     /// Saves a vote: synced when this returns.
@@ -164,10 +214,13 @@ impl Log {
         self.0.queue.push(Wish::Append(entries, done))
     }
 
-    /// Cuts off the entries after an index.
-    pub fn truncate(&self, keep: Option<u64>) -> io::Result<()> {
+    /// Cuts off the entries after an index: synced when this returns. A snapshot that is installed next must not come back
+    /// after a crash beside entries that conflict with it.
+    pub async fn truncate(&self, keep: Option<u64>) -> io::Result<()> {
         self.0.memory.lock().truncate(keep);
-        self.0.queue.push(Wish::Truncate(keep))
+        let (done, cut) = oneshot::channel();
+        self.0.queue.push(Wish::Truncate(keep, done))?;
+        cut.await.map_err(|_| closed())
     }
 
     /// Lets go of the entries up to one, which a snapshot stands for.

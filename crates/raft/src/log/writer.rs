@@ -9,6 +9,7 @@ use parking_lot::{Condvar, Mutex};
 use storage::engine::{Segments, disk_error};
 use tokio::sync::oneshot;
 
+use super::memory::Place;
 use super::record::{Head, Record};
 use super::{Shared, closed};
 use crate::types::{Entry, LogId, Types, Vote};
@@ -22,7 +23,7 @@ const RETRY: Duration = Duration::from_millis(100);
 pub(super) enum Wish {
     Append(Vec<Entry>, IOFlushed<Types>),
     Vote(Vote, oneshot::Sender<()>),
-    Truncate(Option<u64>),
+    Truncate(Option<u64>, oneshot::Sender<()>),
     Purge(LogId),
 }
 
@@ -98,8 +99,8 @@ pub(super) fn run(shared: &Shared, mut segments: Segments) {
             for wish in batch {
                 match wish {
                     Wish::Append(_, done) => done.io_completed(Ok(())),
-                    Wish::Vote(_, done) => drop(done.send(())),
-                    Wish::Truncate(_) | Wish::Purge(_) => {}
+                    Wish::Vote(_, done) | Wish::Truncate(_, done) => drop(done.send(())),
+                    Wish::Purge(_) => {}
                 }
             }
         }
@@ -125,13 +126,13 @@ fn write(shared: &Shared, segments: &mut Segments, head: &mut Head, batch: &[Wis
                 next.last = next.last.max(Some(upto.index));
             }
             Wish::Append(entries, _) => next.last = entries.last().map(|entry| entry.log_id.index).or(next.last),
-            Wish::Truncate(keep) => next.last = *keep,
+            Wish::Truncate(keep, _) => next.last = *keep,
         }
     }
     let mut told = false;
     loop {
-        match attempt(segments, *head, next, changed, batch) {
-            Ok(()) => break,
+        let place = match attempt(segments, *head, next, changed, batch) {
+            Ok(place) => place,
             Err(error) => {
                 let error = disk_error("writing to the replicated log", &error);
                 if !std::mem::replace(&mut told, true) {
@@ -141,8 +142,17 @@ fn write(shared: &Shared, segments: &mut Segments, head: &mut Head, batch: &[Wis
                 if !shared.queue.pause() {
                     return false;
                 }
+                continue;
+            }
+        };
+        let mut memory = shared.memory.lock();
+        for wish in batch {
+            if let Wish::Append(entries, _) = wish {
+                memory.written(entries, place);
             }
         }
+        memory.forget();
+        break;
     }
     *head = next;
     if told {
@@ -159,8 +169,9 @@ fn write(shared: &Shared, segments: &mut Segments, head: &mut Head, batch: &[Wis
     true
 }
 
-fn attempt(segments: &mut Segments, before: Head, next: Head, changed: bool, batch: &[Wish]) -> io::Result<()> {
+fn attempt(segments: &mut Segments, before: Head, next: Head, changed: bool, batch: &[Wish]) -> io::Result<Place> {
     let first = segments.prepare()?;
+    let place = segments.place();
     let mut last = 0;
     let out = segments.begin();
     // A segment says by itself what those before it said: they may go.
@@ -175,7 +186,7 @@ fn attempt(segments: &mut Segments, before: Head, next: Head, changed: bool, bat
                     last = last.max(entry.log_id.index.cast_signed());
                 }
             }
-            Wish::Truncate(keep) => Record::Truncate { keep: *keep }.encode(out),
+            Wish::Truncate(keep, _) => Record::Truncate { keep: *keep }.encode(out),
             Wish::Vote(..) | Wish::Purge(_) => {}
         }
     }
@@ -183,7 +194,8 @@ fn attempt(segments: &mut Segments, before: Head, next: Head, changed: bool, bat
     if changed || next.committed != before.committed {
         Record::Head(next).encode(out);
     }
-    segments.commit(last)
+    segments.commit(last)?;
+    Ok(place)
 }
 
 fn publish(shared: &Shared, segments: &Segments) {

@@ -97,11 +97,11 @@ impl RaftLogReader<Types> for Log {
             Bound::Excluded(to) => *to,
             Bound::Unbounded => u64::MAX,
         };
-        self.entries(from, to, usize::MAX)
+        self.read(from, to, usize::MAX).await
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
-        self.entries(start, end, READ_BYTES)
+        self.read(start, end, READ_BYTES).await
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
@@ -143,7 +143,7 @@ impl RaftLogStorage<Types> for Log {
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
-        self.truncate(last.map(|last| last.index))
+        self.truncate(last.map(|last| last.index)).await
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {

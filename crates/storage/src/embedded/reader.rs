@@ -78,13 +78,18 @@ impl<'a> Reader<'a> {
         Ok(Batch::Records(&self.buffer[start..start + length]))
     }
 
+    /// Goes on at another place.
+    pub fn seek(&mut self, offset: u64) {
+        (self.offset, self.at) = (offset, 0);
+        self.buffer.clear();
+    }
+
     /// Looks for a whole batch anywhere behind `offset`.
     pub fn find_batch_after(&mut self, offset: u64) -> io::Result<Option<u64>> {
         let length = self.file.length()?;
         for candidate in (offset + 8..length).step_by(8) {
             if candidate < self.offset || candidate - self.offset > READ_BYTES as u64 {
-                (self.offset, self.at) = (candidate, 0);
-                self.buffer.clear();
+                self.seek(candidate);
             } else {
                 let step = usize::try_from(candidate - self.offset).expect("within one read");
                 self.fill(step + BATCH_HEADER_BYTES)?;

@@ -134,6 +134,27 @@ pub fn read_segment(
     Ok(Some(Segment { active: Active { file, id, end, last: 0, dirty: false }, cut, newest: last }))
 }
 
+/// Reads the batch at a place again; gives its records to `batch`.
+pub fn read_batch<T>(
+    disk: &dyn Disk,
+    naming: Naming,
+    (number, offset): (u64, u64),
+    batch: impl FnOnce(&[u8]) -> std::result::Result<T, String>,
+) -> io::Result<T> {
+    let name = naming.name(number);
+    let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("{name} at byte {offset}: {what}"));
+    let file = disk.open(&name)?;
+    let mut reader = match Reader::open(&*file)? {
+        Ok(reader) if reader.id().number == number | naming.flag => reader,
+        _ => return Err(damaged("header of another file")),
+    };
+    reader.seek(offset);
+    match reader.next()? {
+        Batch::Records(bytes) => batch(bytes).map_err(|e| damaged(&e)),
+        Batch::Damaged | Batch::End => Err(damaged("damaged batch")),
+    }
+}
+
 impl Segment {
     /// Cuts off what a crash left, and of the last segment makes last what it holds: a process that was killed leaves what
     /// the system has and the disk may not, and before anybody is shown it, it is made to last.
@@ -216,6 +237,11 @@ impl Segments {
             self.batch = Vec::new();
         }
         Ok(())
+    }
+
+    /// Where the next batch goes, once `prepare` has been called: the segment's number, and the offset.
+    pub fn place(&self) -> (u64, u64) {
+        (self.active.id.number & !self.naming.flag, self.active.end)
     }
 
     /// The closed segments, oldest first: the last position in each, and its bytes.
