@@ -78,3 +78,25 @@ fn services_are_judged_by_the_pods_behind_them_and_a_pod_reaches_itself() {
     );
     assert!(net.reaches("2", "10.96.0.1:80"));
 }
+
+#[test]
+fn names_as_long_as_they_may_be_and_many_policies_on_a_pod() {
+    let Some(net) = Net::new(2) else { return };
+    net.serve(&[8080, 9090]);
+    let mut agent = Agent::new(&net, &[(1, "server"), (2, "client")], false);
+    let name = |number: usize| format!("{}.{number:02}", "p".repeat(250));
+    for number in 0..40 {
+        agent.set_policy(
+            &name(number),
+            Some(json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"],
+            "ingress": [{"ports": [{"port": 9000 + number}]}], "egress": [{"to": [{"podSelector": app("none")}]}]})),
+        );
+    }
+    assert!(!net.reaches("2", "10.1.0.1:8080"));
+    agent.set_policy("out", Some(json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": [{}]})));
+    agent.set_policy("in", Some(json!({"podSelector": {}, "ingress": [{"ports": [{"port": 8080}]}]})));
+    assert!(net.reaches("2", "10.1.0.1:8080") && !net.reaches("2", "10.1.0.1:9090"));
+    (0..40).for_each(|number| agent.set_policy(&name(number), None));
+    agent.clean_up();
+    assert!(net.reaches("2", "10.1.0.1:8080") && !net.run("node", "nft list ruleset").contains("pppp"));
+}
