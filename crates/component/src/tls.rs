@@ -63,7 +63,7 @@ pub fn certified_key(cert_pem: &[u8], key_pem: &[u8]) -> anyhow::Result<Certifie
 /// # Errors
 /// The CA holds no usable certificate.
 pub fn server_config(resolver: Arc<dyn ResolvesServerCert>, client_ca: Option<&[u8]>) -> anyhow::Result<ServerConfig> {
-    server_config_with(resolver, client_ca.map(Authorities::of_pem).transpose()?)
+    server_config_with(resolver, client_ca.map(Authorities::of_pem).transpose()?.map(Arc::new))
 }
 
 /// A server's TLS: HTTP/2 and HTTP/1.1, certificate from `resolver`, and client certificates asked for (not demanded)
@@ -73,13 +73,13 @@ pub fn server_config(resolver: Arc<dyn ResolvesServerCert>, client_ca: Option<&[
 /// The TLS library refuses its own defaults.
 pub fn server_config_with(
     resolver: Arc<dyn ResolvesServerCert>,
-    authorities: Option<Authorities>,
+    authorities: Option<Arc<Authorities>>,
 ) -> anyhow::Result<ServerConfig> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let mut config = match authorities {
         None => builder.with_no_client_auth(),
-        Some(authorities) => builder.with_client_cert_verifier(Arc::new(authorities)),
+        Some(authorities) => builder.with_client_cert_verifier(authorities),
     }
     .with_cert_resolver(resolver);
     // A session taken up again would bring its client's certificate along unchecked, after its authority is gone.

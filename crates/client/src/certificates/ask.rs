@@ -61,7 +61,7 @@ pub async fn ask(
             let there =
                 api.get(name).await.map_err(|e| Fault::of("cannot retrieve certificate signing request", &e))?;
             compatible(&there, &csr, key, Timestamp::now())
-                .map_err(|why| Fault::new(Cause::Other, format!("retrieved csr {name} is not compatible: {why}")))?;
+                .map_err(|why| Fault::new(Cause::Stale, format!("retrieved csr {name} is not compatible: {why}")))?;
             Ok(of(there))
         }
         (Err(error), _) => Err(Fault::of("cannot create certificate signing request", &error)),

@@ -30,6 +30,8 @@ pub enum Cause {
     Forbidden,
     /// The request was denied, or can't be signed.
     Denied,
+    /// A request of the same name is there that is of no use: another key's, or its certificate has expired.
+    Stale,
     /// Anything else.
     Other,
 }
@@ -123,7 +125,7 @@ pub async fn explain(fault: Fault, kubeconfig: &Path, server: &str, token: Optio
             "the credentials in {file} may not ask for a certificate: {fault}; a token's groups (auth-extra-groups) need \
              the ClusterRole system:node-bootstrapper"
         ),
-        Cause::Denied | Cause::Other => return fault,
+        Cause::Denied | Cause::Stale | Cause::Other => return fault,
     };
     Fault::new(fault.cause, said)
 }

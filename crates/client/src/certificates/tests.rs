@@ -88,7 +88,7 @@ impl Fake {
 
     async fn serve(self: &Arc<Self>, certificate: Arc<Rotating>, tasks: &Supervisor) -> SocketAddr {
         let authorities = Authorities::of_pem(self.ca.pair().cert_pem.as_bytes()).unwrap();
-        let tls = Arc::new(server_config_with(certificate, Some(authorities)).unwrap());
+        let tls = Arc::new(server_config_with(certificate, Some(Arc::new(authorities))).unwrap());
         let csrs = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
         let routes = Router::new().route("/version", get(version)).route(csrs, get(list).post(create));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

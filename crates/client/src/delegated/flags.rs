@@ -4,10 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context;
 use component::tls::Authorities;
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::Api;
 
-use super::{Delegated, Gate, Lasting};
+use super::{Delegated, Gate, Lasting, clients::Clients};
 use crate::from_kubeconfig;
 
 /// The flags.
@@ -66,29 +64,28 @@ impl Flags {
         ))
     }
 
-    /// The authorities of clients' certificates: those of the file, as it changes, or those that the cluster names.
+    /// The authorities of clients' certificates: those of the file, as it changes, or those that the cluster names, whom to
+    /// ask for them again.
     ///
     /// # Errors
     /// The file can't be read; the cluster does not say, where that is not to be tolerated.
-    pub async fn client_ca(&self, user_agent: &str) -> anyhow::Result<Option<Authorities>> {
+    pub(super) async fn clients(&self, user_agent: &str) -> anyhow::Result<Option<Clients>> {
         if let Some(file) = &self.client_ca_file {
-            return Ok(Some(Authorities::of_file(file).context("--client-ca-file")?));
+            let authorities = Authorities::of_file(file).context("--client-ca-file")?;
+            return Ok(Some(Clients::of(authorities)));
         }
         let Some(kubeconfig) = self.authentication_kubeconfig.as_ref().filter(|_| !self.authentication_skip_lookup)
         else {
             return Ok(None);
         };
-        let maps: Api<ConfigMap> = Api::namespaced(from_kubeconfig(kubeconfig, user_agent)?, "kube-system");
-        match maps.get("extension-apiserver-authentication").await {
-            Ok(map) => {
-                let pem = map.data.unwrap_or_default().remove("client-ca-file");
-                pem.map(|pem| Authorities::of_pem(pem.as_bytes())).transpose()
-            }
+        let mut clients = Clients::of_cluster(from_kubeconfig(kubeconfig, user_agent)?);
+        match clients.look().await {
+            Ok(()) => {}
             Err(error) if self.authentication_tolerate_lookup_failure => {
-                tracing::warn!(%error, "could not look up who signs certificates of clients");
-                Ok(None)
+                tracing::warn!(error = format!("{error:#}"), "could not look up who signs certificates of clients");
             }
-            Err(error) => Err(error).context("looking up who signs certificates of clients"),
+            Err(error) => return Err(error).context("looking up who signs certificates of clients"),
         }
+        Ok(Some(clients))
     }
 }

@@ -4,6 +4,7 @@
 //! Upstream: apiserver's delegating authenticator and authorizer, which the kubelet's server and the schedulers' and
 //! controllers' share.
 
+mod clients;
 mod flags;
 mod gate;
 mod port;
@@ -16,9 +17,12 @@ use std::{
 
 use component::serving::PeerCertificates;
 use http::{header, request::Parts};
-use k8s_openapi::api::{
-    authentication::v1::{TokenReview, TokenReviewSpec},
-    authorization::v1::{NonResourceAttributes, ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
+use k8s_openapi::{
+    api::{
+        authentication::v1::{TokenReview, TokenReviewSpec},
+        authorization::v1::{NonResourceAttributes, ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
+    },
+    jiff::Timestamp,
 };
 use kube::{Api, Client, api::PostParams};
 use parking_lot::Mutex;
@@ -203,10 +207,14 @@ impl Delegated {
     }
 }
 
-/// Whom the certificate of a connection names, which was verified when it was made.
+/// Whom the certificate of a connection names, which was verified when it was made, until it expires.
 pub fn of_certificate(parts: &Parts) -> Option<User> {
     let certificate = parts.extensions.get::<PeerCertificates>().and_then(|peer| peer.0.first())?;
     let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    // The connection may be older than that.
+    if certificate.validity().not_after.timestamp() < Timestamp::now().as_second() {
+        return None;
+    }
     let subject = certificate.subject();
     let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
     let mut groups: Vec<String> =

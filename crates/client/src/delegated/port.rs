@@ -11,7 +11,7 @@ use rustls::server::ResolvesServerCert;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use super::{Delegated, Flags, Gate, Lasting};
+use super::{Delegated, Flags, Gate, Lasting, clients::Clients};
 
 /// Paths that need no rights, unless a flag says otherwise.
 const ALWAYS_ALLOWED: [&str; 3] = ["/healthz", "/readyz", "/livez"];
@@ -21,6 +21,7 @@ pub struct Port {
     address: SocketAddr,
     tls: Arc<rustls::ServerConfig>,
     gate: Gate,
+    clients: Option<Clients>,
 }
 
 impl Port {
@@ -42,9 +43,10 @@ impl Port {
             _ => anyhow::bail!("--tls-cert-file and --tls-private-key-file belong together"),
         };
         let gate = flags.gate(user_agent)?;
-        let client_ca = flags.client_ca(user_agent).await?;
-        let tls = Arc::new(tls::server_config_with(tls::resolver(files, component)?, client_ca)?);
-        Ok(Self { address, tls, gate })
+        let clients = flags.clients(user_agent).await?;
+        let authorities = clients.as_ref().map(|clients| clients.authorities.clone());
+        let tls = Arc::new(tls::server_config_with(tls::resolver(files, component)?, authorities)?);
+        Ok(Self { address, tls, gate, clients })
     }
 
     /// With that certificate and its key (PEM), for clients whose certificates `client_ca` (PEM) signed and for those whose
@@ -75,7 +77,7 @@ impl Port {
         let tls = Arc::new(tls::server_config(certificate, Some(client_ca.as_bytes()))?);
         let asking = || Some(Delegated::new(client.clone(), Lasting::default()));
         let gate = Gate::new(asking(), asking(), ALWAYS_ALLOWED.map(String::from).to_vec());
-        Ok(Self { address, tls, gate })
+        Ok(Self { address, tls, gate, clients: None })
     }
 
     /// Serves there as a task of `tasks`; returns where, when the port is taken hold of.
@@ -89,6 +91,15 @@ impl Port {
             .with_context(|| format!("failed to create listener: {}", self.address))?;
         let address = listener.local_addr()?;
         tasks.vital("serving", move |own| server.serve(listener, own));
+        if let Some(clients) = self.clients.filter(Clients::looks) {
+            let clients = Arc::new(tokio::sync::Mutex::new(clients));
+            tasks.restarting("authorities of clients", move |own| {
+                let clients = clients.clone();
+                async move {
+                    own.until_stopped(async { clients.lock().await.follow().await }).await;
+                }
+            });
+        }
         Ok(address)
     }
 }

@@ -1,11 +1,12 @@
 //! Which certificates of clients a component's port takes: those of the authorities in a bundle, which may be a file that
-//! changes. Of two authorities in it, as while one replaces the other, either will do.
+//! changes, or be replaced by who knows better. Before any authority is known no certificate is asked for. Of two authorities in it, as while one replaces the other, either will do.
 //!
 //! A client is not told which authorities there are: it presents what it has, and what it is told could be out of date.
 
 use std::{path::Path, sync::Arc};
 
 use anyhow::Context;
+use parking_lot::RwLock;
 use rustls::{
     DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
     client::danger::HandshakeSignatureValid,
@@ -19,11 +20,19 @@ use rustls::{
 
 use super::{certificates, followed::Followed};
 
+type Verifier = Arc<dyn ClientCertVerifier>;
+
+#[derive(Debug)]
+enum Source {
+    File(Followed<Verifier>),
+    Given(RwLock<Option<Verifier>>),
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Authorities {
     provider: Arc<CryptoProvider>,
-    verifier: Followed<Arc<dyn ClientCertVerifier>>,
+    source: Source,
 }
 
 impl Authorities {
@@ -32,8 +41,24 @@ impl Authorities {
     /// # Errors
     /// It holds no usable certificate.
     pub fn of_pem(pem: &[u8]) -> anyhow::Result<Self> {
-        let verifier = verifier(pem)?;
-        Self::new(Followed::new(Vec::new(), move || Ok(verifier.clone())))
+        Ok(Self::new(Source::Given(RwLock::new(Some(verifier(pem)?)))))
+    }
+
+    /// None, until there are some.
+    pub fn unknown() -> Self {
+        Self::new(Source::Given(RwLock::new(None)))
+    }
+
+    /// Takes those of a PEM text in place of those before. Those of a file stay.
+    ///
+    /// # Errors
+    /// It holds no usable certificate; those before stay.
+    pub fn replace(&self, pem: &[u8]) -> anyhow::Result<()> {
+        let new = verifier(pem)?;
+        if let Source::Given(current) = &self.source {
+            *current.write() = Some(new);
+        }
+        Ok(())
     }
 
     /// Those of a file, which is read again when it changes.
@@ -42,14 +67,22 @@ impl Authorities {
     /// It can't be read, or holds no usable certificate.
     pub fn of_file(path: &Path) -> anyhow::Result<Self> {
         let path = path.to_owned();
-        Self::new(Followed::new(vec![path.clone()], move || {
+        let followed = Followed::new(vec![path.clone()], move || {
             let pem = std::fs::read(&path).with_context(|| path.display().to_string())?;
             verifier(&pem).with_context(|| path.display().to_string())
-        }))
+        });
+        Ok(Self::new(Source::File(followed?)))
     }
 
-    fn new(verifier: anyhow::Result<Followed<Arc<dyn ClientCertVerifier>>>) -> anyhow::Result<Self> {
-        Ok(Self { provider: Arc::new(aws_lc_rs::default_provider()), verifier: verifier? })
+    fn new(source: Source) -> Self {
+        Self { provider: Arc::new(aws_lc_rs::default_provider()), source }
+    }
+
+    fn verifier(&self) -> Option<Verifier> {
+        match &self.source {
+            Source::File(followed) => Some((*followed.current()).clone()),
+            Source::Given(current) => current.read().clone(),
+        }
     }
 }
 
@@ -63,6 +96,10 @@ fn verifier(pem: &[u8]) -> anyhow::Result<Arc<dyn ClientCertVerifier>> {
 }
 
 impl ClientCertVerifier for Authorities {
+    fn offer_client_auth(&self) -> bool {
+        self.verifier().is_some()
+    }
+
     /// Who presents none is anonymous, not refused.
     fn client_auth_mandatory(&self) -> bool {
         false
@@ -78,7 +115,8 @@ impl ClientCertVerifier for Authorities {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.verifier.current().verify_client_cert(leaf, intermediates, now)
+        let verifier = self.verifier().ok_or_else(|| Error::General("no authority is known".into()))?;
+        verifier.verify_client_cert(leaf, intermediates, now)
     }
 
     fn verify_tls12_signature(
