@@ -37,24 +37,34 @@ const WAIT: Duration = Duration::from_secs(3600);
 /// One line that says why there is none, for whoever is to mend it; see [`Fault`].
 pub async fn bootstrap(files: &Files, node: &str) -> anyhow::Result<()> {
     let Some(bootstrap) = &files.bootstrap_kubeconfig else { return Ok(()) };
+    let pending = files.cert_dir.join(PENDING_KEY);
     match standing(&files.kubeconfig)? {
-        Standing::Good => return Ok(()),
+        Standing::Good => {
+            // Left by a crash after the last step.
+            let _ = fs::remove_file(&pending);
+            return Ok(());
+        }
         Standing::Missing => {}
         Standing::Bad(why) => tracing::warn!(why, "the kubeconfig is not used, a certificate is asked for"),
     }
     let kubeconfig = Kubeconfig::read_from(bootstrap)
         .with_context(|| format!("unable to load bootstrap kubeconfig: {}", bootstrap.display()))?;
     let place = Place::of(&kubeconfig).with_context(|| format!("bootstrap kubeconfig {}", bootstrap.display()))?;
-    let pending = files.cert_dir.join(PENDING_KEY);
     let client = client::from_kubeconfig(bootstrap, &client::user_agent("kubelet", ""))?;
     let until = Instant::now() + REACH;
-    let mut told = false;
+    let (mut told, mut anew) = (false, false);
     let (cert, key) = loop {
         let key = pending_key(&pending)?;
         let fault = match request(&client, &key, node).await {
             Ok(cert) => break (cert, key),
             Err(fault) => fault,
         };
+        if fault.cause == Cause::Stale && !anew {
+            tracing::warn!(%fault, "another key is taken");
+            fs::remove_file(&pending).with_context(|| pending.display().to_string())?;
+            anew = true;
+            continue;
+        }
         if fault.is_lasting() || Instant::now() >= until {
             return Err(explain(fault, bootstrap, &place.server, place.token.as_deref()).await.into());
         }

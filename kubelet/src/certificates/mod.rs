@@ -70,29 +70,48 @@ fn certificate_of(kubeconfig: &Kubeconfig) -> anyhow::Result<(Certificate, Vec<u
     Ok((Certificate::from_pem(&cert, &key)?, cert, key))
 }
 
+/// The certificate that a store has, unless it has expired or can't be read, as after a loss of power: another is asked for
+/// then.
+fn kept(store: &Store, now: Timestamp) -> Option<Certificate> {
+    match store.current() {
+        Ok(kept) => kept.filter(|kept| now < kept.facts.not_after),
+        Err(error) => {
+            tracing::warn!(error = format!("{error:#}"), "a kept certificate is not used");
+            None
+        }
+    }
+}
+
 /// Keeps the node's client certificate good as a task of `tasks`; a client has it by `client::renewed`.
 ///
 /// The one to begin with is the store's, or, where that has none that is good, the kubeconfig's, which is then replaced at
 /// once: it may be one of more rights, as kubeadm's on a control plane was.
 ///
 /// # Errors
-/// The certificates can't be read.
+/// There is none to begin with, and nothing to ask for one with.
 pub fn rotate(files: &Files, node: &str, tasks: &Supervisor) -> anyhow::Result<Arc<Rotating>> {
     let store = files.store();
     let now = Timestamp::now();
-    let (first, at_once) = match store.current()?.filter(|kept| now < kept.facts.not_after) {
+    let (first, at_once) = match kept(&store, now) {
         Some(kept) => (Some(kept), false),
         None => {
             let kubeconfig = Kubeconfig::read_from(&files.kubeconfig)
                 .with_context(|| format!("kubeconfig {}", files.kubeconfig.display()))?;
-            match certificate_of(&kubeconfig) {
-                Ok((certificate, cert, key)) if now < certificate.facts.not_after => {
-                    (Some(store.update(&cert, &key, now)?), true)
-                }
-                Ok(_) => (None, true),
+            let given = certificate_of(&kubeconfig).and_then(|(certificate, cert, key)| {
+                let until = certificate.facts.not_after;
+                anyhow::ensure!(now < until, "its client certificate expired {until}");
+                store.update(&cert, &key, now)
+            });
+            match given {
+                Ok(first) => (Some(first), true),
+                Err(_) if files.bootstrap_kubeconfig.as_ref().is_some_and(|file| file.exists()) => (None, true),
                 Err(error) => {
-                    tracing::warn!(%error, "the kubeconfig has no client certificate");
-                    (None, true)
+                    return Err(error).with_context(|| {
+                        format!(
+                            "{} is of no use, and there is no --bootstrap-kubeconfig to ask for a certificate with",
+                            files.kubeconfig.display()
+                        )
+                    });
                 }
             }
         }

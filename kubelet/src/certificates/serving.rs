@@ -39,15 +39,11 @@ fn template(node: &str, addresses: &[NodeAddress], names_do: bool) -> Option<Tem
 }
 
 /// Keeps it good as a task of `tasks`.
-///
-/// # Errors
-/// The one that is kept in `cert_dir` can't be read.
-pub(crate) fn serve(agent: &Agent, cert_dir: &Path, tasks: &Supervisor) -> anyhow::Result<Arc<Rotating>> {
+pub(crate) fn serve(agent: &Agent, cert_dir: &Path, tasks: &Supervisor) -> Arc<Rotating> {
     let (client, node, addresses) = (agent.client.clone(), &agent.config.node_name, agent.addresses.subscribe());
     let names_do = agent.config.feature_gates.enabled(super::NAMES_DO);
     let store = Store::new(cert_dir, "kubelet-server");
-    let first = store.current()?.filter(|kept| jiff::Timestamp::now() < kept.facts.not_after);
-    let certificate = Rotating::new(first);
+    let certificate = Rotating::new(super::kept(&store, jiff::Timestamp::now()));
     let (wanted, template_of) = (watch::Sender::new(None), node.to_owned());
     let renewal = Renewal {
         purpose: KUBELET_SERVING,
@@ -77,7 +73,7 @@ pub(crate) fn serve(agent: &Agent, cert_dir: &Path, tasks: &Supervisor) -> anyho
             }
         }
     });
-    Ok(certificate)
+    certificate
 }
 
 #[cfg(test)]

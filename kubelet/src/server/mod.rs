@@ -40,7 +40,7 @@ pub(crate) async fn serve(agent: Arc<Agent>, listener: TcpListener, own: Supervi
         (None, Some(path)) => Some(Authorities::of_file(path).context("unable to load client CA file")?),
         (None, None) => None,
     };
-    let tls = Arc::new(tls::server_config_with(certificate(&agent, &own)?, authorities)?);
+    let tls = Arc::new(tls::server_config_with(certificate(&agent, &own)?, authorities.map(Arc::new))?);
     let gate = Arc::new(auth::Gate::new(agent.client.clone(), config));
     let server = Server::new(Checks::new(), Checks::new()).tls(tls).guarded(routes(agent.clone()));
     let server = server.authorized(move |parts| {
@@ -89,7 +89,7 @@ fn certificate(agent: &Agent, own: &Supervisor) -> anyhow::Result<Arc<dyn rustls
         return Ok(Arc::new(tls::Reloading::new(cert, key)?));
     }
     if let Some(dir) = config.cert_dir.as_ref().filter(|_| config.file.server_tls_bootstrap) {
-        return Ok(certificates::serve(agent, dir, own)?);
+        return Ok(certificates::serve(agent, dir, own));
     }
     let now = time::OffsetDateTime::now_utc();
     let ca = tls::pki::Ca::new(&format!("{}-ca@{}", config.node_name, now.unix_timestamp()), now)?;

@@ -70,3 +70,34 @@ fn a_pending_key_is_kept_and_one_that_is_broken_is_replaced() {
     assert_ne!(second, first);
     assert_eq!(pending_key(&path).unwrap().pem(), second);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_not_there_is_waited_for_a_minute_and_then_told_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let ca = component::tls::pki::Ca::new("ca", time::OffsetDateTime::now_utc()).unwrap();
+    let kubeconfig = serde_json::json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "x",
+        "clusters": [{"name": "c", "cluster": {
+            "server": format!("https://{closed}"),
+            "certificate-authority-data": base64::engine::general_purpose::STANDARD.encode(&ca.pair().cert_pem),
+        }}],
+        "users": [{"name": "u", "user": {"token": "abcdef.0123456789abcdef"}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+    });
+    let bootstrap_kubeconfig = dir.path().join("bootstrap.conf");
+    fs::write(&bootstrap_kubeconfig, kubeconfig.to_string()).unwrap();
+    let files = Files {
+        kubeconfig: dir.path().join("kubelet.conf"),
+        bootstrap_kubeconfig: Some(bootstrap_kubeconfig),
+        cert_dir: dir.path().join("pki"),
+    };
+    let began = Instant::now();
+    let error = format!("{:#}", bootstrap(&files, "n1").await.unwrap_err());
+    assert!(began.elapsed() >= REACH, "{error}");
+    assert!(
+        error.starts_with(&format!("the API server https://{closed} can't be reached or is not ready: ")),
+        "{error}"
+    );
+    assert!(!files.kubeconfig.exists());
+}
