@@ -172,6 +172,15 @@ async fn a_token_becomes_a_certificate_that_is_renewed_without_a_failed_request(
     assert!(requests[0].metadata.name.as_deref().unwrap_or_default().starts_with("node-csr-"));
     assert_eq!(requests[0].spec.usages.as_deref(), Some(&["digital signature".into(), "client auth".into()][..]));
 
+    // What a loss of power leaves of the files is no obstacle, as long as there is something to ask with.
+    let current = std::fs::canonicalize(files.cert_dir.join("kubelet-client-current.pem"))?;
+    std::fs::write(&current, "")?;
+    let alone = Files { bootstrap_kubeconfig: None, ..files.clone() };
+    let error = format!("{:#}", rotate(&alone, "n1", &world.tasks).expect_err("it is broken"));
+    assert!(error.contains("there is no --bootstrap-kubeconfig to ask for a certificate with"), "{error}");
+    world.token(TOKEN, NODES).await?;
+    bootstrap(&files, "n1").await?;
+
     let tasks = world.tasks.child("kubelet");
     let certificate = rotate(&files, "n1", &tasks)?;
     let client = client::renewed(&files.kubeconfig, certificate.clone(), "test")?;
@@ -183,7 +192,7 @@ async fn a_token_becomes_a_certificate_that_is_renewed_without_a_failed_request(
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let last = world.requests().await?;
-    assert!(last.iter().skip(1).any(|csr| csr.spec.username.as_deref() == Some("system:node:n1")));
+    assert!(last.iter().any(|csr| csr.spec.username.as_deref() == Some("system:node:n1")));
     world.end().await
 }
 
@@ -280,6 +289,27 @@ async fn a_kubelet_that_starts_again_finds_its_request_and_posts_no_other() -> a
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_whose_certificate_has_expired_is_not_asked_for_again() -> anyhow::Result<()> {
+    let world = World::start(&ALL).await?;
+    world.token(TOKEN, NODES).await?;
+    let files = world.files("n1", TOKEN, None, None)?;
+    bootstrap(&files, "n1").await?;
+    let current = std::fs::read(files.cert_dir.join("kubelet-client-current.pem"))?;
+    let facts = tls::Certificate::from_pem(&current, &current)?.facts;
+    while facts.not_after.as_second() >= time::OffsetDateTime::now_utc().unix_timestamp() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // As if the kubelet had died between its last two steps.
+    let text = String::from_utf8(current)?;
+    let key = text.find("-----BEGIN PRIVATE KEY").context("a key")?;
+    std::fs::write(files.cert_dir.join("kubelet-client.key.tmp"), &text[key..])?;
+    bootstrap(&files, "n1").await?;
+    assert_eq!(who(&client::from_kubeconfig(&files.kubeconfig, "test")?).await?, "system:node:n1");
+    assert_eq!(world.requests().await?.len(), 2);
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_nodes_port_gets_a_certificate_for_the_nodes_own_addresses_only() -> anyhow::Result<()> {
     let world = World::start(&ALL).await?;
     for (name, ip) in [("n1", "10.0.0.1"), ("n2", "10.0.0.2")] {
@@ -312,5 +342,59 @@ async fn a_nodes_port_gets_a_certificate_for_the_nodes_own_addresses_only() -> a
     assert_eq!((facts.common_name.as_str(), facts.ips[0].to_string().as_str()), ("system:node:n1", "10.0.0.1"));
     let left = Api::<Csr>::all(world.admin.clone()).get(&another.name).await?;
     assert!(left.status.is_none_or(|status| status.conditions.is_none_or(|c| c.is_empty())), "another's is left");
+    world.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_is_replaced_while_the_server_serves() -> anyhow::Result<()> {
+    let world = World::start(&["csrsigning"]).await?;
+    let now = time::OffsetDateTime::now_utc();
+    let read = |file: &str| std::fs::read_to_string(world.pki(file));
+    let (old_pem, next) = (read("ca.crt")?, tls::pki::Ca::new("next", now)?);
+    let (old, next_pem) = (tls::pki::Ca::from_pem(&old_pem, &read("ca.key")?)?, next.pair().cert_pem.clone());
+    let client = |name: &str, by: &tls::pki::Ca, trusts: &str| -> anyhow::Result<Client> {
+        let leaf = tls::pki::Leaf { common_name: name.into(), client: true, ..tls::pki::Leaf::default() };
+        let pair = by.sign(&leaf, now)?;
+        let files = world.files(name, "", Some(trusts), None)?;
+        let path = files.bootstrap_kubeconfig.context("a kubeconfig")?;
+        let (cert, key) = (path.with_extension("crt"), path.with_extension("key"));
+        std::fs::write(&cert, &pair.cert_pem)?;
+        std::fs::write(&key, &pair.key_pem)?;
+        let mut text: Value = serde_json::from_str(&std::fs::read_to_string(&path)?)?;
+        text["users"][0]["user"] = json!({"client-certificate": cert, "client-key": key});
+        std::fs::write(&path, text.to_string())?;
+        client::from_kubeconfig(&path, "test")
+    };
+    let both = format!("{old_pem}{next_pem}");
+    // One who knows both authorities all the time, and one who knows the next alone.
+    let (steady, newcomer) = (client("steady", &old, &both)?, client("newcomer", &next, &next_pem)?);
+    assert_eq!(who(&steady).await?, "steady");
+    assert!(who(&newcomer).await.is_err());
+    let sans = vec!["127.0.0.1".to_owned()];
+    let serving = tls::pki::Leaf { common_name: "kube-apiserver".into(), sans, server: true, ..Default::default() };
+    let pair = next.sign(&serving, now)?;
+    std::fs::write(world.pki("ca.crt"), &both)?;
+    std::fs::write(world.pki("apiserver.key"), &pair.key_pem)?;
+    std::fs::write(world.pki("apiserver.crt"), &pair.cert_pem)?;
+    while who(&newcomer).await.ok().as_deref() != Some("newcomer") {
+        assert_eq!(who(&steady).await?, "steady");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(who(&steady).await?, "steady");
+    // Extension servers learn of it.
+    let maps = Api::<k8s_openapi::api::core::v1::ConfigMap>::namespaced(world.admin.clone(), "kube-system");
+    let told = || async {
+        let map = maps.get("extension-apiserver-authentication").await?;
+        anyhow::Ok(map.data.unwrap_or_default().get("client-ca-file") == Some(&both))
+    };
+    while !told().await? {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // And without the old one, who has nothing else is nobody any more.
+    std::fs::write(world.pki("ca.crt"), &next_pem)?;
+    while who(&steady).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(who(&newcomer).await?, "newcomer");
     world.end().await
 }
