@@ -47,8 +47,8 @@ fn own_port(port: u16) -> SocketAddr {
 /// A part's own port, with a certificate of the cluster's for that part, where whoever has one of the cluster's is known.
 fn guarded(api: &Api, port: u16, user: &str, client: &kube::Client) -> anyhow::Result<Port> {
     let names = ["localhost".to_owned(), Ipv4Addr::LOCALHOST.to_string()];
-    let serving = api.pki.serving(user, &names, OffsetDateTime::now_utc())?;
-    Port::new(own_port(port), (&serving.cert_pem, &serving.key_pem), api.pki.ca_pem(), client)
+    let serving = api.pki.renewed_serving(user, &names, OffsetDateTime::now_utc())?;
+    Port::with(own_port(port), serving, api.pki.ca_pem(), client)
 }
 
 /// Starts them, once their ports are free; with `one_of_several`, to work while they lead.
