@@ -1,5 +1,6 @@
 //! What a member does by itself: lets go of history, writes snapshots, deletes what has expired (as the leader), becomes a
-//! voter when it has caught up, hands leadership over when its disk takes nothing, and notices when it is broken.
+//! voter when it has caught up, ends changes of members that another leader began, hands leadership over when its disk takes
+//! nothing, and notices when it is broken.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,13 +19,15 @@ const INTERVAL: Duration = Duration::from_millis(200);
 const EXPIRED_MOST: usize = 1_024;
 /// A leader whose disk takes nothing for so long lets another lead.
 const TROUBLE: Duration = Duration::from_secs(1);
+/// A change of members takes two entries; whoever began it is gone if the second does not come for so long.
+const HALF_DONE: Duration = Duration::from_secs(3);
 /// After a snapshot that could not be written.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// See the module; until the member ends.
 pub(crate) async fn run(node: Arc<Node>) {
     let mut not_before = Instant::now();
-    let mut trouble_since = None;
+    let (mut trouble_since, mut half_done_since) = (None, None);
     loop {
         tokio::select! {
             () = tokio::time::sleep(INTERVAL) => {}
@@ -34,6 +37,13 @@ pub(crate) async fn run(node: Arc<Node>) {
         node.replica.trim();
         if Instant::now() >= not_before && !snapshot(&node).await {
             not_before = Instant::now() + PAUSE;
+        }
+        let half_done = node.leader() == Leader::Me && members::half_done(&node);
+        half_done_since = half_done.then(|| half_done_since.unwrap_or_else(Instant::now));
+        if half_done_since.is_some_and(|since: Instant| since.elapsed() > HALF_DONE)
+            && let Err(error) = members::finish(&node).await
+        {
+            tracing::warn!(%error, "a change of members that another leader began can't be ended");
         }
         trouble_since = node.log.trouble().map(|_| trouble_since.unwrap_or_else(Instant::now));
         if trouble_since.is_some_and(|since: Instant| since.elapsed() > TROUBLE) && node.leader() == Leader::Me {
@@ -96,7 +106,7 @@ pub(crate) async fn introduce(node: Arc<Node>) {
         if let Some(known) = membership.get_node(&node.me) {
             let ask = if known.address != *advertise {
                 Ask::Move { node: node.me, address: advertise.clone() }
-            } else if membership.voter_ids().all(|voter| voter != node.me) {
+            } else if !members::votes(&membership, node.me) {
                 Ask::Promote(node.me)
             } else {
                 return;

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::command::{Answer, Operation};
 use crate::network::{self, Ask, Lane, Place, Reached, Refusal};
 use crate::node::{Leader, Node};
-use crate::types::{Member, NodeId};
+use crate::types::{Member, NodeId, StoredMembership};
 
 /// A learner that lacks no more entries than these has caught up.
 const CAUGHT_UP: u64 = 64;
@@ -52,6 +52,13 @@ pub struct Status {
     pub members: Vec<MemberStatus>,
     /// Why this member's disk takes nothing now.
     pub trouble: Option<String>,
+}
+
+/// Whether a member counts for a majority. While voters are changed a majority of those before and of those after is needed: who
+/// is only among the one or the other is not yet, or not any more, what it is to be.
+pub(crate) fn votes(membership: &StoredMembership, id: NodeId) -> bool {
+    let configs = membership.get_joint_config();
+    !configs.is_empty() && configs.iter().all(|voters| voters.contains(&id))
 }
 
 fn unavailable(why: impl ToString) -> Error {
@@ -187,7 +194,7 @@ pub(crate) async fn promote(node: &Node, id: NodeId) -> Result<()> {
     if membership.get_node(&id).is_none() {
         return Err(unavailable(format!("there is no member {id}")));
     }
-    if membership.voter_ids().any(|voter| voter == id) {
+    if votes(&membership, id) {
         return Ok(());
     }
     let (last, places) = places(node);
@@ -198,6 +205,16 @@ pub(crate) async fn promote(node: &Node, id: NodeId) -> Result<()> {
         None => return Err(unavailable(format!("member {id} has not been heard of yet"))),
     }
     change(node, ChangeMembers::AddVoterIds(BTreeSet::from([id])), true).await
+}
+
+/// Whether a change of voters is half done: the leader that did it may be gone.
+pub(crate) fn half_done(node: &Node) -> bool {
+    node.raft.server_metrics().borrow_watched().membership_config.get_joint_config().len() > 1
+}
+
+/// Ends a change of voters that is half done.
+pub(crate) async fn finish(node: &Node) -> Result<()> {
+    change(node, ChangeMembers::AddVoterIds(BTreeSet::new()), true).await
 }
 
 /// Removes a member for good.
@@ -282,7 +299,6 @@ pub(crate) async fn status(node: &Node) -> Status {
         Leader::Nobody => None,
     };
     let metrics = node.raft.metrics().borrow_watched().clone();
-    let voters: BTreeSet<_> = metrics.membership_config.voter_ids().collect();
     let members = metrics.membership_config.nodes().map(|(id, member)| {
         let place = progress
             .as_ref()
@@ -290,7 +306,7 @@ pub(crate) async fn status(node: &Node) -> Status {
         MemberStatus {
             id: *id,
             address: member.address.clone(),
-            voter: voters.contains(id),
+            voter: votes(&metrics.membership_config, *id),
             lag: place.and_then(|(last, place)| place.matched.map(|matched| last.saturating_sub(matched))),
             silent: place.and_then(|(_, place)| place.silent_ms).map(Duration::from_millis),
         }
