@@ -98,7 +98,7 @@ pub async fn run(config: Config, informers: Informers, tasks: Supervisor) -> any
         return Ok(());
     }
     if !nodes.has(None, &config.node_name) {
-        tracing::warn!(node = config.node_name, "there is no such node yet: no pod is one of this machine's");
+        tracing::info!(node = config.node_name, "there is no such node yet: no pod is one of this machine's");
     }
     tracing::info!(node = config.node_name, "enforcing network policies with nftables");
     let options = Options { default_deny: config.default_deny, untold };

@@ -13,9 +13,10 @@ use crate::supervisor::{self, Supervisor};
 /// `RUST_LOG`, if set, wins. A second call changes nothing, so that several components can share a process.
 pub fn init_logging(v: u8) {
     // All crates of ours are called ferry something, and a target is matched by its beginning.
-    // The consensus library warns of each heartbeat that is late; what matters of it the store says itself.
+    // The consensus library warns of each heartbeat that is late; what matters of it the store says itself. The client library
+    // warns of servers that are not verified, which is where that is said.
     let level = match v {
-        0..=4 => "warn,openraft=error,ferry=info",
+        0..=4 => "warn,openraft=error,kube_client::client::tls=error,ferry=info",
         5..=7 => "info,ferry=debug",
         8..=9 => "debug,h2=info,hyper_util=info",
         _ => "trace",

@@ -37,11 +37,6 @@ const FILES: [(&str, &str); 7] = [
     ("the rights of the schedule of snapshots", include_str!("../../../deploy/snapshots.yaml")),
 ];
 
-/// The controller that approves certificates of kubelets' ports.
-pub const APPROVER: &str = "kubelet-serving-approving-controller";
-/// Its role.
-const SERVING: &str = include_str!("../../../deploy/kubelet-serving-approver.yaml");
-
 /// Applies them.
 pub async fn apply(administrator: kube::Client) -> anyhow::Result<()> {
     for (what, text) in FILES {

@@ -65,6 +65,10 @@ pub async fn bootstrap(files: &Files, node: &str) -> anyhow::Result<()> {
             anew = true;
             continue;
         }
+        if fault.cause == Cause::Denied {
+            // Whoever mends why it was denied, and starts again, has another request.
+            let _ = fs::remove_file(&pending);
+        }
         if fault.is_lasting() || Instant::now() >= until {
             return Err(explain(fault, bootstrap, &place.server, place.token.as_deref()).await.into());
         }
