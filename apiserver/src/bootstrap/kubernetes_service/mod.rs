@@ -290,7 +290,7 @@ async fn put(
     };
     match registry.update(resource, Some("default"), endpoints::NAME, &mut change).await {
         Ok(updated) => {
-            tracing::info!(%resource, "resetting the endpoints of the kubernetes Service");
+            tracing::debug!(%resource, "resetting the endpoints of the kubernetes Service");
             Ok(Some(updated))
         }
         Err(error) if overtaken || error.is_not_found() => {
