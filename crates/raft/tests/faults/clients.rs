@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -103,22 +103,25 @@ impl World {
         self.record.lock().unwrap().0.iter().filter(|op| matches!(op.outcome, Outcome::Item(_))).count()
     }
 
-    /// Writes one last key.
+    /// Writes one last key; another each time, as long as the last disk has not noticed that it has room again.
     pub async fn finish(&self) -> Revision {
-        let (value, call) = (self.value(99), self.tick());
-        let store = self.member(0).unwrap();
-        let put = store.put("/n/zz", Bytes::from(value.clone()), Expect::Absent, None).await;
-        let Ok(storage::Outcome::Done { revision }) = put else { panic!("{put:?}") };
-        let made = Item {
-            key: "n/zz".to_owned(),
-            revision,
-            uid: revision.to_string(),
-            value: value.clone(),
-            color: "none".to_owned(),
-        };
-        self.op(99, call, Action::Create { key: "n/zz".to_owned(), value }, Outcome::Item(made));
-        self.last.send_replace(Some(revision));
-        revision
+        let began = Instant::now();
+        for attempt in 0.. {
+            let (key, value, call) = (format!("n/zz{attempt}"), self.value(99), self.tick());
+            let store = self.member(0).unwrap();
+            let put = store.put(&format!("/{key}"), Bytes::from(value.clone()), Expect::Absent, None).await;
+            let action = Action::Create { key: key.clone(), value: value.clone() };
+            if let Ok(storage::Outcome::Done { revision }) = put {
+                let (uid, color) = (revision.to_string(), "none".to_owned());
+                self.op(99, call, action, Outcome::Item(Item { key, revision, uid, value, color }));
+                self.last.send_replace(Some(revision));
+                return revision;
+            }
+            assert!(began.elapsed() < PATIENCE, "{put:?}");
+            self.op(99, call, action, Outcome::Unknown);
+            tokio::time::sleep(Duration::from_millis(20)).await; // between tries, not instead of them
+        }
+        unreachable!("it is tried until it is done")
     }
 
     pub fn history(&self, seed: u64) -> History {
