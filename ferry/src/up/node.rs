@@ -104,6 +104,8 @@ pub fn start(
 pub fn kubelet_config(node: &Node, layout: &Layout) -> kubelet::Config {
     let mut config = kubelet::Config {
         node_name: node.name.clone(),
+        // As with upstream's --hostname-override: hosts that were copied may all have one name.
+        hostname: node.name.clone(),
         node_ips: vec![node.address],
         root_dir: layout.data.join("kubelet"),
         ..Default::default()

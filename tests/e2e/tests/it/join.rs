@@ -45,9 +45,10 @@ fn machines_join_by_a_token_and_their_pods_are_one_network() {
     let line = token(&server, "");
     assert!(line.starts_with("ferry join 192.0.2.10:6443 --token FRYTKN-1-"), "{line}");
     let began = Instant::now();
-    for agent in &mut agents {
-        agent.start(&line, &[]);
-    }
+    // Machines that were copied from one have its name, too.
+    agents[1].sh(&format!("hostname {}", agents[0].name));
+    agents[0].start(&line, &[]);
+    agents[1].start(&line, &["--node-name=second"]);
     ready(&server, 3);
     eprintln!("two agents Ready after {:?}", began.elapsed());
     assert!(agents.iter().all(|agent| !agent.log().contains("FRYTKN")), "no secret in a log");
