@@ -82,8 +82,7 @@ impl Pki {
             Kept::Files { name, by, leaf } => {
                 let (cert, key) = (self.path(&format!("{name}.crt")), self.path(&format!("{name}.key")));
                 let names = leaf.sans.iter().cloned().collect();
-                let is_first = !key.exists();
-                if !is_first && fs::read(&cert).is_ok_and(|pem| lasts(&pem, &names, until)) {
+                if key.exists() && fs::read(&cert).is_ok_and(|pem| lasts(&pem, &names, until)) {
                     return Ok(());
                 }
                 let ca = match by {
@@ -94,9 +93,7 @@ impl Pki {
                 let pair = self.sign(ca, leaf, now)?;
                 write(&key, &pair.key_pem, 0o600)?;
                 write(&cert, &pair.cert_pem, 0o644)?;
-                if !is_first {
-                    tracing::info!(certificate = %cert.display(), "made anew");
-                }
+                tracing::debug!(certificate = %cert.display(), "made anew");
             }
             Kept::Kubeconfig { file, server, user, groups } => {
                 if fs::read_to_string(file).is_ok_and(|text| self.kubeconfig_good(&text, server, now)) {
