@@ -8,14 +8,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use component::files::write;
 use component::tls::pki::{Ca, Leaf, Pair};
 use kept::{Authority, Kept};
 use parking_lot::Mutex;
@@ -221,18 +220,6 @@ fn lasts(pem: &[u8], names: &BTreeSet<String>, until: OffsetDateTime) -> bool {
         names.collect::<BTreeSet<_>>()
     });
     names.is_subset(&has.unwrap_or_default()) && certificate.validity().not_after.timestamp() > until.unix_timestamp()
-}
-
-/// All of the file or nothing of it, and on the disk: a half-written key would lock the cluster's clients out.
-fn write(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
-    let temporary = path.with_extension("new");
-    let attempt = || {
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    attempt().with_context(|| format!("writing {}", path.display()))
 }
 
 #[cfg(test)]

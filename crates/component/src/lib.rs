@@ -7,6 +7,7 @@
 mod clock;
 pub mod config;
 pub mod feature_gates;
+pub mod files;
 pub mod flags;
 pub mod http1;
 pub mod metrics;

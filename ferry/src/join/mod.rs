@@ -14,13 +14,10 @@ mod servers;
 pub mod settings;
 pub mod token;
 
-use std::fs;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
+use component::files::write;
 
 use crate::up::{Progress, checks, dependencies, lock, nat};
 pub use flags::{Join, Kept};
@@ -78,19 +75,4 @@ pub async fn main(argv: Vec<String>) -> anyhow::Result<()> {
     progress.manager.stopping();
     println!("stopping; containers go on running (ferry leave takes the node away)");
     root.finish().await
-}
-
-/// All of the file or nothing of it, and on the disk.
-pub(crate) fn write(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
-    let attempt = || {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let temporary = path.with_extension("new");
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    attempt().with_context(|| format!("writing {}", path.display()))
 }

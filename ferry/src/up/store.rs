@@ -36,7 +36,7 @@ impl Store {
     /// # Errors
     /// It can't be written.
     pub fn write(&self, layout: &Layout) -> anyhow::Result<()> {
-        crate::join::write(&layout.data.join(FILE), &serde_json::to_string_pretty(self)?, 0o644)
+        component::files::write(&layout.data.join(FILE), &serde_json::to_string_pretty(self)?, 0o644)
     }
 
     /// Whether several servers can use it at once.

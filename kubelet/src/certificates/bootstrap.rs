@@ -5,18 +5,15 @@
 //!
 //! Upstream: pkg/kubelet/certificate/bootstrap/bootstrap.go.
 
-use std::{
-    fs,
-    io::{ErrorKind, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-    time::Duration,
-};
+use std::{fs, io::ErrorKind, path::Path, time::Duration};
 
 use anyhow::{Context, bail};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use client::certificates::{Cause, Fault, KUBELET_CLIENT, ask, explain, wait};
-use component::tls::request::{Key, Template};
+use component::{
+    files::write,
+    tls::request::{Key, Template},
+};
 use jiff::Timestamp;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use sha2::{Digest, Sha512_256};
@@ -243,21 +240,6 @@ impl Place {
              default-context\n"
         )
     }
-}
-
-/// All of the file or nothing of it, and on the disk.
-fn write(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
-    let temporary = path.with_extension("new");
-    let attempt = || {
-        if let Some(dir) = path.parent() {
-            fs::create_dir_all(dir)?;
-        }
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    attempt().with_context(|| format!("writing {}", path.display()))
 }
 
 #[cfg(test)]
