@@ -1,3 +1,5 @@
+//! Files that are whole, and every way in which one is not.
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

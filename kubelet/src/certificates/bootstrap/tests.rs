@@ -1,3 +1,5 @@
+//! Names of requests, pending keys, clocks, and the kubeconfig that comes of it all.
+
 use super::*;
 
 #[test]
